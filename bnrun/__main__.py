@@ -1,0 +1,17 @@
+"""The entry point: `bnrun`, and `python -m bnrun`."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C, even while modules are still loading, exits with 130."""
+    try:
+        from bnrun.cli import app
+
+        app(prog_name="bnrun")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

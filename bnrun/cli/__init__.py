@@ -1,0 +1,39 @@
+"""The command line. A command is four acts: parse, build, iterate, exit code.
+
+Torch and everything that needs it are imported inside the commands, so that `--help` and a
+mistake in a config are answered at once.
+"""
+
+from typing import Annotated
+
+import typer
+
+from bnrun import __version__
+from bnrun.cli import data, train
+from bnrun.cli.group import Commands
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(train.train)
+app.add_typer(data.app, name="data")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bnrun {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def bnrun(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Understand, verify and compare normalization layers."""

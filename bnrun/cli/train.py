@@ -1,0 +1,135 @@
+"""`bnrun train`: one training, from a config or gone on with."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnrun.config import Assignment, Config, Resolved, parse_override
+from bnrun.config import resolve as resolve_config
+from bnrun.errors import ConfigError, TrainingFailed
+from bnrun.events import Event
+from bnrun.norms import check_norm
+from bnrun.show.console import show_json, stderr, stdout
+from bnrun.show.screen import Screen, open_screen
+from bnrun.show.tables import config_table, training_table
+from bnrun.summary import Summary
+
+if TYPE_CHECKING:
+    from bnrun.runs import Run
+
+
+def train(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="A YAML file; without one, the defaults: configs/lenet_bn.yaml."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set a config key (repeatable)."),
+    ] = None,
+    norm: Annotated[
+        str | None,
+        typer.Option(help="scratch, builtin, textbook, none, or path/to/file.py:Class."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of initial weights and image order.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where the run's directory is made.")
+    ] = Path("runs"),
+    resume: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="Go on with a run: its directory, or its name in DIR."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the resolved config; train nothing.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Train LeNet with a norm; show loss, accuracy and speed."""
+    flags = {
+        "model.norm": ("--norm", norm),
+        "training.epochs": ("--epochs", epochs),
+        "training.seed": ("--seed", seed),
+        "training.device": ("--device", device),
+    }
+    overrides = [a for text in set_ or () for a in parse_override(text)]
+    overrides += [Assignment(k, v, flag) for k, (flag, v) in flags.items() if v is not None]
+    if resume is not None and (config or overrides or dry_run):
+        raise ConfigError(
+            "--resume goes on with a run exactly as its own config.yaml says: it takes no CONFIG, "
+            "no --set, --norm, --epochs, --seed, --device or --dry-run."
+        )
+    resolved = resolve_config(config, overrides)
+    check_norm(resolved.config.model.norm)
+    if dry_run:
+        _show_config(resolved, json)
+        return
+
+    run = None
+    try:
+        with open_screen(stderr(), quiet=quiet) as screen:
+            if resume is None:
+                run, events = _begin(resolved, out, screen)
+            else:
+                run, events = _go_on(resume, out, screen)
+            with run:
+                for event in events:
+                    run.record(event)
+                    screen.show(event)
+    finally:  # after Ctrl-C or a failure, too: what was finished is worth showing
+        if run is not None and run.summary is not None:
+            _show_result(run.summary, json)
+    if run.summary is None or run.summary.status != "completed":
+        raise typer.Exit(TrainingFailed.exit_code)
+
+
+def _begin(resolved: Resolved, out: Path, screen: Screen) -> "tuple[Run, Iterator[Event]]":
+    """Build a new training; its directory is made last, when nothing else can be refused."""
+    from bnrun import runs
+
+    events = _train(resolved.config, screen)
+    return runs.create(out, resolved), events
+
+
+def _go_on(name: str, out: Path, screen: Screen) -> "tuple[Run, Iterator[Event]]":
+    """Build a training from a run's directory and checkpoint."""
+    from bnrun import runs
+
+    run, checkpoint = runs.reopen(runs.find(name, out))
+    return run, _train(run.config, screen, checkpoint)
+
+
+def _train(
+    config: Config, screen: Screen, checkpoint: Mapping[str, Any] | None = None
+) -> "Iterator[Event]":
+    from bnrun import training
+    from bnrun.data.load import load
+
+    device = training.pick_device(config.training.device)
+    dataset = load(config.data, screen.show)
+    return training.train(config, dataset, device, checkpoint)
+
+
+def _show_config(resolved: Resolved, json: bool) -> None:
+    if json:
+        show_json({"config": resolved.config.document(), "sources": dict(resolved.sources)})
+    else:
+        stdout().print(config_table(resolved.rows()))
+
+
+def _show_result(summary: Summary, json: bool) -> None:
+    if json:
+        show_json(summary.document())
+        return
+    console = stdout()
+    console.print(training_table(summary))
+    console.print(f"kept in {summary.run}", soft_wrap=True, markup=False)
+    if summary.status == "interrupted":
+        command = f"bnrun train --resume {summary.run}"
+        console.print(f"go on with: {command}", soft_wrap=True, markup=False)

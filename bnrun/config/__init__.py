@@ -1,0 +1,6 @@
+"""The config of a run: its schema, and how a file and overrides become one."""
+
+from bnrun.config.resolve import Assignment, Resolved, parse_override, resolve
+from bnrun.config.schema import KEYS, Config, DataConfig
+
+__all__ = ["KEYS", "Assignment", "Config", "DataConfig", "Resolved", "parse_override", "resolve"]

@@ -1,0 +1,105 @@
+"""The schema of a config: every key, its type, its range, its default and a sentence on it.
+
+The defaults are the main job, the textbook's recipe with norm `scratch`; they equal
+`configs/lenet_bn.yaml`.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ModelConfig(_Section):
+    """LeNet and what is varied in it."""
+
+    norm: Annotated[str, Field(min_length=1)] = "scratch"
+    """A norm's name (scratch, builtin, textbook, none), or a user's own: path/to/file.py:Class."""
+    pool: Literal["avg", "max"] = "avg"
+    """Pooling after each of the two convolutions, 2x2 with stride 2."""
+    activation: Literal["sigmoid", "relu"] = "sigmoid"
+    """The nonlinearity after each norm."""
+
+
+class DataConfig(_Section):
+    """Which images, and where they lie."""
+
+    name: Literal["fashion-mnist", "synthetic"] = "fashion-mnist"
+    """`synthetic` is a small generated stand-in for work without any data."""
+    root: str | None = None
+    """A folder in torchvision's layout, ROOT/FashionMNIST/raw; null searches the usual places."""
+    validation: Annotated[int, Field(ge=0)] = 0
+    """How many training images to hold out and report on; the same ones for every seed."""
+
+
+class OptimizerConfig(_Section):
+    """Stochastic gradient descent."""
+
+    lr: Annotated[float, Field(gt=0)] = 1.0
+    """Learning rate; with schedule one-cycle, its peak."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The optimizer's momentum (not a norm's)."""
+    nesterov: bool = False
+    """Nesterov's form of momentum; needs momentum above 0."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """L2 penalty on every parameter."""
+    schedule: Literal["constant", "one-cycle"] = "constant"
+    """How the learning rate moves over the run."""
+
+    @field_validator("nesterov")
+    @classmethod
+    def _nesterov_needs_momentum(cls, nesterov: bool, info: Any) -> bool:
+        if nesterov and info.data.get("momentum") == 0:
+            raise ValueError("momentum is 0")
+        return nesterov
+
+
+class TrainingConfig(_Section):
+    """The loop."""
+
+    epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes over the training images."""
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    """Images a step; the last, smaller batch of an epoch is kept."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the initial weights and of the order of the images."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")] = "auto"
+    """auto, cpu, cuda, cuda:N or mps; auto takes the first of cuda, mps, cpu that is here."""
+    deterministic: bool = False
+    """Bitwise repeatable where torch can; a run says where it cannot."""
+    evaluate: Annotated[tuple[Literal["moving"], ...], Field(min_length=1, strict=False)] = (
+        "moving",
+    )
+    """The statistics with which a norm is evaluated after each epoch."""
+    engine: Literal["eager"] = "eager"
+    """How a training step is executed."""
+
+
+class Config(_Section):
+    """The whole config of one training."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def document(self) -> dict[str, Any]:
+        """Return the config as plain nested values, as YAML and JSON hold it."""
+        return self.model_dump(mode="json")
+
+    def yaml(self) -> str:
+        """Return the config as YAML that `resolve` reads back to an equal config."""
+        return yaml.safe_dump(self.document(), sort_keys=False)
+
+
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    name: type(section.default) for name, section in Config.model_fields.items()
+}
+KEYS = tuple(f"{name}.{key}" for name, section in SECTIONS.items() for key in section.model_fields)

@@ -1,0 +1,111 @@
+"""YAML text to plain values, strictly: YAML 1.2's core schema and no duplicate keys.
+
+PyYAML reads YAML 1.1, in which `1e-3` is text, `no` is a boolean, `010` is eight, `1:30` is
+ninety, and the second of two equal keys silently wins. None of that holds here.
+"""
+
+import re
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from bnrun.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML document: its value, and the line on which each key of its two top levels stands."""
+
+    value: Any
+    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+
+def parse(text: str, source: str) -> Document:
+    """Parse YAML text; `source` is what its errors call it.
+
+    Raises:
+        ConfigError: the text is not one YAML document, or a mapping has a key twice.
+    """
+    loader = _CoreLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return Document(None)
+        return Document(loader.construct_document(node), _key_lines(node))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{source}:{mark.line + 1}" if mark else source
+        raise ConfigError(f"{place}: this is not valid YAML: {error.problem}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            f"{source}: this is not a YAML text file: {_first_line(error)}."
+        ) from error
+    except RecursionError as error:
+        raise ConfigError(f"{source}: nested too deeply to be a config.") from error
+    finally:
+        loader.dispose()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _key_lines(node: yaml.Node, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+    lines: dict[tuple[str, ...], int] = {}
+    if isinstance(node, yaml.MappingNode) and len(above) < 2:
+        for key, value in node.value:
+            path = (*above, str(key.value))
+            lines[path] = key.start_mark.line + 1
+            lines |= _key_lines(value, path)
+    return lines
+
+
+class _CoreLoader(yaml.SafeLoader):
+    """PyYAML's safe loader with YAML 1.2's rules for plain scalars (section 10.3.2)."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[Hashable, int] = {}
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                continue
+            key, line = key_node.value, key_node.start_mark.line + 1
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f"the key '{key}' stands here and on line {seen[key]}; keep one of them",
+                    key_node.start_mark,
+                )
+            seen[key] = line
+        return super().construct_mapping(node, deep)
+
+    def construct_core_int(self, node: yaml.ScalarNode) -> int:
+        text = str(self.construct_scalar(node))
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        return int(text, base)
+
+    def construct_core_float(self, node: yaml.ScalarNode) -> float:
+        text = str(self.construct_scalar(node)).lower()
+        return float(text.replace(".inf", "inf").replace(".nan", "nan"))
+
+
+def _resolve_plain(kind: str, pattern: str, first: str) -> None:
+    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(pattern), list(first))
+
+
+_resolve_plain("null", r"^(?:null|Null|NULL|~|)$", "nN~")
+_CoreLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
+_resolve_plain("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF")
+_resolve_plain("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789")
+_resolve_plain(
+    "float",
+    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+    "-+0123456789.",
+)
+_CoreLoader.add_constructor("tag:yaml.org,2002:int", _CoreLoader.construct_core_int)
+_CoreLoader.add_constructor("tag:yaml.org,2002:float", _CoreLoader.construct_core_float)

@@ -1,0 +1,1 @@
+"""The images: found, fetched and verified, or generated; and batches of them."""

@@ -1,0 +1,122 @@
+"""The four IDX files of Fashion-MNIST: what they must hold, and whether a folder's do.
+
+The files may be extracted or gzipped. The `.gz` files differ between distributors (other gzip
+settings); the extracted bytes do not, so it is those that are verified. Source: Xiao, Rasul and
+Vollgraf, "Fashion-MNIST: a Novel Image Dataset", 2017, https://github.com/zalandoresearch/fashion-mnist
+"""
+
+import gzip
+import hashlib
+import shutil
+import zlib
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Published:
+    """An extracted file's size in bytes and its SHA-256."""
+
+    size: int
+    sha256: str
+
+
+FILES = {
+    "train-images-idx3-ubyte": Published(
+        47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"
+    ),
+    "train-labels-idx1-ubyte": Published(
+        60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"
+    ),
+    "t10k-images-idx3-ubyte": Published(
+        7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"
+    ),
+    "t10k-labels-idx1-ubyte": Published(
+        10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"
+    ),
+}
+
+State = Literal["verified", "unpublished", "damaged", "missing"]
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One file's state.
+
+    `verified`: the published bytes. `unpublished`: sound, but another data set than the
+    published one (a user's own, or a teacher's excerpt). `damaged` and `missing` say why.
+    """
+
+    name: str
+    state: State
+    reason: str = ""
+
+
+def inspect(folder: Path) -> tuple[FileReport, ...]:
+    """Report on each of the four files in a folder, reading them whole (0.2 s, extracted)."""
+    return tuple(_inspect_file(folder, name) for name in FILES)
+
+
+def unpack(folder: Path, into: Path) -> None:
+    """Copy the four files of a folder into another, gunzipped.
+
+    Raises:
+        ValueError: a file is missing, or a `.gz` is cut short or damaged.
+        OSError: a copy cannot be written.
+    """
+    for name in FILES:
+        plain, zipped = folder / name, folder / f"{name}.gz"
+        if plain.is_file():
+            shutil.copyfile(plain, into / name)
+            continue
+        if not zipped.is_file():
+            raise ValueError(f"{name} is missing in {folder}")
+        with gzip.open(zipped) as source, (into / name).open("wb") as target:
+            try:
+                shutil.copyfileobj(source, target, length=1 << 20)
+            except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+                raise ValueError(f"{zipped} is damaged: {error}") from error
+
+
+def is_zipped(folder: Path) -> bool:
+    """Tell whether any of the four files lies there only as `.gz`."""
+    return any(not (folder / name).is_file() for name in FILES)
+
+
+def _inspect_file(folder: Path, name: str) -> FileReport:
+    plain, zipped = folder / name, folder / f"{name}.gz"
+    path = plain if plain.exists() else zipped
+    if not path.exists():
+        return FileReport(name, "missing", f"neither {plain} nor {zipped.name} is there")
+    try:
+        content = gzip.decompress(path.read_bytes()) if path is zipped else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        return FileReport(name, "damaged", f"{path}: {error}")
+    expected = FILES[name]
+    if len(content) == expected.size:
+        if hashlib.sha256(content).hexdigest() == expected.sha256:
+            return FileReport(name, "verified")
+        return FileReport(
+            name, "damaged", f"{path}: its SHA-256 is not the published {expected.sha256[:12]}…"
+        )
+    promised = _promised_size(content)
+    if promised is None:
+        return FileReport(name, "damaged", f"{path}: its header is not that of an IDX file")
+    if len(content) != promised:
+        return FileReport(
+            name,
+            "damaged",
+            f"{path}: {len(content):,} bytes, where its header promises {promised:,}",
+        )
+    return FileReport(name, "unpublished", f"{path}: not the published file")
+
+
+def _promised_size(content: bytes) -> int | None:
+    """Return the size that an IDX header of unsigned bytes promises, or None for another file."""
+    if len(content) < 4 or content[:3] != b"\x00\x00\x08" or not 1 <= content[3] <= 3:
+        return None
+    rank = content[3]
+    sizes = [int.from_bytes(content[4 + 4 * i : 8 + 4 * i]) for i in range(rank)]
+    return 4 + 4 * rank + prod(sizes)

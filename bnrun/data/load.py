@@ -1,0 +1,88 @@
+"""From `data` in the config to a dataset in memory."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from bnrun.config import DataConfig
+from bnrun.data import files, places
+from bnrun.data.dataset import Dataset, Split
+from bnrun.data.fetch import Tell, fetch
+from bnrun.data.synthetic import synthetic
+from bnrun.errors import DataError
+from bnrun.events import Notice
+
+
+def load(config: DataConfig, tell: Tell) -> Dataset:
+    """Load the data that a config names, fetching it where it is on no disk.
+
+    Fashion-MNIST is looked for in `data.root`, then in bnrun's cache; then it is fetched. It is
+    verified at each load. `tell` hears of progress, and of what the user should know.
+
+    Raises:
+        DataError: it is damaged, or not to be had.
+        ConfigError: `data.validation` leaves no training image.
+    """
+    if config.name == "synthetic":
+        dataset = synthetic()
+    else:
+        place = _find(config, tell)
+        with _extracted(place.folder) as folder:
+            dataset = Dataset(
+                train=_read_split(folder, "train"),
+                test=_read_split(folder, "t10k"),
+                name=config.name,
+                source=f"{place.source}: {place.folder}",
+                verified=place.state == "verified",
+            )
+    return dataset.hold_out(config.validation)
+
+
+def _find(config: DataConfig, tell: Tell) -> places.Place:
+    if config.root is not None:
+        place = places.configured(config.root)
+        if place.state in ("damaged", "incomplete"):
+            raise DataError(
+                f"data.root: {place.problems}. Replace the file, or leave data.root out and "
+                "bnrun finds or fetches the data itself."
+            )
+        if place.state == "unpublished":
+            tell(Notice(f"{place.folder} holds other images than the published Fashion-MNIST"))
+        if place.state != "absent":
+            return place
+        tell(Notice(f"data.root: {place.folder} holds no Fashion-MNIST; looking elsewhere"))
+    place = places.cache()
+    return place if place.state == "verified" else fetch(tell)
+
+
+@contextlib.contextmanager
+def _extracted(folder: Path) -> Iterator[Path]:
+    """Give the folder itself, or, where its files are gzipped, a passing one with them unpacked."""
+    if not files.is_zipped(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="bnrun-") as temporary:
+        files.unpack(folder, Path(temporary))
+        yield Path(temporary)
+
+
+def _read_split(folder: Path, prefix: str) -> Split:
+    from torchvision.datasets.mnist import read_image_file, read_label_file  # takes 1.6 s
+
+    images_path = folder / f"{prefix}-images-idx3-ubyte"
+    labels_path = folder / f"{prefix}-labels-idx1-ubyte"
+    try:
+        images = read_image_file(str(images_path))
+        labels = read_label_file(str(labels_path))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{images_path.name}, {labels_path.name}: {error}.") from error
+    if images.shape[1:] != (28, 28) or len(images) == 0:
+        raise DataError(
+            f"{images_path} holds images of shape {tuple(images.shape)}; they must be 28 x 28."
+        )
+    if len(labels) != len(images):
+        raise DataError(f"{images_path} holds {len(images)} images, but {len(labels)} labels.")
+    if labels.max() > 9:
+        raise DataError(f"{labels_path} has the label {int(labels.max())}; they must be 0 to 9.")
+    return Split(images.unsqueeze(1), labels)

@@ -1,0 +1,62 @@
+"""Where Fashion-MNIST may lie on this machine, and what is there."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+
+from bnrun.data.files import FileReport, inspect
+
+RAW = Path("FashionMNIST", "raw")  # torchvision's layout below a root
+DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder that may hold the four files, and the state of each."""
+
+    source: str
+    folder: Path
+    files: tuple[FileReport, ...]
+
+    @property
+    def state(self) -> Literal["verified", "unpublished", "damaged", "incomplete", "absent"]:
+        """The state of the four files together."""
+        states = {file.state for file in self.files}
+        if states == {"missing"}:
+            return "absent"
+        if "damaged" in states:
+            return "damaged"
+        if "missing" in states:
+            return "incomplete"
+        return "verified" if states == {"verified"} else "unpublished"
+
+    @property
+    def problems(self) -> str:
+        """What is wrong with the files, a sentence each; empty where nothing is."""
+        bad = [file for file in self.files if file.state in ("damaged", "missing")]
+        return "; ".join(f"{file.name} is {file.state} ({file.reason})" for file in bad)
+
+
+def cache_root() -> Path:
+    """Return bnrun's cache folder: `BNRUN_CACHE`, or the platform's."""
+    return Path(os.environ.get("BNRUN_CACHE") or platformdirs.user_cache_dir("bnrun")).expanduser()
+
+
+def configured(root: str) -> Place:
+    """Look into `data.root`, a folder in torchvision's layout."""
+    folder = Path(root).expanduser() / RAW
+    return Place("data.root", folder, inspect(folder))
+
+
+def cache() -> Place:
+    """Look into bnrun's own cache."""
+    folder = cache_root() / RAW
+    return Place("bnrun's cache", folder, inspect(folder))
+
+
+def debian_package() -> Place:
+    """Look into the folder of Debian's and Ubuntu's package dataset-fashion-mnist."""
+    return Place("Debian's package", DEBIAN_FOLDER, inspect(DEBIAN_FOLDER))

@@ -1,0 +1,48 @@
+"""What a run ran on: versions, machine, command and git state."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from bnrun import __version__
+
+
+def describe(device: str, machine: str) -> dict[str, Any]:
+    """Return the environment of this process, as `environment.json` keeps it."""
+    import torch
+
+    return {
+        "bnrun": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "platform": platform.platform(),
+        "device": device,
+        "machine": machine,
+        "threads": torch.get_num_threads(),
+        "command": sys.argv,
+        "folder": str(Path.cwd()),
+        "git": _git_state(),
+    }
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return the commit of the working folder and whether it has changes; None outside git."""
+    commit = _git("rev-parse", "HEAD")
+    if not commit:
+        return None
+    return {"commit": commit, "changed": bool(_git("status", "--porcelain"))}
+
+
+def _git(*arguments: str) -> str | None:
+    if shutil.which("git") is None:
+        return None
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

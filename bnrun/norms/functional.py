@@ -1,0 +1,109 @@
+"""Batch normalization as one pure function: the formula to hold against the paper.
+
+Sergey Ioffe and Christian Szegedy, "Batch Normalization: Accelerating Deep Network Training by
+Reducing Internal Covariate Shift", ICML 2015 (arXiv:1502.03167).
+"""
+
+import torch
+from torch import Tensor
+
+
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    moving_mean: Tensor | None,
+    moving_var: Tensor | None,
+    *,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Normalize each channel of `x`, then scale and shift it.
+
+    With `training`, by the batch's own statistics (the paper's Algorithm 1), where m is the
+    number of values per channel:
+
+        mean = sum(x) / m
+        var  = sum((x - mean)^2) / m                                  (biased)
+        y    = gamma * (x - mean) / sqrt(var + eps) + beta
+        moving_mean <- (1 - momentum) * moving_mean + momentum * mean
+        moving_var  <- (1 - momentum) * moving_var  + momentum * var * m / (m - 1)   (unbiased)
+
+    Without it, by the moving statistics (Algorithm 2), which stay as they are.
+
+    Args:
+        x: the input, of rank 2 to 5: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W).
+        gamma: scale, shape (C,); None means 1.
+        beta: shift, shape (C,); None means 0.
+        moving_mean: shape (C,); None where none is kept.
+        moving_var: shape (C,); None where none is kept.
+        training: whether to normalize by the batch and to move the moving statistics.
+        momentum: PyTorch's: the weight of the new batch (the textbook's 0.9 is 0.1 here).
+        eps: added to the variance, inside the root.
+
+    Returns:
+        y, of x's shape and dtype, and the new moving mean and variance: new tensors, detached,
+        when they moved, and the given ones when not. An empty batch moves nothing.
+
+    Raises:
+        ValueError: the rank is not 2 to 5; or `training` with one value per channel, whose
+            variance would be 0 whatever the value; or no moving statistics without `training`.
+        RuntimeError: a vector's length is not the channel count of x. (The kinds of error are
+            those of PyTorch's layer.)
+    """
+    if not 2 <= x.dim() <= 5:
+        raise ValueError(f"expected 2D to 5D input (got {x.dim()}D input)")
+    channels = x.shape[1]
+    given = {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}
+    for name, vector in given.items():
+        if vector is not None and vector.numel() != channels:
+            raise RuntimeError(
+                f"{name} should contain {channels} elements, one for each channel of an input of "
+                f"shape {tuple(x.shape)}, not {vector.numel()}"
+            )
+
+    x_wide = _widen(x)
+    over = [0, *range(2, x.dim())]  # every dimension but the channels
+    per_channel = (1, channels, *[1] * (x.dim() - 2))  # (C,) -> a shape that broadcasts over x
+
+    if training:
+        count = x.shape[0] * x[0, 0].numel() if x.numel() else 0
+        if count == 1:
+            raise ValueError(
+                f"Expected more than 1 value per channel when training, got input size "
+                f"{tuple(x.shape)}"
+            )
+        mean = x_wide.mean(over)
+        # Centred first: E[x^2] - E[x]^2 would cancel where the mean is large.
+        centered = x_wide - mean.view(per_channel)
+        var = centered.square().mean(over)
+        if count > 1:
+            unbiased = var.detach() * (count / (count - 1))
+            moving_mean = _move(moving_mean, mean.detach(), momentum)
+            moving_var = _move(moving_var, unbiased, momentum)
+    else:
+        if moving_mean is None or moving_var is None:
+            raise ValueError("without moving statistics only `training` can normalize")
+        centered = x_wide - moving_mean.view(per_channel)
+        var = _widen(moving_var)
+
+    scale = torch.rsqrt(var + eps)
+    if gamma is not None:
+        scale = scale * gamma
+    y = centered * scale.view(per_channel)
+    if beta is not None:
+        y = y + beta.view(per_channel)
+    return y.to(x.dtype), moving_mean, moving_var
+
+
+def _move(moving: Tensor | None, new: Tensor, momentum: float) -> Tensor | None:
+    if moving is None:
+        return None
+    moved = (1 - momentum) * moving.detach().to(new.dtype) + momentum * new
+    return moved.to(moving.dtype)
+
+
+def _widen(x: Tensor) -> Tensor:
+    """Half precision would lose the statistics: like PyTorch, take them in float32."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

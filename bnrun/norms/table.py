@@ -1,0 +1,75 @@
+"""The one table of norms: a name, or `path/to/file.py:Class`, to a factory of layers.
+
+A factory takes `(num_features, num_dims)`, where `num_dims` is the rank of the layer's input:
+2 after a fully connected layer, (N, C), and 4 after a convolution, (N, C, H, W).
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bnrun.errors import NormError, did_you_mean
+from bnrun.norms import user_file
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    NormFactory = Callable[[int, int], nn.Module]
+else:
+    NormFactory = Callable
+
+
+def _scratch(num_features: int, num_dims: int) -> "nn.Module":
+    from bnrun.norms.scratch import BatchNorm
+
+    return BatchNorm(num_features)
+
+
+def _builtin(num_features: int, num_dims: int) -> "nn.Module":
+    from torch import nn
+
+    return nn.BatchNorm1d(num_features) if num_dims == 2 else nn.BatchNorm2d(num_features)
+
+
+def _textbook(num_features: int, num_dims: int) -> "nn.Module":
+    from bnrun.norms.textbook import TextbookBatchNorm
+
+    return TextbookBatchNorm(num_features, num_dims)
+
+
+def _none(num_features: int, num_dims: int) -> "nn.Module":
+    from torch import nn
+
+    return nn.Identity()
+
+
+NORMS: dict[str, NormFactory] = {
+    "scratch": _scratch,
+    "builtin": _builtin,
+    "textbook": _textbook,
+    "none": _none,
+}
+
+
+def check_norm(norm: str) -> None:
+    """Check that a norm's name exists, or its file, without loading torch or the file.
+
+    Raises:
+        NormError: naming what was received, and what there is.
+    """
+    if user_file.is_spec(norm):
+        user_file.check(norm)
+    elif norm not in NORMS:
+        raise NormError(
+            f"model.norm: there is no norm '{norm}'.{did_you_mean(norm, NORMS)} "
+            f"The norms: {', '.join(NORMS)}; or your own, as path/to/file.py:Class."
+        )
+
+
+def norm_factory(norm: str) -> NormFactory:
+    """Return the factory of a norm, by its name or as `path/to/file.py:Class`.
+
+    Raises:
+        NormError: there is no such norm, or the user's file or class cannot be loaded.
+    """
+    check_norm(norm)
+    return user_file.load(norm) if user_file.is_spec(norm) else NORMS[norm]

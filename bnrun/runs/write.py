@@ -1,0 +1,198 @@
+"""The run directory: the only code that writes results to disk.
+
+    runs/<UTC time>-<config name>-<norm>-s<seed>/
+        config.yaml       the resolved config
+        environment.json  versions, device, threads, command, git state
+        metrics.jsonl     one event a line, as it happens
+        checkpoint.pt     the state after the last finished epoch; replaced atomically
+        summary.json      the result, once there is one
+
+An epoch is first in the checkpoint and then in the metrics, so whatever a killed process leaves
+behind can be gone on from: metrics are only ever added to.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import filelock
+
+from bnrun.config import Config, Resolved
+from bnrun.environment import describe
+from bnrun.errors import RunError
+from bnrun.events import CheckpointReady, EpochEnded, Event, Notice, RunEnded, RunStarted
+from bnrun.summary import Summary, begin
+
+_EVENT_NAMES: dict[type, str] = {
+    RunStarted: "run_started",
+    EpochEnded: "epoch_ended",
+    Notice: "notice",
+    RunEnded: "run_ended",
+}
+
+
+class Run:
+    """A run's directory, held for writing from `with` to its end.
+
+    Leaving the block writes `summary.json`, whatever ended it: status `interrupted` after
+    Ctrl-C, `failed` after another exception.
+
+    Raises:
+        RunError: a file cannot be written, or another process is training in this directory.
+    """
+
+    def __init__(self, path: Path, config: Config) -> None:
+        self.path = path
+        self.config = config
+        self.summary: Summary | None = None
+        self._lock = filelock.FileLock(path / "lock")
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise RunError(f"{self.path}: another process is training in this run.") from error
+        except OSError as error:
+            raise self._unwritable("lock", error) from error
+        return self
+
+    def record(self, event: Event) -> None:
+        """Keep an event: in the metrics, in the checkpoint, and towards the summary."""
+        match event:
+            case CheckpointReady():
+                self._replace("checkpoint.pt", _serialize(event.state))
+                return
+            case RunStarted():
+                self.summary = begin(event, self.config.document(), str(self.path))
+                self._begin(event)
+            case _ if self.summary is not None:
+                self.summary = self.summary.after(event)
+        if type(event) in _EVENT_NAMES:
+            self._append(_line(event))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self.summary is None:
+                return
+            if kind is not None and issubclass(kind, Exception):
+                self.summary = dataclasses.replace(self.summary, status="failed", reason=f"{error}")
+            self._replace("summary.json", _json(self.summary.document()))
+        except RunError:
+            if error is None:  # else the first error is the one to tell
+                raise
+        finally:
+            self._lock.release()
+
+    def _begin(self, event: RunStarted) -> None:
+        """Write what describes the run, once; in a run gone on with, mend the metrics' end."""
+        if not (self.path / "environment.json").exists():
+            self._replace("environment.json", _json(describe(event.device, event.machine)))
+        metrics = self.path / "metrics.jsonl"
+        if not metrics.exists():
+            return
+        raw = metrics.read_bytes()
+        whole = raw[: raw.rfind(b"\n") + 1]  # without a line cut short by a kill
+        if whole != raw:
+            self._write(lambda: os.truncate(metrics, len(whole)), "metrics.jsonl")
+        kept = sum(json.loads(line)["event"] == "epoch_ended" for line in whole.splitlines())
+        for epoch in event.finished[kept:]:
+            self._append(_line(epoch))
+
+    def _append(self, line: str) -> None:
+        def write() -> None:
+            with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(line)
+
+        self._write(write, "metrics.jsonl")
+
+    def _replace(self, name: str, content: bytes) -> None:
+        """Write a file so that it is always whole: either the old one or the new one."""
+        temporary = self.path / f".{name}.new"
+
+        def write() -> None:
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(self.path / name)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+        self._write(write, name)
+
+    def _write(self, write: Callable[[], None], name: str) -> None:
+        try:
+            write()
+        except OSError as error:
+            raise self._unwritable(name, error) from error
+
+    def _unwritable(self, name: str, error: OSError) -> RunError:
+        return RunError(
+            f"{self.path / name} can't be written: {error.strerror or error}. What was there "
+            f"before is whole; mend that, then go on with `bnrun train --resume {self.path}`."
+        )
+
+
+def create(out: Path, resolved: Resolved) -> Run:
+    """Make a new run directory below `out`, with the resolved config in it.
+
+    Raises:
+        RunError: the directory cannot be made or written.
+    """
+    config = resolved.config
+    norm = config.model.norm.rpartition(":")[2]  # of a user's own, the class
+    stem = f"{resolved.name}-{norm}-s{config.training.seed}"
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9._-]+', '_', stem)}"
+    path, copies = out / name, 1
+    try:
+        while True:
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                if not path.exists():  # it is `out`, or a folder above it, that is a file
+                    raise
+                copies += 1
+                path = out / f"{name}-{copies}"
+        (path / "config.yaml").write_text(config.yaml(), encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            f"the run directory {path} can't be made: {error.strerror or error}. "
+            "`--out DIR` puts it elsewhere."
+        ) from error
+    return Run(path, config)
+
+
+def _line(event: Event) -> str:
+    """Write an event as one line of metrics."""
+    fields = dataclasses.asdict(event)
+    if isinstance(event, RunStarted):
+        fields["finished"] = len(event.finished)  # they have lines of their own
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return json.dumps({"event": _EVENT_NAMES[type(event)], "time": now, **fields}) + "\n"
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _serialize(state: Mapping[str, Any]) -> bytes:
+    """Return what `torch.save` writes; in memory first, where a full disk can't cut it short."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    return buffer.getvalue()

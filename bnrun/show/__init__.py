@@ -1,0 +1,1 @@
+"""Everything that a person sees: records in, tables and live displays out."""

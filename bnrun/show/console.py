@@ -1,0 +1,28 @@
+"""The two streams: results on stdout, progress and errors on stderr."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+
+def stdout() -> Console:
+    """Return the console for results."""
+    return Console(highlight=False)
+
+
+def stderr() -> Console:
+    """Return the console for progress, notices and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def show_error(message: str) -> None:
+    """Show what went wrong, on stderr."""
+    stderr().print(Text("error: ", style="bold red").append(message, style="not bold default"))
+
+
+def show_json(document: Mapping[str, Any]) -> None:
+    """Write one JSON document to stdout (rich would wrap its lines)."""
+    print(json.dumps(document, indent=2))

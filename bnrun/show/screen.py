@@ -1,0 +1,153 @@
+"""What a run looks like while it works: a live display on a terminal, plain lines elsewhere."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from bnrun import events
+from bnrun.events import EpochEnded, Event, Fetching, Notice, RunStarted
+
+
+class Screen(Protocol):
+    """Shows events as they happen."""
+
+    def show(self, event: Event | Fetching) -> None:
+        """Show one event; those that mean nothing to this screen pass."""
+
+
+@contextlib.contextmanager
+def open_screen(console: Console, *, quiet: bool) -> Iterator[Screen]:
+    """Open the screen that fits: none if `quiet`, live on a terminal, else lines.
+
+    Python's warnings, from a user's own layer for example, become lines of it as well.
+    """
+    if quiet:
+        yield QuietScreen()
+        return
+    with contextlib.ExitStack() as stack:
+        if console.is_terminal:
+            live = LiveScreen(console)
+            stack.enter_context(live.progress)
+            screen: Screen = live
+        else:
+            screen = LineScreen(console)
+        stack.enter_context(_warnings_shown_on(screen))
+        yield screen
+
+
+class QuietScreen:
+    """Shows nothing."""
+
+    def show(self, event: Event | Fetching) -> None:
+        """Pass."""
+
+
+class LineScreen:
+    """One plain line for each epoch and notice: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._epochs = 0
+        self._source = ""
+
+    def show(self, event: Event | Fetching) -> None:
+        """Write the event's line, if it has one."""
+        match event:
+            case RunStarted():
+                self._epochs = event.epochs
+            case EpochEnded():
+                self._line(f"epoch {event.epoch}/{self._epochs}: {_metrics(event)}")
+            case Notice():
+                self._line(event.message)
+            case Fetching() if event.source != self._source:
+                self._source = event.source
+                self._line(f"fetching Fashion-MNIST: {event.source}")
+
+    def _line(self, text: str) -> None:
+        self.console.print(Text(text), soft_wrap=True)
+
+
+class LiveScreen:
+    """Two bars on a terminal, the run's and the epoch's, with the latest figures."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._started: RunStarted | None = None
+
+    def show(self, event: Event | Fetching) -> None:
+        """Bring the display up to date."""
+        match event:
+            case Fetching():
+                megabytes = f"{event.received / 1e6:.1f} of {event.expected / 1e6:.0f} MB"
+                self._bar("fetching", f"fetching: {event.source}", megabytes)
+                self._update("fetching", completed=event.received, total=event.expected)
+            case Notice():
+                self.progress.console.print(Text(event.message))
+            case RunStarted():
+                self._begin(event)
+            case events.Progress():
+                self._at(event.epoch, event.step)
+                rate = event.examples_per_second
+                speed = f"{rate:,.0f} examples/s" if rate else "warming up"
+                figures = f"loss {event.loss:.3f}  train acc {event.accuracy:.3f}  {speed}"
+                self._update("epoch", figures=figures)
+            case EpochEnded():
+                self._at(event.epoch + 1, 0)
+                self._update("run", figures=f"epoch {event.epoch}: {_metrics(event)}")
+
+    def _begin(self, event: RunStarted) -> None:
+        if "fetching" in self._tasks:
+            self.progress.remove_task(self._tasks.pop("fetching"))
+        self._started = event
+        steps = event.epochs * event.steps_per_epoch
+        self._bar("run", f"{event.epochs} epochs", "", total=steps)
+        self._bar("epoch", "", "", total=event.steps_per_epoch)
+        self._at(len(event.finished) + 1, 0)
+
+    def _at(self, epoch: int, step: int) -> None:
+        """Set both bars to a step of an epoch."""
+        assert self._started is not None
+        if epoch > self._started.epochs:
+            epoch, step = self._started.epochs, self._started.steps_per_epoch
+        done = (epoch - 1) * self._started.steps_per_epoch + step
+        self._update("run", completed=done)
+        self._update("epoch", completed=step, description=f"epoch {epoch}")
+
+    def _bar(self, name: str, description: str, figures: str, **settings: Any) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = self.progress.add_task(description, figures=figures, **settings)
+        self._update(name, description=description, figures=figures)
+
+    def _update(self, name: str, **changes: Any) -> None:
+        self.progress.update(self._tasks[name], **changes)
+
+
+def _metrics(epoch: EpochEnded) -> str:
+    return f"loss {epoch.loss:.3f}  train acc {epoch.train_acc:.3f}  test acc {epoch.test_acc:.3f}"
+
+
+@contextlib.contextmanager
+def _warnings_shown_on(screen: Screen) -> Iterator[None]:
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        screen.show(Notice(f"warning: {message}"))
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before

@@ -1,0 +1,211 @@
+"""The training loop, as a generator of events.
+
+    for event in train(config, dataset, device):
+        run.record(event)
+        screen.show(event)
+
+An epoch reads nothing back from the device but, four times a second, what `Progress` shows.
+"""
+
+import dataclasses
+import math
+import time
+from collections.abc import Generator, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnrun.config import Config
+from bnrun.data.dataset import Dataset, image_order
+from bnrun.errors import RunError, TrainingFailed
+from bnrun.events import (
+    CheckpointReady,
+    EpochEnded,
+    Event,
+    Notice,
+    Progress,
+    RunEnded,
+    RunStarted,
+    Status,
+)
+from bnrun.norms.user_file import own_line
+from bnrun.training.clock import Clock, Reading
+from bnrun.training.device import device_name, repeatable
+from bnrun.training.evaluation import accuracy
+from bnrun.training.schedule import learning_rate
+from bnrun.training.state import capture, restore
+from bnrun.training.step import build_model, build_optimizer, train_step
+
+PROGRESS_SECONDS = 0.25
+
+
+def train(
+    config: Config,
+    dataset: Dataset,
+    device: torch.device,
+    checkpoint: Mapping[str, Any] | None = None,
+) -> Iterator[Event]:
+    """Train LeNet as the config says; with a checkpoint's state, go on from there.
+
+    The model is built at once; the training happens as the events are taken.
+
+    Raises:
+        NormError: the norm cannot be loaded or built.
+        RunError: the checkpoint is not of this model.
+        TrainingFailed: (while iterating) a step raised, in a user's own layer for example.
+    """
+    torch.manual_seed(config.training.seed)
+    model = build_model(config).to(device)
+    training = _Training(config, dataset.to(device), device, model, build_optimizer(config, model))
+    if checkpoint is not None:
+        training.go_on_from(checkpoint)
+    return training.events()
+
+
+class _Diverged(Exception):
+    """The loss of a step was not finite; the message says where."""
+
+
+class _Training:
+    """One training: what it trains, what it has finished, and the events on the way."""
+
+    def __init__(
+        self,
+        config: Config,
+        dataset: Dataset,
+        device: torch.device,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.device = device
+        self.model = model
+        self.optimizer = optimizer
+        self.clock = Clock(device)
+        self.finished: list[EpochEnded] = []
+        self.timed = Reading()
+        size, count = config.training.batch_size, len(dataset.train)
+        self.sizes = [min(size, count - start) for start in range(0, count, size)]
+
+    def go_on_from(self, checkpoint: Mapping[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        try:
+            restore(checkpoint, self.model, self.optimizer)
+            self.finished = [EpochEnded(**epoch) for epoch in checkpoint["epochs"]]
+            self.timed = Reading(**checkpoint["timed"])
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise RunError(f"the checkpoint does not fit this config's model: {error}") from error
+
+    def events(self) -> Iterator[Event]:
+        settings = self.config.training
+        yield RunStarted(
+            norm=self.config.model.norm,
+            device=str(self.device),
+            machine=device_name(self.device),
+            seed=settings.seed,
+            epochs=settings.epochs,
+            steps_per_epoch=len(self.sizes),
+            data=self.dataset.describe(),
+            finished=tuple(self.finished),
+        )
+        if settings.deterministic and self.device.type == "mps":
+            yield Notice("training.deterministic: torch promises nothing repeatable on mps")
+        with repeatable(self.device, settings.deterministic):
+            for epoch in range(len(self.finished) + 1, settings.epochs + 1):
+                try:
+                    ended = yield from self._epoch(epoch)
+                except _Diverged as diverged:
+                    yield self._end("diverged", str(diverged))
+                    return
+                self.finished.append(ended)
+                yield CheckpointReady(epoch, self._state())
+                yield ended  # once it is kept
+        yield self._end("completed")
+
+    def _epoch(self, epoch: int) -> Generator[Progress, None, EpochEnded]:
+        """Train for an epoch and evaluate after it."""
+        began = time.perf_counter()
+        reading, loss, train_acc = yield from self._pass(epoch)
+        self.timed += reading
+        validation = self.dataset.validation
+        return EpochEnded(
+            epoch=epoch,
+            loss=loss,
+            train_acc=train_acc,
+            test_acc=accuracy(self.model, self.dataset.test),
+            validation_acc=accuracy(self.model, validation) if validation else None,
+            examples_per_second=reading.examples_per_second,
+            compute_examples_per_second=reading.compute_examples_per_second,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _pass(self, epoch: int) -> Generator[Progress, None, tuple[Reading, float, float]]:
+        """Take every step of an epoch; return its timing, mean loss and mean accuracy.
+
+        Each step's loss and count of right answers stay on the device until they are read.
+        """
+        settings, steps = self.config.training, len(self.sizes)
+        order = image_order(settings.seed, epoch, sum(self.sizes)).to(self.device)
+        losses = torch.zeros(steps, device=self.device)
+        corrects = torch.zeros(steps, device=self.device)
+        reported = time.perf_counter()
+        self.model.train()
+        self.clock.start_epoch()
+        for step, batch in enumerate(self.dataset.train.batches(settings.batch_size, order)):
+            self.clock.batch_ready()
+            self._set_learning_rate((epoch - 1) * steps + step)
+            try:
+                losses[step], corrects[step] = train_step(self.model, self.optimizer, *batch)
+            except Exception as error:
+                raise TrainingFailed(
+                    f"epoch {epoch}, step {step + 1} of {steps}, a batch of {self.sizes[step]}: "
+                    f"{type(error).__name__}: {error}{own_line(error)}"
+                ) from error
+            self.clock.step_done(self.sizes[step])
+            if time.perf_counter() - reported > PROGRESS_SECONDS and step + 1 < steps:
+                loss, train_acc = self._means(epoch, step + 1, losses, corrects)
+                yield Progress(epoch, step + 1, loss, train_acc, self.clock.so_far())
+                reported = time.perf_counter()
+        reading = self.clock.end_epoch()
+        return reading, *self._means(epoch, steps, losses, corrects)
+
+    def _means(
+        self, epoch: int, steps: int, losses: Tensor, corrects: Tensor
+    ) -> tuple[float, float]:
+        """Read back the mean loss and accuracy of an epoch's first steps.
+
+        Raises:
+            _Diverged: a loss among them is not finite.
+        """
+        step_losses = losses[:steps].tolist()
+        for step, loss in enumerate(step_losses, start=1):
+            if not math.isfinite(loss):
+                raise _Diverged(
+                    f"the loss became {loss} at epoch {epoch}, step {step} of {len(losses)} "
+                    f"(step {(epoch - 1) * len(losses) + step} of the run)"
+                )
+        sizes = self.sizes[:steps]
+        total = math.fsum(loss * size for loss, size in zip(step_losses, sizes, strict=True))
+        return total / sum(sizes), int(corrects[:steps].sum()) / sum(sizes)
+
+    def _set_learning_rate(self, step: int) -> None:
+        settings = self.config.optimizer
+        steps = self.config.training.epochs * len(self.sizes)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(settings.schedule, settings.lr, step, steps)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            **capture(self.model, self.optimizer),
+            "config": self.config.document(),
+            "epochs": [dataclasses.asdict(epoch) for epoch in self.finished],
+            "timed": dataclasses.asdict(self.timed),
+        }
+
+    def _end(self, status: Status, reason: str | None = None) -> RunEnded:
+        timed = self.timed
+        return RunEnded(
+            status, timed.examples_per_second, timed.compute_examples_per_second, reason
+        )
