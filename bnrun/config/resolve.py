@@ -183,7 +183,7 @@ def _describe(detail: ErrorDetails, stated: Mapping[str, Assignment]) -> str:
     meaning = SECTIONS[section].model_fields[name].description
     return (
         f"{stated[key].source}: {key}: received {reprlib.repr(received)}; it must {required}."
-        f"{near}\n  {key} is: {meaning}"
+        f"{near}\n  {name}: {meaning}"
     )
 
 

@@ -7,8 +7,9 @@ The defaults are the main job, the textbook's recipe with norm `scratch`; they e
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from bnrun.config import yaml_text
 
 
 class _Section(BaseModel):
@@ -32,7 +33,7 @@ class DataConfig(_Section):
     """Which images, and where they lie."""
 
     name: Literal["fashion-mnist", "synthetic"] = "fashion-mnist"
-    """`synthetic` is a small generated stand-in for work without any data."""
+    """Real images; or `synthetic`, a small generated stand-in for work without any data."""
     root: str | None = None
     """A folder in torchvision's layout, ROOT/FashionMNIST/raw; null searches the usual places."""
     validation: Annotated[int, Field(ge=0)] = 0
@@ -96,7 +97,7 @@ class Config(_Section):
 
     def yaml(self) -> str:
         """Return the config as YAML that `resolve` reads back to an equal config."""
-        return yaml.safe_dump(self.document(), sort_keys=False)
+        return yaml_text.dump(self.document())
 
 
 SECTIONS: Mapping[str, type[BaseModel]] = {

@@ -28,8 +28,8 @@ def parse(text: str, source: str) -> Document:
     Raises:
         ConfigError: the text is not one YAML document, or a mapping has a key twice.
     """
-    loader = _CoreLoader(text)
     try:
+        loader = _CoreLoader(text)
         node = loader.get_single_node()
         if node is None:
             return Document(None)
@@ -44,8 +44,11 @@ def parse(text: str, source: str) -> Document:
         ) from error
     except RecursionError as error:
         raise ConfigError(f"{source}: nested too deeply to be a config.") from error
-    finally:
-        loader.dispose()
+
+
+def dump(value: Any) -> str:
+    """Write plain values as YAML that `parse`, and readers of YAML 1.1, read back the same."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
 
 
 def _first_line(error: Exception) -> str:
@@ -93,11 +96,17 @@ class _CoreLoader(yaml.SafeLoader):
         return float(text.replace(".inf", "inf").replace(".nan", "nan"))
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that either version of YAML would read as something else."""
+
+
 def _resolve_plain(kind: str, pattern: str, first: str) -> None:
-    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(pattern), list(first))
+    """Read plain scalars that match as `kind`; `first` holds the characters they may begin with."""
+    for side in (_CoreLoader, _Dumper):
+        side.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(pattern), list(first))
 
 
-_resolve_plain("null", r"^(?:null|Null|NULL|~|)$", "nN~")
+_resolve_plain("null", r"^(?:null|Null|NULL|~)$", "nN~")
 _CoreLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
 _resolve_plain("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF")
 _resolve_plain("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789")

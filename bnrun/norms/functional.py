@@ -52,9 +52,13 @@ def batch_norm(
         RuntimeError: a vector's length is not the channel count of x. (The kinds of error are
             those of PyTorch's layer.)
     """
-    if not 2 <= x.dim() <= 5:
-        raise ValueError(f"expected 2D to 5D input (got {x.dim()}D input)")
+    check_rank(x)
     channels = x.shape[1]
+    count = x.numel() // max(channels, 1)  # m: the number of values per channel
+    if training and count == 1:
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}"
+        )
     given = {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}
     for name, vector in given.items():
         if vector is not None and vector.numel() != channels:
@@ -68,16 +72,11 @@ def batch_norm(
     per_channel = (1, channels, *[1] * (x.dim() - 2))  # (C,) -> a shape that broadcasts over x
 
     if training:
-        count = x.shape[0] * x[0, 0].numel() if x.numel() else 0
-        if count == 1:
-            raise ValueError(
-                f"Expected more than 1 value per channel when training, got input size "
-                f"{tuple(x.shape)}"
-            )
-        mean = x_wide.mean(over)
+        m = max(count, 1)  # an empty batch has sums of 0, not means of NaN
+        mean = x_wide.sum(over) / m
         # Centred first: E[x^2] - E[x]^2 would cancel where the mean is large.
         centered = x_wide - mean.view(per_channel)
-        var = centered.square().mean(over)
+        var = centered.square().sum(over) / m
         if count > 1:
             unbiased = var.detach() * (count / (count - 1))
             moving_mean = _move(moving_mean, mean.detach(), momentum)
@@ -95,6 +94,16 @@ def batch_norm(
     if beta is not None:
         y = y + beta.view(per_channel)
     return y.to(x.dtype), moving_mean, moving_var
+
+
+def check_rank(x: Tensor) -> None:
+    """Refuse an input whose rank is not 2 to 5.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not 2 <= x.dim() <= 5:
+        raise ValueError(f"expected 2D to 5D input (got {x.dim()}D input)")
 
 
 def _move(moving: Tensor | None, new: Tensor, momentum: float) -> Tensor | None:

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnrun.norms.functional import batch_norm
+from bnrun.norms.functional import batch_norm, check_rank
 
 
 class BatchNorm(nn.Module):
@@ -76,11 +76,12 @@ class BatchNorm(nn.Module):
 
     def reset_running_stats(self) -> None:
         """Set the moving mean to 0, the moving variance to 1 and the batch count to 0."""
-        if self.running_mean is not None:
+        if self.track_running_stats:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
             self.running_mean.zero_()
-        if self.running_var is not None:
             self.running_var.fill_(1)
-        if self.num_batches_tracked is not None:
             self.num_batches_tracked.zero_()
 
     def reset_parameters(self) -> None:
@@ -93,10 +94,11 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize x, of shape (N, C, ...); in training, move the moving statistics too."""
+        check_rank(x)  # before the batch is counted
         moves = self.training and self.track_running_stats
-        use_moving = moves or not self.training
-        running_mean = self.running_mean if use_moving else None
-        running_var = self.running_var if use_moving else None
+        unused = self.training and not self.track_running_stats
+        running_mean = None if unused else self.running_mean
+        running_var = None if unused else self.running_var
         y, moved_mean, moved_var = batch_norm(
             x,
             self.weight,
@@ -114,7 +116,7 @@ class BatchNorm(nn.Module):
 
     def _count_batch(self) -> float:
         """Count this batch, and return its weight in the moving statistics."""
-        if self.num_batches_tracked is None:
+        if self.num_batches_tracked is None:  # taken away by hand: nothing to average over
             return self.momentum or 0.0
         self.num_batches_tracked.add_(1)
         if self.momentum is None:
@@ -125,8 +127,18 @@ class BatchNorm(nn.Module):
         """Show the arguments, as `print(module)` lists them."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        """Load a state_dict, also one from before PyTorch's layers counted batches (version 1)."""
+        version = local_metadata.get("version")
+        if self.num_batches_tracked is not None and (version is None or version < 2):
+            state_dict.setdefault(f"{prefix}num_batches_tracked", self.num_batches_tracked)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
 
 
 def _assign(buffer: Tensor | None, value: Tensor | None) -> None:

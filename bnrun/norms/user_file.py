@@ -82,13 +82,15 @@ def load(spec: str) -> "Callable[[int, int], nn.Module]":
         arguments = (num_features, num_dims)[: _positional(found)]
         try:
             layer = found(*arguments)
-        except Exception as error:
+            layer.register_forward_hook(_check_output)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too
             call = f"{name}({', '.join(map(str, arguments))})"
             raise NormError(
                 f"model.norm: {call} refused: {type(error).__name__}: {error}"
                 f"{own_line(error) or _definition(found)}"
             ) from error
-        layer.register_forward_hook(_check_output)
         return layer
 
     return build
@@ -96,17 +98,22 @@ def load(spec: str) -> "Callable[[int, int], nn.Module]":
 
 def own_line(error: BaseException) -> str:
     """Return the deepest line of a user's file in an error's traceback, ready to append."""
-    files = {m.__file__ for name, m in list(sys.modules.items()) if name.startswith(_PREFIX)}
+    files = _user_files()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if frame.filename in files:
             return f"\n  {frame.filename}:{frame.lineno}: {frame.line}"
     return ""
 
 
+def _user_files() -> set[str | None]:
+    return {m.__file__ for name, m in list(sys.modules.items()) if name.startswith(_PREFIX)}
+
+
 def _definition(cls: type) -> str:
     """Return the line on which a class's constructor is defined, ready to append."""
-    code = getattr(cls.__init__, "__code__", None)  # noqa: B009: mypy
-    if code is None:
+    constructors = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
+    code = getattr(constructors[0], "__code__", None)
+    if code is None or code.co_filename not in _user_files():
         return ""
     line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
     return f"\n  {code.co_filename}:{code.co_firstlineno}: {line}"
@@ -128,9 +135,10 @@ def _import(path: Path) -> ModuleType:
     assert module_spec is not None
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
-    before = list(sys.path)
+    path_list, entries, loaded = sys.path, list(sys.path), set(sys.modules)
     sys.modules[name] = module  # pickle and dataclasses look a class's module up here
-    sys.path.insert(0, str(path.resolve().parent))
+    folder = path.resolve().parent
+    sys.path.insert(0, str(folder))
     try:
         module_spec.loader.exec_module(module)
     except KeyboardInterrupt:
@@ -142,7 +150,12 @@ def _import(path: Path) -> ModuleType:
             f"model.norm: importing {path} failed: {type(error).__name__}: {error}{where}"
         ) from error
     finally:
-        sys.path[:] = before
+        sys.path = path_list
+        sys.path[:] = entries
+        for sibling in set(sys.modules) - loaded - {name}:
+            file = getattr(sys.modules[sibling], "__file__", None)
+            if file is not None and Path(file).parent == folder:
+                del sys.modules[sibling]  # another user's file may have one of the same name
     return module
 
 
@@ -163,7 +176,7 @@ def _positional(cls: type) -> int:
 def _check_output(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
     """Refuse, as a forward hook, an output that is not a tensor of the input's shape."""
     shape = getattr(output, "shape", None)
-    if shape != inputs[0].shape:
+    if inputs and shape != inputs[0].shape:
         got = _a(output) if shape is None else f"a tensor of shape {tuple(shape)}"
         raise TypeError(
             f"{type(layer).__name__}.forward returned {got} for an input of shape "

@@ -20,7 +20,8 @@ def stderr() -> Console:
 
 def show_error(message: str) -> None:
     """Show what went wrong, on stderr."""
-    stderr().print(Text("error: ", style="bold red").append(message, style="not bold default"))
+    text = Text("error: ", style="bold red").append(message, style="not bold default")
+    stderr().print(text, soft_wrap=True)
 
 
 def show_json(document: Mapping[str, Any]) -> None:

@@ -15,11 +15,11 @@ from bnrun.summary import Summary
 def training_table(summary: Summary) -> RenderableType:
     """Show a training: a row per epoch, the textbook's closing lines, and where it is kept."""
     held_out = summary.data.validation_images > 0
-    table = Table(title=training_title(summary), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(training_title(summary)), title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("epoch", "loss", "train acc"):
         table.add_column(name, justify="right")
     if held_out:
-        table.add_column("validation acc", justify="right")
+        table.add_column("val acc", justify="right")
     for name in ("test acc", "examples/s", "seconds"):
         table.add_column(name, justify="right")
     for epoch in summary.epochs:

@@ -1,0 +1,158 @@
+"""Bad input through the real command line: exit code 2, one clear error, no traceback, no trace."""
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+FILES = {
+    "good.yaml": b"model: {norm: scratch}\n",
+    "unknown.yaml": b"model:\n  norm: scratch\noptimizer:\n  lerning_rate: 1\n",
+    "section.yaml": b"modle:\n  norm: scratch\n",
+    "duplicate.yaml": b"optimizer:\n  lr: 1\n  lr: 2\n",
+    "type.yaml": b"optimizer:\n  lr: fast\n",
+    "range.yaml": b"training:\n  epochs: 0\n",
+    "empty.yaml": b"",
+    "comment.yaml": b"# nothing but a comment\n",
+    "list.yaml": b"- model\n- data\n",
+    "text.yaml": b"just a sentence\n",
+    "syntax.yaml": b"model: {norm: scratch\n",
+    "tab.yaml": b"model:\n\tnorm: scratch\n",
+    "two.yaml": b"---\nmodel: {}\n---\nmodel: {}\n",
+    "tag.yaml": b"model: !!python/object/apply:os.getcwd []\n",
+    "binary.yaml": bytes(range(128, 256)),
+    "nul.yaml": b"model:\x00\x01",
+    "deep.yaml": b"[" * 5000,
+    "huge.yaml": b"#" * 1_000_001,
+    "syntax.py": b"class Norm(\n",
+    "empty.py": b"",
+    "raises.py": b"import torch\nraise RuntimeError('not today')\n",
+    "exits.py": b"import sys\nsys.exit(0)\n",
+    "typo.py": b"from torch import nn\n\nclass BatchNorm(nn.Module):\n    pass\n",
+    "function.py": b"def norm(n):\n    return None\n",
+    "refuses.py": b"from torch import nn\n\nclass Norm(nn.Module):\n"
+    b"    def __init__(self, n):\n        raise ValueError('n is odd')\n",
+    "greedy.py": b"from torch import nn\n\nclass Norm(nn.Module):\n"
+    b"    def __init__(self, a, b, c):\n        super().__init__()\n",
+}
+
+SYNTHETIC = ("--set", "data.name=synthetic")
+
+# (arguments, what the error must say)
+CASES: list[tuple[tuple[str, ...], str]] = [
+    # usage
+    (("--nonsense",), "No such option"),
+    (("--epoch", "3"), "No such option"),
+    (("--epochs", "three"), "Invalid value for '--epochs'"),
+    (("--epochs",), "requires an argument"),
+    (("good.yaml", "good.yaml"), "unexpected extra argument"),
+    # the config file
+    (("missing.yaml",), "missing.yaml: there is no such config file"),
+    (("goood.yaml",), "Did you mean 'good.yaml'?"),
+    (("folder",), "folder: this config file can't be read: Is a directory"),
+    (("unknown.yaml",), "unknown.yaml:4: there is no key 'optimizer.lerning_rate'"),
+    (("section.yaml",), "Did you mean 'model'?"),
+    (("duplicate.yaml",), "duplicate.yaml:3: .* the key 'lr' stands here and on line 2"),
+    (("type.yaml",), "type.yaml:2: optimizer.lr: received 'fast'; it must be a number"),
+    (("range.yaml",), "range.yaml:2: training.epochs: received 0; it must be greater"),
+    (("empty.yaml",), "the file is empty"),
+    (("comment.yaml",), "the file is empty"),
+    (("list.yaml",), "the top level is a list"),
+    (("text.yaml",), "the top level is a str"),
+    (("syntax.yaml",), "not valid YAML"),
+    (("tab.yaml",), "tab.yaml:2: this is not valid YAML"),
+    (("two.yaml",), "not valid YAML: but found another document"),
+    (("tag.yaml",), "not valid YAML: could not determine a constructor"),
+    (("binary.yaml",), "byte 0 is not UTF-8 text"),
+    (("nul.yaml",), "not a YAML text file"),
+    (("deep.yaml",), "nested too deeply"),
+    (("huge.yaml",), "too large to be a config"),
+    # overrides
+    (("--set", "optimizer.lr"), "must be KEY=VALUE"),
+    (("--set", "=3"), "must be KEY=VALUE"),
+    (("--set", "optimizer.lr=[1"), "not valid YAML"),
+    (("--set", "optimizer.lr=0"), "it must be greater than 0"),
+    (("--set", "optimizer.lr=.nan"), "it must be a finite number"),
+    (("--set", "optimizer.nesterov=true"), "it must come with optimizer.momentum above 0"),
+    (("--set", "optimizer.schedule=cosine"), "it must be 'constant' or 'one-cycle'"),
+    (("--set", "model=scratch"), "this is a section"),
+    (("--set", "model.pool=maxx"), "Did you mean 'max'?"),
+    (("--set", "data.name=fashion_mnist"), "Did you mean 'fashion-mnist'?"),
+    (("--set", "training.deterministic=yes"), "it must be true or false"),
+    (("--set", "training.evaluate=[population]"), "it must be 'moving'"),
+    (("--epochs", "0"), "--epochs: training.epochs: received 0"),
+    (("--seed", "-1"), "--seed: training.seed: received -1"),
+    (("--seed", "4294967296"), "it must be less than"),
+    (("--device", "gpu"), "one of auto, cpu, cuda, cuda:N, mps"),
+    # norms
+    (("--norm", "scrach"), "there is no norm 'scrach'. Did you mean 'scratch'?"),
+    (("--norm", ""), "it must not be empty"),
+    (("--norm", "missing.py:Norm"), "missing.py is no such file"),
+    (("--norm", "folder.py:Norm"), "folder.py is a folder"),
+    (("--norm", "typo.py"), "written path/to/file.py:Class"),
+    (("--norm", "typo.py:"), "written path/to/file.py:Class"),
+    (("--norm", "syntax.py:Norm"), r"syntax.py:1: class Norm\("),
+    (("--norm", "typo.py:BatchNrm", *SYNTHETIC), "Did you mean 'BatchNorm'?"),
+    (("--norm", "raises.py:Norm", *SYNTHETIC), r"raises.py:2: raise RuntimeError\('not today'\)"),
+    (("--norm", "exits.py:Norm", *SYNTHETIC), r"exits.py:2: sys.exit\(0\)"),
+    (("--norm", "refuses.py:Norm", *SYNTHETIC), r"refuses.py:5: raise ValueError\('n is odd'\)"),
+    (("--norm", "greedy.py:Norm", *SYNTHETIC), r"greedy.py:4: def __init__\(self, a, b, c\)"),
+    # device, data, folders, runs
+    (("--device", "cuda:99", *SYNTHETIC), "received 'cuda:99', which is not on this machine"),
+    (("--set", "data.validation=4000", *SYNTHETIC), "it must be less than the 4,000"),
+    (("--out", "good.yaml", *SYNTHETIC), "can't be made: Not a directory"),
+    (("--resume", "missing"), "there is no run 'missing'"),
+    (("--resume", "folder"), "folder is no run directory"),
+    (("good.yaml", "--resume", "x"), "it takes no CONFIG"),
+    (("--resume", "x", "--epochs", "3"), "it takes no CONFIG"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    for name in ("folder", "folder.py"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"__pycache__"}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize(("arguments", "says"), CASES, ids=[" ".join(case[0]) for case in CASES])
+def test_it_is_refused_with_a_clear_error(
+    bnrun: Run, folder: Path, arguments: tuple[str, ...], says: str
+) -> None:
+    before = _names(folder)
+    done = bnrun("train", *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    error = _one_line(done.stderr)
+    assert re.search(says, error) or says in error
+    assert _names(folder) == before
+    for name, content in FILES.items():
+        assert (folder / name).read_bytes() == content
+
+
+def test_a_mistyped_command_is_told_the_near_one(bnrun: Run) -> None:
+    done = bnrun("trian")
+    assert done.returncode == 2
+    assert "Did you mean 'train'?" in done.stderr
+
+
+def test_debug_shows_the_traceback(bnrun: Run, environment: dict[str, str], tmp_path: Path) -> None:
+    environment["BNRUN_DEBUG"] = "1"
+    done = bnrun("train", "missing.yaml")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr

@@ -1,0 +1,54 @@
+"""Help, version and completion answer at once: without torch."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from bnrun import __version__
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_help_names_every_command(bnrun: Run) -> None:
+    done = bnrun("--help")
+    assert done.returncode == 0
+    assert done.stderr == ""
+    for command in ("train", "data"):
+        assert f"\n  {command}  " in done.stdout
+
+
+def test_train_help_names_every_option(bnrun: Run) -> None:
+    shown = bnrun("train", "--help").stdout
+    for option in (
+        "--set", "--norm", "--epochs", "--seed", "--device",
+        "--out", "--resume", "--dry-run", "--json", "--quiet",
+    ):  # fmt: skip
+        assert f"  {option}" in shown or f", {option}" in shown
+
+
+def test_version(bnrun: Run) -> None:
+    assert bnrun("--version").stdout == f"bnrun {__version__}\n"
+
+
+def test_completion_is_typers(bnrun: Run) -> None:
+    assert "_BNRUN_COMPLETE" in bnrun("--show-completion", "bash").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--dry-run"], ["train", "--norm", "x"]]
+)
+def test_torch_is_not_loaded_to_answer(arguments: list[str]) -> None:
+    code = (
+        "import sys\n"
+        "from bnrun.cli import app\n"
+        "try:\n"
+        f"    app({arguments!r})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "heavy = {'torch', 'torchvision', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,121 @@
+"""`bnrun train` as a real process: from files on disk to a table, a document, a directory."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from bnrun.config import resolve
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_a_whole_training_on_idx_files(bnrun: Run, idx_root: Path, tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text(f"data:\n  root: {idx_root}\ntraining: {{epochs: 6, batch_size: 64}}\n")
+    done = bnrun("train", config, "--norm", "builtin", "--seed", "7", "--out", "kept", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+
+    assert document["status"] == "completed"
+    assert (document["device"], document["norm"], document["seed"]) == ("cpu", "builtin", 7)
+    assert document["data"]["verified"] is False
+    assert document["data"]["train_images"] == 600
+    epochs = document["epochs"]
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4, 5, 6]
+    assert {"loss", "train_acc", "test_acc", "examples_per_second", "seconds"} <= set(epochs[0])
+    assert {key: document[key] for key in ("loss", "train_acc", "test_acc")} == {
+        key: epochs[-1][key] for key in ("loss", "train_acc", "test_acc")
+    }
+    assert document["train_acc"] > 0.9
+    assert document["examples_per_second"] > 0
+    assert document["compute_examples_per_second"] >= document["examples_per_second"]
+
+    run = tmp_path / document["run"]
+    assert run.parent == tmp_path / "kept"
+    assert run.name.endswith("-mine-builtin-s7")
+    assert json.loads((run / "summary.json").read_text()) == document
+    assert resolve(run / "config.yaml").config.document() == document["config"]
+    assert "holds other images than the published Fashion-MNIST" in done.stderr
+    assert "epoch 6/6" in done.stderr
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["format"] == 1
+
+
+def test_results_go_to_stdout_and_progress_to_stderr(bnrun: Run) -> None:
+    done = bnrun("train", "--set", "data.name=synthetic", "--epochs", 2)
+    assert done.returncode == 0, done.stderr
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert lines[0] == "LeNet, norm scratch, synthetic data, one seed (0)"
+    assert lines[2].split() == [
+        "epoch", "loss", "train", "acc", "test", "acc", "examples/s", "seconds",
+    ]  # fmt: skip
+    assert [line.split()[0] for line in lines[4:6]] == ["1", "2"]
+    assert lines[7].startswith("loss ")
+    assert ", train acc " in lines[7]
+    assert ", test acc " in lines[7]
+    assert "examples/s end to end" in lines[8]
+    assert lines[8].endswith("on cpu")
+    assert lines[-1].startswith("kept in runs/")
+    assert "\x1b" not in done.stdout + done.stderr
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+
+
+def test_quiet_leaves_the_result_alone(bnrun: Run) -> None:
+    done = bnrun("train", "--set", "data.name=synthetic", "--epochs", 1, "--quiet")
+    assert done.stderr == ""
+    assert "synthetic data" in done.stdout
+
+
+def test_a_dry_run_shows_every_key_and_trains_nothing(bnrun: Run, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("optimizer:\n  lr: 1e-3\n")
+    done = bnrun("train", "c.yaml", "--set", "model.pool=max", "--norm", "none", "--dry-run")
+    assert done.returncode == 0
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if "." in line}
+    assert rows["optimizer.lr"] == ["0.001", "c.yaml:2"]
+    assert rows["model.pool"] == ["max", "--set"]
+    assert rows["model.norm"] == ["none", "--norm"]
+    assert rows["training.epochs"] == ["10", "default"]
+    assert len(rows) == 18
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.yaml"]
+
+
+def test_a_dry_run_as_json_is_one_document(bnrun: Run) -> None:
+    document = json.loads(bnrun("train", "--dry-run", "--json", "--seed", 3).stdout)
+    assert document["config"]["training"]["seed"] == 3
+    assert document["sources"]["training.seed"] == "--seed"
+
+
+def test_a_diverged_run_ends_with_one_and_says_at_which_step(bnrun: Run, tmp_path: Path) -> None:
+    done = bnrun(
+        "train", "--norm", "none", "--set", "model.activation=relu", "--set", "optimizer.lr=1e6",
+        "--set", "data.name=synthetic", "--json",
+    )  # fmt: skip
+    assert done.returncode == 1
+    document = json.loads(done.stdout)
+    assert document["status"] == "diverged"
+    assert "at epoch 1, step" in document["reason"]
+    assert "Traceback" not in done.stderr
+
+
+def test_a_layer_that_fails_later_ends_with_one_and_shows_its_line(
+    bnrun: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n\n\nclass Norm(nn.Module):\n"
+        "    def __init__(self, num_features, num_dims):\n"
+        "        super().__init__()\n        self.calls = 0\n\n"
+        "    def forward(self, x):\n        self.calls += 1\n"
+        "        assert self.calls < 20, 'tired'\n        return x\n"
+    )
+    done = bnrun(
+        "train", "--norm", "mine.py:Norm", "--set", "data.name=synthetic", "--epochs", 2, "--json"
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "AssertionError: tired" in done.stderr
+    assert "mine.py:11: assert self.calls < 20, 'tired'" in done.stderr
+    document = json.loads(done.stdout)
+    assert document["status"] == "failed"
+    assert [epoch["epoch"] for epoch in document["epochs"]] == [1]

@@ -1,0 +1,320 @@
+"""A user's own norm, `path/to/file.py:Class`."""
+
+import copy
+import pickle
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from bnrun.errors import NormError
+from bnrun.norms import check_norm, norm_factory
+
+HEAD = "from torch import nn\n"
+IDENTITY = f"{HEAD}class Norm(nn.Identity): ...\n"
+
+
+@pytest.fixture
+def write(tmp_path, monkeypatch):
+    """Write a user's file and return its norm, ready to ask for."""
+    monkeypatch.setattr(sys, "path", list(sys.path))  # whatever a test does to it, undo
+
+    def write(source, file="mine.py", name="Norm"):
+        path = tmp_path / file
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(source if isinstance(source, bytes) else source.encode())
+        return f"{path}:{name}"
+
+    return write
+
+
+def refusal(ask, *arguments):
+    """The message of the NormError that asking ends in."""
+    with pytest.raises(NormError) as error:
+        ask(*arguments)
+    return str(error.value)
+
+
+def build(spec, num_features=6, num_dims=4):
+    return norm_factory(spec)(num_features, num_dims)
+
+
+# ---- building
+
+
+@pytest.mark.parametrize(
+    ("signature", "received"),
+    [
+        ("num_features", (6,)),
+        ("num_features, eps=1e-5", (6,)),
+        ("num_features, *, eps=1e-5", (6,)),
+        ("num_features, *others", (6,)),
+        ("num_features, **others", (6,)),
+        ("num_features, num_dims", (6, 4)),
+        ("num_features, num_dims=2", (6, 4)),
+        ("width, rank", (6, 4)),
+        ("num_features, num_dims, eps=1e-5", (6, 4)),
+        ("num_features, /, num_dims", (6, 4)),
+    ],
+)
+def test_the_signature_decides_what_the_class_is_built_with(write, signature, received):
+    spec = write(
+        f"{HEAD}class Norm(nn.Identity):\n"
+        f"    def __init__(self, {signature}):\n"
+        "        super().__init__()\n"
+        "        self.received = {k: v for k, v in locals().items() if v in (6, 4, 2)}\n"
+    )
+    assert tuple(build(spec).received.values()) == received
+
+
+@pytest.mark.parametrize(("num_dims", "shape"), [(4, (2, 6, 3, 3)), (2, (2, 6))])
+def test_a_layer_from_a_file_is_used_like_any_other(write, num_dims, shape):
+    layer = build(write(IDENTITY), 6, num_dims)
+    x = torch.randn(shape)
+    assert isinstance(layer, nn.Module)
+    assert torch.equal(layer(x), x)
+
+
+def test_a_relative_path_and_a_home_are_understood(write, tmp_path, monkeypatch):
+    write(IDENTITY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for spec in ["mine.py:Norm", "./mine.py:Norm", "~/mine.py:Norm"]:
+        assert type(build(spec)).__name__ == "Norm"
+
+
+def test_checking_does_not_run_the_file(write):
+    check_norm(write("raise SystemExit('was run')\n"))
+
+
+def test_layers_can_be_copied_and_pickled(write):
+    layer = build(write(IDENTITY))
+    x = torch.randn(2, 6, 3, 3)
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert type(twin) is type(layer)
+        assert torch.equal(twin(x), x)
+
+
+def test_two_files_of_the_same_name_do_not_mix(write):
+    specs = [
+        write(f"{HEAD}class Norm(nn.Identity):\n    folder = {f!r}\n", file=f"{f}/mine.py")
+        for f in ("a", "b")
+    ]
+    layers = [build(spec) for spec in specs]
+    assert [layer.folder for layer in layers] == ["a", "b"]
+    assert [pickle.loads(pickle.dumps(layer)).folder for layer in layers] == ["a", "b"]
+
+
+def test_a_file_is_read_anew_after_a_change(write):
+    build(write(f"{HEAD}class Norm(nn.Identity):\n    version = 1\n"))
+    again = write(f"{HEAD}class Norm(nn.Identity):\n    version = 'two'\n")  # another size
+    assert build(again).version == "two"
+
+
+# ---- sys.path
+
+
+def test_a_file_can_import_a_file_beside_it(write):
+    write("WIDTH = 7\n", file="beside_it_for_bnrun.py")
+    spec = write(
+        "from beside_it_for_bnrun import WIDTH\n"
+        f"{HEAD}class Norm(nn.Identity):\n    width = WIDTH\n"
+    )
+    assert build(spec).width == 7
+
+
+@pytest.mark.parametrize("outcome", ["", "raise ValueError\n", "import sys; sys.exit(3)\n"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "",
+        "sys.path.append('/nowhere')",
+        "sys.path.insert(0, '/nowhere')",
+        "sys.path.clear()",
+        "sys.path = ['/nowhere']",
+    ],
+)
+def test_sys_path_is_left_as_it_was(write, change, outcome):
+    spec = write(f"{IDENTITY}import sys\n{change}\n{outcome}")
+    path, content = sys.path, list(sys.path)
+    if outcome:
+        refusal(norm_factory, spec)
+    else:
+        norm_factory(spec)
+    assert sys.path == content
+    assert path == content
+    assert sys.path is path
+
+
+def test_a_failed_import_leaves_no_module_behind(write):
+    before = set(sys.modules)
+    refusal(norm_factory, write("1 / 0\n"))
+    assert set(sys.modules) == before
+
+
+# ---- what cannot be found or read, known before anything runs
+
+
+@pytest.mark.parametrize("ask", [check_norm, norm_factory])
+def test_a_missing_file_is_named(ask, tmp_path):
+    message = refusal(ask, f"{tmp_path}/none.py:Norm")
+    assert f"{tmp_path}/none.py is no such file" in message
+
+
+@pytest.mark.parametrize("ask", [check_norm, norm_factory])
+def test_a_folder_is_called_a_folder(ask, tmp_path):
+    (tmp_path / "folder.py").mkdir()
+    assert "folder.py is a folder" in refusal(ask, f"{tmp_path}/folder.py:Norm")
+
+
+@pytest.mark.parametrize("ask", [check_norm, norm_factory])
+@pytest.mark.parametrize("spec", ["mine.py", "mine.py:", "mine.txt:Norm", ":Norm", "a/b", "m.py:1"])
+def test_a_misspelt_form_is_answered_with_the_form(ask, spec):
+    message = refusal(ask, spec)
+    assert f"'{spec}'" in message
+    assert "path/to/file.py:Class" in message
+
+
+@pytest.mark.parametrize("ask", [check_norm, norm_factory])
+def test_a_syntax_error_shows_the_line(ask, write):
+    message = refusal(ask, write(f"{HEAD}\nclass Norm(nn.Identity:\n    pass\n"))
+    assert "not valid Python" in message
+    assert "mine.py:3: class Norm(nn.Identity:" in message
+
+
+@pytest.mark.parametrize("ask", [check_norm, norm_factory])
+@pytest.mark.parametrize("source", [b"x = 1\0\n", b"x = '\xff\xfe'\n"], ids=["null", "not UTF-8"])
+def test_bytes_that_are_not_text_are_refused(ask, write, source):
+    message = refusal(ask, write(source))
+    assert "mine.py is not valid Python" in message
+
+
+# ---- what fails when the file is imported
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("undefined_name", "NameError: name 'undefined_name' is not defined"),
+        ("raise RuntimeError('out of tea')", "RuntimeError: out of tea"),
+        ("import sys; sys.exit('bye')", "SystemExit: bye"),
+        ("import no_such_module_for_bnrun", "ModuleNotFoundError: No module named"),
+    ],
+)
+def test_an_import_that_fails_shows_why_and_where(write, line, reason):
+    message = refusal(norm_factory, write(f"{IDENTITY}{line}\n"))
+    assert reason in message
+    assert f"mine.py:3: {line}" in message
+
+
+def test_ctrl_c_during_an_import_is_not_an_error_of_the_file(write):
+    spec = write("raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        norm_factory(spec)
+
+
+def test_a_missing_class_gets_a_suggestion(write):
+    message = refusal(norm_factory, write(IDENTITY, name="Nrom"))
+    assert "no class 'Nrom'" in message
+    assert "Did you mean 'Norm'?" in message
+    assert "It defines: Norm." in message
+
+
+def test_an_empty_file_defines_nothing(write):
+    assert "It defines: nothing." in refusal(norm_factory, write(""))
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "what"),
+    [
+        ("class Norm: ...", "Norm", "a type"),
+        ("def norm(num_features): ...", "norm", "a function"),
+        ("norm = nn.Identity()", "norm", "a Identity"),
+        ("norm = None", "norm", "nothing"),
+    ],
+)
+def test_what_is_not_a_module_class_is_refused(write, source, name, what):
+    message = refusal(norm_factory, write(f"{HEAD}{source}\n", name=name))
+    assert f"'{name}' is {what}" in message
+    assert "derived from torch.nn.Module" in message
+
+
+# ---- what fails when the class is built
+
+
+def test_a_constructor_that_raises_shows_the_users_own_line(write):
+    spec = write(
+        f"{HEAD}class Norm(nn.Module):\n"
+        "    def __init__(self, num_features):\n"
+        "        super().__init__()\n"
+        "        self.weight = nn.Parameter('gamma')\n"  # torch raises, deeper down
+    )
+    message = refusal(build, spec)
+    assert "Norm(6) refused: " in message
+    assert "mine.py:5: self.weight = nn.Parameter('gamma')" in message
+
+
+@pytest.mark.parametrize(
+    ("definition", "call"),
+    [
+        ("def __init__(self):", "Norm(6)"),
+        ("def __init__(self, num_features, num_dims, depth):", "Norm(6, 4)"),
+        ("def __init__(self, num_features, *, depth):", "Norm(6)"),
+    ],
+)
+def test_a_constructor_of_another_signature_shows_its_definition(write, definition, call):
+    spec = write(f"{HEAD}class Norm(nn.Module):\n    {definition}\n        super().__init__()\n")
+    message = refusal(build, spec)
+    assert f"{call} refused: TypeError" in message
+    assert f"mine.py:3: {definition}" in message
+
+
+def test_a_constructor_that_exits_is_refused(write):
+    spec = write(
+        f"{HEAD}class Norm(nn.Module):\n    def __init__(self, n):\n        raise SystemExit(3)\n"
+    )
+    message = refusal(build, spec)
+    assert "Norm(6) refused: SystemExit" in message
+    assert "mine.py:4: raise SystemExit(3)" in message
+
+
+def test_a_constructor_that_forgets_super_is_refused(write):
+    spec = write(f"{HEAD}class Norm(nn.Module):\n    def __init__(self, n):\n        self.n = n\n")
+    message = refusal(build, spec)
+    assert "Norm(6)" in message
+    assert "mine.py:3: def __init__(self, n):" in message
+
+
+def test_a_class_that_builds_something_else_is_refused(write):
+    spec = write(f"{HEAD}class Norm(nn.Module):\n    def __new__(cls, n):\n        return 'no'\n")
+    assert "Norm(6)" in refusal(build, spec)
+
+
+# ---- what fails when the layer runs
+
+
+@pytest.mark.parametrize(
+    ("returned", "got"),
+    [
+        ("x, x", "a tuple"),
+        ("[x]", "a list"),
+        ("None", "nothing"),
+        ("x.flatten(1)", r"a tensor of shape \(2, 54\)"),
+        ("x.mean()", r"a tensor of shape \(\)"),
+    ],
+)
+def test_an_output_that_is_not_a_tensor_of_that_shape_is_refused(write, returned, got):
+    layer = build(
+        write(
+            f"{HEAD}class Norm(nn.Module):\n"
+            "    def __init__(self, num_features):\n"
+            "        super().__init__()\n"
+            "    def forward(self, x):\n"
+            f"        return {returned}\n"
+        )
+    )
+    x = torch.randn(2, 6, 3, 3)
+    for each in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        with pytest.raises(TypeError, match=rf"^Norm\.forward returned {got} .*\(2, 6, 3, 3\)"):
+            each(x)

@@ -1,0 +1,98 @@
+"""A run is found by path or name, and its checkpoint is refused where it cannot be trusted."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnrun import runs
+from bnrun.config import resolve
+from bnrun.errors import ConfigError, RunError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    path = runs.create(tmp_path / "runs", resolve(None)).path
+    state = {"format": 1, "config": resolve(None).config.document(), "epochs": []}
+    torch.save(state, path / "checkpoint.pt")
+    return path
+
+
+def test_a_run_is_found_by_its_path_and_by_its_name(run: Path) -> None:
+    assert runs.find(str(run), Path("elsewhere")) == run
+    assert runs.find(run.name, run.parent) == run
+
+
+def test_a_run_that_is_not_there_is_told_with_a_near_miss(run: Path) -> None:
+    with pytest.raises(RunError, match=f"Did you mean '{run.name}'"):
+        runs.find(run.name[:-1] + "7", run.parent)
+    with pytest.raises(RunError, match="there is no run 'x'"):
+        runs.find("x", Path("no such folder"))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="has no config.yaml"):
+        runs.find(str(tmp_path), Path("runs"))
+
+
+def test_a_run_without_a_finished_epoch_starts_from_the_beginning(run: Path) -> None:
+    (run / "checkpoint.pt").unlink()
+    assert runs.reopen(run)[1] is None
+
+
+def test_a_checkpoint_that_was_taken_away_is_missed(run: Path) -> None:
+    (run / "checkpoint.pt").unlink()
+    (run / "metrics.jsonl").write_text('{"event": "epoch_ended"}\n')
+    with pytest.raises(RunError, match="checkpoint.pt is missing"):
+        runs.reopen(run)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
+def test_a_checkpoint_cut_short_is_refused_and_left_as_it_is(run: Path, part: float) -> None:
+    file = run / "checkpoint.pt"
+    cut = file.read_bytes()[: int(file.stat().st_size * part)]
+    file.write_bytes(cut)
+    with pytest.raises(RunError, match="is damaged, or no checkpoint"):
+        runs.reopen(run)
+    assert file.read_bytes() == cut
+
+
+class Harmful:
+    """A pickle that runs code when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> object:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_checkpoint_cannot_run_code(run: Path, tmp_path: Path) -> None:
+    torch.save({"format": 1, "x": Harmful(tmp_path / "harm")}, run / "checkpoint.pt")
+    with pytest.raises(RunError, match="is damaged, or no checkpoint"):
+        runs.reopen(run)
+    (run / "checkpoint.pt").write_bytes(pickle.dumps(Harmful(tmp_path / "harm")))
+    with pytest.raises(RunError, match="is damaged, or no checkpoint"):
+        runs.reopen(run)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_another_programs_checkpoint_is_refused(run: Path) -> None:
+    torch.save({"state_dict": {}}, run / "checkpoint.pt")
+    with pytest.raises(RunError, match="no checkpoint of this version"):
+        runs.reopen(run)
+
+
+def test_a_checkpoint_of_another_config_is_refused_and_the_keys_named(run: Path) -> None:
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("lr: 1.0", "lr: 0.5"))
+    with pytest.raises(RunError, match=r"is from another config: optimizer.lr differs"):
+        runs.reopen(run)
+
+
+def test_a_damaged_config_is_refused(run: Path) -> None:
+    (run / "config.yaml").write_text("model: {norms: scratch}")
+    with pytest.raises(ConfigError, match="Did you mean 'norm'"):
+        runs.reopen(run)

@@ -1,0 +1,191 @@
+"""The run directory: what is in it, and that nothing on disk is ever lost."""
+
+import json
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnrun import runs
+from bnrun.config import Assignment, resolve
+from bnrun.errors import RunError, TrainingFailed
+from bnrun.events import (
+    CheckpointReady,
+    DataUsed,
+    EpochEnded,
+    Notice,
+    Progress,
+    RunEnded,
+    RunStarted,
+)
+
+DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
+STARTED = RunStarted("scratch", "cpu", "a machine", 3, 2, 3, DATA)
+ENDED = RunEnded("completed", 10_000.0, 12_000.0)
+
+
+def _epoch(number: int) -> EpochEnded:
+    return EpochEnded(number, 0.5 / number, 0.8, 0.7, None, 9_000.0, 11_000.0, 1.5)
+
+
+def _checkpoint(number: int) -> CheckpointReady:
+    epochs = [vars(_epoch(n)) for n in range(1, number + 1)]
+    state = {"format": 1, "config": resolve(None).config.document(), "epochs": epochs}
+    return CheckpointReady(number, {**state, "model": {"weight": torch.full((50_000,), 1.0)}})
+
+
+def _create(out: Path, norm: str = "scratch") -> runs.Run:
+    return runs.create(out, resolve(None, [Assignment("model.norm", norm, "test")]))
+
+
+def _events(path: Path) -> list[str]:
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["event"] for line in lines]
+
+
+def test_a_run_leaves_the_five_files(tmp_path: Path) -> None:
+    with _create(tmp_path / "deep" / "runs") as run:
+        for event in (STARTED, Progress(1, 1, 0.5, 0.5, None), Notice("a"), _checkpoint(1)):
+            run.record(event)
+        for event in (_epoch(1), _checkpoint(2), _epoch(2), ENDED):
+            run.record(event)
+    files = {path.name for path in run.path.iterdir()}
+    assert files == {
+        "config.yaml", "environment.json", "metrics.jsonl", "checkpoint.pt", "summary.json", "lock",
+    }  # fmt: skip
+    assert _events(run.path) == [
+        "run_started", "notice", "epoch_ended", "epoch_ended", "run_ended",
+    ]  # fmt: skip
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary["status"] == "completed"
+    assert summary["run"] == str(run.path)
+    assert [epoch["epoch"] for epoch in summary["epochs"]] == [1, 2]
+    assert (summary["loss"], summary["train_acc"], summary["test_acc"]) == (0.25, 0.8, 0.7)
+    assert (summary["examples_per_second"], summary["compute_examples_per_second"]) == (1e4, 1.2e4)
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert {"torch", "torchvision", "python", "device", "threads", "command", "git"} <= set(
+        environment
+    )
+    assert torch.load(run.path / "checkpoint.pt", weights_only=True)["epochs"][1]["epoch"] == 2
+    assert resolve(run.path / "config.yaml").config == run.config
+
+
+@pytest.mark.parametrize(
+    ("norm", "ending"),
+    [("scratch", "-lenet_bn-scratch-s0"), ("my dir/a file.py:My_Norm", "-lenet_bn-My_Norm-s0")],
+)
+def test_the_directory_is_named_after_time_config_norm_and_seed(
+    tmp_path: Path, norm: str, ending: str
+) -> None:
+    name = _create(tmp_path, norm).path.name
+    time, _, rest = name.partition("-")
+    assert len(time) == len("20261121T195959Z")
+    assert f"-{rest}" == ending
+
+
+def test_two_runs_of_one_second_have_directories_of_their_own(tmp_path: Path) -> None:
+    assert len({_create(tmp_path).path for _ in range(5)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(KeyboardInterrupt, "interrupted"), (TrainingFailed, "failed"), (ZeroDivisionError, "failed")],
+)
+def test_whatever_ends_a_run_is_in_its_summary(
+    tmp_path: Path, error: type[BaseException], status: str
+) -> None:
+    def stop() -> None:
+        raise error("why")
+
+    run = _create(tmp_path)
+    with pytest.raises(error), run:
+        run.record(STARTED)
+        run.record(_checkpoint(1))
+        run.record(_epoch(1))
+        stop()
+    summary = json.loads((run.path / "summary.json").read_text())
+    assert summary["status"] == status
+    assert summary["reason"] == ("why" if status == "failed" else None)
+    assert len(summary["epochs"]) == 1
+
+
+def test_a_diverged_run_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
+    with _create(tmp_path) as run:
+        for event in (STARTED, _checkpoint(1), _epoch(1)):
+            run.record(event)
+        run.record(RunEnded("diverged", None, None, "the loss became nan"))
+    assert json.loads((run.path / "summary.json").read_text())["status"] == "diverged"
+    assert len(torch.load(run.path / "checkpoint.pt", weights_only=True)["epochs"]) == 1
+
+
+def test_two_processes_cannot_train_in_one_run(tmp_path: Path) -> None:
+    with _create(tmp_path) as run, pytest.raises(RunError, match="another process"):
+        runs.Run(run.path, run.config).__enter__()
+    with run:
+        pass  # free again
+
+
+def test_metrics_of_a_killed_run_are_mended_and_only_added_to(tmp_path: Path) -> None:
+    with _create(tmp_path) as run:
+        for event in (STARTED, _checkpoint(1), _epoch(1), _checkpoint(2)):
+            run.record(event)  # killed before epoch 2 was in the metrics, inside a line:
+    metrics = run.path / "metrics.jsonl"
+    whole = metrics.read_text()
+    metrics.write_text(whole + '{"event": "epoch_e')
+    with runs.Run(run.path, run.config) as again:
+        finished = (_epoch(1), _epoch(2))
+        again.record(RunStarted("scratch", "cpu", "a machine", 3, 2, 3, DATA, finished))
+        again.record(ENDED)
+    assert metrics.read_text().startswith(whole)
+    assert _events(run.path) == [
+        "run_started", "epoch_ended", "epoch_ended", "run_started", "run_ended",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """For a while, no file may grow over 100 kB: writing fails as on a full disk."""
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+def test_a_full_disk_is_told_and_the_old_checkpoint_stays(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    run = _create(tmp_path)
+    with (
+        pytest.raises(RunError, match=r"checkpoint.pt can't be written: File too large.*--resume"),
+        run,
+    ):
+        run.record(STARTED)
+        run.record(_checkpoint(1))
+        run.record(_epoch(1))
+        before = (run.path / "checkpoint.pt").read_bytes()
+        request.getfixturevalue("small_disk")
+        run.record(_checkpoint(2))
+    assert (run.path / "checkpoint.pt").read_bytes() == before
+    assert [path.name for path in run.path.glob(".*")] == []
+    assert json.loads((run.path / "summary.json").read_text())["status"] == "failed"
+
+
+def test_an_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(RunError, match="can't be made.*--out"):
+            _create(out)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; run as another user")
+def test_an_out_without_write_permission_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(RunError, match="Permission denied"):
+        _create(tmp_path / "runs")

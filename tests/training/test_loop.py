@@ -1,0 +1,229 @@
+"""A training is a sequence of events, the same one each time."""
+
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnrun.config import Config, parse_override, resolve
+from bnrun.data.dataset import Dataset
+from bnrun.data.synthetic import synthetic
+from bnrun.errors import NormError, RunError, TrainingFailed
+from bnrun.events import CheckpointReady, EpochEnded, Event, Progress, RunEnded, RunStarted
+from bnrun.training import loop, train
+
+CPU = torch.device("cpu")
+NOISY = """
+import torch
+from torch import nn
+
+class Noisy(nn.Module):
+    def __init__(self, num_features):
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x + 0.01 * torch.randn_like(x) * self.calls
+"""
+
+
+@pytest.fixture(scope="module")
+def small() -> Dataset:
+    data = synthetic()
+    return replace(
+        data,
+        train=data.train.take(torch.arange(600)),
+        test=data.test.take(torch.arange(200)),
+    )
+
+
+def _config(*overrides: str) -> Config:
+    stated = [a for text in ("training.epochs=3", *overrides) for a in parse_override(text)]
+    return resolve(None, stated).config
+
+
+def _epochs(events: Iterable[Event]) -> list[tuple[float, float, float]]:
+    return [
+        (event.loss, event.train_acc, event.test_acc)
+        for event in events
+        if isinstance(event, EpochEnded)
+    ]
+
+
+def _through_a_file(state: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(dict(state), file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_events_come_in_order(small: Dataset) -> None:
+    events = [e for e in train(_config(), small, CPU) if not isinstance(e, Progress)]
+    kinds = [type(event) for event in events]
+    assert kinds == [RunStarted, *[CheckpointReady, EpochEnded] * 3, RunEnded]
+    started, ended = events[0], events[-1]
+    assert isinstance(started, RunStarted)
+    assert (started.device, started.steps_per_epoch, started.epochs) == ("cpu", 3, 3)
+    assert started.data.name == "synthetic"
+    assert isinstance(ended, RunEnded)
+    assert ended.status == "completed"
+
+
+def test_the_model_is_built_before_the_first_event(small: Dataset) -> None:
+    with pytest.raises(NormError):
+        train(_config("model.norm=missing.py:Norm"), small, CPU)
+
+
+def test_it_learns(small: Dataset) -> None:
+    epochs = _epochs(train(_config("training.epochs=12"), small, CPU))
+    assert epochs[-1][0] < 0.5 * epochs[0][0]
+    assert epochs[-1][1] > 0.9
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(small: Dataset) -> None:
+    first, again, other = (
+        _epochs(train(_config(f"training.seed={seed}"), small, CPU)) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_the_epoch_mean_weighs_a_smaller_last_batch_by_its_size(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixed = iter([(1.0, 256), (2.0, 128), (4.0, 0)])
+
+    def step(*_: Any) -> tuple[Tensor, Tensor]:
+        loss, correct = next(fixed)
+        return torch.tensor(loss), torch.tensor(correct)
+
+    monkeypatch.setattr(loop, "train_step", step)
+    ((loss, train_acc, _),) = _epochs(train(_config("training.epochs=1"), small, CPU))
+    assert loss == pytest.approx((1.0 * 256 + 2.0 * 256 + 4.0 * 88) / 600)
+    assert train_acc == pytest.approx(384 / 600)
+
+
+@pytest.mark.parametrize("norm", ["scratch", "builtin", "textbook", "none", "NOISY"])
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_resumed_run_ends_on_the_same_bits(
+    small: Dataset, tmp_path: Path, norm: str, after: int
+) -> None:
+    if norm == "NOISY":  # a user's own layer, with random numbers and a counter of its own
+        (tmp_path / "noisy.py").write_text(NOISY)
+        norm = f"{tmp_path}/noisy.py:Noisy"
+    config = _config(
+        f"model.norm={norm}",
+        "optimizer={lr: 0.1, momentum: 0.9, nesterov: true, schedule: one-cycle}",
+    )
+    whole = list(train(config, small, CPU))
+    states = {e.epoch: _through_a_file(e.state) for e in whole if isinstance(e, CheckpointReady)}
+    rest = list(train(config, small, CPU, states[after]))
+    resumed = {e.epoch: e.state for e in rest if isinstance(e, CheckpointReady)}
+
+    assert _epochs(rest) == _epochs(whole)[after:]
+    assert isinstance(rest[0], RunStarted)
+    assert [epoch.epoch for epoch in rest[0].finished] == list(range(1, after + 1))
+    for part in ("model", "attributes", "optimizer", "rng"):
+        _assert_same(resumed[3][part], states[3][part])
+
+
+def _assert_same(a: Any, b: Any) -> None:
+    if isinstance(a, dict):
+        assert a.keys() == b.keys()
+        for key in a:
+            _assert_same(a[key], b[key])
+    elif isinstance(a, list | tuple):
+        for inner_a, inner_b in zip(a, b, strict=True):
+            _assert_same(inner_a, inner_b)
+    elif isinstance(a, Tensor):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+def test_a_finished_run_has_nothing_left_to_do(small: Dataset) -> None:
+    config = _config()
+    *_, state = (e.state for e in train(config, small, CPU) if isinstance(e, CheckpointReady))
+    assert [type(e) for e in train(config, small, CPU, state)] == [RunStarted, RunEnded]
+
+
+def test_the_checkpoint_of_another_model_is_refused(small: Dataset) -> None:
+    *_, state = (e.state for e in train(_config(), small, CPU) if isinstance(e, CheckpointReady))
+    with pytest.raises(RunError, match="does not fit"):
+        train(_config("model.norm=none"), small, CPU, state)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_tells_the_step(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = loop.train_step, 0
+
+    def step(*args: Any) -> tuple[Tensor, Tensor]:
+        nonlocal calls
+        calls += 1
+        loss, correct = real(*args)
+        return (loss * math.nan if calls >= 5 else loss), correct
+
+    monkeypatch.setattr(loop, "train_step", step)
+    events = list(train(_config(), small, CPU))
+    ended = events[-1]
+    assert isinstance(ended, RunEnded)
+    assert ended.status == "diverged"
+    assert ended.reason == "the loss became nan at epoch 2, step 2 of 3 (step 5 of the run)"
+    assert [e.epoch for e in events if isinstance(e, CheckpointReady)] == [1]
+
+
+def test_a_learning_rate_that_is_too_large_diverges(small: Dataset) -> None:
+    config = _config("model={norm: none, activation: relu}", "optimizer.lr=1e6")
+    *_, ended = train(config, small, CPU)
+    assert isinstance(ended, RunEnded)
+    assert ended.status == "diverged"
+
+
+def test_a_batch_of_one_fails_with_the_batch_in_the_message(small: Dataset) -> None:
+    events = train(_config("training.batch_size=599"), small, CPU)
+    with pytest.raises(TrainingFailed, match=r"step 2 of 2, a batch of 1: .*more than 1 value"):
+        list(events)
+
+
+def test_a_layer_that_raises_is_shown_by_its_own_line(small: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(NOISY.replace("return x +", "return x[:, :, 0, 0, 0] +"))
+    events = train(_config(f"model.norm={path}:Noisy"), small, CPU)
+    with pytest.raises(TrainingFailed) as caught:
+        list(events)
+    assert f"{path}:12: return x[:, :, 0, 0, 0]" in str(caught.value)
+
+
+def test_deterministic_training_warns_of_nothing_on_a_cpu(small: Dataset) -> None:
+    plain, deterministic = (
+        _epochs(train(_config(f"training.deterministic={flag}"), small, CPU))
+        for flag in ("false", "true")
+    )
+    assert deterministic == plain
+
+
+def test_held_out_images_are_reported_on_and_not_trained_on(small: Dataset) -> None:
+    held = small.hold_out(100)
+    events = list(train(_config("training.epochs=1"), held, CPU))
+    started = events[0]
+    assert isinstance(started, RunStarted)
+    assert (started.data.train_images, started.data.validation_images) == (500, 100)
+    (ended,) = (e for e in events if isinstance(e, EpochEnded))
+    assert ended.validation_acc is not None
+
+
+def test_progress_tells_means_so_far(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    progress = [
+        e for e in train(_config("training.epochs=2"), small, CPU) if isinstance(e, Progress)
+    ]
+    assert [(e.epoch, e.step) for e in progress] == [(1, 1), (1, 2), (2, 1), (2, 2)]
+    assert all(math.isfinite(e.loss) and 0 <= e.accuracy <= 1 for e in progress)
