@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bnrun.events import Notice
+from bnrun.errors import DataError
 from bnrun.show.console import show_json, stderr, stdout
 from bnrun.show.screen import open_screen
 from bnrun.show.tables import places_table
@@ -22,15 +22,22 @@ def data(
 ) -> None:
     """Show where Fashion-MNIST is, and whether it is verified."""
     if context.invoked_subcommand is not None:
+        if root is not None or json:
+            raise typer.BadParameter("--root and --json belong to `bnrun data` alone")
         return
     from bnrun.data import places
 
-    looked = [places.configured(root)] if root else []
+    looked = [places.configured(root)] if root is not None else []
     looked += [places.cache(), places.debian_package()]
-    sound = [place for place in looked if place.state in ("verified", "unpublished")]
+    used, verdict = None, "Not ready yet: `bnrun data fetch` gets it; so does the first training."
+    try:
+        used = places.find(root)
+    except DataError as error:
+        verdict = f"Training would refuse this. {error}"
+
     if json:
         document = {
-            "used": str(sound[0].folder) if sound else None,
+            "used": str(used.folder) if used else None,
             "places": [
                 {
                     "source": place.source,
@@ -44,13 +51,7 @@ def data(
         show_json(document)
         return
     stdout().print(places_table((p.source, p.state, str(p.folder)) for p in looked))
-    for place in looked:
-        if place.state in ("damaged", "incomplete"):
-            stdout().print(f"{place.source}: {place.problems}", soft_wrap=True, markup=False)
-    if sound:
-        stdout().print(f"Used: {sound[0].folder}", soft_wrap=True, markup=False)
-    else:
-        stdout().print("Fashion-MNIST is not here yet; `bnrun data fetch` gets it.")
+    stdout().print(f"Used: {used.folder}" if used else verdict, soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -60,5 +61,4 @@ def fetch() -> None:
 
     with open_screen(stderr(), quiet=False) as screen:
         place = fetch_data(screen.show)
-        screen.show(Notice("nothing is left to do"))
     stdout().print(f"{place.folder}: {place.state}", soft_wrap=True, markup=False)

@@ -4,6 +4,7 @@ The training set stays uint8 (47 MB for Fashion-MNIST); a batch is an index look
 [0, 1] there. No loader processes, and nothing for the host to wait on.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -105,5 +106,7 @@ class Dataset:
 
 def image_order(seed: int, epoch: int, count: int) -> Tensor:
     """Return the order in which an epoch takes its `count` images: the same on every device."""
-    generator = torch.Generator().manual_seed((seed << 20) + epoch)
+    # Hashed to 32 bits, which is all that torch's generator takes of a seed on the CPU.
+    digest = hashlib.sha256(f"{seed},{epoch}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:4]))
     return torch.randperm(count, generator=generator)

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import filelock
@@ -37,15 +38,24 @@ def fetch(tell: Tell) -> places.Place:
     once: one fetches, the others wait for it.
 
     Raises:
-        DataError: no source had it, each with its reason; or the cache cannot be written.
+        DataError: no source had it, each with its reason; the cache cannot be written; or it
+            holds other images, which are left alone.
     """
     root = places.cache_root()
     try:
+        if places.cache().state == "verified":
+            return places.cache()
         (root / places.RAW).mkdir(parents=True, exist_ok=True)
         with _locked(root, tell):
             cached = places.cache()
             if cached.state == "verified":
                 return cached
+            if any(file.state == "unpublished" for file in cached.files):
+                raise DataError(
+                    f"bnrun's cache {cached.folder} holds other images than the published "
+                    "Fashion-MNIST. Move them to DIR/FashionMNIST/raw in a folder of your own, "
+                    "and state `--set data.root=DIR`."
+                )
             if cached.state == "damaged":
                 tell(Notice(f"{cached.problems}; fetching it again"))
             return _fetch(root, tell)
@@ -115,8 +125,8 @@ def _from_torchvision(staging: Path) -> Path:
     try:
         with contextlib.redirect_stdout(chatter), contextlib.redirect_stderr(chatter):
             FashionMNIST(str(staging), download=True)
-    except (RuntimeError, OSError) as error:
-        raise _Unavailable(" ".join(str(error).split())) from error
+    except (RuntimeError, OSError, HTTPException) as error:
+        raise _Unavailable(" ".join(str(error).split()) or type(error).__name__) from error
     finally:
         socket.setdefaulttimeout(patience)
     return staging / places.RAW
@@ -165,6 +175,8 @@ def _run(folder: Path, *command: str) -> None:
             timeout=300,
             env=os.environ | {"LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
         )
+    except OSError as error:
+        raise _Unavailable(f"{command[0]} can't be started: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise _Unavailable(f"{command[0]} took over five minutes") from error
     if done.returncode != 0:

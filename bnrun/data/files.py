@@ -98,9 +98,8 @@ def _inspect_file(folder: Path, name: str) -> FileReport:
     if len(content) == expected.size:
         if hashlib.sha256(content).hexdigest() == expected.sha256:
             return FileReport(name, "verified")
-        return FileReport(
-            name, "damaged", f"{path}: its SHA-256 is not the published {expected.sha256[:12]}…"
-        )
+        reason = f"{path}: its SHA-256 is not the published one; it is changed, or other data"
+        return FileReport(name, "damaged", reason)
     promised = _promised_size(content)
     if promised is None:
         return FileReport(name, "damaged", f"{path}: its header is not that of an IDX file")

@@ -40,20 +40,13 @@ def load(config: DataConfig, tell: Tell) -> Dataset:
 
 
 def _find(config: DataConfig, tell: Tell) -> places.Place:
-    if config.root is not None:
-        place = places.configured(config.root)
-        if place.state in ("damaged", "incomplete"):
-            raise DataError(
-                f"data.root: {place.problems}. Replace the file, or leave data.root out and "
-                "bnrun finds or fetches the data itself."
-            )
-        if place.state == "unpublished":
-            tell(Notice(f"{place.folder} holds other images than the published Fashion-MNIST"))
-        if place.state != "absent":
-            return place
-        tell(Notice(f"data.root: {place.folder} holds no Fashion-MNIST; looking elsewhere"))
-    place = places.cache()
-    return place if place.state == "verified" else fetch(tell)
+    place = places.find(config.root)
+    if place is not None and place.state == "unpublished":
+        tell(Notice(f"{place.folder} holds other images than the published Fashion-MNIST"))
+    if config.root is not None and (place is None or place.source != "data.root"):
+        folder = Path(config.root) / places.RAW
+        tell(Notice(f"data.root: {folder} holds no Fashion-MNIST; looking elsewhere"))
+    return place or fetch(tell)
 
 
 @contextlib.contextmanager
@@ -62,8 +55,15 @@ def _extracted(folder: Path) -> Iterator[Path]:
     if not files.is_zipped(folder):
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="bnrun-") as temporary:
-        files.unpack(folder, Path(temporary))
+    with contextlib.ExitStack() as stack:
+        try:
+            temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="bnrun-"))
+            files.unpack(folder, Path(temporary))
+        except OSError as error:
+            raise DataError(
+                f"{folder} can't be unpacked into a temporary folder: {error.strerror or error}. "
+                "Gunzip the files there, or point TMPDIR to a disk with 60 MB free."
+            ) from error
         yield Path(temporary)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import platformdirs
 
 from bnrun.data.files import FileReport, inspect
+from bnrun.errors import DataError
 
 RAW = Path("FashionMNIST", "raw")  # torchvision's layout below a root
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -38,6 +39,25 @@ class Place:
         """What is wrong with the files, a sentence each; empty where nothing is."""
         bad = [file for file in self.files if file.state in ("damaged", "missing")]
         return "; ".join(f"{file.name} is {file.state} ({file.reason})" for file in bad)
+
+
+def find(root: str | None) -> Place | None:
+    """Return the place that training reads: `data.root`, then the cache; None where neither has it.
+
+    Raises:
+        DataError: `data.root` has the files, but damaged or not all of them.
+    """
+    if root is not None:
+        place = configured(root)
+        if place.state in ("damaged", "incomplete"):
+            raise DataError(
+                f"data.root: {place.problems}. Replace the file, or leave data.root out and "
+                "bnrun finds or fetches the data itself."
+            )
+        if place.state != "absent":
+            return place
+    place = cache()
+    return place if place.state == "verified" else None
 
 
 def cache_root() -> Path:

@@ -1,6 +1,7 @@
 """The two streams: results on stdout, progress and errors on stderr."""
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,8 +15,12 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """Return the console for progress, notices and errors."""
-    return Console(stderr=True, highlight=False)
+    """Return the console for progress, notices and errors.
+
+    It keeps the stream of this moment: fetching data redirects `sys.stderr`, and the progress
+    that is shown meanwhile must not go there.
+    """
+    return Console(file=sys.stderr, highlight=False)
 
 
 def show_error(message: str) -> None:

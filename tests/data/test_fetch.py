@@ -14,6 +14,7 @@ import pytest
 from torchvision.datasets import FashionMNIST
 
 from bnrun.data import fetch as fetching
+from bnrun.show.console import stderr
 from bnrun.data import files, places
 from bnrun.data.fetch import fetch
 from bnrun.errors import DataError
@@ -350,15 +351,15 @@ def test_a_damaged_cache_stays_as_it_is_while_nothing_better_comes(lay, cache, t
     assert whole(cache) == before
 
 
-def test_other_images_in_the_cache_are_not_replaced_in_silence(
+def test_other_images_in_the_cache_are_refused_and_left_alone(
     lay, cache, debian, other_content, told
 ):
     """They are whole, and may be all that somebody has."""
     lay(cache, other_content)
     lay(debian, zipped=True)
-    fetch(told.append)
-    assert "came from" not in told.notices[0]
-    assert str(cache) in told.notices[0]
+    with pytest.raises(DataError, match=f"{cache}.* holds other images.*data.root=DIR"):
+        fetch(told.append)
+    assert whole(cache) == other_content
 
 
 # Whole or not at all
@@ -522,29 +523,30 @@ def test_fetching_writes_nothing_itself(mirror, apt, cache, told, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_screen_is_free_while_torchvision_downloads(mirror, monkeypatch):
-    """The screen writes to sys.stderr, from other threads too: it must be there to write to."""
+def test_progress_is_seen_while_torchvision_downloads(mirror, monkeypatch, capfd):
+    """The screen's stream is that of its start, whatever a source does to sys.stderr meanwhile."""
     mirror.offer()
-    before, during = (sys.stdout, sys.stderr), []
+    waiting = []
 
     class Watched(FashionMNIST):
         def download(self):
             super().download()
+            sys.stderr.write("torchvision's chatter")
             told = threading.Event()
             waiting.append(told)
             assert told.wait(30)  # until the watcher has told of it
 
     Watched.__name__ = "FashionMNIST"  # torchvision names the folder after it
-    waiting = []
+    console = stderr()
 
     def tell(event):
-        if waiting:
-            during.append((sys.stdout, sys.stderr))
+        if waiting and not waiting[0].is_set():
+            console.print("progress")
             waiting[0].set()
 
     monkeypatch.setattr("torchvision.datasets.FashionMNIST", Watched)
     fetch(tell)
-    assert during[0] == before
+    assert capfd.readouterr() == ("", "progress\n")
 
 
 def test_the_environment_is_left_as_it_was(mirror, told):

@@ -1,7 +1,8 @@
 """Golden losses: 20 steps of the textbook's recipe on synthetic data. A refactor may not move them.
 
 The three batch norms are the same function in training, so they share one trajectory. The
-sixteenth batch is a smaller one. Float64 stays within 3e-6 of these.
+sixteenth batch is a smaller one. With seed 1, float64 stays within 2e-6 of these; with seed 0 the
+recipe's lr of 1.0 makes rounding grow to 2e-3 within the 20 steps.
 """
 
 import pytest
@@ -12,12 +13,12 @@ from bnrun.data.synthetic import synthetic
 from bnrun.training.step import build_model, build_optimizer, train_step
 
 BATCH_NORM = [
-    2.54271, 2.08991, 1.78902, 1.62952, 1.56958, 1.45282, 1.06821, 1.05763, 0.99157, 0.86841,
-    0.79112, 0.65793, 0.62082, 0.59250, 0.60108, 0.56235, 0.60372, 0.48470, 0.49039, 0.43788,
+    2.41718, 2.02376, 1.73271, 1.48559, 1.28489, 1.22611, 1.29583, 1.18784, 1.06411, 1.04811,
+    1.10982, 0.91137, 0.85201, 0.66275, 0.61948, 0.52626, 0.51360, 0.44342, 0.43226, 0.43738,
 ]  # fmt: skip
 NO_NORM = [
-    2.51088, 2.63021, 2.70903, 2.69007, 2.80321, 2.71132, 2.37650, 2.34775, 2.34549, 2.32175,
-    2.32835, 2.31347, 2.31848, 2.31293, 2.32255, 2.30612, 2.35475, 2.30998, 2.30451, 2.32316,
+    2.48317, 2.66969, 2.64150, 2.58572, 2.55362, 2.43077, 2.54326, 2.48856, 2.35503, 2.42858,
+    2.45389, 2.35379, 2.35017, 2.34452, 2.34617, 2.32599, 2.33406, 2.29952, 2.32606, 2.32724,
 ]  # fmt: skip
 
 
@@ -26,13 +27,14 @@ NO_NORM = [
     [("scratch", BATCH_NORM), ("builtin", BATCH_NORM), ("textbook", BATCH_NORM), ("none", NO_NORM)],
 )
 def test_twenty_steps_end_where_they_always_did(norm: str, golden: list[float]) -> None:
-    config = resolve(None, [Assignment("model.norm", norm, "test")]).config
+    stated = [Assignment("model.norm", norm, "test"), Assignment("training.seed", 1, "test")]
+    config = resolve(None, stated).config
     images = synthetic().train
     model = build_model(config)
     optimizer = build_optimizer(config, model)
     losses = []
     for epoch in (1, 2):
-        for batch in images.batches(256, image_order(0, epoch, len(images))):
+        for batch in images.batches(256, image_order(1, epoch, len(images))):
             if len(losses) < 20:
                 losses.append(float(train_step(model, optimizer, *batch)[0]))
     assert losses == pytest.approx(golden, abs=2e-4)
