@@ -1,7 +1,7 @@
 """The command line. A command is four acts: parse, build, iterate, exit code.
 
-Torch and everything that needs it are imported inside the commands, so that `--help` and a
-mistake in a config are answered at once.
+What takes time to load is imported inside the commands, so that `--help` is answered at once, and
+a mistake in a config before torch is loaded.
 """
 
 from typing import Annotated

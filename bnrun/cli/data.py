@@ -5,9 +5,6 @@ from typing import Annotated
 import typer
 
 from bnrun.errors import DataError
-from bnrun.show.console import show_json, stderr, stdout
-from bnrun.show.screen import open_screen
-from bnrun.show.tables import places_table
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -26,6 +23,8 @@ def data(
             raise typer.BadParameter("--root and --json belong to `bnrun data` alone")
         return
     from bnrun.data import places
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.tables import places_table
 
     looked = [places.configured(root)] if root is not None else []
     looked += [places.cache(), places.debian_package()]
@@ -58,6 +57,8 @@ def data(
 def fetch() -> None:
     """Get Fashion-MNIST into bnrun's cache, verified."""
     from bnrun.data.fetch import fetch as fetch_data
+    from bnrun.show.console import stderr, stdout
+    from bnrun.show.screen import open_screen
 
     with open_screen(stderr(), quiet=False) as screen:
         place = fetch_data(screen.show)

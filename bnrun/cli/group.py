@@ -1,6 +1,7 @@
 """How errors become messages and exit codes, for every command at once."""
 
 import os
+import traceback
 from typing import Any
 
 import typer
@@ -15,19 +16,19 @@ class Commands(TyperGroup):
     """A group of commands whose errors are a message on stderr and an exit code.
 
     A `BnrunError` exits with its own code (2, or 1 where the work failed), Ctrl-C with 130.
-    With `BNRUN_DEBUG=1` the traceback is shown instead.
+    With `BNRUN_DEBUG=1` the traceback is shown instead of the message.
     """
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command that was named."""
-        if os.environ.get("BNRUN_DEBUG") == "1":
-            return super().invoke(ctx)
         try:
             return super().invoke(ctx)
-        except BnrunError as error:
-            from bnrun.show.console import show_error
+        except (BnrunError, KeyboardInterrupt) as error:
+            if os.environ.get("BNRUN_DEBUG") == "1":
+                traceback.print_exc()
+            elif isinstance(error, BnrunError):
+                from bnrun.show.console import show_error
 
-            show_error(str(error))
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(INTERRUPTED) from None
+                show_error(str(error))
+            code = error.exit_code if isinstance(error, BnrunError) else INTERRUPTED
+            raise typer.Exit(code) from None

@@ -6,18 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnrun.config import Assignment, Config, Resolved, parse_override
-from bnrun.config import resolve as resolve_config
 from bnrun.errors import ConfigError, TrainingFailed
-from bnrun.events import Event
-from bnrun.norms import check_norm
-from bnrun.show.console import show_json, stderr, stdout
-from bnrun.show.screen import Screen, open_screen
-from bnrun.show.tables import config_table, training_table
-from bnrun.summary import Summary
 
 if TYPE_CHECKING:
+    from bnrun.config import Config, Resolved
+    from bnrun.events import Event
     from bnrun.runs import Run
+    from bnrun.show.screen import Screen
+    from bnrun.summary import Summary
 
 
 def train(
@@ -52,6 +48,11 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Train LeNet with a norm; show loss, accuracy and speed."""
+    from bnrun.config import Assignment, parse_override, resolve
+    from bnrun.norms import check_norm
+    from bnrun.show.console import stderr
+    from bnrun.show.screen import open_screen
+
     flags = {
         "model.norm": ("--norm", norm),
         "training.epochs": ("--epochs", epochs),
@@ -65,7 +66,7 @@ def train(
             "--resume goes on with a run exactly as its own config.yaml says: it takes no CONFIG, "
             "no --set, --norm, --epochs, --seed, --device or --dry-run."
         )
-    resolved = resolve_config(config, overrides)
+    resolved = resolve(config, overrides)
     check_norm(resolved.config.model.norm)
     if dry_run:
         _show_config(resolved, json)
@@ -89,7 +90,7 @@ def train(
         raise typer.Exit(TrainingFailed.exit_code)
 
 
-def _begin(resolved: Resolved, out: Path, screen: Screen) -> "tuple[Run, Iterator[Event]]":
+def _begin(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Iterator[Event]]":
     """Build a new training; its directory is made last, when nothing else can be refused."""
     from bnrun import runs
 
@@ -97,7 +98,7 @@ def _begin(resolved: Resolved, out: Path, screen: Screen) -> "tuple[Run, Iterato
     return runs.create(out, resolved), events
 
 
-def _go_on(name: str, out: Path, screen: Screen) -> "tuple[Run, Iterator[Event]]":
+def _go_on(name: str, out: Path, screen: "Screen") -> "tuple[Run, Iterator[Event]]":
     """Build a training from a run's directory and checkpoint."""
     from bnrun import runs
 
@@ -106,7 +107,7 @@ def _go_on(name: str, out: Path, screen: Screen) -> "tuple[Run, Iterator[Event]]
 
 
 def _train(
-    config: Config, screen: Screen, checkpoint: Mapping[str, Any] | None = None
+    config: "Config", screen: "Screen", checkpoint: Mapping[str, Any] | None = None
 ) -> "Iterator[Event]":
     from bnrun import training
     from bnrun.data.load import load
@@ -116,14 +117,20 @@ def _train(
     return training.train(config, dataset, device, checkpoint)
 
 
-def _show_config(resolved: Resolved, json: bool) -> None:
+def _show_config(resolved: "Resolved", json: bool) -> None:
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.tables import config_table
+
     if json:
         show_json({"config": resolved.config.document(), "sources": dict(resolved.sources)})
     else:
         stdout().print(config_table(resolved.rows()))
 
 
-def _show_result(summary: Summary, json: bool) -> None:
+def _show_result(summary: "Summary", json: bool) -> None:
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.tables import training_table
+
     if json:
         show_json(summary.document())
         return

@@ -52,40 +52,21 @@ def batch_norm(
         RuntimeError: a vector's length is not the channel count of x. (The kinds of error are
             those of PyTorch's layer.)
     """
-    check_rank(x)
-    channels = x.shape[1]
-    count = x.numel() // max(channels, 1)  # m: the number of values per channel
-    if training and count == 1:
-        raise ValueError(
-            f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}"
-        )
-    given = {"gamma": gamma, "beta": beta, "moving_mean": moving_mean, "moving_var": moving_var}
-    for name, vector in given.items():
-        if vector is not None and vector.numel() != channels:
-            raise RuntimeError(
-                f"{name} should contain {channels} elements, one for each channel of an input of "
-                f"shape {tuple(x.shape)}, not {vector.numel()}"
-            )
-
-    x_wide = _widen(x)
-    over = [0, *range(2, x.dim())]  # every dimension but the channels
-    per_channel = (1, channels, *[1] * (x.dim() - 2))  # (C,) -> a shape that broadcasts over x
+    count = check(x, gamma, beta, moving_mean, moving_var, training=training)
+    over, per_channel, m = layout(x)
+    x_wide = widen(x)
 
     if training:
-        m = max(count, 1)  # an empty batch has sums of 0, not means of NaN
         mean = x_wide.sum(over) / m
         # Centred first: E[x^2] - E[x]^2 would cancel where the mean is large.
         centered = x_wide - mean.view(per_channel)
         var = centered.square().sum(over) / m
-        if count > 1:
-            unbiased = var.detach() * (count / (count - 1))
-            moving_mean = _move(moving_mean, mean.detach(), momentum)
-            moving_var = _move(moving_var, unbiased, momentum)
+        moving_mean, moving_var = move(moving_mean, moving_var, mean, var, momentum, count)
     else:
         if moving_mean is None or moving_var is None:
             raise ValueError("without moving statistics only `training` can normalize")
         centered = x_wide - moving_mean.view(per_channel)
-        var = _widen(moving_var)
+        var = widen(moving_var)
 
     scale = torch.rsqrt(var + eps)
     if gamma is not None:
@@ -94,6 +75,58 @@ def batch_norm(
     if beta is not None:
         y = y + beta.view(per_channel)
     return y.to(x.dtype), moving_mean, moving_var
+
+
+def layout(x: Tensor) -> tuple[list[int], tuple[int, ...], int]:
+    """Return what a channel's statistics are taken over, and by how many they are divided.
+
+    The dimensions to sum over (all but 1); the shape in which a vector of shape (C,) broadcasts
+    over x; and m, the number of values per channel, but 1 for an empty batch, so that its
+    statistics are 0 and not NaN.
+    """
+    over = [0, *range(2, x.dim())]
+    per_channel = (1, x.shape[1], *[1] * (x.dim() - 2))
+    return over, per_channel, max(x.numel() // max(x.shape[1], 1), 1)
+
+
+def move(
+    moving_mean: Tensor | None,
+    moving_var: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    momentum: float,
+    count: int,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return moving statistics after a batch of `count` values per channel, none if it is empty.
+
+    The batch's variance comes in biased and goes in unbiased.
+    """
+    if count == 0:
+        return moving_mean, moving_var
+    unbiased = var.detach() * (count / (count - 1))
+    return _move(moving_mean, mean.detach(), momentum), _move(moving_var, unbiased, momentum)
+
+
+def check(x: Tensor, *vectors: Tensor | None, training: bool) -> int:
+    """Return the number of values per channel of x, if it can be normalized.
+
+    Raises:
+        ValueError, RuntimeError: see `batch_norm`.
+    """
+    check_rank(x)
+    channels = x.shape[1]
+    count = x.numel() // max(channels, 1)
+    if training and count == 1:
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}"
+        )
+    for name, vector in zip(("gamma", "beta", "moving_mean", "moving_var"), vectors, strict=True):
+        if vector is not None and vector.numel() != channels:
+            raise RuntimeError(
+                f"{name} should contain {channels} elements, one for each channel of an input of "
+                f"shape {tuple(x.shape)}, not {vector.numel()}"
+            )
+    return count
 
 
 def check_rank(x: Tensor) -> None:
@@ -113,6 +146,6 @@ def _move(moving: Tensor | None, new: Tensor, momentum: float) -> Tensor | None:
     return moved.to(moving.dtype)
 
 
-def _widen(x: Tensor) -> Tensor:
+def widen(x: Tensor) -> Tensor:
     """Half precision would lose the statistics: like PyTorch, take them in float32."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

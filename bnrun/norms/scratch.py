@@ -1,17 +1,18 @@
-"""Norm `scratch`: the batch normalization layer, built on `functional.batch_norm` alone."""
+"""Norm `scratch`: the batch normalization layer, from our own formula alone."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bnrun.norms.functional import batch_norm, check_rank
+from bnrun.norms.functional import check_rank
+from bnrun.norms.written_out import batch_norm
 
 
 class BatchNorm(nn.Module):
     """Batch normalization (Ioffe & Szegedy 2015), a drop-in for `nn.BatchNorm1d`, `2d` and `3d`.
 
-    Formula: see `bnrun.norms.functional.batch_norm`.
+    Formula: see `bnrun.norms.functional.batch_norm`; gradients: `bnrun.norms.written_out`.
 
     Shapes: input (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W) with C = `num_features`;
     output the same.

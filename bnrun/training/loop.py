@@ -7,6 +7,7 @@
 An epoch reads nothing back from the device but, four times a second, what `Progress` shows.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -61,6 +62,17 @@ def train(
     if checkpoint is not None:
         training.go_on_from(checkpoint)
     return training.events()
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Turn an error of the model, of a user's own layer above all, into one that tells where."""
+    try:
+        yield
+    except Exception as error:
+        raise TrainingFailed(
+            f"{where}: {type(error).__name__}: {error}{own_line(error)}"
+        ) from error
 
 
 class _Diverged(Exception):
@@ -130,12 +142,15 @@ class _Training:
         reading, loss, train_acc = yield from self._pass(epoch)
         self.timed += reading
         validation = self.dataset.validation
+        with _told(f"evaluation after epoch {epoch}"):
+            test_acc = accuracy(self.model, self.dataset.test)
+            validation_acc = accuracy(self.model, validation) if validation else None
         return EpochEnded(
             epoch=epoch,
             loss=loss,
             train_acc=train_acc,
-            test_acc=accuracy(self.model, self.dataset.test),
-            validation_acc=accuracy(self.model, validation) if validation else None,
+            test_acc=test_acc,
+            validation_acc=validation_acc,
             examples_per_second=reading.examples_per_second,
             compute_examples_per_second=reading.compute_examples_per_second,
             seconds=time.perf_counter() - began,
@@ -156,13 +171,8 @@ class _Training:
         for step, batch in enumerate(self.dataset.train.batches(settings.batch_size, order)):
             self.clock.batch_ready()
             self._set_learning_rate((epoch - 1) * steps + step)
-            try:
+            with _told(f"epoch {epoch}, step {step + 1} of {steps}, a batch of {self.sizes[step]}"):
                 losses[step], corrects[step] = train_step(self.model, self.optimizer, *batch)
-            except Exception as error:
-                raise TrainingFailed(
-                    f"epoch {epoch}, step {step + 1} of {steps}, a batch of {self.sizes[step]}: "
-                    f"{type(error).__name__}: {error}{own_line(error)}"
-                ) from error
             self.clock.step_done(self.sizes[step])
             if time.perf_counter() - reported > PROGRESS_SECONDS and step + 1 < steps:
                 loss, train_acc = self._means(epoch, step + 1, losses, corrects)

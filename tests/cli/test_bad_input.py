@@ -154,5 +154,5 @@ def test_a_mistyped_command_is_told_the_near_one(bnrun: Run) -> None:
 def test_debug_shows_the_traceback(bnrun: Run, environment: dict[str, str], tmp_path: Path) -> None:
     environment["BNRUN_DEBUG"] = "1"
     done = bnrun("train", "missing.yaml")
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "Traceback" in done.stderr

@@ -14,10 +14,10 @@ import pytest
 from torchvision.datasets import FashionMNIST
 
 from bnrun.data import fetch as fetching
-from bnrun.show.console import stderr
 from bnrun.data import files, places
 from bnrun.data.fetch import fetch
 from bnrun.errors import DataError
+from bnrun.show.console import stderr
 
 IMAGES = "train-images-idx3-ubyte"
 LABELS = "t10k-labels-idx1-ubyte"

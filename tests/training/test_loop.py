@@ -202,6 +202,14 @@ def test_a_layer_that_raises_is_shown_by_its_own_line(small: Dataset, tmp_path: 
     assert f"{path}:12: return x[:, :, 0, 0, 0]" in str(caught.value)
 
 
+def test_a_layer_that_raises_in_evaluation_is_told_as_that(small: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(NOISY.replace("self.calls += 1", "assert self.training, 'not ready'"))
+    events = train(_config(f"model.norm={path}:Noisy"), small, CPU)
+    with pytest.raises(TrainingFailed, match="evaluation after epoch 1: AssertionError: not ready"):
+        list(events)
+
+
 def test_deterministic_training_warns_of_nothing_on_a_cpu(small: Dataset) -> None:
     plain, deterministic = (
         _epochs(train(_config(f"training.deterministic={flag}"), small, CPU))

@@ -1,0 +1,80 @@
+"""The architecture is what the folders say: imports run one way, and each rule has its place."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bnrun
+
+HOUSE = Path(bnrun.__file__).parent
+
+# Ground floor first. A module imports only from floors below it, or from its own folder.
+FLOORS = [
+    {"__init__"},  # the version
+    {"errors", "events"},
+    {"config", "environment", "summary"},
+    {"norms"},
+    {"data", "lenet"},
+    {"training"},
+    {"runs"},
+    {"show"},
+    {"cli"},
+    {"__main__"},
+]
+MODULES = sorted(HOUSE.rglob("*.py"))
+
+
+def _room(path: Path) -> str:
+    """The file or folder directly below bnrun/ that a module belongs to."""
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+def _floor(room: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            assert node.module is not None
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(HOUSE))
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {_room(path) for path in MODULES} == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_imports_run_downwards(path: Path) -> None:
+    for imported in _imports(path):
+        top, _, rest = imported.partition(".")
+        if top != "bnrun":
+            continue
+        room = rest.partition(".")[0]
+        if (HOUSE / room).is_dir() or (HOUSE / f"{room}.py").is_file():
+            below = _floor(room) < _floor(_room(path))
+            assert below or room == _room(path), f"{_name(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_only_the_view_knows_rich_and_prints(path: Path) -> None:
+    if _room(path) == "show":
+        return
+    assert not any(name.partition(".")[0] in ("rich", "matplotlib") for name in _imports(path))
+    calls = (n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+    assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_no_file_has_outgrown_its_name(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 250

@@ -1,0 +1,60 @@
+"""What the README says is what the program does."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bnrun.cli import app
+from bnrun.config import KEYS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    line.partition("#")[0].removeprefix("$ ").strip()
+    for block in BLOCKS
+    for line in block.splitlines()
+    if re.match(r"(\$ )?bnrun ", line)
+]
+
+
+def _help(*command: str) -> str:
+    result = CliRunner().invoke(
+        app, [*command, "--help"], prog_name="bnrun", env={"COLUMNS": "80", "NO_COLOR": "1"}
+    )
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def test_the_two_first_commands_stand_on_the_first_screen() -> None:
+    first_screen = README.splitlines()[:40]
+    assert "pip install . && bnrun train configs/lenet_bn.yaml" in first_screen
+    assert "pip install '.[test]' && pytest" in first_screen
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_it_shows_exists_with_its_options(line: str) -> None:
+    _, *words = shlex.split(line)
+    command = [word for word in words[:2] if word in ("train", "data", "fetch")]
+    shown = _help(*command)
+    for option in (word.partition("=")[0] for word in words if word.startswith("-")):
+        assert re.search(rf"(^|[\s,]){re.escape(option)}\b", shown), f"{line}: {option}"
+    for word in words:
+        if word.startswith("configs/"):
+            assert (ROOT / word).is_file()
+
+
+def test_the_help_it_shows_is_the_help() -> None:
+    assert f"```text\n{_help('train')}```" in README
+
+
+def test_it_documents_every_config_key() -> None:
+    for key in KEYS:
+        assert f"`{key}`" in README
