@@ -34,6 +34,7 @@ from bnrun.norms.user_file import own_line
 from bnrun.training.clock import Clock, Reading
 from bnrun.training.device import device_name, repeatable
 from bnrun.training.evaluation import accuracy
+from bnrun.training.memory import keep_freed_memory
 from bnrun.training.schedule import learning_rate
 from bnrun.training.state import capture, restore
 from bnrun.training.step import build_model, build_optimizer, train_step
@@ -49,13 +50,16 @@ def train(
 ) -> Iterator[Event]:
     """Train LeNet as the config says; with a checkpoint's state, go on from there.
 
-    The model is built at once; the training happens as the events are taken.
+    The model is built at once; the training happens as the events are taken. On a CPU, the
+    process keeps its freed memory from here on (see `memory.py`).
 
     Raises:
         NormError: the norm cannot be loaded or built.
         RunError: the checkpoint is not of this model.
         TrainingFailed: (while iterating) a step raised, in a user's own layer for example.
     """
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.manual_seed(config.training.seed)
     model = build_model(config).to(device)
     training = _Training(config, dataset.to(device), device, model, build_optimizer(config, model))

@@ -38,7 +38,7 @@ def test_values_and_gradients_equal_the_plain_formula(
         assert torch.allclose(plain, fast, rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("wanted", itertools.product([True, False], repeat=3))
+@pytest.mark.parametrize("wanted", list(itertools.product([True, False], repeat=3)))
 def test_gradients_flow_to_just_those_who_want_them(wanted: tuple[bool, ...]) -> None:
     inputs = _inputs((4, 3, 5))
     for tensor, wants in zip(inputs[:3], wanted, strict=True):
