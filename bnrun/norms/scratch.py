@@ -97,9 +97,9 @@ class BatchNorm(nn.Module):
         """Normalize x, of shape (N, C, ...); in training, move the moving statistics too."""
         check_rank(x)  # before the batch is counted
         moves = self.training and self.track_running_stats
-        unused = self.training and not self.track_running_stats
-        running_mean = None if unused else self.running_mean
-        running_var = None if unused else self.running_var
+        kept = self.track_running_stats or not self.training  # the buffers have a say
+        running_mean = self.running_mean if kept else None
+        running_var = self.running_var if kept else None
         y, moved_mean, moved_var = batch_norm(
             x,
             self.weight,

@@ -51,7 +51,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any] | None:
     file = path / "checkpoint.pt"
     if not file.exists():
         metrics = path / "metrics.jsonl"
-        if metrics.exists() and b'"epoch_ended"' in metrics.read_bytes():
+        if metrics.exists() and b'{"event": "epoch_ended"' in metrics.read_bytes():
             raise RunError(f"{file} is missing, though the run has finished epochs.")
         return None
     try:

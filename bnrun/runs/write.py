@@ -52,7 +52,7 @@ class Run:
         self.path = path
         self.config = config
         self.summary: Summary | None = None
-        self._lock = filelock.FileLock(path / "lock")
+        self._lock = filelock.FileLock(path / ".lock")
 
     def __enter__(self) -> Self:
         try:
@@ -60,7 +60,7 @@ class Run:
         except filelock.Timeout as error:
             raise RunError(f"{self.path}: another process is training in this run.") from error
         except OSError as error:
-            raise self._unwritable("lock", error) from error
+            raise self._unwritable(".lock", error) from error
         return self
 
     def record(self, event: Event) -> None:
@@ -106,7 +106,7 @@ class Run:
         whole = raw[: raw.rfind(b"\n") + 1]  # without a line cut short by a kill
         if whole != raw:
             self._write(lambda: os.truncate(metrics, len(whole)), "metrics.jsonl")
-        kept = sum(json.loads(line)["event"] == "epoch_ended" for line in whole.splitlines())
+        kept = whole.count(b'{"event": "epoch_ended"')
         for epoch in event.finished[kept:]:
             self._append(_line(epoch))
 

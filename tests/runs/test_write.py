@@ -55,7 +55,7 @@ def test_a_run_leaves_the_five_files(tmp_path: Path) -> None:
             run.record(event)
     files = {path.name for path in run.path.iterdir()}
     assert files == {
-        "config.yaml", "environment.json", "metrics.jsonl", "checkpoint.pt", "summary.json", "lock",
+        "config.yaml", "environment.json", "metrics.jsonl", "checkpoint.pt", "summary.json", ".lock",
     }  # fmt: skip
     assert _events(run.path) == [
         "run_started", "notice", "epoch_ended", "epoch_ended", "run_ended",
@@ -172,7 +172,7 @@ def test_a_full_disk_is_told_and_the_old_checkpoint_stays(
         request.getfixturevalue("small_disk")
         run.record(_checkpoint(2))
     assert (run.path / "checkpoint.pt").read_bytes() == before
-    assert [path.name for path in run.path.glob(".*")] == []
+    assert list(run.path.glob("*.new")) == []
     assert json.loads((run.path / "summary.json").read_text())["status"] == "failed"
 
 
