@@ -9,8 +9,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from bnrun.average_pool import AveragePool
+
 POOLS: dict[str, Callable[[], nn.Module]] = {
-    "avg": lambda: nn.AvgPool2d(2, stride=2),
+    "avg": AveragePool,
     "max": lambda: nn.MaxPool2d(2, stride=2),
 }
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}

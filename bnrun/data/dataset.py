@@ -49,7 +49,7 @@ class Split:
                 images, labels = self.images[start:stop], self.labels[start:stop]
             else:
                 index = order[start:stop]
-                images, labels = self.images[index], self.labels[index]
+                images, labels = self.images.index_select(0, index), self.labels[index]
             yield images.float().div_(255), labels  # divided as torchvision's ToTensor divides
 
 
