@@ -61,7 +61,9 @@ class LineScreen:
             case RunStarted():
                 self._epochs = event.epochs
             case EpochEnded():
-                self._line(f"epoch {event.epoch}/{self._epochs}: {_metrics(event)}")
+                accuracies = f"train acc {event.train_acc:.3f}  test acc {event.test_acc:.3f}"
+                epoch = f"epoch {event.epoch}/{self._epochs}"
+                self._line(f"{epoch}: loss {event.loss:.3f}  {accuracies}")
             case Notice():
                 self._line(event.message)
             case Fetching() if event.source != self._source:
@@ -78,9 +80,10 @@ class LiveScreen:
     def __init__(self, console: Console) -> None:
         self.progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
+            BarColumn(bar_width=8),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
+            TextColumn("left"),
             console=console,
             transient=True,
         )
@@ -102,18 +105,20 @@ class LiveScreen:
                 self._at(event.epoch, event.step)
                 rate = event.examples_per_second
                 speed = f"{rate:,.0f} examples/s" if rate else "warming up"
-                figures = f"loss {event.loss:.3f}  train acc {event.accuracy:.3f}  {speed}"
+                figures = f"loss {event.loss:.3f}  train {event.accuracy:.3f}  {speed}"
                 self._update("epoch", figures=figures)
             case EpochEnded():
                 self._at(event.epoch + 1, 0)
-                self._update("run", figures=f"epoch {event.epoch}: {_metrics(event)}")
+                accuracies = f"train {event.train_acc:.3f}  test {event.test_acc:.3f}"
+                figures = f"after {event.epoch}: loss {event.loss:.3f}  {accuracies}"
+                self._update("run", figures=figures)
 
     def _begin(self, event: RunStarted) -> None:
         if "fetching" in self._tasks:
             self.progress.remove_task(self._tasks.pop("fetching"))
         self._started = event
         steps = event.epochs * event.steps_per_epoch
-        self._bar("run", f"{event.epochs} epochs", "", total=steps)
+        self._bar("run", "", "", total=steps)
         self._bar("epoch", "", "", total=event.steps_per_epoch)
         self._at(len(event.finished) + 1, 0)
 
@@ -123,8 +128,9 @@ class LiveScreen:
         if epoch > self._started.epochs:
             epoch, step = self._started.epochs, self._started.steps_per_epoch
         done = (epoch - 1) * self._started.steps_per_epoch + step
-        self._update("run", completed=done)
-        self._update("epoch", completed=step, description=f"epoch {epoch}")
+        self._update("run", completed=done, description=f"epoch {epoch}/{self._started.epochs}")
+        batches = f"batch {step}/{self._started.steps_per_epoch}"
+        self._update("epoch", completed=step, description=batches)
 
     def _bar(self, name: str, description: str, figures: str, **settings: Any) -> None:
         if name not in self._tasks:
@@ -133,10 +139,6 @@ class LiveScreen:
 
     def _update(self, name: str, **changes: Any) -> None:
         self.progress.update(self._tasks[name], **changes)
-
-
-def _metrics(epoch: EpochEnded) -> str:
-    return f"loss {epoch.loss:.3f}  train acc {epoch.train_acc:.3f}  test acc {epoch.test_acc:.3f}"
 
 
 @contextlib.contextmanager

@@ -57,8 +57,13 @@ def closing_lines(summary: Summary) -> list[str]:
             f"({_rate(summary.compute_examples_per_second)} compute only) on {summary.device}"
         )
         lines.append(f"  {summary.machine}")
-    if summary.status != "completed":
-        lines.append(f"{summary.status}: {summary.reason or 'stopped before its last epoch'}")
+    match summary.status:
+        case "diverged":
+            lines.append(f"diverged: {summary.reason}")
+        case "interrupted":
+            lines.append("interrupted before its last epoch")
+        case "failed":
+            lines.append("failed")  # why is on stderr, with the error
     return lines
 
 
@@ -100,8 +105,8 @@ def _yaml(value: Any) -> str:
 
 
 def _fraction(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "-" if value is None else f"{value:.4f}"
 
 
 def _rate(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
+    return "-" if value is None else f"{value:,.0f}"

@@ -68,13 +68,32 @@ def test_on_a_terminal_the_bars_follow_the_run() -> None:
             ]
         )
     assert seen[1] == [("fetching: a mirror", 12_345_678, 30_900_000, "12.3 of 31 MB")]
-    assert seen[3] == [("2 epochs", 0, 32, ""), ("epoch 1", 0, 16, "")]
-    assert seen[4][1] == ("epoch 1", 8, 16, "loss 1.234  train acc 0.500  warming up")
-    figures = "epoch 1: loss 1.000  train acc 0.600  test acc 0.700"
-    assert seen[5][0] == ("2 epochs", 16, 32, figures)
+    assert seen[3] == [("epoch 1/2", 0, 32, ""), ("batch 0/16", 0, 16, "")]
+    assert seen[4][1] == ("batch 8/16", 8, 16, "loss 1.234  train 0.500  warming up")
+    figures = "after 1: loss 1.000  train 0.600  test 0.700"
+    assert seen[5][0] == ("epoch 2/2", 16, 32, figures)
     assert seen[6][0][1] == 20
-    assert seen[6][1] == ("epoch 2", 4, 16, "loss 0.900  train acc 0.650  12,345 examples/s")
+    assert seen[6][1] == ("batch 4/16", 4, 16, "loss 0.900  train 0.650  12,345 examples/s")
     assert seen[7][0][1:3] == (32, 32)
+
+
+def test_the_live_display_fits_into_80_columns() -> None:
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    live = LiveScreen(console)
+    for event in (
+        RunStarted("scratch", "cpu", "Some CPU", 0, 99, 235, DATA),
+        Progress(98, 120, 0.9, 0.65, 112_345.0),
+        EpochEnded(98, 1.0, 0.6, 0.7, None, 9_000.0, 9_500.0, 5.0),
+        Progress(99, 234, 0.9, 0.65, 112_345.0),
+    ):
+        live.show(event)
+    with console.capture() as capture:
+        console.print(live.progress.get_renderable())
+    run, epoch = capture.get().splitlines()
+    assert run.startswith("epoch 99/99   ")
+    assert "after 98: loss 1.000  train 0.600  test 0.700" in run
+    assert "loss 0.900  train 0.650  112,345 examples/s" in epoch
+    assert run.rstrip().endswith("left")
 
 
 @pytest.mark.parametrize("finished", [0, 1])

@@ -43,7 +43,7 @@ def test_a_training() -> None:
         "\n"
         "  epoch     loss   train acc   test acc   examples/s   seconds\n"
         " ──────────────────────────────────────────────────────────────\n"
-        "      1   0.7291      0.7376     0.7855            –       5.3\n"
+        "      1   0.7291      0.7376     0.7855            -       5.3\n"
         "     10   0.2661      0.9009     0.8712       17,834       3.8\n"
         "\n"
         "loss 0.266, train acc 0.901, test acc 0.871\n"
@@ -81,6 +81,13 @@ def test_a_diverged_training_says_where() -> None:
         "LeNet, norm scratch, Fashion-MNIST, one seed (3)\n"
         "diverged: the loss became nan at epoch 1, step 2"
     )
+
+
+def test_an_interrupted_and_a_failed_training_say_so() -> None:
+    interrupted = _render(training_table(_summary(status="interrupted")))
+    assert interrupted.endswith("interrupted before its last epoch")
+    failed = _render(training_table(_summary(status="failed", reason="told on stderr")))
+    assert failed.endswith("\nfailed")
 
 
 def test_a_stand_in_never_goes_by_the_real_name() -> None:
