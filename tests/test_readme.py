@@ -51,8 +51,9 @@ def test_every_command_it_shows_exists_with_its_options(line: str) -> None:
             assert (ROOT / word).is_file()
 
 
-def test_the_help_it_shows_is_the_help() -> None:
-    assert f"```text\n{_help('train')}```" in README
+def test_the_options_it_shows_are_those_of_the_help() -> None:
+    options = _help("train").partition("Options:")[2]  # releases of typer differ above them
+    assert f"Options:{options}```" in README
 
 
 def test_it_documents_every_config_key() -> None:

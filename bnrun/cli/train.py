@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def train(
     config: Annotated[
         Path | None,
-        typer.Argument(help="A YAML file; without one, the defaults: configs/lenet_bn.yaml."),
+        typer.Argument(
+            metavar="CONFIG", help="A YAML file; else configs/lenet_bn.yaml's values."
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -27,10 +29,16 @@ def train(
     ] = None,
     norm: Annotated[
         str | None,
-        typer.Option(help="scratch, builtin, textbook, none, or path/to/file.py:Class."),
+        typer.Option(
+            metavar="NORM", help="scratch, builtin, textbook, none, or path/to/file.py:Class."
+        ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of initial weights and image order.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="N", help="Passes over the training images.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Of initial weights and image order.")
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
     ] = None,
