@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 def train(
     config: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="CONFIG", help="A YAML file; else configs/lenet_bn.yaml's values."
-        ),
+        typer.Argument(metavar="CONFIG", help="A YAML file; else configs/lenet_bn.yaml's values."),
     ] = None,
     set_: Annotated[
         list[str] | None,

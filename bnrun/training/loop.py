@@ -36,6 +36,7 @@ from bnrun.training.device import device_name, repeatable
 from bnrun.training.evaluation import accuracy
 from bnrun.training.memory import keep_freed_memory
 from bnrun.training.schedule import learning_rate
+from bnrun.training.sgd import SGD
 from bnrun.training.state import capture, restore
 from bnrun.training.step import build_model, build_optimizer, train_step
 
@@ -92,7 +93,7 @@ class _Training:
         dataset: Dataset,
         device: torch.device,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: SGD,
     ) -> None:
         self.config = config
         self.dataset = dataset
@@ -207,8 +208,7 @@ class _Training:
     def _set_learning_rate(self, step: int) -> None:
         settings = self.config.optimizer
         steps = self.config.training.epochs * len(self.sizes)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(settings.schedule, settings.lr, step, steps)
+        self.optimizer.lr = learning_rate(settings.schedule, settings.lr, step, steps)
 
     def _state(self) -> dict[str, Any]:
         return {

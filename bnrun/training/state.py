@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnrun.training.sgd import SGD
+
 FORMAT = 1
 
 
-def capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def capture(model: nn.Module, optimizer: SGD) -> dict[str, Any]:
     """Return the state of a model, its optimizer and torch's random generators.
 
     The tensors are copies, on the CPU: training may go on while they are written.
@@ -31,7 +33,7 @@ def capture(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any
     return copied
 
 
-def restore(state: Mapping[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(state: Mapping[str, Any], model: nn.Module, optimizer: SGD) -> None:
     """Put a captured state back.
 
     Raises:

@@ -1,12 +1,12 @@
 """What is trained, with what, and what one step of it is."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bnrun.config import Config
 from bnrun.lenet import LeNet
 from bnrun.norms import norm_factory
+from bnrun.training.sgd import SGD
 
 
 def build_model(config: Config) -> LeNet:
@@ -19,9 +19,9 @@ def build_model(config: Config) -> LeNet:
     )
 
 
-def build_optimizer(config: Config, model: nn.Module) -> torch.optim.SGD:
+def build_optimizer(config: Config, model: nn.Module) -> SGD:
     """Build stochastic gradient descent as a config states it."""
-    return torch.optim.SGD(
+    return SGD(
         model.parameters(),
         lr=config.optimizer.lr,
         momentum=config.optimizer.momentum,
@@ -31,7 +31,7 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.SGD:
 
 
 def train_step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor
+    model: nn.Module, optimizer: SGD, images: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Take one step on a batch; return its mean loss and the count of right answers, on device."""
     optimizer.zero_grad()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bnrun.training.sgd import SGD
 from bnrun.training.state import capture, restore
 
 
@@ -25,12 +26,12 @@ class Keeps(nn.Module):
         return y
 
 
-def _make() -> tuple[Keeps, torch.optim.SGD]:
+def _make() -> tuple[Keeps, SGD]:
     model = Keeps()
-    return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    return model, SGD(model.parameters(), lr=0.1, momentum=0.9)
 
 
-def _steps(model: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> list[Tensor]:
+def _steps(model: nn.Module, optimizer: SGD, count: int) -> list[Tensor]:
     outputs = []
     for step in range(count):
         y = model(torch.full((4, 3), float(step)))
@@ -82,6 +83,6 @@ def test_a_captured_state_does_not_move_with_the_training() -> None:
 
 def test_the_state_of_another_model_is_refused() -> None:
     model, optimizer = _make()
-    state = capture(nn.Linear(2, 2), torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1))
+    state = capture(nn.Linear(2, 2), SGD(nn.Linear(2, 2).parameters(), lr=1))
     with pytest.raises(RuntimeError, match="Missing key"):
         restore(state, model, optimizer)
