@@ -1,10 +1,13 @@
 """The entry point: `bnrun`, and `python -m bnrun`."""
 
+import io
 import sys
 
 
 def main() -> None:
     """Run the command line; Ctrl-C, even while modules are still loading, exits with 130."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # γ must not end a run on an ASCII terminal
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from bnrun.cli import app
 

@@ -36,7 +36,11 @@ def test_the_two_first_commands_stand_on_the_first_screen() -> None:
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
-    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+    script = (ROOT / ".ci" / "run").read_text()
+    pattern = re.search(r'grep -m 1 -E "(.*)" README\.md', script)
+    assert pattern is not None
+    first = next(line for line in README.splitlines() if re.search(pattern[1], line))
+    assert first == "pip install '.[test]' && pytest"
 
 
 @pytest.mark.parametrize("line", COMMANDS)

@@ -41,6 +41,7 @@ def data(
                 {
                     "source": place.source,
                     "folder": str(place.folder),
+                    "origin": place.origin,
                     "state": place.state,
                     "problems": place.problems if place.state != "absent" else "",
                 }
@@ -50,7 +51,15 @@ def data(
         show_json(document)
         return
     stdout().print(places_table((p.source, p.state, str(p.folder)) for p in looked))
-    stdout().print(f"Used: {used.folder}" if used else verdict, soft_wrap=True, markup=False)
+    stdout().print(
+        f"Used: {used.folder}{_came(used.origin)}" if used else verdict,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _came(origin: str) -> str:
+    return f" (from {origin})" if origin else ""
 
 
 @app.command()

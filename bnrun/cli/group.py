@@ -15,7 +15,8 @@ INTERRUPTED = 130
 class Commands(TyperGroup):
     """A group of commands whose errors are a message on stderr and an exit code.
 
-    A `BnrunError` exits with its own code (2, or 1 where the work failed), Ctrl-C with 130.
+    A `BnrunError` exits with its own code (2, or 1 where the work failed), an error of the
+    operating system with 2 (a name too long, a full disk behind stdout), Ctrl-C with 130.
     With `BNRUN_DEBUG=1` the traceback is shown instead of the message.
     """
 
@@ -23,12 +24,19 @@ class Commands(TyperGroup):
         """Run the command that was named."""
         try:
             return super().invoke(ctx)
-        except (BnrunError, KeyboardInterrupt) as error:
+        except BrokenPipeError:  # `bnrun … | head`: typer ends it quietly
+            raise
+        except (BnrunError, OSError, KeyboardInterrupt) as error:
             if os.environ.get("BNRUN_DEBUG") == "1":
                 traceback.print_exc()
-            elif isinstance(error, BnrunError):
+            elif not isinstance(error, KeyboardInterrupt):
                 from bnrun.show.console import show_error
 
                 show_error(str(error))
-            code = error.exit_code if isinstance(error, BnrunError) else INTERRUPTED
-            raise typer.Exit(code) from None
+            raise typer.Exit(_exit_code(error)) from None
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return error.exit_code if isinstance(error, BnrunError) else BnrunError.exit_code

@@ -1,6 +1,9 @@
 """`bnrun train`: one training, from a config or gone on with."""
 
+import shlex
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,7 +83,8 @@ def train(
 
     run = None
     try:
-        with open_screen(stderr(), quiet=quiet) as screen:
+        # What a user's own layer prints is no result of ours: it goes to stderr.
+        with redirect_stdout(sys.stderr), open_screen(stderr(), quiet=quiet) as screen:
             if resume is None:
                 run, events = _begin(resolved, out, screen)
             else:
@@ -134,15 +138,14 @@ def _show_config(resolved: "Resolved", json: bool) -> None:
 
 
 def _show_result(summary: "Summary", json: bool) -> None:
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, stderr, stdout
     from bnrun.show.tables import training_table
 
+    if summary.status == "interrupted" and summary.run is not None:
+        command = f"bnrun train --resume {shlex.quote(summary.run)}"
+        stderr().print(f"go on with: {command}", soft_wrap=True, markup=False)
     if json:
         show_json(summary.document())
         return
-    console = stdout()
-    console.print(training_table(summary))
-    console.print(f"kept in {summary.run}", soft_wrap=True, markup=False)
-    if summary.status == "interrupted":
-        command = f"bnrun train --resume {summary.run}"
-        console.print(f"go on with: {command}", soft_wrap=True, markup=False)
+    stdout().print(training_table(summary))
+    stdout().print(f"kept in {summary.run}", soft_wrap=True, markup=False)

@@ -71,7 +71,7 @@ class TrainingConfig(_Section):
     """Images a step; the last, smaller batch of an epoch is kept."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the initial weights and of the order of the images."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,3})?)$")] = "auto"
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:(0|[1-9]\d{0,2}))?)$")] = "auto"
     """auto, cpu, cuda, cuda:N or mps; auto takes the first of cuda, mps, cpu that is here."""
     deterministic: bool = False
     """Bitwise repeatable where torch can; a run says where it cannot."""

@@ -42,6 +42,8 @@ def parse(text: str, source: str) -> Document:
         raise ConfigError(
             f"{source}: this is not a YAML text file: {_first_line(error)}."
         ) from error
+    except (ValueError, KeyError, AttributeError) as error:  # what PyYAML raises for `!!int x`
+        raise ConfigError(f"{source}: a value is not what its tag says: {error}.") from error
     except RecursionError as error:
         raise ConfigError(f"{source}: nested too deeply to be a config.") from error
 

@@ -77,6 +77,7 @@ def _fetch(root: Path, tell: Tell) -> places.Place:
                 with _watching(staging, name, tell):
                     found = collect(staging)
                 _install(found, staging, root / places.RAW)
+                _remember(root, name)
             except _Unavailable as error:
                 failures.append(f"  {name}: {error}")
             else:
@@ -105,6 +106,10 @@ def _install(found: Path, staging: Path, raw: Path) -> None:
         raise _Unavailable(f"its files are not the published ones: {', '.join(wrong)}")
     for name in files.FILES:
         (unpacked / name).replace(raw / name)
+
+
+def _remember(root: Path, source: str) -> None:
+    (root / places.ORIGIN).write_text(f"{source}\n", encoding="utf-8")
 
 
 def _from_debian_folder(staging: Path) -> Path:

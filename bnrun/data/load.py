@@ -33,7 +33,7 @@ def load(config: DataConfig, tell: Tell) -> Dataset:
                 train=_read_split(folder, "train"),
                 test=_read_split(folder, "t10k"),
                 name=config.name,
-                source=f"{place.source}: {place.folder}",
+                source=str(place),
                 verified=place.state == "verified",
             )
     return dataset.hold_out(config.validation)
@@ -44,7 +44,7 @@ def _find(config: DataConfig, tell: Tell) -> places.Place:
     if place is not None and place.state == "unpublished":
         tell(Notice(f"{place.folder} holds other images than the published Fashion-MNIST"))
     if config.root is not None and (place is None or place.source != "data.root"):
-        folder = Path(config.root) / places.RAW
+        folder = places.configured(config.root).folder
         tell(Notice(f"data.root: {folder} holds no Fashion-MNIST; looking elsewhere"))
     return place or fetch(tell)
 

@@ -9,18 +9,28 @@ import platformdirs
 
 from bnrun.data.files import FileReport, inspect
 from bnrun.errors import DataError
+from bnrun.paths import user_path
 
 RAW = Path("FashionMNIST", "raw")  # torchvision's layout below a root
+ORIGIN = "origin.txt"  # in the cache: the source that its files came from
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder that may hold the four files, and the state of each."""
+    """A folder that may hold the four files, and the state of each.
+
+    `origin` is where the cache's files were fetched from.
+    """
 
     source: str
     folder: Path
     files: tuple[FileReport, ...]
+    origin: str = ""
+
+    def __str__(self) -> str:
+        came = f", from {self.origin}" if self.origin else ""
+        return f"{self.source}{came}: {self.folder}"
 
     @property
     def state(self) -> Literal["verified", "unpublished", "damaged", "incomplete", "absent"]:
@@ -62,19 +72,21 @@ def find(root: str | None) -> Place | None:
 
 def cache_root() -> Path:
     """Return bnrun's cache folder: `BNRUN_CACHE`, or the platform's."""
-    return Path(os.environ.get("BNRUN_CACHE") or platformdirs.user_cache_dir("bnrun")).expanduser()
+    return user_path(os.environ.get("BNRUN_CACHE") or platformdirs.user_cache_dir("bnrun"))
 
 
 def configured(root: str) -> Place:
     """Look into `data.root`, a folder in torchvision's layout."""
-    folder = Path(root).expanduser() / RAW
+    folder = user_path(root) / RAW
     return Place("data.root", folder, inspect(folder))
 
 
 def cache() -> Place:
     """Look into bnrun's own cache."""
     folder = cache_root() / RAW
-    return Place("bnrun's cache", folder, inspect(folder))
+    origin = cache_root() / ORIGIN
+    came_from = origin.read_text(encoding="utf-8").strip() if origin.is_file() else ""
+    return Place("bnrun's cache", folder, inspect(folder), came_from)
 
 
 def debian_package() -> Place:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bnrun.errors import NormError, did_you_mean
+from bnrun.paths import user_path
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,8 +47,10 @@ def check(spec: str) -> None:
     except SyntaxError as error:
         shown = f"\n  {path}:{error.lineno}: {(error.text or '').strip()}" if error.lineno else ""
         raise NormError(f"model.norm: {path} is not valid Python: {error.msg}.{shown}") from error
-    except ValueError as error:  # a null byte, on Python 3.11
-        raise NormError(f"model.norm: {path} is not valid Python: {error}.") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte; absurd nesting
+        raise NormError(
+            f"model.norm: {path} is not valid Python: {error or type(error).__name__}."
+        ) from error
 
 
 def load(spec: str) -> "Callable[[int, int], nn.Module]":
@@ -125,7 +128,7 @@ def _split(spec: str) -> tuple[Path, str]:
         raise NormError(
             f"model.norm: received '{spec}'; a norm of your own is written path/to/file.py:Class."
         )
-    return Path(file).expanduser(), name
+    return user_path(file), name
 
 
 def _import(path: Path) -> ModuleType:
@@ -154,7 +157,7 @@ def _import(path: Path) -> ModuleType:
         sys.path[:] = entries
         for sibling in set(sys.modules) - loaded - {name}:
             file = getattr(sys.modules[sibling], "__file__", None)
-            if file is not None and Path(file).parent == folder:
+            if file is not None and folder in Path(file).parents:
                 del sys.modules[sibling]  # another user's file may have one of the same name
     return module
 
@@ -165,12 +168,9 @@ def _positional(cls: type) -> int:
         parameters = inspect.signature(cls).parameters.values()
     except ValueError:
         return 1
-    required = [
-        p
-        for p in parameters
-        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
-    ]
-    return 2 if len(required) >= 2 or any(p.name == "num_dims" for p in parameters) else 1
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    second = [p for p in parameters if p.kind in kinds][1:2]
+    return 1 + sum(p.default is p.empty or p.name == "num_dims" for p in second)
 
 
 def _check_output(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:

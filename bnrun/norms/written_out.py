@@ -2,7 +2,8 @@
 
 Autograd would keep every intermediate of the formula and walk back through each. The paper gives
 the gradients in closed form (Ioffe & Szegedy 2015, section 3), and they need only the input and
-two numbers per channel. `functional.batch_norm` is the specification; a test holds this to it.
+two numbers per channel. `functional.batch_norm` is the specification; a test holds this to it. It
+is also the one to use under forward-mode differentiation or `vmap`, which this does not offer.
 """
 
 from typing import Any

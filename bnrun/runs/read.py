@@ -15,11 +15,12 @@ def find(run: str, out: Path) -> Path:
     Raises:
         RunError: there is none.
     """
-    for path in (Path(run), out / run):
+    candidates = (Path(run), out / run)
+    for path in candidates:
         if (path / "config.yaml").is_file():
             return path
-        if path.is_dir() and path != out:
-            raise RunError(f"{path} is no run directory: it has no config.yaml.")
+    if run and any(path.is_dir() for path in candidates):
+        raise RunError(f"{run} is no run directory: it has no config.yaml.")
     names = [path.name for path in out.iterdir()] if out.is_dir() else []
     raise RunError(
         f"there is no run '{run}', neither as a path nor below {out}/.{did_you_mean(run, names)}"
@@ -31,13 +32,15 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any] | None]:
 
     Raises:
         ConfigError: its config.yaml is not acceptable.
-        RunError: its checkpoint is missing, damaged, or of another config. Nothing is written.
+        RunError: another process is training in it; or its checkpoint is missing, damaged, or of
+            another config. Nothing is written.
     """
-    config = resolve(path / "config.yaml").config
+    run = Run(path, resolve(path / "config.yaml").config)
+    run.hold()  # before the checkpoint is read: another process may be writing the next one
     checkpoint = read_checkpoint(path)
     if checkpoint is not None:
-        _refuse_other_config(path, checkpoint, config)
-    return Run(path, config), checkpoint
+        _refuse_other_config(path, checkpoint, run.config)
+    return run, checkpoint
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any] | None:
@@ -47,6 +50,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any] | None:
         RunError: it is missing though epochs were finished, or damaged.
     """
     import torch
+
+    from bnrun.training.state import FORMAT
 
     file = path / "checkpoint.pt"
     if not file.exists():
@@ -61,7 +66,7 @@ def read_checkpoint(path: Path) -> Mapping[str, Any] | None:
         raise RunError(
             f"{file} is damaged, or no checkpoint of bnrun's: {first}. It was left as it is."
         ) from error
-    if not isinstance(checkpoint, dict) or checkpoint.get("format") != 1:
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise RunError(f"{file} is no checkpoint of this version of bnrun's.")
     return checkpoint
 

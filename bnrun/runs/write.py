@@ -16,6 +16,7 @@ import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,13 +55,17 @@ class Run:
         self.summary: Summary | None = None
         self._lock = filelock.FileLock(path / ".lock")
 
-    def __enter__(self) -> Self:
+    def hold(self) -> None:
+        """Keep other processes from training in this directory, until the `with` block ends."""
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise RunError(f"{self.path}: another process is training in this run.") from error
         except OSError as error:
             raise self._unwritable(".lock", error) from error
+
+    def __enter__(self) -> Self:
+        self.hold()
         return self
 
     def record(self, event: Event) -> None:
@@ -93,7 +98,7 @@ class Run:
             if error is None:  # else the first error is the one to tell
                 raise
         finally:
-            self._lock.release()
+            self._lock.release(force=True)
 
     def _begin(self, event: RunStarted) -> None:
         """Write what describes the run, once; in a run gone on with, mend the metrics' end."""
@@ -140,9 +145,10 @@ class Run:
             raise self._unwritable(name, error) from error
 
     def _unwritable(self, name: str, error: OSError) -> RunError:
+        command = f"bnrun train --resume {shlex.quote(str(self.path))}"
         return RunError(
             f"{self.path / name} can't be written: {error.strerror or error}. What was there "
-            f"before is whole; mend that, then go on with `bnrun train --resume {self.path}`."
+            f"before is whole; mend that, then go on with `{command}`."
         )
 
 
@@ -181,6 +187,7 @@ def _line(event: Event) -> str:
     fields = dataclasses.asdict(event)
     if isinstance(event, RunStarted):
         fields["finished"] = len(event.finished)  # they have lines of their own
+        fields["environment"] = describe(event.device, event.machine)
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return json.dumps({"event": _EVENT_NAMES[type(event)], "time": now, **fields}) + "\n"
 

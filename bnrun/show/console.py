@@ -31,4 +31,4 @@ def show_error(message: str) -> None:
 
 def show_json(document: Mapping[str, Any]) -> None:
     """Write one JSON document to stdout (rich would wrap its lines)."""
-    print(json.dumps(document, indent=2))
+    print(json.dumps(document, indent=2), flush=True)

@@ -61,6 +61,8 @@ def train(
     """
     if device.type == "cpu":
         keep_freed_memory()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # whose stream the clock's events are recorded on
     torch.manual_seed(config.training.seed)
     model = build_model(config).to(device)
     training = _Training(config, dataset.to(device), device, model, build_optimizer(config, model))
@@ -74,7 +76,7 @@ def _told(where: str) -> Iterator[None]:
     """Turn an error of the model, of a user's own layer above all, into one that tells where."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise TrainingFailed(
             f"{where}: {type(error).__name__}: {error}{own_line(error)}"
         ) from error
@@ -167,12 +169,12 @@ class _Training:
         Each step's loss and count of right answers stay on the device until they are read.
         """
         settings, steps = self.config.training, len(self.sizes)
+        self.clock.start_epoch()
         order = image_order(settings.seed, epoch, sum(self.sizes)).to(self.device)
         losses = torch.zeros(steps, device=self.device)
         corrects = torch.zeros(steps, device=self.device)
         reported = time.perf_counter()
         self.model.train()
-        self.clock.start_epoch()
         for step, batch in enumerate(self.dataset.train.batches(settings.batch_size, order)):
             self.clock.batch_ready()
             self._set_learning_rate((epoch - 1) * steps + step)

@@ -1,12 +1,12 @@
 """All that a run must remember between epochs, as plain values and tensors.
 
 `state_dict` alone is not enough: the textbook's layer, and many a learner's, keeps its moving
-statistics in plain attributes. So those are captured too: every tensor and number that a module
-holds outside its parameters and buffers. The order of the images and the learning rate are
-functions of the seed and the step, and need no memory.
+statistics in plain attributes. So those are captured too: every tensor, number or text that a
+module holds outside its `state_dict`, also in lists and dicts. The order of the images and the
+learning rate are functions of the seed and the step, and need no memory.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -27,9 +27,9 @@ def capture(model: nn.Module, optimizer: SGD) -> dict[str, Any]:
         "model": model.state_dict(),
         "attributes": _attributes(model),
         "optimizer": optimizer.state_dict(),
-        "rng": {"cpu": torch.get_rng_state(), **_device_rng()},
+        "rng": _rng(next(model.parameters()).device),
     }
-    copied: dict[str, Any] = _copy(state)
+    copied: dict[str, Any] = _map(lambda tensor: tensor.detach().to("cpu", copy=True), state)
     return copied
 
 
@@ -44,40 +44,55 @@ def restore(state: Mapping[str, Any], model: nn.Module, optimizer: SGD) -> None:
     modules = dict(model.named_modules())
     for path, attributes in state["attributes"].items():
         for name, value in attributes.items():
-            setattr(modules[path], name, value.to(device) if isinstance(value, Tensor) else value)
+            setattr(modules[path], name, _map(lambda tensor: tensor.to(device, copy=True), value))
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["rng"]["cpu"])
-    if "cuda" in state["rng"] and len(state["rng"]["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(state["rng"]["cuda"])
-    if "mps" in state["rng"] and torch.backends.mps.is_available():
+    if device.type in state["rng"] and device.type == "cuda":
+        torch.cuda.set_rng_state(state["rng"]["cuda"], device)
+    if device.type in state["rng"] and device.type == "mps":
         torch.mps.set_rng_state(state["rng"]["mps"])
 
 
 def _attributes(model: nn.Module) -> dict[str, dict[str, Any]]:
+    """Return what each module holds outside its `state_dict`, as far as it is plain values."""
+    in_state_dict = set(model.state_dict(keep_vars=True))
+    every_module = set(vars(nn.Module()))
     found = {}
     for path, module in model.named_modules():
-        plain = {
-            name: value
-            for name, value in vars(module).items()
-            if not name.startswith("_") and isinstance(value, Tensor | bool | int | float)
-        }
-        found[path] = plain
+        prefix = f"{path}." if path else ""
+        own = {name: value for name, value in vars(module).items() if name not in every_module}
+        for name, buffer in module.named_buffers(recurse=False):
+            if f"{prefix}{name}" not in in_state_dict:  # it was registered with persistent=False
+                own[name] = buffer
+        found[path] = {name: value for name, value in own.items() if _is_plain(value)}
     return found
 
 
-def _device_rng() -> dict[str, Any]:
-    if torch.cuda.is_available():
-        return {"cuda": torch.cuda.get_rng_state_all()}
-    if torch.backends.mps.is_available():
-        return {"mps": torch.mps.get_rng_state()}
-    return {}
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().to("cpu", copy=True)
+def _is_plain(value: Any) -> bool:
+    """Tell whether a value is made of tensors, numbers and text alone."""
     if isinstance(value, dict):
-        return {key: _copy(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copy(inner) for inner in value)
+        return all(isinstance(key, str | int) for key in value) and _is_plain([*value.values()])
+    if type(value) in (list, tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, Tensor) or type(value) in (bool, int, float, str, type(None))
+
+
+def _rng(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of torch's random generators that a run on this device draws from."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Return a value with a function applied to each tensor in it."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: _map(function, inner) for key, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_map(function, inner) for inner in value)
     return value

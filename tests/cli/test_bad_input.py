@@ -28,7 +28,9 @@ FILES = {
     "nul.yaml": b"model:\x00\x01",
     "deep.yaml": b"[" * 5000,
     "huge.yaml": b"#" * 1_000_001,
+    "badtag.yaml": b"training:\n  epochs: !!int ten\n",
     "syntax.py": b"class Norm(\n",
+    "minus.py": b"x=" + b"-" * 100_000 + b"1\n",
     "empty.py": b"",
     "raises.py": b"import torch\nraise RuntimeError('not today')\n",
     "exits.py": b"import sys\nsys.exit(0)\n",
@@ -71,6 +73,8 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("nul.yaml",), "not a YAML text file"),
     (("deep.yaml",), "nested too deeply"),
     (("huge.yaml",), "too large to be a config"),
+    (("badtag.yaml",), "a value is not what its tag says"),
+    (("x" * 300 + ".yaml",), "can't be read: File name too long"),
     # overrides
     (("--set", "optimizer.lr"), "must be KEY=VALUE"),
     (("--set", "=3"), "must be KEY=VALUE"),
@@ -88,6 +92,8 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--seed", "-1"), "--seed: training.seed: received -1"),
     (("--seed", "4294967296"), "it must be less than"),
     (("--device", "gpu"), "one of auto, cpu, cuda, cuda:N, mps"),
+    (("--device", "cuda:007"), "one of auto, cpu, cuda, cuda:N, mps"),
+    (("--set", "training.epochs=" + "9" * 5000), "a value is not what its tag says"),
     # norms
     (("--norm", "scrach"), "there is no norm 'scrach'. Did you mean 'scratch'?"),
     (("--norm", ""), "it must not be empty"),
@@ -95,6 +101,9 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--norm", "folder.py:Norm"), "folder.py is a folder"),
     (("--norm", "typo.py"), "written path/to/file.py:Class"),
     (("--norm", "typo.py:"), "written path/to/file.py:Class"),
+    (("--norm", "~nobody-of-this-name/a.py:Norm"), "a.py is no such file"),
+    (("--norm", "x" * 300 + ".py:Norm"), "File name too long"),
+    (("--norm", "minus.py:Norm"), "minus.py is not valid Python"),
     (("--norm", "syntax.py:Norm"), r"syntax.py:1: class Norm\("),
     (("--norm", "typo.py:BatchNrm", *SYNTHETIC), "Did you mean 'BatchNorm'?"),
     (("--norm", "raises.py:Norm", *SYNTHETIC), r"raises.py:2: raise RuntimeError\('not today'\)"),
@@ -107,6 +116,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--out", "good.yaml", *SYNTHETIC), "can't be made: Not a directory"),
     (("--resume", "missing"), "there is no run 'missing'"),
     (("--resume", "folder"), "folder is no run directory"),
+    (("--resume", "x" * 300), "File name too long"),
     (("good.yaml", "--resume", "x"), "it takes no CONFIG"),
     (("--resume", "x", "--epochs", "3"), "it takes no CONFIG"),
 ]
@@ -129,7 +139,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-@pytest.mark.parametrize(("arguments", "says"), CASES, ids=[" ".join(case[0]) for case in CASES])
+@pytest.mark.parametrize(
+    ("arguments", "says"), CASES, ids=[" ".join(case[0])[:60] for case in CASES]
+)
 def test_it_is_refused_with_a_clear_error(
     bnrun: Run, folder: Path, arguments: tuple[str, ...], says: str
 ) -> None:

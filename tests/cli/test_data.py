@@ -131,12 +131,14 @@ def test_with_nothing_here_json_has_every_place_and_none_used(start, tmp_path):
             {
                 "source": "bnrun's cache",
                 "folder": str(raw),
+                "origin": "",
                 "state": "absent",
                 "problems": "",
             },
             {
                 "source": "Debian's package",
                 "folder": str(tmp_path / "debian"),
+                "origin": "",
                 "state": "absent",
                 "problems": "",
             },

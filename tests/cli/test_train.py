@@ -15,7 +15,19 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def test_a_whole_training_on_idx_files(bnrun: Run, idx_root: Path, tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
     config.write_text(f"data:\n  root: {idx_root}\ntraining: {{epochs: 6, batch_size: 64}}\n")
-    done = bnrun("train", config, "--norm", "builtin", "--seed", "7", "--out", "kept", "--json")
+    done = bnrun(
+        "train",
+        config,
+        "--norm",
+        "builtin",
+        "--seed",
+        7,
+        "--device",
+        "cpu",
+        "--out",
+        "kept",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
 
@@ -44,7 +56,7 @@ def test_a_whole_training_on_idx_files(bnrun: Run, idx_root: Path, tmp_path: Pat
 
 
 def test_results_go_to_stdout_and_progress_to_stderr(bnrun: Run) -> None:
-    done = bnrun("train", "--set", "data.name=synthetic", "--epochs", 2)
+    done = bnrun("train", "--set", "data.name=synthetic", "--epochs", 2, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines[0] == "LeNet, norm scratch, synthetic data, one seed (0)"
@@ -106,7 +118,7 @@ def test_a_layer_that_fails_later_ends_with_one_and_shows_its_line(
         "from torch import nn\n\n\nclass Norm(nn.Module):\n"
         "    def __init__(self, num_features, num_dims):\n"
         "        super().__init__()\n        self.calls = 0\n\n"
-        "    def forward(self, x):\n        self.calls += 1\n"
+        "    def forward(self, x):\n        self.calls += 1\n        print('called')\n"
         "        assert self.calls < 20, 'tired'\n        return x\n"
     )
     done = bnrun(
@@ -115,7 +127,8 @@ def test_a_layer_that_fails_later_ends_with_one_and_shows_its_line(
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "AssertionError: tired" in done.stderr
-    assert "mine.py:11: assert self.calls < 20, 'tired'" in done.stderr
+    assert "mine.py:12: assert self.calls < 20, 'tired'" in done.stderr
+    assert "called" in done.stderr  # what a layer prints is no result of ours
     document = json.loads(done.stdout)
     assert document["status"] == "failed"
     assert [epoch["epoch"] for epoch in document["epochs"]] == [1]

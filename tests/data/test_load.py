@@ -110,7 +110,7 @@ def test_what_is_on_no_disk_is_fetched_into_the_cache(lay, cache, debian, conten
     lay(debian, zipped=True)
     dataset = load(DataConfig(), told.append)
     assert holds(dataset.train, content, "train")
-    assert dataset.source == f"bnrun's cache: {cache}"
+    assert dataset.source == f"bnrun's cache, from Debian's package, installed: {cache}"
     assert "Debian's package" in told.notices[-1]
     told.clear()
     load(DataConfig(), told.append)  # the second time it is there

@@ -53,6 +53,8 @@ def build(spec, num_features=6, num_dims=4):
         ("num_features, **others", (6,)),
         ("num_features, num_dims", (6, 4)),
         ("num_features, num_dims=2", (6, 4)),
+        ("num_features, eps=1e-5, num_dims=9", (6,)),
+        ("num_features, *, num_dims=9", (6,)),
         ("width, rank", (6, 4)),
         ("num_features, num_dims, eps=1e-5", (6, 4)),
         ("num_features, /, num_dims", (6, 4)),

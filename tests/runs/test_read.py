@@ -25,6 +25,25 @@ def test_a_run_is_found_by_its_path_and_by_its_name(run: Path) -> None:
     assert runs.find(run.name, run.parent) == run
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_run(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / run.name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert runs.find(run.name, Path("runs")) == Path("runs", run.name)
+
+
+def test_a_run_that_another_process_trains_is_refused_before_it_is_read(run: Path) -> None:
+    held, _ = runs.reopen(run)
+    with pytest.raises(RunError, match="another process"):
+        runs.reopen(run)
+    with held:
+        pass
+    again, _ = runs.reopen(run)
+    with again:
+        pass
+
+
 def test_a_run_that_is_not_there_is_told_with_a_near_miss(run: Path) -> None:
     with pytest.raises(RunError, match=f"Did you mean '{run.name}'"):
         runs.find(run.name[:-1] + "7", run.parent)

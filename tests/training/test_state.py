@@ -11,18 +11,26 @@ from bnrun.training.state import capture, restore
 
 
 class Keeps(nn.Module):
-    """A layer as learners write it: tensors and counters in plain attributes, and dropout."""
+    """A layer as learners write it: state in all the places where it can be kept, and dropout."""
+
+    hidden: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(3, 3)
         self.moving_mean = torch.zeros(3)
         self.batches = 0
+        self._private = torch.zeros(3)
+        self.history: list[Tensor] = []
+        self.register_buffer("hidden", torch.zeros(3), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.nn.functional.dropout(self.linear(x), 0.5)
         self.moving_mean = 0.9 * self.moving_mean + 0.1 * y.mean(0)  # it keeps the graph alive
         self.batches += 1
+        self._private = self._private + 1
+        self.history.append(y.detach().sum())
+        self.hidden += y.detach().mean(0)
         return y
 
 
@@ -68,6 +76,9 @@ def test_a_restored_run_goes_on_bit_for_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(went_on, resumed, strict=True))
     assert torch.equal(model.moving_mean, other.moving_mean)
     assert other.batches == 7
+    assert torch.equal(model._private, other._private)
+    assert torch.equal(model.hidden, other.hidden)
+    assert torch.equal(torch.stack(model.history), torch.stack(other.history))
 
 
 def test_a_captured_state_does_not_move_with_the_training() -> None:
