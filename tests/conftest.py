@@ -1,4 +1,7 @@
-"""What several tests need: the command line as a real process, and small data on disk."""
+"""What several tests need: the command line as a real process, and small data on disk.
+
+Two processes run the tests, each with one thread of torch: more would wait for one another.
+"""
 
 import os
 import struct
@@ -8,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture
