@@ -12,7 +12,7 @@ import typer
 from bnrun.errors import ConfigError, TrainingFailed
 
 if TYPE_CHECKING:
-    from bnrun.config import Config, Resolved
+    from bnrun.config import Assignment, Config, Resolved
     from bnrun.events import Event
     from bnrun.runs import Run
     from bnrun.show.screen import Screen
@@ -57,19 +57,12 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Train LeNet with a norm; show loss, accuracy and speed."""
-    from bnrun.config import Assignment, parse_override, resolve
+    from bnrun.config import resolve
     from bnrun.norms import check_norm
     from bnrun.show.console import stderr
     from bnrun.show.screen import open_screen
 
-    flags = {
-        "model.norm": ("--norm", norm),
-        "training.epochs": ("--epochs", epochs),
-        "training.seed": ("--seed", seed),
-        "training.device": ("--device", device),
-    }
-    overrides = [a for text in set_ or () for a in parse_override(text)]
-    overrides += [Assignment(k, v, flag) for k, (flag, v) in flags.items() if v is not None]
+    overrides = _overrides(set_ or [], norm, epochs, seed, device)
     if resume is not None and (config or overrides or dry_run):
         raise ConfigError(
             "--resume goes on with a run exactly as its own config.yaml says: it takes no CONFIG, "
@@ -98,6 +91,22 @@ def train(
             _show_result(run.summary, json)
     if run.summary is None or run.summary.status != "completed":
         raise typer.Exit(TrainingFailed.exit_code)
+
+
+def _overrides(
+    texts: list[str], norm: str | None, epochs: int | None, seed: int | None, device: str | None
+) -> "list[Assignment]":
+    """Return what the command line states: each --set in turn, then the options of their own."""
+    from bnrun.config import Assignment, parse_override
+
+    options = [
+        Assignment("model.norm", norm, "--norm"),
+        Assignment("training.epochs", epochs, "--epochs"),
+        Assignment("training.seed", seed, "--seed"),
+        Assignment("training.device", device, "--device"),
+    ]
+    stated = [assignment for text in texts for assignment in parse_override(text)]
+    return stated + [option for option in options if option.value is not None]
 
 
 def _begin(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Iterator[Event]]":

@@ -43,8 +43,8 @@ def fetch(tell: Tell) -> places.Place:
     """
     root = places.cache_root()
     try:
-        if places.cache().state == "verified":
-            return places.cache()
+        if (cached := places.cache()).state == "verified":
+            return cached
         (root / places.RAW).mkdir(parents=True, exist_ok=True)
         with _locked(root, tell):
             cached = places.cache()
@@ -187,7 +187,7 @@ def _run(folder: Path, *command: str) -> None:
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.startswith("E:")]
         last = said[-1] if said else f"exit code {done.returncode}"
-        raise _Unavailable(f"{' '.join(command[:1])}: {last.removeprefix('E: ')}")
+        raise _Unavailable(f"{command[0]}: {last.removeprefix('E: ')}")
 
 
 @contextlib.contextmanager

@@ -77,6 +77,7 @@ class Run:
             case RunStarted():
                 self.summary = begin(event, self.config.document(), str(self.path))
                 self._begin(event)
+                return
             case _ if self.summary is not None:
                 self.summary = self.summary.after(event)
         if type(event) in _EVENT_NAMES:
@@ -101,9 +102,16 @@ class Run:
             self._lock.release(force=True)
 
     def _begin(self, event: RunStarted) -> None:
-        """Write what describes the run, once; in a run gone on with, mend the metrics' end."""
+        """Write what describes this start; in a run gone on with, mend the metrics' end first."""
+        environment = describe(event.device, event.machine)
         if not (self.path / "environment.json").exists():
-            self._replace("environment.json", _json(describe(event.device, event.machine)))
+            self._replace("environment.json", _json(environment))
+        self._mend_metrics(event.finished)
+        # The finished epochs have lines of their own.
+        self._append(_line(event, finished=len(event.finished), environment=environment))
+
+    def _mend_metrics(self, finished: tuple[EpochEnded, ...]) -> None:
+        """Bring the metrics that a killed process left to where its checkpoint is."""
         metrics = self.path / "metrics.jsonl"
         if not metrics.exists():
             return
@@ -112,7 +120,7 @@ class Run:
         if whole != raw:
             self._write(lambda: os.truncate(metrics, len(whole)), "metrics.jsonl")
         kept = whole.count(b'{"event": "epoch_ended"')
-        for epoch in event.finished[kept:]:
+        for epoch in finished[kept:]:
             self._append(_line(epoch))
 
     def _append(self, line: str) -> None:
@@ -182,12 +190,9 @@ def create(out: Path, resolved: Resolved) -> Run:
     return Run(path, config)
 
 
-def _line(event: Event) -> str:
-    """Write an event as one line of metrics."""
-    fields = dataclasses.asdict(event)
-    if isinstance(event, RunStarted):
-        fields["finished"] = len(event.finished)  # they have lines of their own
-        fields["environment"] = describe(event.device, event.machine)
+def _line(event: Event, **instead: Any) -> str:
+    """Write an event as one line of metrics; `instead` replaces fields of it, or adds to them."""
+    fields = dataclasses.asdict(event) | instead
     now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     return json.dumps({"event": _EVENT_NAMES[type(event)], "time": now, **fields}) + "\n"
 
