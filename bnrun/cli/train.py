@@ -150,11 +150,11 @@ def _show_result(summary: "Summary", json: bool) -> None:
     from bnrun.show.console import show_json, stderr, stdout
     from bnrun.show.tables import training_table
 
+    if json:
+        show_json(summary.document())
+    else:
+        stdout().print(training_table(summary))
+        stdout().print(f"kept in {summary.run}", soft_wrap=True, markup=False)
     if summary.status == "interrupted" and summary.run is not None:
         command = f"bnrun train --resume {shlex.quote(summary.run)}"
         stderr().print(f"go on with: {command}", soft_wrap=True, markup=False)
-    if json:
-        show_json(summary.document())
-        return
-    stdout().print(training_table(summary))
-    stdout().print(f"kept in {summary.run}", soft_wrap=True, markup=False)
