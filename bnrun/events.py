@@ -31,9 +31,11 @@ class EpochEnded:
     """One epoch's result. Accuracies are fractions.
 
     `loss` and `train_acc` are means over the epoch as it was seen, while the weights moved;
-    `test_acc` (and `validation_acc`, where images are held out) is taken after it. `seconds` is
-    the epoch's wall time, evaluation included. Throughputs leave warm-up steps out, and are
-    None in an epoch that had no others.
+    `test_acc` (and `validation_acc`, where images are held out) is taken after it, as the norms
+    predict by themselves: with their moving statistics. `test_acc_population` and
+    `test_acc_batch` are None unless asked for, and where no norm keeps moving statistics.
+    `seconds` is the epoch's wall time, evaluation included. Throughputs leave warm-up steps out,
+    and are None in an epoch that had no others.
     """
 
     epoch: int
@@ -44,6 +46,8 @@ class EpochEnded:
     examples_per_second: float | None
     compute_examples_per_second: float | None
     seconds: float
+    test_acc_population: float | None = None
+    test_acc_batch: float | None = None
 
 
 @dataclass(frozen=True)

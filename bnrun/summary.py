@@ -55,9 +55,27 @@ class Summary:
             "loss": last and last.loss,
             "train_acc": last and last.train_acc,
             "test_acc": last and last.test_acc,
+            "test_acc_population": last and last.test_acc_population,
+            "test_acc_batch": last and last.test_acc_batch,
             "examples_per_second": self.examples_per_second,
             "compute_examples_per_second": self.compute_examples_per_second,
         }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> "Summary":
+        """Return the summary that a document was made from.
+
+        Raises:
+            KeyError, TypeError: it was made from none.
+        """
+        fields = {field.name: document[field.name] for field in dataclasses.fields(cls)}
+        return cls(
+            **fields
+            | {
+                "data": DataUsed(**fields["data"]),
+                "epochs": tuple(EpochEnded(**epoch) for epoch in fields["epochs"]),
+            }
+        )
 
 
 def begin(event: RunStarted, config: Mapping[str, Any], run: str | None = None) -> Summary:

@@ -18,6 +18,7 @@ FLOORS = [
     {"average_pool", "norms"},
     {"data", "lenet"},
     {"training"},
+    {"experiments"},
     {"runs"},
     {"show"},
     {"cli"},

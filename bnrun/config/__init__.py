@@ -1,6 +1,15 @@
 """The config of a run: its schema, and how a file and overrides become one."""
 
 from bnrun.config.resolve import Assignment, Resolved, parse_override, resolve
-from bnrun.config.schema import KEYS, Config, DataConfig
+from bnrun.config.schema import KEYS, STATISTICS, Config, DataConfig
 
-__all__ = ["KEYS", "Assignment", "Config", "DataConfig", "Resolved", "parse_override", "resolve"]
+__all__ = [
+    "KEYS",
+    "STATISTICS",
+    "Assignment",
+    "Config",
+    "DataConfig",
+    "Resolved",
+    "parse_override",
+    "resolve",
+]

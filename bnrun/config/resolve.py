@@ -4,6 +4,7 @@ A file states only what differs from the defaults, or all of it.
 """
 
 import difflib
+import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -178,7 +179,7 @@ def _describe(detail: ErrorDetails, stated: Mapping[str, Assignment]) -> str:
     required = _REQUIRED.get(kind) or message.removeprefix("Input should ")
     near = ""
     if kind == "literal_error" and isinstance(received, str):
-        near = did_you_mean(received, detail["ctx"]["expected"].replace("'", "").split(" or "))
+        near = did_you_mean(received, re.findall("'([^']*)'", detail["ctx"]["expected"]))
     section, name = key.split(".")
     meaning = SECTIONS[section].model_fields[name].description
     return (

@@ -5,11 +5,14 @@ The defaults are the main job, the textbook's recipe with norm `scratch`; they e
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bnrun.config import yaml_text
+
+Statistics = Literal["moving", "population", "batch"]
+STATISTICS: tuple[Statistics, ...] = get_args(Statistics)
 
 
 class _Section(BaseModel):
@@ -75,10 +78,12 @@ class TrainingConfig(_Section):
     """auto, cpu, cuda, cuda:N or mps; auto takes the first of cuda, mps, cpu that is here."""
     deterministic: bool = False
     """Bitwise repeatable where torch can; a run says where it cannot."""
-    evaluate: Annotated[tuple[Literal["moving"], ...], Field(min_length=1, strict=False)] = (
-        "moving",
-    )
-    """The statistics with which a norm is evaluated after each epoch."""
+    evaluate: Annotated[tuple[Statistics, ...], Field(min_length=1, strict=False)] = ("moving",)
+    """What norms predict with after each epoch: moving (always), population, batch statistics."""
+    population_images: Annotated[int, Field(ge=2)] = 10_000
+    """How many training images population statistics are taken over: the first ones."""
+    keep_every: Annotated[int, Field(ge=0)] = 0
+    """Keep the checkpoint of every N-th epoch beside the last one; 0 keeps the last one alone."""
     engine: Literal["eager"] = "eager"
     """How a training step is executed."""
 

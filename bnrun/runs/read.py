@@ -72,11 +72,12 @@ def read_checkpoint(path: Path) -> Mapping[str, Any] | None:
 
 
 def _refuse_other_config(path: Path, checkpoint: Mapping[str, Any], config: Config) -> None:
-    ours, theirs = config.document(), checkpoint["config"]
+    ours, theirs, defaults = config.document(), checkpoint["config"], Config().document()
     differing = []
     for key in KEYS:
         section, name = key.split(".")
-        if theirs.get(section, {}).get(name) != ours[section][name]:
+        # An older version of bnrun's may not have had the key: it then took today's default.
+        if theirs.get(section, {}).get(name, defaults[section][name]) != ours[section][name]:
             differing.append(key)
     if differing:
         raise RunError(

@@ -5,6 +5,7 @@
         environment.json  versions, device, threads, command, git state
         metrics.jsonl     one event a line, as it happens
         checkpoint.pt     the state after the last finished epoch; replaced atomically
+        checkpoint-epoch-<n>.pt     where `training.keep_every` keeps that of epoch n
         summary.json      the result, once there is one
 
 An epoch is first in the checkpoint and then in the metrics, so whatever a killed process leaves
@@ -72,7 +73,10 @@ class Run:
         """Keep an event: in the metrics, in the checkpoint, and towards the summary."""
         match event:
             case CheckpointReady():
-                self._replace("checkpoint.pt", _serialize(event.state))
+                content, every = _serialize(event.state), self.config.training.keep_every
+                if every and event.epoch % every == 0:
+                    self._replace(f"checkpoint-epoch-{event.epoch}.pt", content)
+                self._replace("checkpoint.pt", content)
                 return
             case RunStarted():
                 self.summary = begin(event, self.config.document(), str(self.path))

@@ -8,20 +8,25 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.events import DataUsed
+from bnrun.events import DataUsed, EpochEnded
 from bnrun.summary import Summary
+
+POINTS_WORTH_SAYING = 2.0  # of test accuracy, between two kinds of statistics
 
 
 def training_table(summary: Summary) -> RenderableType:
     """Show a training: a row per epoch, the textbook's closing lines, and where it is kept."""
     held_out = summary.data.validation_images > 0
+    others = [name for name in ("population", "batch") if _evaluated(summary, name)]
     table = Table(title=Text(training_title(summary)), title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("epoch", "loss", "train acc"):
-        table.add_column(name, justify="right")
-    if held_out:
-        table.add_column("val acc", justify="right")
-    for name in ("test acc", "examples/s", "seconds"):
-        table.add_column(name, justify="right")
+    if others:  # headings of two lines, to fit a terminal of 80 columns
+        table.pad_edge = False
+        test = [f"test\n{name}" for name in ("moving", *others)]
+        names = ["epoch", "loss", "train\nacc", *(["val\nacc"] if held_out else []), *test]
+    else:
+        names = ["epoch", "loss", "train acc", *(["val acc"] if held_out else []), "test acc"]
+    for name in (*names, "examples/s", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
     for epoch in summary.epochs:
         validation = [_fraction(epoch.validation_acc)] if held_out else []
         table.add_row(
@@ -30,6 +35,7 @@ def training_table(summary: Summary) -> RenderableType:
             _fraction(epoch.train_acc),
             *validation,
             _fraction(epoch.test_acc),
+            *(_fraction(getattr(epoch, f"test_acc_{name}")) for name in others),
             _rate(epoch.examples_per_second),
             f"{epoch.seconds:.1f}",
         )
@@ -51,6 +57,7 @@ def closing_lines(summary: Summary) -> list[str]:
         lines.append(
             f"loss {last.loss:.3f}, train acc {last.train_acc:.3f}, test acc {last.test_acc:.3f}"
         )
+        lines += stale_statistics(last)
     if summary.examples_per_second is not None:
         lines.append(
             f"{_rate(summary.examples_per_second)} examples/s end to end "
@@ -65,6 +72,20 @@ def closing_lines(summary: Summary) -> list[str]:
         case "failed":
             lines.append("failed")  # why is on stderr, with the error
     return lines
+
+
+def stale_statistics(epoch: EpochEnded) -> list[str]:
+    """Say in one sentence that moving and population accuracy differ, where they do, and why."""
+    if epoch.test_acc_population is None:
+        return []
+    points = 100 * (epoch.test_acc_population - epoch.test_acc)
+    if abs(points) <= POINTS_WORTH_SAYING:
+        return []
+    return [
+        f"The same weights reach {epoch.test_acc:.3f} with moving and "
+        f"{epoch.test_acc_population:.3f} with population statistics: the moving average still "
+        "holds batches that earlier weights saw, and the weights have moved on since."
+    ]
 
 
 def data_name(data: DataUsed) -> str:
@@ -94,6 +115,10 @@ def places_table(rows: Iterable[tuple[str, str, str]]) -> Table:
     for row in rows:
         table.add_row(*map(Text, row))
     return table
+
+
+def _evaluated(summary: Summary, statistics: str) -> bool:
+    return any(getattr(epoch, f"test_acc_{statistics}") is not None for epoch in summary.epochs)
 
 
 def _yaml(value: Any) -> str:

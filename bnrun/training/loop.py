@@ -7,7 +7,6 @@
 An epoch reads nothing back from the device but, four times a second, what `Progress` shows.
 """
 
-import contextlib
 import dataclasses
 import math
 import time
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, image_order
-from bnrun.errors import RunError, TrainingFailed
+from bnrun.errors import RunError
 from bnrun.events import (
     CheckpointReady,
     EpochEnded,
@@ -30,10 +29,10 @@ from bnrun.events import (
     RunStarted,
     Status,
 )
-from bnrun.norms.user_file import own_line
 from bnrun.training.clock import Clock, Reading
 from bnrun.training.device import device_name, repeatable
-from bnrun.training.evaluation import accuracy
+from bnrun.training.evaluation import accuracies_by_statistics, accuracy
+from bnrun.training.failures import told
 from bnrun.training.memory import keep_freed_memory
 from bnrun.training.schedule import learning_rate
 from bnrun.training.sgd import SGD
@@ -69,17 +68,6 @@ def train(
     if checkpoint is not None:
         training.go_on_from(checkpoint)
     return training.events()
-
-
-@contextlib.contextmanager
-def _told(where: str) -> Iterator[None]:
-    """Turn an error of the model, of a user's own layer above all, into one that tells where."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        raise TrainingFailed(
-            f"{where}: {type(error).__name__}: {error}{own_line(error)}"
-        ) from error
 
 
 class _Diverged(Exception):
@@ -149,18 +137,22 @@ class _Training:
         reading, loss, train_acc = yield from self._pass(epoch)
         self.timed += reading
         validation = self.dataset.validation
-        with _told(f"evaluation after epoch {epoch}"):
-            test_acc = accuracy(self.model, self.dataset.test)
+        with told(f"evaluation after epoch {epoch}"):
+            test_accs = accuracies_by_statistics(
+                self.model, self.dataset, self.config, self.config.training.evaluate
+            )
             validation_acc = accuracy(self.model, validation) if validation else None
         return EpochEnded(
             epoch=epoch,
             loss=loss,
             train_acc=train_acc,
-            test_acc=test_acc,
+            test_acc=test_accs["moving"],
             validation_acc=validation_acc,
             examples_per_second=reading.examples_per_second,
             compute_examples_per_second=reading.compute_examples_per_second,
             seconds=time.perf_counter() - began,
+            test_acc_population=test_accs.get("population"),
+            test_acc_batch=test_accs.get("batch"),
         )
 
     def _pass(self, epoch: int) -> Generator[Progress, None, tuple[Reading, float, float]]:
@@ -178,7 +170,7 @@ class _Training:
         for step, batch in enumerate(self.dataset.train.batches(settings.batch_size, order)):
             self.clock.batch_ready()
             self._set_learning_rate((epoch - 1) * steps + step)
-            with _told(f"epoch {epoch}, step {step + 1} of {steps}, a batch of {self.sizes[step]}"):
+            with told(f"epoch {epoch}, step {step + 1} of {steps}, a batch of {self.sizes[step]}"):
                 losses[step], corrects[step] = train_step(self.model, self.optimizer, *batch)
             self.clock.step_done(self.sizes[step])
             if time.perf_counter() - reported > PROGRESS_SECONDS and step + 1 < steps:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnrun.norms.parts import values_of
 from bnrun.training.sgd import SGD
 
 FORMAT = 1
@@ -22,15 +23,23 @@ def capture(model: nn.Module, optimizer: SGD) -> dict[str, Any]:
 
     The tensors are copies, on the CPU: training may go on while they are written.
     """
-    state = {
-        "format": FORMAT,
-        "model": model.state_dict(),
-        "attributes": _attributes(model),
-        "optimizer": optimizer.state_dict(),
-        "rng": _rng(next(model.parameters()).device),
+    return _copied(
+        {
+            "format": FORMAT,
+            "model": model.state_dict(),
+            "attributes": _attributes(model),
+            "optimizer": optimizer.state_dict(),
+            "rng": _rng(next(model.parameters()).device),
+        }
+    )
+
+
+def with_model(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
+    """Return a captured state with this model's in the place of the one it holds."""
+    return {
+        **state,
+        **_copied({"model": model.state_dict(), "attributes": _attributes(model)}),
     }
-    copied: dict[str, Any] = _map(lambda tensor: tensor.detach().to("cpu", copy=True), state)
-    return copied
 
 
 def restore(state: Mapping[str, Any], model: nn.Module, optimizer: SGD) -> None:
@@ -39,13 +48,9 @@ def restore(state: Mapping[str, Any], model: nn.Module, optimizer: SGD) -> None:
     Raises:
         RuntimeError, KeyError, ValueError: it is the state of another model.
     """
-    model.load_state_dict(state["model"])
-    device = next(model.parameters()).device
-    modules = dict(model.named_modules())
-    for path, attributes in state["attributes"].items():
-        for name, value in attributes.items():
-            setattr(modules[path], name, _map(lambda tensor: tensor.to(device, copy=True), value))
+    restore_model(state, model)
     optimizer.load_state_dict(state["optimizer"])
+    device = next(model.parameters()).device
     torch.set_rng_state(state["rng"]["cpu"])
     if device.type in state["rng"] and device.type == "cuda":
         torch.cuda.set_rng_state(state["rng"]["cuda"], device)
@@ -53,18 +58,31 @@ def restore(state: Mapping[str, Any], model: nn.Module, optimizer: SGD) -> None:
         torch.mps.set_rng_state(state["rng"]["mps"])
 
 
+def restore_model(state: Mapping[str, Any], model: nn.Module) -> None:
+    """Put the model of a captured state back.
+
+    Raises:
+        RuntimeError, KeyError: it is the state of another model.
+    """
+    model.load_state_dict(state["model"])
+    device = next(model.parameters()).device
+    modules = dict(model.named_modules())
+    for path, attributes in state["attributes"].items():
+        for name, value in attributes.items():
+            setattr(modules[path], name, _map(lambda tensor: tensor.to(device, copy=True), value))
+
+
 def _attributes(model: nn.Module) -> dict[str, dict[str, Any]]:
     """Return what each module holds outside its `state_dict`, as far as it is plain values."""
     in_state_dict = set(model.state_dict(keep_vars=True))
-    every_module = set(vars(nn.Module()))
     found = {}
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
-        own = {name: value for name, value in vars(module).items() if name not in every_module}
-        for name, buffer in module.named_buffers(recurse=False):
-            if f"{prefix}{name}" not in in_state_dict:  # it was registered with persistent=False
-                own[name] = buffer
-        found[path] = {name: value for name, value in own.items() if _is_plain(value)}
+        found[path] = {
+            name: value
+            for name, value in values_of(module).items()  # also buffers with persistent=False
+            if f"{prefix}{name}" not in in_state_dict and _is_plain(value)
+        }
     return found
 
 
@@ -85,6 +103,11 @@ def _rng(device: torch.device) -> dict[str, Tensor]:
     if device.type == "mps":
         states["mps"] = torch.mps.get_rng_state()
     return states
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    copied: dict[str, Any] = _map(lambda tensor: tensor.detach().to("cpu", copy=True), state)
+    return copied
 
 
 def _map(function: Callable[[Tensor], Tensor], value: Any) -> Any:

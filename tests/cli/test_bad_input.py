@@ -87,7 +87,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--set", "model.pool=maxx"), "Did you mean 'max'?"),
     (("--set", "data.name=fashion_mnist"), "Did you mean 'fashion-mnist'?"),
     (("--set", "training.deterministic=yes"), "it must be true or false"),
-    (("--set", "training.evaluate=[population]"), "it must be 'moving'"),
+    (("--set", "training.evaluate=[exact]"), "it must be 'moving', 'population' or 'batch'"),
     (("--epochs", "0"), "--epochs: training.epochs: received 0"),
     (("--seed", "-1"), "--seed: training.seed: received -1"),
     (("--seed", "4294967296"), "it must be less than"),

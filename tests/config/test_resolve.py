@@ -97,7 +97,11 @@ def test_a_section_can_be_set_whole() -> None:
         ("training.seed=-1", "it must be greater than or equal to 0"),
         ("training.evaluate=moving", r"it must be a list, such as \[moving\]"),
         ("training.evaluate=[]", "it must be a list with at least one entry"),
-        ("training.evaluate=[batch]", "received 'batch'; it must be 'moving'"),
+        (
+            "training.evaluate=[populatoin]",
+            "received 'populatoin'; it must be 'moving', 'population' or 'batch'. "
+            "Did you mean 'population'?",
+        ),
         ("model.norm=[1]", r"received \[1\]; it must be text"),
         ("model.norm=''", "it must not be empty"),
         ("model=scratch", "this is a section with the keys norm, pool, activation"),

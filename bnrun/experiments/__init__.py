@@ -1,0 +1,1 @@
+"""Questions asked of many trainings. A study turns configs into a record of results."""

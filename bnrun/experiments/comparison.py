@@ -1,0 +1,270 @@
+"""What a comparison comes to: arms with their trials, paired differences, and what they show."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bnrun.config import KEYS, Config
+from bnrun.experiments.estimate import Estimate, estimate
+from bnrun.summary import Summary
+
+METRICS = ("loss", "train_acc", "test_acc", "test_acc_population")
+NO_DIFFERENCE = "no difference detected"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One configuration being compared. A trial is one training of it with one seed."""
+
+    name: str
+    config: Config
+
+    def with_seed(self, seed: int) -> Config:
+        """Return the config of this arm's trial with a seed."""
+        training = self.config.training.model_copy(update={"seed": seed})
+        return self.config.model_copy(update={"training": training})
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """An arm, its trials in order of their seeds, and each metric over those that completed."""
+
+    arm: Arm
+    trials: tuple[Summary, ...]
+
+    @property
+    def completed(self) -> tuple[Summary, ...]:
+        """Return the trials that came to their end."""
+        return tuple(trial for trial in self.trials if trial.status == "completed")
+
+    def estimate(self, metric: str) -> Estimate | None:
+        """Estimate a metric of the last epoch; None where no trial has it."""
+        return estimate(
+            [value for value in map(_last(metric), self.completed) if value is not None]
+        )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms on one metric: the mean of a's value less b's, over the seeds both completed."""
+
+    a: str
+    b: str
+    metric: str
+    difference: Estimate
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A config key in which two arms differ, and both values."""
+
+    a: str
+    b: str
+    key: str
+    value_a: Any
+    value_b: Any
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Whether an arm is the same function as the first: both trained from the same state.
+
+    The largest differences over all `steps`, in `dtype`; weights are all parameters, gamma and
+    beta included. A difference is None where there is nothing to hold against each other. Where
+    an arm raised, `error` says what.
+    """
+
+    first: str
+    arm: str
+    dtype: str
+    steps: int
+    max_loss_difference: float | None
+    max_weight_difference: float | None
+    max_moving_difference: float | None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """An arm's speed in training, measured in short blocks that alternate between the arms.
+
+    `examples_per_second` is the median block's; `ratio_to_first` the median over rounds of the
+    arm's block against the first arm's, and `spread` the least and greatest of them. The first
+    arm runs twice in each round: its second block is the A-against-A noise.
+    """
+
+    arm: str
+    norm: str
+    examples_per_second: float
+    ratio_to_first: float
+    spread: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """The throughput of all arms, and the noise with which it was measured, over `rounds`.
+
+    `noise` is the throughput of the first arm's second blocks against its first ones.
+    """
+
+    rounds: int
+    steps: int
+    arms: tuple[Throughput, ...]
+    noise: Throughput
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of `bnrun compare`, or as much of it as there is."""
+
+    arms: tuple[ArmResult, ...]
+    seeds: tuple[int, ...]
+    parity: tuple[Parity, ...] = ()
+    speeds: Speeds | None = None
+    status: Literal["completed", "interrupted", "failed"] = "interrupted"
+    run: str | None = None
+
+    @property
+    def trials(self) -> tuple[Summary, ...]:
+        """Return every trial that was begun."""
+        return tuple(trial for result in self.arms for trial in result.trials)
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Return every two arms on every metric that both have."""
+        found = []
+        for a, b in itertools.combinations(self.arms, 2):
+            for metric in METRICS:
+                difference = estimate(_differences(a, b, metric))
+                if difference is not None:
+                    names = (a.arm.name, b.arm.name)
+                    found.append(Pair(*names, metric, difference, verdict(*names, difference)))
+        return tuple(found)
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        """Return the config keys other than the norm in which arms differ from the first."""
+        first, *others = (result.arm for result in self.arms)
+        return tuple(found for other in others for found in _differing(first, other))
+
+    def document(self) -> dict[str, Any]:
+        """Return the document that `bnrun compare --json` prints and `summary.json` holds."""
+        return {
+            "run": self.run,
+            "status": self.status,
+            "seeds": list(self.seeds),
+            "arms": [_arm_document(result) for result in self.arms],
+            "pairs": [_pair_document(pair) for pair in self.pairs],
+            "differences": [dataclasses.asdict(found) for found in self.differences],
+            "parity": _parity_document(self.parity),
+            "throughput": [dataclasses.asdict(t) for t in self.speeds.arms] if self.speeds else [],
+            "throughput_noise": _noise_document(self.speeds) if self.speeds else None,
+        }
+
+
+def verdict(a: str, b: str, difference: Estimate) -> str:
+    """Say in words what a paired difference shows, and never more than that."""
+    if difference.ci95 is None:
+        return "one seed: not judged"
+    low, high = difference.ci95
+    if low == high != 0:
+        return "no spread over seeds: not judged"
+    if low > 0:
+        return f"{a} higher"
+    return f"{b} higher" if high < 0 else NO_DIFFERENCE
+
+
+def measured(document: Mapping[str, Any]) -> tuple[tuple[Parity, ...], Speeds | None]:
+    """Return the parity and the speeds that a comparison's document holds."""
+    parity = document["parity"] or {"arms": []}
+    throughput, noise = document["throughput"], document["throughput_noise"]
+    speeds = (
+        Speeds(
+            rounds=noise["rounds"],
+            steps=noise["steps"],
+            arms=tuple(map(_throughput, throughput)),
+            noise=_throughput(noise),
+        )
+        if noise
+        else None
+    )
+    return tuple(Parity(**found) for found in parity["arms"]), speeds
+
+
+def _last(metric: str) -> Callable[[Summary], float | None]:
+    """Return the function that gives a trial's metric after its last epoch."""
+    return lambda trial: getattr(trial.epochs[-1], metric) if trial.epochs else None
+
+
+def _differences(a: ArmResult, b: ArmResult, metric: str) -> list[float]:
+    """Return a's value less b's for every seed that both completed."""
+    value = _last(metric)
+    ours, theirs = ({trial.seed: value(trial) for trial in arm.completed} for arm in (a, b))
+    return [
+        mine - other
+        for seed, mine in ours.items()
+        if mine is not None and (other := theirs.get(seed)) is not None
+    ]
+
+
+def _differing(a: Arm, b: Arm) -> Iterator[Difference]:
+    ours, theirs = a.config.document(), b.config.document()
+    for key in KEYS:
+        section, name = key.split(".")
+        if key != "model.norm" and ours[section][name] != theirs[section][name]:
+            yield Difference(a.name, b.name, key, ours[section][name], theirs[section][name])
+
+
+def _arm_document(result: ArmResult) -> dict[str, Any]:
+    estimates = {metric: result.estimate(metric) for metric in METRICS}
+    return {
+        "name": result.arm.name,
+        "norm": result.arm.config.model.norm,
+        "config": result.arm.config.document(),
+        "trials": [trial.document() for trial in result.trials],
+        "n": len(result.completed),
+        "mean": {metric: found and found.mean for metric, found in estimates.items()},
+        "ci95": {metric: found and found.ci95 for metric, found in estimates.items()},
+    }
+
+
+def _pair_document(pair: Pair) -> dict[str, Any]:
+    difference = pair.difference
+    return {
+        "a": pair.a,
+        "b": pair.b,
+        "metric": pair.metric,
+        "difference": difference.mean,
+        "ci95": difference.ci95,
+        "n": difference.n,
+        "verdict": pair.verdict,
+    }
+
+
+def _parity_document(parity: Sequence[Parity]) -> dict[str, Any] | None:
+    if not parity:
+        return None
+    names = ("max_loss_difference", "max_weight_difference", "max_moving_difference")
+    return {
+        "first": parity[0].first,
+        "dtype": parity[0].dtype,
+        "steps": parity[0].steps,
+        **{name: _largest(getattr(found, name) for found in parity) for name in names},
+        "arms": [dataclasses.asdict(found) for found in parity],
+    }
+
+
+def _largest(values: Iterable[float | None]) -> float | None:
+    return max((value for value in values if value is not None), default=None)
+
+
+def _noise_document(speeds: Speeds) -> dict[str, Any]:
+    return {"rounds": speeds.rounds, "steps": speeds.steps, **dataclasses.asdict(speeds.noise)}
+
+
+def _throughput(document: Mapping[str, Any]) -> Throughput:
+    fields = {field.name: document[field.name] for field in dataclasses.fields(Throughput)}
+    return Throughput(**fields | {"spread": tuple(fields["spread"])})

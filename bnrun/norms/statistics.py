@@ -1,0 +1,154 @@
+"""The statistics with which norms predict: moving, population, or a batch's own.
+
+A norm trains with the statistics of its batch and predicts with a moving average of them. That
+average is made of batches that *earlier* weights saw. Ioffe & Szegedy (2015, Algorithm 2) predict
+with population statistics instead, taken with the final weights.
+
+All of it works through the moving mean and variance that a norm keeps (see `parts.py`): whatever
+a norm predicts with, it predicts with what is written there. So it serves any norm that has them.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from bnrun.norms.functional import layout
+from bnrun.norms.parts import MovingStatistics
+
+
+class Merged:
+    """Mean and variance per channel of all values seen, batch after batch, in float64.
+
+    Batches are merged by Chan, Golub and LeVeque's formula (1979, "Updating Formulae and a
+    Pairwise Algorithm for Computing Sample Variances", equation 2.1): each brings its count, its
+    mean and its sum of squares about that mean, so nothing large is ever subtracted from
+    something large. The variance is the population's: it divides by the count.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(())
+        self._squares = torch.zeros(())
+
+    def add(self, x: Tensor) -> None:
+        """Count the values of x, of shape (N, C, ...)."""
+        wide = x.detach().to("cpu" if x.device.type == "mps" else x.device, torch.float64)
+        over, per_channel, count = layout(wide)
+        mean = wide.sum(over) / count
+        squares = (wide - mean.view(per_channel)).square().sum(over)
+        if self.count == 0:
+            self.count, self.mean, self._squares = count, mean, squares
+            return
+        total = self.count + count
+        distance = mean - self.mean
+        self._squares = self._squares + squares + distance.square() * (self.count * count / total)
+        self.mean = self.mean + distance * (count / total)
+        self.count = total
+
+    @property
+    def var(self) -> Tensor:
+        """Return the variance, shape (C,)."""
+        return self._squares / self.count
+
+
+@contextlib.contextmanager
+def restored(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
+    """Give the moving statistics of a model, by path, and put the same tensors back afterwards.
+
+    The model's mode is restored, too.
+    """
+    found = MovingStatistics.find(model)
+    before = {path: moving.held() for path, moving in found.items()}
+    was_training = model.training
+    try:
+        yield found
+    finally:
+        for path, moving in found.items():
+            moving.hold(*before[path])
+        model.train(was_training)
+
+
+@torch.no_grad()
+def use_population(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) -> None:
+    """Replace every norm's moving statistics by the exact ones of its input over all batches.
+
+    Norm by norm, in the order in which the model reaches them: the input of each is taken with
+    those before it already predicting with population statistics, as they will. So the result
+    does not depend on how images are cut into batches, and an early norm costs but the first
+    part of a forward pass.
+
+    Args:
+        model: left in evaluation mode.
+        batches: returns the model's inputs, anew for each norm.
+    """
+    model.eval()
+    found = MovingStatistics.find(model)
+    reached = _in_order(model, found, next(iter(batches())))
+    for path in reached:
+        merged = Merged()
+        with _before(found[path].module, merged.add, stop=True):
+            for images in batches():
+                with contextlib.suppress(_Stop):
+                    model(images)
+        found[path].replace(merged.mean, merged.var)
+
+
+@contextlib.contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Let every norm with moving statistics predict with those of the batch at hand."""
+    with restored(model) as found, contextlib.ExitStack() as hooks:
+        for moving in found.values():
+            hooks.enter_context(_before(moving.module, _writer(moving)))
+        yield
+
+
+def _writer(moving: MovingStatistics) -> Callable[[Tensor], None]:
+    def write(x: Tensor) -> None:
+        merged = Merged()
+        merged.add(x)
+        moving.replace(merged.mean, merged.var)
+
+    return write
+
+
+class _Stop(Exception):
+    """The forward pass has come as far as it must."""
+
+
+@contextlib.contextmanager
+def _before(
+    module: nn.Module, look: Callable[[Tensor], None], *, stop: bool = False
+) -> Iterator[None]:
+    """Look at a module's input each time before it runs; with `stop`, run no further."""
+
+    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        look(inputs[0])
+        if stop:
+            raise _Stop
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _in_order(
+    model: nn.Module, found: dict[str, MovingStatistics], images: Tensor
+) -> dict[str, None]:
+    """Return the paths of the norms that a forward pass reaches, in order, each once."""
+    reached: dict[str, None] = {}
+    with contextlib.ExitStack() as hooks:
+        for path, moving in found.items():
+            hooks.enter_context(_before(moving.module, _noter(reached, path)))
+        model(images)
+    return reached
+
+
+def _noter(reached: dict[str, None], path: str) -> Callable[[Tensor], None]:
+    def note(_: Tensor) -> None:
+        reached.setdefault(path)
+
+    return note

@@ -1,0 +1,76 @@
+"""A model that has been trained: built again from its config and a checkpoint."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from bnrun.config import Config
+from bnrun.data.dataset import Dataset
+from bnrun.errors import RunError
+from bnrun.lenet import LeNet
+from bnrun.norms.parts import MovingStatistics
+from bnrun.training.evaluation import accuracies_by_statistics, take_population
+from bnrun.training.failures import told
+from bnrun.training.memory import keep_freed_memory
+from bnrun.training.state import restore_model, with_model
+from bnrun.training.step import build_model
+
+
+def trained_model(config: Config, checkpoint: Mapping[str, Any], device: torch.device) -> LeNet:
+    """Build a config's model with the weights and statistics of a checkpoint.
+
+    Raises:
+        NormError: the norm cannot be loaded or built.
+        RunError: the checkpoint is of another model.
+    """
+    model = build_model(config).to(device)
+    try:
+        restore_model(checkpoint, model)
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise RunError(f"the checkpoint does not fit this config's model: {error}") from error
+    return model
+
+
+def evaluate(
+    config: Config,
+    checkpoint: Mapping[str, Any],
+    dataset: Dataset,
+    device: torch.device,
+    statistics: Iterable[str],
+) -> dict[str, float]:
+    """Return a checkpoint's test accuracy by kind of statistics (see `accuracies_by_statistics`).
+
+    Raises:
+        NormError, RunError: see `trained_model`.
+        TrainingFailed: the model raised, a user's own layer for example.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    model = trained_model(config, checkpoint, device)
+    with told("evaluation"):
+        return accuracies_by_statistics(model, dataset.to(device), config, statistics)
+
+
+def recalibrate(
+    config: Config, checkpoint: Mapping[str, Any], dataset: Dataset, device: torch.device
+) -> dict[str, Any]:
+    """Return a checkpoint whose norms hold population statistics instead of moving ones.
+
+    They are taken over `training.population_images` training images.
+
+    Raises:
+        NormError, RunError: see `trained_model`; or no norm of the model keeps moving statistics.
+        TrainingFailed: the model raised, a user's own layer for example.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    model = trained_model(config, checkpoint, device)
+    if not MovingStatistics.find(model):
+        raise RunError(
+            f"norm '{config.model.norm}' keeps no moving statistics (none that go by the names "
+            "running_mean, running_var, moving_mean or moving_var): there is nothing to replace."
+        )
+    with told("recalibration"):
+        take_population(model, dataset.train.to(device), config.training.population_images)
+    return with_model(checkpoint, model)
