@@ -107,6 +107,15 @@ Event = RunStarted | Progress | EpochEnded | Notice | CheckpointReady | RunEnded
 
 
 @dataclass(frozen=True)
+class Stage:
+    """Something beside training that takes a while: `done` of `total` parts."""
+
+    name: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Fetching:
     """Data is on its way: bytes received so far, and how many are expected."""
 

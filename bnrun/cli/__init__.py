@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bnrun import __version__
-from bnrun.cli import data, train
+from bnrun.cli import compare, data, evaluate, inspect_gamma, runs, train
 from bnrun.cli.group import Commands
 
 app = typer.Typer(
@@ -20,7 +20,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(train.train)
+app.command()(compare.compare)
+app.command()(evaluate.evaluate)
+app.command()(evaluate.recalibrate)
+app.command("inspect-gamma")(inspect_gamma.inspect_gamma)
 app.add_typer(data.app, name="data")
+app.add_typer(runs.app, name="runs")
 
 
 def _show_version(wanted: bool) -> None:

@@ -12,7 +12,7 @@ import typer
 from bnrun.errors import ConfigError, TrainingFailed
 
 if TYPE_CHECKING:
-    from bnrun.config import Assignment, Config, Resolved
+    from bnrun.config import Config, Resolved
     from bnrun.events import Event
     from bnrun.runs import Run
     from bnrun.show.screen import Screen
@@ -48,7 +48,7 @@ def train(
     ] = Path("runs"),
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Go on with a run: its directory, or its name in DIR."),
+        typer.Option(metavar="RUN", help="Go on with a run: a path, a name, or latest."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved config; train nothing.")
@@ -57,12 +57,13 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
     """Train LeNet with a norm; show loss, accuracy and speed."""
+    from bnrun.cli.stated import stated
     from bnrun.config import resolve
     from bnrun.norms import check_norm
     from bnrun.show.console import stderr
     from bnrun.show.screen import open_screen
 
-    overrides = _overrides(set_ or [], norm, epochs, seed, device)
+    overrides = stated(set_ or [], norm=norm, epochs=epochs, seed=seed, device=device)
     if resume is not None and (config or overrides or dry_run):
         raise ConfigError(
             "--resume goes on with a run exactly as its own config.yaml says: it takes no CONFIG, "
@@ -91,22 +92,6 @@ def train(
             _show_result(run.summary, json)
     if run.summary is None or run.summary.status != "completed":
         raise typer.Exit(TrainingFailed.exit_code)
-
-
-def _overrides(
-    texts: list[str], norm: str | None, epochs: int | None, seed: int | None, device: str | None
-) -> "list[Assignment]":
-    """Return what the command line states: each --set in turn, then the options of their own."""
-    from bnrun.config import Assignment, parse_override
-
-    options = [
-        Assignment("model.norm", norm, "--norm"),
-        Assignment("training.epochs", epochs, "--epochs"),
-        Assignment("training.seed", seed, "--seed"),
-        Assignment("training.device", device, "--device"),
-    ]
-    stated = [assignment for text in texts for assignment in parse_override(text)]
-    return stated + [option for option in options if option.value is not None]
 
 
 def _begin(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Iterator[Event]]":

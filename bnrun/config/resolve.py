@@ -96,8 +96,8 @@ def read_file(path: Path) -> list[Assignment]:
     ]
 
 
-def parse_override(text: str) -> list[Assignment]:
-    """Parse `--set KEY=VALUE`: a dotted key, and a value read as YAML.
+def parse_override(text: str, source: str = "--set") -> list[Assignment]:
+    """Parse `KEY=VALUE`: a dotted key, and a value read as YAML; `source` is where it stood.
 
     Raises:
         ConfigError: there is no `=`, or the value is not YAML.
@@ -105,10 +105,10 @@ def parse_override(text: str) -> list[Assignment]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(
-            f"--set {text}: this must be KEY=VALUE with a dotted key, for example "
-            "--set optimizer.lr=0.5"
+            f"{source} {text}: this must be KEY=VALUE with a dotted key, for example "
+            "optimizer.lr=0.5"
         )
-    return _flatten(key.strip(), yaml_text.parse(value, f"--set {text}").value, "--set", {})
+    return _flatten(key.strip(), yaml_text.parse(value, f"{source} {text}").value, source, {})
 
 
 def _read_text(path: Path) -> str:

@@ -1,8 +1,7 @@
 """What a comparison comes to: arms with their trials, paired differences, and what they show."""
 
-import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from bnrun.summary import Summary
 
 METRICS = ("loss", "train_acc", "test_acc", "test_acc_population")
 NO_DIFFERENCE = "no difference detected"
+ROUNDING = 1e-12  # of the arithmetic on metrics: a narrower interval is no spread at all
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ class Throughput:
     """An arm's speed in training, measured in short blocks that alternate between the arms.
 
     `examples_per_second` is the median block's; `ratio_to_first` the median over rounds of the
-    arm's block against the first arm's, and `spread` the least and greatest of them. The first
-    arm runs twice in each round: its second block is the A-against-A noise.
+    arm's block against the first arm's, and `spread` the quartiles about it: the middle half of
+    the rounds. The first arm runs twice in each round: its second block is the A-against-A noise.
     """
 
     arm: str
@@ -150,48 +150,17 @@ class Comparison:
         first, *others = (result.arm for result in self.arms)
         return tuple(found for other in others for found in _differing(first, other))
 
-    def document(self) -> dict[str, Any]:
-        """Return the document that `bnrun compare --json` prints and `summary.json` holds."""
-        return {
-            "run": self.run,
-            "status": self.status,
-            "seeds": list(self.seeds),
-            "arms": [_arm_document(result) for result in self.arms],
-            "pairs": [_pair_document(pair) for pair in self.pairs],
-            "differences": [dataclasses.asdict(found) for found in self.differences],
-            "parity": _parity_document(self.parity),
-            "throughput": [dataclasses.asdict(t) for t in self.speeds.arms] if self.speeds else [],
-            "throughput_noise": _noise_document(self.speeds) if self.speeds else None,
-        }
-
 
 def verdict(a: str, b: str, difference: Estimate) -> str:
     """Say in words what a paired difference shows, and never more than that."""
     if difference.ci95 is None:
         return "one seed: not judged"
     low, high = difference.ci95
-    if low == high != 0:
+    if high - low < ROUNDING < abs(difference.mean):
         return "no spread over seeds: not judged"
     if low > 0:
         return f"{a} higher"
     return f"{b} higher" if high < 0 else NO_DIFFERENCE
-
-
-def measured(document: Mapping[str, Any]) -> tuple[tuple[Parity, ...], Speeds | None]:
-    """Return the parity and the speeds that a comparison's document holds."""
-    parity = document["parity"] or {"arms": []}
-    throughput, noise = document["throughput"], document["throughput_noise"]
-    speeds = (
-        Speeds(
-            rounds=noise["rounds"],
-            steps=noise["steps"],
-            arms=tuple(map(_throughput, throughput)),
-            noise=_throughput(noise),
-        )
-        if noise
-        else None
-    )
-    return tuple(Parity(**found) for found in parity["arms"]), speeds
 
 
 def _last(metric: str) -> Callable[[Summary], float | None]:
@@ -216,55 +185,3 @@ def _differing(a: Arm, b: Arm) -> Iterator[Difference]:
         section, name = key.split(".")
         if key != "model.norm" and ours[section][name] != theirs[section][name]:
             yield Difference(a.name, b.name, key, ours[section][name], theirs[section][name])
-
-
-def _arm_document(result: ArmResult) -> dict[str, Any]:
-    estimates = {metric: result.estimate(metric) for metric in METRICS}
-    return {
-        "name": result.arm.name,
-        "norm": result.arm.config.model.norm,
-        "config": result.arm.config.document(),
-        "trials": [trial.document() for trial in result.trials],
-        "n": len(result.completed),
-        "mean": {metric: found and found.mean for metric, found in estimates.items()},
-        "ci95": {metric: found and found.ci95 for metric, found in estimates.items()},
-    }
-
-
-def _pair_document(pair: Pair) -> dict[str, Any]:
-    difference = pair.difference
-    return {
-        "a": pair.a,
-        "b": pair.b,
-        "metric": pair.metric,
-        "difference": difference.mean,
-        "ci95": difference.ci95,
-        "n": difference.n,
-        "verdict": pair.verdict,
-    }
-
-
-def _parity_document(parity: Sequence[Parity]) -> dict[str, Any] | None:
-    if not parity:
-        return None
-    names = ("max_loss_difference", "max_weight_difference", "max_moving_difference")
-    return {
-        "first": parity[0].first,
-        "dtype": parity[0].dtype,
-        "steps": parity[0].steps,
-        **{name: _largest(getattr(found, name) for found in parity) for name in names},
-        "arms": [dataclasses.asdict(found) for found in parity],
-    }
-
-
-def _largest(values: Iterable[float | None]) -> float | None:
-    return max((value for value in values if value is not None), default=None)
-
-
-def _noise_document(speeds: Speeds) -> dict[str, Any]:
-    return {"rounds": speeds.rounds, "steps": speeds.steps, **dataclasses.asdict(speeds.noise)}
-
-
-def _throughput(document: Mapping[str, Any]) -> Throughput:
-    fields = {field.name: document[field.name] for field in dataclasses.fields(Throughput)}
-    return Throughput(**fields | {"spread": tuple(fields["spread"])})

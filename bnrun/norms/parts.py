@@ -2,8 +2,9 @@
 
 gamma, beta and the moving statistics have one value per channel, and go by few names: `weight`,
 `gamma` or `scale`; `bias`, `beta` or `shift`; `running_mean` or `moving_mean`; and so on. They may
-be parameters, buffers or plain attributes, of shape (C,), (1, C) or (1, C, 1, 1). So a norm needs
-no base class of ours to be looked into, and neither does a checkpoint of one.
+be parameters, buffers or plain attributes, of shape (C,), (1, C), (1, C, 1, 1) or (C, 1, 1), but
+not of shape (C, 1) or (C, 1, 1, 1): those are the weights of a linear layer or a convolution. So a
+norm needs no base class of ours to be looked into, and neither does a checkpoint of one.
 """
 
 from collections.abc import Mapping
@@ -35,7 +36,10 @@ class Parts:
 
 
 def parts(values: Mapping[str, Any]) -> Parts | None:
-    """Return what is found among named values; None where nothing is, or lengths disagree."""
+    """Return what is found among named values; None where nothing is, or lengths disagree.
+
+    A single value that all channels share is none of them.
+    """
     found = {
         role: next((values[name] for name in names if _is_vector(values.get(name))), None)
         for role, names in (
@@ -44,6 +48,11 @@ def parts(values: Mapping[str, Any]) -> Parts | None:
             ("moving_mean", MOVING_MEAN),
             ("moving_var", MOVING_VAR),
         )
+    }
+    channels = max((vector.numel() for vector in found.values() if vector is not None), default=0)
+    found = {
+        role: None if vector is None or vector.numel() == 1 < channels else vector
+        for role, vector in found.items()
     }
     lengths = {vector.numel() for vector in found.values() if vector is not None}
     return Parts(**found) if len(lengths) == 1 else None
@@ -108,10 +117,9 @@ def _like(old: Tensor, values: Tensor) -> Tensor:
 
 
 def _is_vector(value: Any) -> bool:
-    """Tell whether a value is a floating-point tensor with at most one dimension not of size 1."""
-    return (
-        isinstance(value, Tensor)
-        and value.is_floating_point()
-        and value.dim() > 0
-        and value.numel() == max(value.shape)
-    )
+    """Tell whether a value is a floating-point tensor of one of the shapes named above."""
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() == 0:
+        return False
+    channels = max(value.shape)
+    shapes = [(channels,), (1, channels, *[1] * (value.dim() - 2)), (channels, 1, 1)]
+    return channels > 0 and tuple(value.shape) in shapes

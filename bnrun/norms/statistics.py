@@ -10,12 +10,13 @@ a norm predicts with, it predicts with what is written there. So it serves any n
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnrun.norms.functional import layout
-from bnrun.norms.parts import MovingStatistics
+from bnrun.norms.parts import MovingStatistics, values_of
 
 
 class Merged:
@@ -34,6 +35,8 @@ class Merged:
 
     def add(self, x: Tensor) -> None:
         """Count the values of x, of shape (N, C, ...)."""
+        if x.numel() == 0:
+            return
         wide = x.detach().to("cpu" if x.device.type == "mps" else x.device, torch.float64)
         over, per_channel, count = layout(wide)
         mean = wide.sum(over) / count
@@ -54,45 +57,71 @@ class Merged:
 
 
 @contextlib.contextmanager
-def restored(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
-    """Give the moving statistics of a model, by path, and put the same tensors back afterwards.
+def predicting(model: nn.Module) -> Iterator[None]:
+    """Let a model predict: in evaluation mode, and without gradients.
 
-    The model's mode is restored, too.
+    Each module has its own mode back afterwards: a part of a norm may be frozen in evaluation.
     """
-    found = MovingStatistics.find(model)
-    before = {path: moving.held() for path, moving in found.items()}
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     try:
-        yield found
+        model.eval()
+        with torch.no_grad():
+            yield
     finally:
-        for path, moving in found.items():
-            moving.hold(*before[path])
-        model.train(was_training)
+        model.train(modes[0][1])  # a user's `train` may do more than set the mode
+        for module, training in modes:
+            module.training = training
 
 
-@torch.no_grad()
+@contextlib.contextmanager
+def restored(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
+    """Give the moving statistics of a model, by path, and leave the model as it was afterwards.
+
+    Every module holds the same tensors again, with the same values, and the same plain attributes:
+    also where a norm of the user's counts or moves while it predicts.
+    """
+    before = [(module, values_of(module)) for module in model.modules()]
+    copies = [
+        (value, value.detach().clone())
+        for _, values in before
+        for value in values.values()
+        if isinstance(value, Tensor)
+    ]
+    try:
+        yield MovingStatistics.find(model)
+    finally:
+        for module, values in before:
+            now = values_of(module)
+            for name, value in values.items():
+                if now.get(name) is not value:
+                    setattr(module, name, value)
+        with torch.no_grad():
+            for tensor, copy in copies:
+                if not torch.equal(tensor, copy):  # else its graph, if any, need not know
+                    tensor.copy_(copy)
+
+
 def use_population(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) -> None:
     """Replace every norm's moving statistics by the exact ones of its input over all batches.
 
     Norm by norm, in the order in which the model reaches them: the input of each is taken with
     those before it already predicting with population statistics, as they will. So the result
     does not depend on how images are cut into batches, and an early norm costs but the first
-    part of a forward pass.
+    part of a forward pass. A norm that the model never reaches keeps what it has.
 
     Args:
-        model: left in evaluation mode.
+        model: its norms' statistics are replaced; its mode stays.
         batches: returns the model's inputs, anew for each norm.
     """
-    model.eval()
     found = MovingStatistics.find(model)
-    reached = _in_order(model, found, next(iter(batches())))
-    for path in reached:
-        merged = Merged()
-        with _before(found[path].module, merged.add, stop=True):
-            for images in batches():
-                with contextlib.suppress(_Stop):
-                    model(images)
-        found[path].replace(merged.mean, merged.var)
+    with predicting(model):
+        for path in _in_order(model, found, next(iter(batches()))):
+            merged = Merged()
+            with _before(found[path].module, merged.add, stop=True):
+                for images in batches():
+                    with contextlib.suppress(_Stop):
+                        model(images)
+            found[path].replace(merged.mean, merged.var)
 
 
 @contextlib.contextmanager
@@ -113,8 +142,8 @@ def _writer(moving: MovingStatistics) -> Callable[[Tensor], None]:
     return write
 
 
-class _Stop(Exception):
-    """The forward pass has come as far as it must."""
+class _Stop(BaseException):
+    """The forward pass has come as far as it must: past a user's `except Exception`, too."""
 
 
 @contextlib.contextmanager
@@ -123,12 +152,12 @@ def _before(
 ) -> Iterator[None]:
     """Look at a module's input each time before it runs; with `stop`, run no further."""
 
-    def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        look(inputs[0])
+    def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        look(next(value for value in (*inputs, *named.values()) if isinstance(value, Tensor)))
         if stop:
             raise _Stop
 
-    handle = module.register_forward_pre_hook(hook)
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield
     finally:

@@ -1,30 +1,12 @@
-"""Finding a run's directory, and reading it to go on with."""
+"""Reading a run's directory to go on with it, and the checkpoints that it keeps."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bnrun.config import KEYS, Config, resolve
-from bnrun.errors import RunError, did_you_mean
+from bnrun.errors import RunError
 from bnrun.runs.write import Run
-
-
-def find(run: str, out: Path) -> Path:
-    """Return the directory of a run, given as a path or as a name below `out`.
-
-    Raises:
-        RunError: there is none.
-    """
-    candidates = (Path(run), out / run)
-    for path in candidates:
-        if (path / "config.yaml").is_file():
-            return path
-    if run and any(path.is_dir() for path in candidates):
-        raise RunError(f"{run} is no run directory: it has no config.yaml.")
-    names = [path.name for path in out.iterdir()] if out.is_dir() else []
-    raise RunError(
-        f"there is no run '{run}', neither as a path nor below {out}/.{did_you_mean(run, names)}"
-    )
 
 
 def reopen(path: Path) -> tuple[Run, Mapping[str, Any] | None]:
@@ -44,21 +26,52 @@ def reopen(path: Path) -> tuple[Run, Mapping[str, Any] | None]:
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any] | None:
-    """Read a run's checkpoint; None where the run has not finished an epoch.
+    """Read a run's last checkpoint; None where the run has not finished an epoch.
 
     Raises:
         RunError: it is missing though epochs were finished, or damaged.
     """
-    import torch
-
-    from bnrun.training.state import FORMAT
-
     file = path / "checkpoint.pt"
     if not file.exists():
         metrics = path / "metrics.jsonl"
         if metrics.exists() and b'{"event": "epoch_ended"' in metrics.read_bytes():
             raise RunError(f"{file} is missing, though the run has finished epochs.")
         return None
+    return _load_checkpoint(file)
+
+
+def read_kept_checkpoint(path: Path, which: str) -> Mapping[str, Any]:
+    """Read a checkpoint that a run keeps: `last`, `population`, or that of an epoch's number.
+
+    Raises:
+        RunError: the run keeps none such (the message lists those it keeps), or it is damaged.
+    """
+    kept = {"last": path / "checkpoint.pt", "population": path / "checkpoint-population.pt"}
+    for file in path.glob("checkpoint-epoch-*.pt"):
+        kept[file.stem.removeprefix("checkpoint-epoch-")] = file
+    kept = {name: file for name, file in kept.items() if file.is_file()}
+    if not kept:
+        read_checkpoint(path)  # raises where it is missing and should be there
+        raise RunError(f"{path} keeps no checkpoint yet: it has not finished an epoch.")
+    if which in kept:
+        return _load_checkpoint(kept[which])
+    if "last" in kept:
+        last = _load_checkpoint(kept["last"])
+        if which == str(len(last["epochs"])):
+            return last
+        kept[str(len(last["epochs"]))] = kept["last"]
+    here = ", ".join(sorted(kept, key=lambda name: (not name.isdigit(), len(name), name)))
+    raise RunError(
+        f"{path} keeps no checkpoint '{which}'. It keeps: {here}. "
+        "`training.keep_every` keeps those of more epochs; `bnrun recalibrate` makes `population`."
+    )
+
+
+def _load_checkpoint(file: Path) -> Mapping[str, Any]:
+    import torch
+
+    from bnrun.training.state import FORMAT
+
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a file that is not whole

@@ -13,10 +13,8 @@ behind can be gone on from: metrics are only ever added to.
 """
 
 import dataclasses
-import io
 import json
 import os
-import re
 import shlex
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -30,6 +28,9 @@ from bnrun.config import Config, Resolved
 from bnrun.environment import describe
 from bnrun.errors import RunError
 from bnrun.events import CheckpointReady, EpochEnded, Event, Notice, RunEnded, RunStarted
+from bnrun.runs.atomic import replace
+from bnrun.runs.checkpoints import serialize
+from bnrun.runs.directory import make_directory
 from bnrun.summary import Summary, begin
 
 _EVENT_NAMES: dict[type, str] = {
@@ -73,7 +74,7 @@ class Run:
         """Keep an event: in the metrics, in the checkpoint, and towards the summary."""
         match event:
             case CheckpointReady():
-                content, every = _serialize(event.state), self.config.training.keep_every
+                content, every = serialize(event.state), self.config.training.keep_every
                 if every and event.epoch % every == 0:
                     self._replace(f"checkpoint-epoch-{event.epoch}.pt", content)
                 self._replace("checkpoint.pt", content)
@@ -135,20 +136,7 @@ class Run:
         self._write(write, "metrics.jsonl")
 
     def _replace(self, name: str, content: bytes) -> None:
-        """Write a file so that it is always whole: either the old one or the new one."""
-        temporary = self.path / f".{name}.new"
-
-        def write() -> None:
-            try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(self.path / name)
-            finally:
-                temporary.unlink(missing_ok=True)
-
-        self._write(write, name)
+        self._write(lambda: replace(self.path / name, content), name)
 
     def _write(self, write: Callable[[], None], name: str) -> None:
         try:
@@ -173,25 +161,7 @@ def create(out: Path, resolved: Resolved) -> Run:
     config = resolved.config
     norm = config.model.norm.rpartition(":")[2]  # of a user's own, the class
     stem = f"{resolved.name}-{norm}-s{config.training.seed}"
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9._-]+', '_', stem)}"
-    path, copies = out / name, 1
-    try:
-        while True:
-            try:
-                path.mkdir(parents=True)
-                break
-            except FileExistsError:
-                if not path.exists():  # it is `out`, or a folder above it, that is a file
-                    raise
-                copies += 1
-                path = out / f"{name}-{copies}"
-        (path / "config.yaml").write_text(config.yaml(), encoding="utf-8")
-    except OSError as error:
-        raise RunError(
-            f"the run directory {path} can't be made: {error.strerror or error}. "
-            "`--out DIR` puts it elsewhere."
-        ) from error
-    return Run(path, config)
+    return Run(make_directory(out, stem, "config.yaml", config.yaml()), config)
 
 
 def _line(event: Event, **instead: Any) -> str:
@@ -203,12 +173,3 @@ def _line(event: Event, **instead: Any) -> str:
 
 def _json(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=2) + "\n").encode()
-
-
-def _serialize(state: Mapping[str, Any]) -> bytes:
-    """Return what `torch.save` writes; in memory first, where a full disk can't cut it short."""
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save(dict(state), buffer)
-    return buffer.getvalue()

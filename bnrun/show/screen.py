@@ -10,32 +10,39 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from bnrun import events
-from bnrun.events import EpochEnded, Event, Fetching, Notice, RunStarted
+from bnrun.events import EpochEnded, Fetching, Notice, RunStarted
 
 
 class Screen(Protocol):
     """Shows events as they happen."""
 
-    def show(self, event: Event | Fetching) -> None:
+    def show(self, event: object) -> None:
         """Show one event; those that mean nothing to this screen pass."""
 
 
 @contextlib.contextmanager
-def open_screen(console: Console, *, quiet: bool) -> Iterator[Screen]:
-    """Open the screen that fits: none if `quiet`, live on a terminal, else lines.
+def open_screen(
+    console: Console,
+    *,
+    quiet: bool,
+    live: "type[LiveScreen] | None" = None,
+    lines: "type[LineScreen] | None" = None,
+) -> Iterator[Screen]:
+    """Open the screen that fits: none if `quiet`, a live one on a terminal, else lines.
 
-    Python's warnings, from a user's own layer for example, become lines of it as well.
+    They are a training's, unless others are given. Python's warnings, from a user's own layer for
+    example, become lines of the screen as well.
     """
     if quiet:
         yield QuietScreen()
         return
     with contextlib.ExitStack() as stack:
         if console.is_terminal:
-            live = LiveScreen(console)
-            stack.enter_context(live.progress)
-            screen: Screen = live
+            bars = (live or LiveScreen)(console)
+            stack.enter_context(bars.progress)
+            screen: Screen = bars
         else:
-            screen = LineScreen(console)
+            screen = (lines or LineScreen)(console)
         stack.enter_context(_warnings_shown_on(screen))
         yield screen
 
@@ -43,7 +50,7 @@ def open_screen(console: Console, *, quiet: bool) -> Iterator[Screen]:
 class QuietScreen:
     """Shows nothing."""
 
-    def show(self, event: Event | Fetching) -> None:
+    def show(self, event: object) -> None:
         """Pass."""
 
 
@@ -55,7 +62,7 @@ class LineScreen:
         self._epochs = 0
         self._source = ""
 
-    def show(self, event: Event | Fetching) -> None:
+    def show(self, event: object) -> None:
         """Write the event's line, if it has one."""
         match event:
             case RunStarted():
@@ -90,7 +97,7 @@ class LiveScreen:
         self._tasks: dict[str, TaskID] = {}
         self._started: RunStarted | None = None
 
-    def show(self, event: Event | Fetching) -> None:
+    def show(self, event: object) -> None:
         """Bring the display up to date."""
         match event:
             case Fetching():

@@ -28,15 +28,15 @@ def training_table(summary: Summary) -> RenderableType:
     for name in (*names, "examples/s", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for epoch in summary.epochs:
-        validation = [_fraction(epoch.validation_acc)] if held_out else []
+        validation = [fraction(epoch.validation_acc)] if held_out else []
         table.add_row(
             str(epoch.epoch),
-            _fraction(epoch.loss),
-            _fraction(epoch.train_acc),
+            fraction(epoch.loss),
+            fraction(epoch.train_acc),
             *validation,
-            _fraction(epoch.test_acc),
-            *(_fraction(getattr(epoch, f"test_acc_{name}")) for name in others),
-            _rate(epoch.examples_per_second),
+            fraction(epoch.test_acc),
+            *(fraction(getattr(epoch, f"test_acc_{name}")) for name in others),
+            rate(epoch.examples_per_second),
             f"{epoch.seconds:.1f}",
         )
     parts: list[RenderableType] = [table] if summary.epochs else [Text(training_title(summary))]
@@ -60,8 +60,8 @@ def closing_lines(summary: Summary) -> list[str]:
         lines += stale_statistics(last)
     if summary.examples_per_second is not None:
         lines.append(
-            f"{_rate(summary.examples_per_second)} examples/s end to end "
-            f"({_rate(summary.compute_examples_per_second)} compute only) on {summary.device}"
+            f"{rate(summary.examples_per_second)} examples/s end to end "
+            f"({rate(summary.compute_examples_per_second)} compute only) on {summary.device}"
         )
         lines.append(f"  {summary.machine}")
     match summary.status:
@@ -102,7 +102,7 @@ def config_table(rows: Iterable[tuple[str, Any, str]]) -> Table:
     table.add_column("value", overflow="fold")
     table.add_column("from", overflow="fold")
     for key, value, source in rows:
-        table.add_row(key, Text(_yaml(value)), Text(source))
+        table.add_row(key, Text(as_yaml(value)), Text(source))
     return table
 
 
@@ -121,17 +121,20 @@ def _evaluated(summary: Summary, statistics: str) -> bool:
     return any(getattr(epoch, f"test_acc_{statistics}") is not None for epoch in summary.epochs)
 
 
-def _yaml(value: Any) -> str:
+def as_yaml(value: Any) -> str:
+    """Write a config's value as its YAML file would."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        return f"[{', '.join(map(_yaml, value))}]"
+        return f"[{', '.join(map(as_yaml, value))}]"
     return "null" if value is None else str(value)
 
 
-def _fraction(value: float | None) -> str:
+def fraction(value: float | None) -> str:
+    """Write a loss, or an accuracy between 0 and 1."""
     return "-" if value is None else f"{value:.4f}"
 
 
-def _rate(value: float | None) -> str:
+def rate(value: float | None) -> str:
+    """Write a number of examples a second."""
     return "-" if value is None else f"{value:,.0f}"

@@ -1,5 +1,6 @@
 """How well a model predicts, and with which statistics."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -8,7 +9,12 @@ from torch import Tensor, nn
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split
 from bnrun.norms.parts import MovingStatistics
-from bnrun.norms.statistics import batch_statistics, restored, use_population
+from bnrun.norms.statistics import (
+    batch_statistics,
+    predicting,
+    restored,
+    use_population,
+)
 
 BATCH_SIZE = 1_000
 
@@ -19,13 +25,10 @@ def accuracy(model: nn.Module, split: Split, batch_size: int = BATCH_SIZE) -> fl
     Norms use their moving statistics: the model is put into evaluation mode, and gradients are
     off (by which the textbook's layer knows). Its mode is restored.
     """
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
+    with predicting(model):
         correct = torch.zeros((), dtype=torch.long, device=split.labels.device)
         for images, labels in split.batches(batch_size):
             correct += (model(images).argmax(1) == labels).sum()
-    model.train(was_training)
     return int(correct) / len(split)
 
 
@@ -36,18 +39,20 @@ def accuracies_by_statistics(
 
     `population`: exact ones, over `training.population_images` training images. `batch`: those of
     each test batch of `training.batch_size`. Where no norm keeps moving statistics, there is but
-    the one way in which the model predicts, and it is all that is returned. The model stays as
-    it was.
+    the one way in which the model predicts, and it is all that is returned. But for what the
+    model itself does as it predicts for `moving`, it stays as it was, and so do the random
+    numbers that a norm of the user's may draw: whatever is evaluated, training goes on the same.
     """
     found = {"moving": accuracy(model, dataset.test)}
     if not MovingStatistics.find(model):
         return found
+    statistics = set(statistics)
     if "population" in statistics:
-        with restored(model):
+        with _same_random_numbers(dataset.test.images.device), restored(model):
             take_population(model, dataset.train, config.training.population_images)
             found["population"] = accuracy(model, dataset.test)
     if "batch" in statistics:
-        with batch_statistics(model):
+        with _same_random_numbers(dataset.test.images.device), batch_statistics(model):
             found["batch"] = accuracy(model, dataset.test, config.training.batch_size)
     return found
 
@@ -60,3 +65,8 @@ def take_population(model: nn.Module, train: Split, count: int) -> None:
         return (batch for batch, _ in images.batches(BATCH_SIZE))
 
     use_population(model, batches)
+
+
+def _same_random_numbers(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Return a context after which torch's generators are where they were before it."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])

@@ -1,13 +1,15 @@
 """A model that has been trained: built again from its config and a checkpoint."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from bnrun.config import Config
+from bnrun.config import STATISTICS, Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import RunError
+from bnrun.events import DataUsed
 from bnrun.lenet import LeNet
 from bnrun.norms.parts import MovingStatistics
 from bnrun.training.evaluation import accuracies_by_statistics, take_population
@@ -15,6 +17,28 @@ from bnrun.training.failures import told
 from bnrun.training.memory import keep_freed_memory
 from bnrun.training.state import restore_model, with_model
 from bnrun.training.step import build_model
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A checkpoint's test accuracies, fractions by kind of statistics, and what they are of.
+
+    `accuracies` has what was asked for and, always and first, `moving`: what the norms hold.
+    In a checkpoint that `recalibrate` made, they hold population statistics already, over
+    `recalibrated` images; that is None in any other. Where no norm keeps moving statistics
+    (`keeps_moving`), `moving` is the one way in which the model predicts, the others are None.
+    """
+
+    norm: str
+    seed: int
+    epoch: int
+    data: DataUsed
+    device: str
+    accuracies: Mapping[str, float | None]
+    keeps_moving: bool
+    population_images: int
+    batch_size: int
+    recalibrated: int | None = None
 
 
 def trained_model(config: Config, checkpoint: Mapping[str, Any], device: torch.device) -> LeNet:
@@ -27,7 +51,7 @@ def trained_model(config: Config, checkpoint: Mapping[str, Any], device: torch.d
     model = build_model(config).to(device)
     try:
         restore_model(checkpoint, model)
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise RunError(f"the checkpoint does not fit this config's model: {error}") from error
     return model
 
@@ -38,8 +62,8 @@ def evaluate(
     dataset: Dataset,
     device: torch.device,
     statistics: Iterable[str],
-) -> dict[str, float]:
-    """Return a checkpoint's test accuracy by kind of statistics (see `accuracies_by_statistics`).
+) -> Evaluation:
+    """Take a checkpoint's test accuracy by kind of statistics (see `accuracies_by_statistics`).
 
     Raises:
         NormError, RunError: see `trained_model`.
@@ -47,9 +71,22 @@ def evaluate(
     """
     if device.type == "cpu":
         keep_freed_memory()
+    asked = [name for name in STATISTICS if name in ("moving", *statistics)]
     model = trained_model(config, checkpoint, device)
     with told("evaluation"):
-        return accuracies_by_statistics(model, dataset.to(device), config, statistics)
+        found = accuracies_by_statistics(model, dataset.to(device), config, asked)
+    return Evaluation(
+        norm=config.model.norm,
+        seed=config.training.seed,
+        epoch=len(checkpoint["epochs"]),
+        data=dataset.describe(),
+        device=str(device),
+        accuracies={name: found.get(name) for name in asked},
+        keeps_moving=bool(MovingStatistics.find(model)),
+        population_images=_population_images(config, dataset),
+        batch_size=config.training.batch_size,
+        recalibrated=checkpoint.get("population_images"),
+    )
 
 
 def recalibrate(
@@ -57,7 +94,8 @@ def recalibrate(
 ) -> dict[str, Any]:
     """Return a checkpoint whose norms hold population statistics instead of moving ones.
 
-    They are taken over `training.population_images` training images.
+    They are taken over `training.population_images` training images; how many it were, the
+    checkpoint says as `population_images`.
 
     Raises:
         NormError, RunError: see `trained_model`; or no norm of the model keeps moving statistics.
@@ -73,4 +111,10 @@ def recalibrate(
         )
     with told("recalibration"):
         take_population(model, dataset.train.to(device), config.training.population_images)
-    return with_model(checkpoint, model)
+    return with_model(checkpoint, model) | {
+        "population_images": _population_images(config, dataset)
+    }
+
+
+def _population_images(config: Config, dataset: Dataset) -> int:
+    return min(config.training.population_images, len(dataset.train))

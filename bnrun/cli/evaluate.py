@@ -1,0 +1,164 @@
+"""`bnrun evaluate` and `bnrun recalibrate`: which statistics a trained run predicts with."""
+
+import dataclasses
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnrun.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+    from bnrun.config import Config
+    from bnrun.data.dataset import Dataset
+    from bnrun.training.trained import Evaluation
+
+RunArgument = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run: its directory, or its name in DIR.")
+]
+CheckpointOption = Annotated[
+    str, typer.Option(metavar="WHICH", help="last, population, or an epoch that was kept.")
+]
+ImagesOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Training images that population statistics are over."),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
+]
+OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Where runs are.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def evaluate(
+    run: RunArgument = "latest",
+    statistics: Annotated[
+        str,
+        typer.Option(metavar="KINDS", help="Those to predict with, beside moving ones."),
+    ] = "moving,population,batch",
+    checkpoint: CheckpointOption = "last",
+    images: ImagesOption = None,
+    device: DeviceOption = None,
+    out: OutOption = Path("runs"),
+    json: JsonOption = False,
+) -> None:
+    """Show a run's test accuracy with each kind of statistics."""
+    from bnrun import runs
+
+    kinds, path = _parse(statistics), runs.find(run, out)
+    from bnrun.training import trained  # loads torch: what cannot be found is told before
+
+    state = runs.read_kept_checkpoint(path, checkpoint)
+    config = _config(state, images, device)
+    with redirect_stdout(sys.stderr):  # what a user's own layer prints is no result of ours
+        dataset, where = _load(config)
+        found = trained.evaluate(config, state, dataset, where, kinds)
+    _show(found, path, checkpoint, json)
+
+
+def recalibrate(
+    run: RunArgument = "latest",
+    checkpoint: CheckpointOption = "last",
+    images: ImagesOption = None,
+    device: DeviceOption = None,
+    out: OutOption = Path("runs"),
+    json: JsonOption = False,
+) -> None:
+    """Give a run's norms population statistics, in a new file."""
+    from bnrun import runs
+
+    path = runs.find(run, out)
+    from bnrun.training import trained
+
+    state = runs.read_kept_checkpoint(path, checkpoint)
+    config = _config(state, images, device)
+    with redirect_stdout(sys.stderr):
+        dataset, where = _load(config)
+        replaced = trained.recalibrate(config, state, dataset, where)
+        before, after = (
+            trained.evaluate(config, one, dataset, where, ()) for one in (state, replaced)
+        )
+    file = runs.write_population_checkpoint(path, replaced)
+    accuracies = {**before.accuracies, "population": after.accuracies["moving"]}
+    found = dataclasses.replace(before, accuracies=accuracies)
+    _show(found, path, checkpoint, json, kept=file)
+
+
+def _parse(statistics: str) -> list[str]:
+    """Return the kinds of statistics that a list with commas names.
+
+    Raises:
+        ConfigError: it names another.
+    """
+    from bnrun.config import STATISTICS
+
+    kinds = [kind.strip() for kind in statistics.split(",")]
+    for kind in kinds:
+        if kind not in STATISTICS:
+            raise ConfigError(
+                f"--statistics: received '{kind}'.{did_you_mean(kind, STATISTICS)} It takes "
+                f"{', '.join(STATISTICS)}, or several of them with commas between."
+            )
+    return kinds
+
+
+def _config(state: Mapping[str, Any], images: int | None, device: str | None) -> "Config":
+    """Return the config that a checkpoint was trained with, but for what the command line says.
+
+    Raises:
+        ConfigError: that is not acceptable.
+    """
+    from bnrun.config import Assignment, resolve
+
+    stated = [
+        Assignment(f"{section}.{name}", value, "the checkpoint")
+        for section, values in state["config"].items()
+        for name, value in values.items()
+    ]
+    options = [
+        Assignment("training.population_images", images, "--images"),
+        Assignment("training.device", device, "--device"),
+    ]
+    return resolve(None, stated + [one for one in options if one.value is not None]).config
+
+
+def _load(config: "Config") -> "tuple[Dataset, torch.device]":
+    from bnrun import training
+    from bnrun.data.load import load
+    from bnrun.show.console import stderr
+    from bnrun.show.screen import open_screen
+
+    device = training.pick_device(config.training.device)
+    with open_screen(stderr(), quiet=False) as screen:
+        return load(config.data, screen.show), device
+
+
+def _show(
+    found: "Evaluation", path: Path, checkpoint: str, json: bool, kept: Path | None = None
+) -> None:
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.evaluation_tables import evaluation_table
+
+    if json:
+        document = {
+            "run": str(path),
+            "checkpoint": checkpoint,
+            "epoch": found.epoch,
+            "norm": found.norm,
+            "statistics": dict(found.accuracies),
+            "population_images": found.population_images,
+            "batch_size": found.batch_size,
+            "recalibrated": found.recalibrated,
+            "device": found.device,
+            "data": dataclasses.asdict(found.data),
+        }
+        show_json(document | ({"kept": str(kept)} if kept else {}))
+        return
+    stdout().print(evaluation_table(found))
+    if kept:
+        stdout().print(f"kept in {kept}", soft_wrap=True, markup=False)

@@ -1,0 +1,69 @@
+"""`bnrun plot`: pictures of a run, or of a comparison, into its own directory."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bnrun.experiments.comparison import Comparison
+
+
+def plot(
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A run, or a comparison: a path, a name, or latest."),
+    ] = "latest",
+    checkpoint: Annotated[
+        str, typer.Option(metavar="WHICH", help="last, population, or an epoch that was kept.")
+    ] = "last",
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where runs are.")] = Path("runs"),
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Draw a run's curves and gammas, or a comparison, as SVG and PNG."""
+    from bnrun.runs.find import COMPARISON, find_either
+    from bnrun.show.console import show_json, stdout
+
+    path = find_either(run, out)
+    if path in COMPARISON:
+        from bnrun.runs.comparisons import reopen_comparison
+
+        files = draw_comparison(path, reopen_comparison(path).comparison)
+    else:
+        files = _draw_run(path, checkpoint)
+    if json:
+        show_json({"files": [str(file) for file in files]})
+        return
+    for file in files:
+        stdout().print(str(file), soft_wrap=True, markup=False)
+
+
+def draw_comparison(path: Path, comparison: "Comparison") -> list[Path]:
+    """Draw a comparison into its directory; return the files.
+
+    Raises:
+        RunError: one can't be written.
+    """
+    from bnrun.runs.pictures import write_picture
+    from bnrun.show import pictures
+
+    return write_picture(path, "compare", pictures.render(pictures.compare(comparison)))
+
+
+def _draw_run(path: Path, checkpoint: str) -> list[Path]:
+    """Draw a run's curves, and its gammas where it has a checkpoint and its norms have any."""
+    from bnrun import runs
+    from bnrun.experiments.gamma import inspect
+    from bnrun.runs.kept import read_run
+    from bnrun.runs.pictures import write_picture
+    from bnrun.show import pictures
+    from bnrun.show.tables import training_title
+
+    summary = read_run(path).summary
+    files = write_picture(path, "curves", pictures.render(pictures.curves(summary)))
+    if not summary.epochs:
+        return files
+    state = runs.read_kept_checkpoint(path, checkpoint)
+    title = f"γ and β after epoch {len(state['epochs'])}: {training_title(summary)}"
+    gamma = pictures.gamma(inspect(state), title, pictures.run_footer(summary))
+    return files + (write_picture(path, "gamma", pictures.render(gamma)) if gamma else [])

@@ -1,0 +1,126 @@
+"""`bnrun runs`: what was run: all of it, one run, or the difference of two."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bnrun.errors import RunError
+
+if TYPE_CHECKING:
+    from bnrun.runs.kept import DamagedRun, KeptRun
+
+app = typer.Typer(rich_markup_mode=None)
+
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the runs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+OUT = Path("runs")
+LISTED = (
+    "run", "started", "config_name", "norm", "seed", "status", "reason", "epochs", "loss",
+    "train_acc", "test_acc", "test_acc_population",
+)  # fmt: skip
+RUN_HELP = "A path, a name in DIR, the beginning of one, or `latest`."
+
+
+@app.callback(invoke_without_command=True)
+def runs(
+    context: typer.Context,
+    out: Out = OUT,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="The newest N runs alone.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the runs, newest first; show one, or in what two differ."""
+    if context.invoked_subcommand is not None:
+        if out != OUT or limit is not None or json:
+            raise typer.BadParameter(
+                f"options of `bnrun runs {context.invoked_subcommand}` stand behind it"
+            )
+        return
+    if out.exists() and not out.is_dir():
+        raise RunError(f"--out {out}: this must be the folder that runs are in; it is a file.")
+    from bnrun.runs.kept import list_comparisons, list_runs
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.runs_tables import comparisons_table, runs_table
+
+    kept, comparisons = list_runs(out, limit), list_comparisons(out)
+    if json:
+        documents = [
+            {"run": str(c.path), "status": c.status, "arms": c.arms, "seeds": c.seeds}
+            for c in comparisons
+        ]
+        show_json({"runs": list(map(_line, kept)), "comparisons": documents})
+        return
+    if kept:
+        stdout().print(runs_table(kept))
+    if comparisons:
+        stdout().print(comparisons_table(comparisons))
+    if not kept:
+        text = f"No run below {out}/ yet: `bnrun train` makes one."
+        stdout().print(text, soft_wrap=True, markup=False)
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
+    out: Out = OUT,
+    json: Json = False,
+) -> None:
+    """Show one run: its config, what it ran on, its epochs."""
+    from bnrun.runs.find import find
+    from bnrun.runs.kept import read_run
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.runs_tables import run_view
+
+    kept = read_run(find(run, out))
+    if json:
+        show_json(kept.summary.document() | _beside(kept) | {"environment": dict(kept.environment)})
+    else:
+        stdout().print(run_view(kept))
+        stdout().print(f"kept in {kept.path}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help=RUN_HELP)],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
+    out: Out = OUT,
+    json: Json = False,
+) -> None:
+    """Show in what two runs differ, in config and in result, and nothing else."""
+    from bnrun.runs.difference import difference
+    from bnrun.runs.find import find
+    from bnrun.runs.kept import read_run
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.runs_tables import diff_table
+
+    first, second = (read_run(find(run, out)) for run in (a, b))
+    if json:
+        paths = {"a": str(first.path), "b": str(second.path)}
+        show_json(paths | dataclasses.asdict(difference(first, second)))
+    else:
+        stdout().print(diff_table(first, second))
+
+
+def _beside(run: "KeptRun") -> dict[str, Any]:
+    """Return what a run's directory tells beside its summary."""
+    return {
+        "status": run.status,
+        "config_name": run.config_name,
+        "started": run.started and f"{run.started:%Y-%m-%dT%H:%M:%SZ}",
+    }
+
+
+def _line(run: "KeptRun | DamagedRun") -> dict[str, Any]:
+    """Return a run's entry in the list; of a damaged one, what is wrong."""
+    from bnrun.runs.kept import DamagedRun
+
+    if isinstance(run, DamagedRun):
+        known: dict[str, Any] = {"run": str(run.path), "status": "damaged", "reason": run.problem}
+        summary: dict[str, Any] = {}
+    else:
+        summary = run.summary.document()
+        known = _beside(run) | {"epochs": len(run.summary.epochs)}
+    return {key: (summary | known).get(key) for key in LISTED}

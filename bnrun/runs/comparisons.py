@@ -1,0 +1,187 @@
+"""The directory of a comparison: its plan, its trials, its result.
+
+    runs/<UTC time>-compare-<arm>-<arm>/
+        compare.yaml              the plan: every arm's name and config, and the seeds
+        trials/<arm>-s<seed>/     a run directory for each trial
+        summary.json              the result, or as much of it as there is
+        compare.svg, compare.png  the picture of it
+
+It is all that an interrupted comparison needs to go on.
+"""
+
+import dataclasses
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import filelock
+from pydantic import ValidationError
+
+from bnrun.config import Config, yaml_text
+from bnrun.errors import ConfigError, RunError
+from bnrun.experiments.compare import CompareEvent, TrialEnded, after, ended
+from bnrun.experiments.comparison import Arm, ArmResult, Comparison, Parity, Speeds
+from bnrun.experiments.document import document, measured
+from bnrun.experiments.trials import Trial
+from bnrun.runs.atomic import replace
+from bnrun.runs.directory import make_directory
+from bnrun.runs.find import COMPARISON
+from bnrun.runs.kept import read_run
+from bnrun.runs.read import reopen
+from bnrun.runs.write import Run
+from bnrun.summary import Summary
+
+MAX_STEM = 120  # file systems take names of 255 bytes
+FINISHED = ("completed", "diverged")  # a failed trial may go better, once the layer is mended
+
+
+class ComparisonFolder:
+    """A comparison's directory, held for writing from `with` to its end.
+
+    `summary.json` is written whenever something has been found, and last on leaving the block.
+
+    Raises:
+        RunError: a file cannot be written, or another process works in this directory.
+    """
+
+    def __init__(self, path: Path, comparison: Comparison) -> None:
+        self.path = path
+        self.comparison = dataclasses.replace(comparison, run=str(path))
+        self._lock = filelock.FileLock(path / ".lock")
+
+    def __enter__(self) -> Self:
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise RunError(
+                f"{self.path}: another process is working on this comparison."
+            ) from error
+        return self
+
+    def unfinished(self) -> list[Trial]:
+        """Return the trials still to be trained, a seed after the other."""
+        finished = {
+            (result.arm.name, trial.seed)
+            for result in self.comparison.arms
+            for trial in result.trials
+            if trial.status in FINISHED
+        }
+        return [
+            Trial(name, arm.with_seed(seed), str(self.path / "trials" / f"{name}-s{seed}"))
+            for seed in self.comparison.seeds
+            for name, arm in ((result.arm.name, result.arm) for result in self.comparison.arms)
+            if (name, seed) not in finished
+        ]
+
+    def record(self, event: CompareEvent) -> None:
+        """Count an event towards the result, and keep what it found."""
+        self.comparison = after(self.comparison, event)
+        if isinstance(event, Parity | Speeds | TrialEnded):
+            self._write()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.comparison = ended(self.comparison)
+            self._write()
+        except RunError:
+            if error is None:  # else the first error is the one to tell
+                raise
+        finally:
+            self._lock.release(force=True)
+
+    def _write(self) -> None:
+        content = json.dumps(document(self.comparison), indent=2) + "\n"
+        try:
+            replace(self.path / "summary.json", content.encode())
+        except OSError as error:
+            raise RunError(
+                f"{self.path / 'summary.json'} can't be written: {error.strerror or error}. The "
+                "trials are whole; mend that, then go on with `bnrun compare --resume "
+                f"{shlex.quote(str(self.path))}`."
+            ) from error
+
+
+def create_comparison(out: Path, arms: Sequence[Arm], seeds: Sequence[int]) -> ComparisonFolder:
+    """Make a comparison's directory below `out`, with the plan in it.
+
+    Raises:
+        RunError: it cannot be made or written.
+    """
+    plan = {
+        "arms": [{"name": arm.name, "config": arm.config.document()} for arm in arms],
+        "seeds": list(seeds),
+    }
+    stem = "-".join(["compare", *(arm.name for arm in arms)])
+    path = make_directory(out, stem[:MAX_STEM], COMPARISON.file, yaml_text.dump(plan))
+    return ComparisonFolder(
+        path, Comparison(tuple(ArmResult(arm, ()) for arm in arms), tuple(seeds))
+    )
+
+
+def reopen_comparison(path: Path) -> ComparisonFolder:
+    """Return a comparison to go on with, from its directory.
+
+    Raises:
+        RunError: a file of it is damaged.
+    """
+    arms, seeds = _read_plan(path / COMPARISON.file)
+    results = tuple(ArmResult(arm, tuple(_read_trials(path, arm, seeds))) for arm in arms)
+    parity, speeds = _read_measured(path / "summary.json")
+    return ComparisonFolder(path, Comparison(results, seeds, parity, speeds))
+
+
+def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:
+    """Return the run directory of a trial, made or gone on with, and its checkpoint, if any.
+
+    Raises:
+        ConfigError, RunError: it cannot be made, or not gone on with (see `reopen`).
+    """
+    assert trial.run is not None
+    path = Path(trial.run)
+    if (path / "config.yaml").is_file():
+        return reopen(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        replace(path / "config.yaml", trial.config.yaml().encode())
+    except OSError as error:
+        raise RunError(f"the trial's directory {path} can't be made: {error.strerror}.") from error
+    return Run(path, trial.config), None
+
+
+def _read_plan(file: Path) -> tuple[tuple[Arm, ...], tuple[int, ...]]:
+    try:
+        plan = yaml_text.parse(file.read_text(encoding="utf-8"), str(file)).value
+        arms = [Arm(arm["name"], Config.model_validate(arm["config"])) for arm in plan["arms"]]
+        return tuple(arms), tuple(int(seed) for seed in plan["seeds"])
+    except (OSError, ConfigError, ValidationError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{file} is damaged, or no plan of a comparison: {error}") from error
+
+
+def _read_trials(path: Path, arm: Arm, seeds: Sequence[int]) -> Iterator[Summary]:
+    """Read the trials of an arm that have begun."""
+    for seed in seeds:
+        trial = path / "trials" / f"{arm.name}-s{seed}"
+        if (trial / "config.yaml").is_file():
+            yield read_run(trial).summary
+
+
+def _read_measured(file: Path) -> tuple[tuple[Parity, ...], Speeds | None]:
+    """Read what an earlier session measured, if one did."""
+    try:
+        return measured(json.loads(file.read_bytes()))
+    except FileNotFoundError:
+        return (), None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(
+            f"{file} is damaged: {error!r}. Move it away, and the comparison goes on from its "
+            "trials; parity and throughput are measured again."
+        ) from error

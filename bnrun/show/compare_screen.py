@@ -1,0 +1,114 @@
+"""What a comparison looks like while it works: a line or a bar for each trial."""
+
+from rich.console import Console
+from rich.text import Text
+
+from bnrun import events
+from bnrun.events import EpochEnded, Fetching, Notice, RunStarted, Stage
+from bnrun.experiments.compare import CompareStarted, TrialEnded, TrialEvent
+from bnrun.experiments.comparison import Parity
+from bnrun.show.compare_tables import parity_sentence
+from bnrun.show.screen import LineScreen, LiveScreen
+from bnrun.summary import Summary
+
+
+class CompareLines(LineScreen):
+    """A plain line for each trial that ended, each measurement and each notice."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._trials = 0
+        self._ended = 0
+        self._stage = ""
+
+    def show(self, event: object) -> None:
+        """Write the event's line, if it has one."""
+        match event:
+            case CompareStarted():
+                self._trials = event.trials
+            case Stage() if event.name != self._stage:
+                self._stage = event.name
+                self._line(f"measuring {event.name}")
+            case Parity():
+                self._line(parity_sentence(event))
+            case TrialEvent(event=Notice(message=message)):
+                self._line(f"{event.trial.name}: {message}")
+            case TrialEnded():
+                self._ended += 1
+                self._line(f"trial {self._ended}/{self._trials}, {_result(event)}")
+            case Notice() | Fetching():
+                super().show(event)
+
+
+class CompareBars(LiveScreen):
+    """Bars on a terminal: all trials, and one for each that is being trained."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._trials = 0
+        self._ended = 0
+
+    def show(self, event: object) -> None:
+        """Bring the display up to date."""
+        match event:
+            case CompareStarted():
+                self._end("fetching")
+                self._trials = event.trials
+            case Stage():
+                self._bar("stage", f"measuring {event.name}", "", total=event.total)
+                self._update("stage", completed=event.done, total=event.total)
+            case Parity():
+                self._print(parity_sentence(event))
+            case TrialEvent():
+                self._end("stage")
+                self._show_trial(event)
+            case TrialEnded():
+                self._ended += 1
+                self._end(event.trial.name)
+                self._print(f"trial {self._ended}/{self._trials}, {_result(event)}")
+            case Notice() | Fetching():
+                super().show(event)
+
+    def _show_trial(self, event: TrialEvent) -> None:
+        name, inner = event.trial.name, event.event
+        epochs = event.trial.config.training.epochs
+        match inner:
+            case RunStarted():
+                self._bar(name, name, "", total=inner.epochs * inner.steps_per_epoch)
+                self._steps = inner.steps_per_epoch
+                done = len(inner.finished) * inner.steps_per_epoch
+                self._update(name, completed=done, description=f"{name} epoch 1/{epochs}")
+            case events.Progress():
+                self._update(
+                    name,
+                    completed=(inner.epoch - 1) * self._steps + inner.step,
+                    description=f"{name} epoch {inner.epoch}/{epochs}",
+                    figures=f"loss {inner.loss:.3f}  train {inner.accuracy:.3f}",
+                )
+            case EpochEnded():
+                self._update(name, completed=inner.epoch * self._steps)
+            case Notice():
+                self._print(f"{name}: {inner.message}")
+
+    def _end(self, name: str) -> None:
+        if name in self._tasks:
+            self.progress.remove_task(self._tasks.pop(name))
+
+    def _print(self, text: str) -> None:
+        self.progress.console.print(Text(text))
+
+
+def _result(event: TrialEnded) -> str:
+    summary = event.summary
+    name = f"{event.trial.arm} seed {summary.seed}"
+    if summary.status != "completed":
+        return f"{name}: {summary.status}: {summary.reason}"
+    return f"{name}: {_figures(summary)}"
+
+
+def _figures(summary: Summary) -> str:
+    last = summary.epochs[-1]
+    population = last.test_acc_population
+    return f"loss {last.loss:.3f}  train acc {last.train_acc:.3f}  test acc {last.test_acc:.3f}" + (
+        f" (population {population:.3f})" if population is not None else ""
+    )

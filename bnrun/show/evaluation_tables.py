@@ -1,0 +1,44 @@
+"""Test accuracies by the statistics that norms predict with."""
+
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bnrun.show.tables import data_name
+from bnrun.training.trained import Evaluation
+
+
+def evaluation_table(found: Evaluation) -> RenderableType:
+    """Show a checkpoint's accuracies: a row for each kind of statistics, and what they are of."""
+    norm = found.norm.rpartition("/")[2]  # of a user's own, without its folders
+    data = data_name(found.data)
+    title = f"LeNet, norm {norm}, {data}, one seed ({found.seed}), after epoch {found.epoch}"
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("statistics", no_wrap=True)
+    table.add_column("test acc", justify="right", no_wrap=True)
+    table.add_column("points to moving", justify="right", no_wrap=True)
+    moving = found.accuracies["moving"]
+    for name, accuracy in found.accuracies.items():
+        if accuracy is not None and moving is not None:
+            points = "" if name == "moving" else f"{100 * (accuracy - moving):+.2f}"
+            table.add_row(name if found.keeps_moving else "-", f"{accuracy:.4f}", points)
+    return Group(Text(title), table, *map(Text, _notes(found)))
+
+
+def _notes(found: Evaluation) -> Iterator[str]:
+    yield f"over {found.data.test_images:,} test images, on {found.device}"
+    if not found.keeps_moving:
+        yield "This norm keeps no moving statistics: there is but the one way it predicts."
+        return
+    if found.recalibrated is not None:
+        yield (
+            "moving: in this checkpoint, population statistics over "
+            f"{found.recalibrated:,} training images"
+        )
+    if "population" in found.accuracies:
+        yield f"population: exact statistics over {found.population_images:,} training images"
+    if "batch" in found.accuracies:
+        yield f"batch: those of each {found.batch_size:,} test images at a time"

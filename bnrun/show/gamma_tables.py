@@ -1,0 +1,145 @@
+"""What norms have learned, channel by channel: the textbook's two vectors, then a table a norm."""
+
+import math
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from bnrun.experiments.gamma import DEFAULT_EPS, NormLayer, Vector
+
+BAR_WIDTH = 8
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_SUMMARIES: tuple[tuple[str, Callable[[Sequence[float]], float]], ...] = (
+    ("min", min),
+    ("median", statistics.median),
+    ("max", max),
+)
+
+
+@dataclass(frozen=True)
+class GammaTables:
+    """The norms of a checkpoint, to print: rich asks it which characters the terminal has.
+
+    Args:
+        layers: at least one; the two vectors are the first one's.
+        run: what the run is called.
+        norm: the norm's name.
+        epoch: the checkpoint's.
+        recalibrated: over how many images its norms hold population statistics; else None.
+    """
+
+    layers: Sequence[NormLayer]
+    run: str
+    norm: str
+    epoch: int
+    recalibrated: int | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the parts from top to bottom, at most 80 columns wide."""
+        plain = options.ascii_only or options.legacy_windows
+        gamma = "gamma" if plain else "γ"
+        yield Text(f"{self.run}, after epoch {self.epoch}", overflow="fold")
+        if self.recalibrated is not None:
+            yield Text(
+                f"moving mean and var hold population statistics over {self.recalibrated:,} "
+                "training images"
+            )
+        yield Text()
+        first = self.layers[0]
+        yield from _vector("gamma", first.gamma, options.max_width)
+        yield from _vector("beta", first.beta, options.max_width)
+        norm = self.norm.rpartition("/")[2]  # of a user's own, without its folders
+        for layer in self.layers:
+            yield Text()
+            yield Text(_title(layer, norm))
+            yield _table(layer, plain)
+        yield Text()
+        if any(any(layer.nearly_off) for layer in self.layers):
+            yield Text(f"nearly off: |{gamma}| is at most a tenth of its layer's median")
+        if any(layer.moving_var is not None for layer in self.layers):
+            yield Text(
+                f"scale: {gamma} / sqrt(moving var + eps), by which prediction multiplies a channel"
+            )
+        assumed = [layer.name for layer in self.layers if not layer.eps_stated and layer.moving_var]
+        if assumed:
+            yield Text(f"no eps is stated by {', '.join(assumed)}: scale assumes {DEFAULT_EPS:g}")
+
+
+def _vector(name: str, values: Vector, width: int) -> Iterator[Text]:
+    """Show a vector as the textbook prints it, flattened, in lines that fit."""
+    if values is None:
+        return
+    cells = [_number(value) for value in values]
+    longest = max(map(len, cells))
+    a_line = max(1, (width - len("gamma []")) // (longest + 1))
+    lines = [
+        " ".join(cell.rjust(longest) for cell in cells[start : start + a_line])
+        for start in range(0, len(cells), a_line)
+    ]
+    indent = " " * len("gamma [")
+    yield Text(f"{name:5} [" + f"\n{indent}".join(lines) + "]", no_wrap=True)
+
+
+def _title(layer: NormLayer, norm: str) -> str:
+    off = sum(layer.nearly_off)
+    channels = f"{layer.channels} channel{'s' if layer.channels != 1 else ''}"
+    return f"{layer.name}: {norm}, {channels}" + (f", {off} nearly off" if off else "")
+
+
+def _table(layer: NormLayer, plain: bool) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    gamma, beta = ("gamma", "beta") if plain else ("γ", "β")
+    for name in ("channel", gamma, beta, "moving\nmean", "moving\nvar", "scale"):
+        table.add_column(name, justify="right", no_wrap=True)
+    barred = layer.gamma or layer.effective_scale
+    table.add_column(f" |{gamma}|" if layer.gamma else " |scale|" if barred else "", no_wrap=True)
+    table.add_column("", no_wrap=True)
+
+    scale = layer.effective_scale
+    columns = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_var, scale)
+    bars = _bars(barred, plain) if barred else [""] * layer.channels
+    for channel in range(layer.channels):
+        table.add_row(
+            str(channel),
+            *("-" if column is None else _number(column[channel]) for column in columns),
+            bars[channel],
+            "nearly off" if layer.nearly_off[channel] else "",
+        )
+    table.add_section()
+    for name, summary in _SUMMARIES:
+        table.add_row(name, *(_summarized(summary, column) for column in columns))
+    return table
+
+
+def _bars(values: Sequence[float], plain: bool) -> list[str]:
+    """Draw the sizes of values to one scale, with a minus before negative ones."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    return [("-" if value < 0 else " ") + _bar(abs(value), largest, plain) for value in values]
+
+
+def _bar(size: float, largest: float, plain: bool) -> str:
+    if not math.isfinite(size) or largest == 0:
+        return ""
+    if plain:
+        return "#" * round(BAR_WIDTH * (size / largest))
+    whole, rest = divmod(round(8 * BAR_WIDTH * (size / largest)), 8)
+    return ("█" * whole + _EIGHTHS[rest]).rstrip()
+
+
+def _summarized(summary: Callable[[Sequence[float]], float], column: Vector) -> str:
+    if column is None:
+        return "-"
+    return _number(math.nan if any(map(math.isnan, column)) else summary(column))
+
+
+def _number(value: float) -> str:
+    """Write a number in at most eight characters."""
+    size = abs(value)
+    if 0 < size < 0.0001 or size >= 99_999:
+        return f"{value:.1e}"  # also inf and nan
+    return f"{value:.4f}" if size < 99 else f"{value:.1f}"

@@ -1,0 +1,86 @@
+"""`bnrun evaluate` and `bnrun recalibrate`, after a real training."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from bnrun.cli import app
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+OWN = """
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self, num_features, num_dims):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(num_features) if num_dims == 2 else nn.BatchNorm2d(num_features)
+
+    def forward(self, x):
+        print("from the layer")
+        return self.bn(x)
+"""
+
+
+def test_a_trained_run_is_evaluated_and_recalibrated(
+    bnrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    trained = bnrun(
+        "train", "--norm", "own.py:Own", "--set", "data.name=synthetic", "--epochs", 2, "--json",
+        "--set", "training.evaluate=[moving,population]", "--set", "training.keep_every=1",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    epochs = json.loads(trained.stdout)["epochs"]
+    run = tmp_path / json.loads(trained.stdout)["run"]
+    before = (run / "checkpoint.pt").read_bytes()
+
+    done = bnrun("evaluate", "--json", "--checkpoint", 1)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert "from the layer" in done.stderr
+    assert (document["epoch"], document["checkpoint"]) == (1, "1")
+    assert document["norm"] == "own.py:Own"
+    assert list(document["statistics"]) == ["moving", "population", "batch"]
+    assert document["statistics"]["moving"] == epochs[0]["test_acc"]
+    assert document["statistics"]["population"] == epochs[0]["test_acc_population"]
+    assert document["population_images"] == 4000
+    assert document["data"]["name"] == "synthetic"
+
+    done = bnrun("recalibrate", run, "--images", 1000)
+    assert done.returncode == 0, done.stderr
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert lines[0] == "LeNet, norm own.py:Own, synthetic data, one seed (0), after epoch 2"
+    assert lines[4].split() == ["moving", f"{epochs[1]['test_acc']:.4f}"]
+    assert lines[5].split()[0] == "population"
+    assert lines[-1] == f"kept in {run / 'checkpoint-population.pt'}"
+    assert (run / "checkpoint.pt").read_bytes() == before
+    kept = torch.load(run / "checkpoint-population.pt", weights_only=True)
+    assert kept["population_images"] == 1000
+
+    monkeypatch.chdir(tmp_path)
+    again = CliRunner().invoke(
+        app, ["evaluate", "--checkpoint", "population", "--statistics", "moving", "--json"]
+    )
+    assert again.exit_code == 0, again.stderr
+    document = json.loads(again.stdout)
+    assert f"{document['statistics']['moving']:.4f}" == lines[5].split()[1]
+    assert document["recalibrated"] == 1000
+
+    for arguments, message in (
+        (["evaluate", "--statistics", "mving"], "received 'mving'. Did you mean 'moving'?"),
+        (["evaluate", "--device", "x"], "--device: training.device: received 'x'"),
+        (["evaluate", "--images", "1"], "--images: training.population_images: received 1"),
+        (["recalibrate", "--checkpoint", "9"], "keeps no checkpoint '9'"),
+        (["recalibrate", "elsewhere"], "there is no run 'elsewhere'"),
+    ):
+        refused = CliRunner().invoke(app, arguments)
+        assert refused.exit_code == 2
+        assert refused.stdout == ""
+        assert message in refused.stderr

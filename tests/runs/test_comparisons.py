@@ -1,0 +1,150 @@
+"""A comparison's directory: a plan, trials, a result; and all that is needed to go on."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bnrun.config import Config
+from bnrun.errors import RunError
+from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
+from bnrun.experiments.arms import build_arms
+from bnrun.experiments.compare import TrialEnded
+from bnrun.experiments.comparison import Arm, Parity, Speeds, Throughput
+from bnrun.runs.comparisons import (
+    ComparisonFolder,
+    create_comparison,
+    open_trial,
+    reopen_comparison,
+)
+
+DATA = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)
+PARITY = Parity("scratch", "max", "float64", 30, 1e-3, 1e-3, 1e-3)
+ONE = Throughput("scratch", "scratch", 1e4, 1.0, (0.9, 1.1))
+
+
+@pytest.fixture
+def arms() -> tuple[Arm, ...]:
+    return build_arms(["scratch", "max=scratch,model.pool=max"], None)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, arms: tuple[Arm, ...]) -> ComparisonFolder:
+    return create_comparison(tmp_path, arms, range(3, 5))
+
+
+def _train(folder: ComparisonFolder, number: int, status: str, epochs: int = 1) -> None:
+    """Write the run directory of an unfinished trial as training does, and count it."""
+    trial = folder.unfinished()[number]
+    run, checkpoint = open_trial(trial)
+    assert checkpoint is None
+    seed = trial.config.training.seed
+    with run:
+        run.record(RunStarted("scratch", "cpu", "CPU", seed, epochs, 16, DATA))
+        for epoch in range(1, epochs + 1):
+            run.record(EpochEnded(epoch, 0.5, 0.8, 0.7, None, 9e3, 9e3, 1.0, 0.75))
+        if status != "interrupted":
+            run.record(RunEnded(status, 9e3, 9e3))  # type: ignore[arg-type]
+    assert run.summary is not None
+    if status != "interrupted":
+        folder.record(TrialEnded(trial, run.summary))
+
+
+def test_it_is_named_after_the_moment_and_its_arms(folder: ComparisonFolder) -> None:
+    assert folder.path.name.endswith("Z-compare-scratch-max")
+    assert folder.comparison.run == str(folder.path)
+
+
+def test_a_seed_is_trained_by_all_arms_before_the_next(folder: ComparisonFolder) -> None:
+    trials = folder.unfinished()
+    assert [trial.name for trial in trials] == ["scratch-s3", "max-s3", "scratch-s4", "max-s4"]
+    assert [trial.config.training.seed for trial in trials] == [3, 3, 4, 4]
+    assert trials[1].config.model.pool == "max"
+    assert trials[0].run == str(folder.path / "trials" / "scratch-s3")
+
+
+def test_what_is_reopened_is_what_was_left(folder: ComparisonFolder, arms: tuple[Arm, ...]) -> None:
+    with pytest.raises(KeyboardInterrupt), folder:
+        folder.record(PARITY)
+        _train(folder, 0, "completed")
+        _train(folder, 0, "interrupted")  # max-s3
+        raise KeyboardInterrupt
+    again = reopen_comparison(folder.path)
+    assert tuple(result.arm for result in again.comparison.arms) == arms
+    assert again.comparison.seeds == (3, 4)
+    assert again.comparison.parity == (PARITY,)
+    assert [trial.name for trial in again.unfinished()] == ["max-s3", "scratch-s4", "max-s4"]
+    (done,) = again.comparison.arms[0].completed
+    assert (done.seed, done.epochs[0].test_acc_population) == (3, 0.75)
+    assert json.loads((folder.path / "summary.json").read_text())["status"] == "interrupted"
+
+
+def test_a_diverged_trial_is_finished_and_a_failed_one_is_tried_again(
+    folder: ComparisonFolder,
+) -> None:
+    _train(folder, 0, "diverged")
+    _train(folder, 0, "failed")
+    assert [trial.name for trial in folder.unfinished()] == ["max-s3", "scratch-s4", "max-s4"]
+    again = reopen_comparison(folder.path)
+    assert [trial.name for trial in again.unfinished()] == ["max-s3", "scratch-s4", "max-s4"]
+
+
+def test_the_summary_is_whole_after_each_finding(folder: ComparisonFolder) -> None:
+    with folder:
+        folder.record(PARITY)
+        document = json.loads((folder.path / "summary.json").read_text())
+        assert document["parity"]["max_loss_difference"] == 1e-3
+        assert document["status"] == "interrupted"
+        for _ in range(4):
+            _train(folder, 0, "completed")
+        folder.record(Speeds(20, 10, (ONE, ONE), ONE))
+    document = json.loads((folder.path / "summary.json").read_text())
+    assert document["status"] == "completed"
+    assert document["throughput"][0]["spread"] == [0.9, 1.1]
+
+
+def test_a_trial_that_did_not_complete_makes_it_a_failed_one(folder: ComparisonFolder) -> None:
+    with folder:
+        _train(folder, 0, "diverged")
+    assert folder.comparison.status == "failed"
+
+
+def test_two_processes_do_not_work_on_one(folder: ComparisonFolder) -> None:
+    with folder, pytest.raises(RunError, match="another process is working on this comparison"):
+        reopen_comparison(folder.path).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("compare.yaml", "arms: [", "is damaged, or no plan of a comparison"),
+        ("compare.yaml", "arms: [{name: a}]\nseeds: [1]", "is damaged, or no plan"),
+        ("compare.yaml", "arms: [{name: a, config: {x: 1}}]\nseeds: [1]", "is damaged, or no"),
+        ("summary.json", "{", "parity and throughput are measured again"),
+        ("summary.json", "[]", "parity and throughput are measured again"),
+    ],
+)
+def test_a_damaged_file_is_told_and_left_alone(
+    folder: ComparisonFolder, name: str, content: str, message: str
+) -> None:
+    (folder.path / name).write_text(content)
+    with pytest.raises(RunError) as refused:
+        reopen_comparison(folder.path)
+    assert message in str(refused.value)
+    assert (folder.path / name).read_text() == content
+
+
+def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path, arms: tuple[Arm, ...]) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="`--out DIR` puts it elsewhere"):
+        create_comparison(tmp_path / "file", arms, [0])
+
+
+def test_a_killed_trial_without_a_config_is_begun_anew(folder: ComparisonFolder) -> None:
+    trial = folder.unfinished()[0]
+    assert trial.run is not None
+    Path(trial.run).mkdir(parents=True)
+    run, checkpoint = open_trial(trial)
+    assert checkpoint is None
+    assert run.config == trial.config
+    assert isinstance(run.config, Config)

@@ -1,0 +1,203 @@
+"""Whole tables of kept runs, from hand-made records, as a person reads them at 80 columns."""
+
+import dataclasses
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from bnrun.config import Assignment, resolve
+from bnrun.events import DataUsed, EpochEnded
+from bnrun.runs.kept import DamagedRun, KeptComparison, KeptRun, KeptStatus
+from bnrun.show.runs_tables import comparisons_table, diff_table, run_view, runs_table
+from bnrun.summary import Summary
+
+FASHION = DataUsed("fashion-mnist", "bnrun's cache: /c", True, 60_000, 0, 10_000)
+ENVIRONMENT = {
+    "bnrun": "0.1.0",
+    "python": "3.11.7",
+    "torch": "2.15.0",
+    "torchvision": "0.29.2",
+    "platform": "Linux",
+    "device": "cpu",
+    "machine": "Some CPU, 2 threads",
+    "threads": 2,
+    "command": ["bnrun", "train", "my config.yaml"],
+    "git": {"commit": "4e8081c", "changed": True},
+}
+
+
+def _render(view: RenderableType, width: int = 80) -> str:
+    console = Console(width=width, no_color=True, highlight=False)
+    with console.capture() as capture:
+        console.print(view)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _run(
+    name: str = "20261121T225147Z-lenet_bn-scratch-s0",
+    config_name: str | None = "lenet_bn",
+    *,
+    status: KeptStatus = "completed",
+    loss: float = 0.2661,
+    epochs: int = 1,
+    sets: dict[str, Any] | None = None,
+    reason: str | None = None,
+    **environment: object,
+) -> KeptRun:
+    stated = [Assignment(key, value, "test") for key, value in (sets or {}).items()]
+    config = resolve(None, stated).config
+    rows = (EpochEnded(n + 1, loss, 0.9009, 0.8712, None, None, None, 4.0) for n in range(epochs))
+    summary = Summary(
+        config=config.document(),
+        norm=config.model.norm,
+        device="cpu",
+        machine="Some CPU, 2 threads",
+        seed=config.training.seed,
+        data=FASHION,
+        epochs=tuple(rows),
+        reason=reason,
+        examples_per_second=17_000.4,
+        compute_examples_per_second=18_000.6,
+    )
+    started = datetime(2026, 11, 21, 22, 51, 47, tzinfo=UTC)
+    path = Path("runs", name)
+    return KeptRun(path, started, config_name, summary, status, ENVIRONMENT | environment)
+
+
+NONE = {"model.norm": "none", "training.seed": 3}
+
+
+def test_runs() -> None:
+    runs = [
+        _run(),
+        _run("20261121T220000Z-lenet_maxpool-builtin-s12", status="unfinished"),
+        _run("mine", None, sets=NONE),
+        DamagedRun(Path("runs/[b]hurt"), "runs/[b]hurt/metrics.jsonl:3: no event"),
+        _run("20261121T210000Z-lenet_bn-scratch-s0", status="running", epochs=0),
+    ]
+    assert _render(runs_table(runs)) == (
+        "\n"
+        "                                                                  train    test\n"
+        " run: UTC time-config-norm-seed              status        loss     acc     acc\n"
+        " ──────────────────────────────────────────────────────────────────────────────\n"
+        " 20261121T225147Z-lenet_bn-scratch-s0        completed   0.2661  0.9009  0.8712\n"
+        " 20261121T220000Z-lenet_maxpool-builtin-s12  unfinished  0.2661  0.9009  0.8712\n"
+        "                                             1/10\n"
+        " mine                                        completed   0.2661  0.9009  0.8712\n"
+        "   2026-11-21 22:51:47 UTC, none, seed 3\n"
+        " [b]hurt                                     damaged          -       -       -\n"
+        " 20261121T210000Z-lenet_bn-scratch-s0        running          -       -       -\n"
+        "                                             0/10\n"
+        "\n"
+        "damaged: runs/[b]hurt/metrics.jsonl:3: no event"
+    )
+
+
+def test_a_long_name_is_folded_and_never_cut() -> None:
+    name = "20261121T225147Z-a_config_with_a_very_long_name_that_says_it_all-MyOwnNorm-s0"
+    shown = _render(runs_table([_run(name)]))
+    assert "".join(line.partition("  ")[0].strip() for line in shown.splitlines()[4:]) == name
+
+
+def test_comparisons() -> None:
+    found = [
+        KeptComparison(Path("runs/20261121T230000Z-compare-a"), ("a", "b"), (0, 1), "completed"),
+        KeptComparison(Path("runs/x"), (), (), None),
+    ]
+    assert _render(comparisons_table(found)) == (
+        "\n"
+        " comparison                  status     arms  seeds\n"
+        " ──────────────────────────────────────────────────\n"
+        " 20261121T230000Z-compare-a  completed  a     0, 1\n"
+        "                                        b\n"
+        " x                           no result\n"
+    )
+
+
+def test_a_run() -> None:
+    assert _render(run_view(_run(sets={"training.epochs": 1}))) == (
+        "started   2026-11-21 22:51:47 UTC\n"
+        "config    lenet_bn\n"
+        "norm      scratch\n"
+        "seed      0\n"
+        "status    completed\n"
+        "command   bnrun train 'my config.yaml'\n"
+        "device    cpu: Some CPU, 2 threads\n"
+        "platform  Linux\n"
+        "versions  bnrun 0.1.0, python 3.11.7, torch 2.15.0, torchvision 0.29.2\n"
+        "git       4e8081c, with changes\n"
+        "\n"
+        "config            here   default\n"
+        "────────────────────────────────\n"
+        "training.epochs   1      10\n"
+        "\n"
+        "LeNet, norm scratch, Fashion-MNIST, one seed (0)\n"
+        "\n"
+        "  epoch     loss   train acc   test acc   examples/s   seconds\n"
+        " ──────────────────────────────────────────────────────────────\n"
+        "      1   0.2661      0.9009     0.8712            -       4.0\n"
+        "\n"
+        "loss 0.266, train acc 0.901, test acc 0.871\n"
+        "17,000 examples/s end to end (18,001 compute only) on cpu\n"
+        "  Some CPU, 2 threads"
+    )
+
+
+def test_a_run_of_the_defaults_that_never_began() -> None:
+    run = dataclasses.replace(_run(status="unfinished", epochs=0), environment={}, started=None)
+    assert _render(run_view(run)) == (
+        "started  -\n"
+        "config   lenet_bn\n"
+        "norm     scratch\n"
+        "seed     0\n"
+        "status   unfinished 0/10\n"
+        "\n"
+        "config: the defaults\n"
+        "\n"
+        "no epoch was finished"
+    )
+
+
+def test_why_a_run_failed_is_said() -> None:
+    shown = _render(run_view(_run(status="failed", reason="the disk [is] full")))
+    assert "status    failed 1/10: the disk [is] full" in shown
+
+
+def test_a_difference() -> None:
+    other = _run("b", sets=NONE, status="unfinished", loss=0.26612, torch="2.6.0", git=None)
+    assert _render(diff_table(_run(), other)) == (
+        "a  runs/20261121T225147Z-lenet_bn-scratch-s0\n"
+        "b  runs/b\n"
+        "\n"
+        "config          a         b\n"
+        "──────────────────────────────\n"
+        "model.norm      scratch   none\n"
+        "training.seed   0         3\n"
+        "\n"
+        "result   a           b\n"
+        "───────────────────────────────\n"
+        "status   completed   unfinished\n"
+        "loss     0.2661      0.26612\n"
+        "\n"
+        "environment   a        b\n"
+        "────────────────────────────\n"
+        "torch         2.15.0   2.6.0\n"
+        "\n"
+        "One seed each: two single runs with different seeds differ by chance too. `bnrun\n"
+        "compare` pairs seeds."
+    )
+
+
+def test_no_difference() -> None:
+    assert _render(diff_table(_run(), _run("copy"))) == (
+        "a  runs/20261121T225147Z-lenet_bn-scratch-s0\n"
+        "b  runs/copy\n"
+        "\n"
+        "Nothing differs in config.\n"
+        "\n"
+        "Nothing differs in result.\n"
+        "\n"
+        "Nothing differs in environment."
+    )
