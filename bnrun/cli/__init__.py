@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bnrun import __version__
-from bnrun.cli import compare, data, evaluate, inspect_gamma, runs, train
+from bnrun.cli import compare, data, evaluate, inspect_gamma, plot, runs, train
 from bnrun.cli.group import Commands
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(compare.compare)
 app.command()(evaluate.evaluate)
 app.command()(evaluate.recalibrate)
 app.command("inspect-gamma")(inspect_gamma.inspect_gamma)
+app.command()(plot.plot)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
 

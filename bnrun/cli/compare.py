@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnrun.cli.options import (
+    RUNS,
+    DeviceOption,
+    EpochsOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+)
 from bnrun.errors import ConfigError, TrainingFailed
 
 if TYPE_CHECKING:
@@ -32,40 +40,37 @@ _LOADED: "dict[DataConfig, Dataset]" = {}
 def compare(
     arms: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARM ARM …", help="Norms, or NAME=NORM,KEY=VALUE,…"),
+        typer.Argument(metavar="ARM", help="Two or more: a norm, or NAME=NORM,KEY=VALUE,…"),
     ] = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A YAML file that every arm starts from."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a config key of all arms."),
-    ] = None,
+    set_: SetOption = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help=f"Trials of each arm.  [default: {SEEDS}]"),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Passes over the training images.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
-    ] = None,
+    epochs: EpochsOption = None,
+    device: DeviceOption = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials trained at a time.")
     ] = 1,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the comparison's directory is made.")
-    ] = Path("runs"),
+    ] = RUNS,
     resume: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Go on with a comparison: its directory, or its name."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
-    """Compare norms, or anything else, over the same seeds."""
+    """Compare norms, or anything else, over the same seeds.
+
+    For example: bnrun compare scratch builtin, or
+    bnrun compare max=scratch,model.pool=max avg=scratch,model.pool=avg
+    """
     from bnrun.cli.stated import stated
     from bnrun.experiments.arms import build_arms
     from bnrun.show.console import stderr
@@ -171,6 +176,7 @@ def _dataset(config: "DataConfig", tell: "Tell") -> "Dataset":
 
 
 def _show_result(folder: "ComparisonFolder", json: bool) -> None:
+    from bnrun.cli.plot import draw_comparison
     from bnrun.experiments.document import document
     from bnrun.show.compare_tables import comparison_view
     from bnrun.show.console import show_json, stderr, stdout
@@ -180,6 +186,9 @@ def _show_result(folder: "ComparisonFolder", json: bool) -> None:
         show_json(document(comparison))
     else:
         stdout().print(comparison_view(comparison))
+    if any(result.completed for result in comparison.arms):
+        draw_comparison(folder.path, comparison)
+    if not json:
         stdout().print(f"kept in {folder.path}", soft_wrap=True, markup=False)
     if comparison.status == "interrupted":
         command = f"bnrun compare --resume {shlex.quote(str(folder.path))}"

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli.options import (
+    RUNS,
+    CheckpointOption,
+    DeviceOption,
+    JsonOption,
+    OutOption,
+    RunArgument,
+)
 from bnrun.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -18,21 +26,10 @@ if TYPE_CHECKING:
     from bnrun.data.dataset import Dataset
     from bnrun.training.trained import Evaluation
 
-RunArgument = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run: its directory, or its name in DIR.")
-]
-CheckpointOption = Annotated[
-    str, typer.Option(metavar="WHICH", help="last, population, or an epoch that was kept.")
-]
 ImagesOption = Annotated[
     int | None,
     typer.Option(metavar="N", help="Training images that population statistics are over."),
 ]
-DeviceOption = Annotated[
-    str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
-]
-OutOption = Annotated[Path, typer.Option(metavar="DIR", help="Where runs are.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 
 def evaluate(
@@ -44,7 +41,7 @@ def evaluate(
     checkpoint: CheckpointOption = "last",
     images: ImagesOption = None,
     device: DeviceOption = None,
-    out: OutOption = Path("runs"),
+    out: OutOption = RUNS,
     json: JsonOption = False,
 ) -> None:
     """Show a run's test accuracy with each kind of statistics."""
@@ -66,7 +63,7 @@ def recalibrate(
     checkpoint: CheckpointOption = "last",
     images: ImagesOption = None,
     device: DeviceOption = None,
-    out: OutOption = Path("runs"),
+    out: OutOption = RUNS,
     json: JsonOption = False,
 ) -> None:
     """Give a run's norms population statistics, in a new file."""

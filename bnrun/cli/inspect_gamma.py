@@ -1,11 +1,11 @@
 """`bnrun inspect-gamma`: what a run's norms have learned, channel by channel."""
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption, RunArgument
 from bnrun.errors import RunError, did_you_mean
 
 if TYPE_CHECKING:
@@ -13,17 +13,13 @@ if TYPE_CHECKING:
 
 
 def inspect_gamma(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run: its directory, or its name in DIR.")
-    ] = "latest",
+    run: RunArgument = "latest",
     layer: Annotated[
         str | None, typer.Option(metavar="NAME", help="One norm alone: norm1 to norm4.")
     ] = None,
-    checkpoint: Annotated[
-        str, typer.Option(metavar="WHICH", help="last, population, or an epoch that was kept.")
-    ] = "last",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where runs are.")] = Path("runs"),
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    checkpoint: CheckpointOption = "last",
+    out: OutOption = RUNS,
+    json: JsonOption = False,
 ) -> None:
     """Show what a run's norms have learned, channel by channel."""
     from bnrun import runs

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption
+
 if TYPE_CHECKING:
     from bnrun.experiments.comparison import Comparison
 
@@ -14,11 +16,9 @@ def plot(
         str,
         typer.Argument(metavar="RUN", help="A run, or a comparison: a path, a name, or latest."),
     ] = "latest",
-    checkpoint: Annotated[
-        str, typer.Option(metavar="WHICH", help="last, population, or an epoch that was kept.")
-    ] = "last",
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where runs are.")] = Path("runs"),
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    checkpoint: CheckpointOption = "last",
+    out: OutOption = RUNS,
+    json: JsonOption = False,
 ) -> None:
     """Draw a run's curves and gammas, or a comparison, as SVG and PNG."""
     from bnrun.runs.find import COMPARISON, find_either

@@ -1,11 +1,11 @@
 """`bnrun runs`: what was run: all of it, one run, or the difference of two."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli.options import RUNS, JsonOption, OutOption, RunArgument
 from bnrun.errors import RunError
 
 if TYPE_CHECKING:
@@ -13,28 +13,24 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None)
 
-Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder of the runs.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-OUT = Path("runs")
 LISTED = (
     "run", "started", "config_name", "norm", "seed", "status", "reason", "epochs", "loss",
     "train_acc", "test_acc", "test_acc_population",
 )  # fmt: skip
-RUN_HELP = "A path, a name in DIR, the beginning of one, or `latest`."
 
 
 @app.callback(invoke_without_command=True)
 def runs(
     context: typer.Context,
-    out: Out = OUT,
+    out: OutOption = RUNS,
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="The newest N runs alone.")
     ] = None,
-    json: Json = False,
+    json: JsonOption = False,
 ) -> None:
     """List the runs, newest first; show one, or in what two differ."""
     if context.invoked_subcommand is not None:
-        if out != OUT or limit is not None or json:
+        if out != RUNS or limit is not None or json:
             raise typer.BadParameter(
                 f"options of `bnrun runs {context.invoked_subcommand}` stand behind it"
             )
@@ -64,9 +60,9 @@ def runs(
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help=RUN_HELP)],
-    out: Out = OUT,
-    json: Json = False,
+    run: RunArgument = "latest",
+    out: OutOption = RUNS,
+    json: JsonOption = False,
 ) -> None:
     """Show one run: its config, what it ran on, its epochs."""
     from bnrun.runs.find import find
@@ -84,10 +80,10 @@ def show(
 
 @app.command()
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help=RUN_HELP)],
+    a: Annotated[str, typer.Argument(metavar="A", help="A run, as for `bnrun runs show`.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another.")],
-    out: Out = OUT,
-    json: Json = False,
+    out: OutOption = RUNS,
+    json: JsonOption = False,
 ) -> None:
     """Show in what two runs differ, in config and in result, and nothing else."""
     from bnrun.runs.difference import difference

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli.options import (
+    RUNS,
+    DeviceOption,
+    EpochsOption,
+    JsonOption,
+    QuietOption,
+    SetOption,
+)
 from bnrun.errors import ConfigError, TrainingFailed
 
 if TYPE_CHECKING:
@@ -24,28 +32,21 @@ def train(
         Path | None,
         typer.Argument(metavar="CONFIG", help="A YAML file; else configs/lenet_bn.yaml's values."),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set a config key (repeatable)."),
-    ] = None,
+    set_: SetOption = None,
     norm: Annotated[
         str | None,
         typer.Option(
             metavar="NORM", help="scratch, builtin, textbook, none, or path/to/file.py:Class."
         ),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(metavar="N", help="Passes over the training images.")
-    ] = None,
+    epochs: EpochsOption = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Of initial weights and image order.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
-    ] = None,
+    device: DeviceOption = None,
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Where the run's directory is made.")
-    ] = Path("runs"),
+    ] = RUNS,
     resume: Annotated[
         str | None,
         typer.Option(metavar="RUN", help="Go on with a run: a path, a name, or latest."),
@@ -53,8 +54,8 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved config; train nothing.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Train LeNet with a norm; show loss, accuracy and speed."""
     from bnrun.cli.stated import stated

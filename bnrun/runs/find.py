@@ -1,7 +1,8 @@
 """Finding the directory of a run, or of a comparison, by what a user calls it.
 
-That is a path, a name below the folder of the runs, the beginning of a name, or `latest`. What is
-there wins over the word `latest`, and that over a beginning.
+That is a path, a name below the folder of the runs, the beginning of a name, or `latest`: the
+newest run directly there, or else the newest trial of the latest comparison. What is there wins
+over the word `latest`, and that over a beginning.
 """
 
 import contextlib
@@ -84,7 +85,7 @@ def _find(name: str, out: Path, *kinds: _Kind) -> Path:
             return path
     _refuse_the_other(name, whole)
     if name == LATEST:
-        begun = newest_first(out, *kinds)[:1]
+        begun = (newest_first(out, *kinds) or _newest_trials(out, kinds))[:1]
     else:
         begun = [path for path in _beginning(name, out) if _is_any(path, kinds)]
     if len(begun) > 1:
@@ -92,6 +93,12 @@ def _find(name: str, out: Path, *kinds: _Kind) -> Path:
     if begun:
         return begun[0]
     raise _missing(name, out, whole, kinds)
+
+
+def _newest_trials(out: Path, kinds: Sequence[_Kind]) -> list[Path]:
+    """Return the trials of the latest comparison: runs, too, where there are no others."""
+    latest = newest_first(out, COMPARISON)[:1]
+    return newest_first(latest[0] / "trials", *kinds) if latest else []
 
 
 def _is_any(path: Path, kinds: Sequence[_Kind]) -> bool:

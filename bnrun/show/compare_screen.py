@@ -47,6 +47,7 @@ class CompareBars(LiveScreen):
         super().__init__(console)
         self._trials = 0
         self._ended = 0
+        self._steps: dict[str, int] = {}  # of an epoch of each trial
 
     def show(self, event: object) -> None:
         """Bring the display up to date."""
@@ -61,34 +62,46 @@ class CompareBars(LiveScreen):
                 self._print(parity_sentence(event))
             case TrialEvent():
                 self._end("stage")
+                self._count()
                 self._show_trial(event)
             case TrialEnded():
                 self._ended += 1
                 self._end(event.trial.name)
+                self._count()
                 self._print(f"trial {self._ended}/{self._trials}, {_result(event)}")
             case Notice() | Fetching():
                 super().show(event)
 
+    def _count(self) -> None:
+        """Bring the bar of all trials up to date."""
+        number = min(self._ended + 1, self._trials)
+        self._bar("all", f"trial {number}/{self._trials}", "", total=self._trials)
+        self._update("all", completed=self._ended)
+
     def _show_trial(self, event: TrialEvent) -> None:
+        """Bring a trial's own bar to where it is."""
         name, inner = event.trial.name, event.event
-        epochs = event.trial.config.training.epochs
         match inner:
             case RunStarted():
+                self._steps[name] = inner.steps_per_epoch
                 self._bar(name, name, "", total=inner.epochs * inner.steps_per_epoch)
-                self._steps = inner.steps_per_epoch
-                done = len(inner.finished) * inner.steps_per_epoch
-                self._update(name, completed=done, description=f"{name} epoch 1/{epochs}")
+                self._at_step(event, len(inner.finished) + 1, 0)
             case events.Progress():
-                self._update(
-                    name,
-                    completed=(inner.epoch - 1) * self._steps + inner.step,
-                    description=f"{name} epoch {inner.epoch}/{epochs}",
-                    figures=f"loss {inner.loss:.3f}  train {inner.accuracy:.3f}",
-                )
+                self._at_step(event, inner.epoch, inner.step)
+                figures = f"loss {inner.loss:.3f}  train {inner.accuracy:.3f}"
+                self._update(name, figures=figures)
             case EpochEnded():
-                self._update(name, completed=inner.epoch * self._steps)
+                self._at_step(event, inner.epoch, self._steps[name])
             case Notice():
                 self._print(f"{name}: {inner.message}")
+
+    def _at_step(self, event: TrialEvent, epoch: int, step: int) -> None:
+        name, epochs = event.trial.name, event.trial.config.training.epochs
+        self._update(
+            name,
+            completed=(epoch - 1) * self._steps[name] + step,
+            description=f"{name} epoch {epoch}/{epochs}",
+        )
 
     def _end(self, name: str) -> None:
         if name in self._tasks:

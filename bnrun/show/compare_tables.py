@@ -8,10 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.experiments.comparison import METRICS, Comparison, Parity, Speeds
+from bnrun.experiments.comparison import METRICS, NO_DIFFERENCE, Comparison, Parity, Speeds
 from bnrun.experiments.estimate import Estimate
-from bnrun.show.tables import data_name
-from bnrun.show.tables import rate as rate
+from bnrun.show.tables import POINTS_WORTH_SAYING, data_name, rate
 
 NAMES = {
     "loss": "loss",
@@ -20,7 +19,6 @@ NAMES = {
     "test_acc_population": "test acc, population",
 }
 SAME_FUNCTION = 1e-9  # float64 over some dozen steps: rounding ends near 1e-12
-WIDER = 2.0  # times: from when one interval is worth a sentence beside another
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
@@ -28,7 +26,8 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     parts: list[RenderableType] = [Text(_title(comparison))]
     if any(result.completed for result in comparison.arms):
         parts.append(_arms_table(comparison))
-    parts += _pair_tables(comparison)
+    if comparison.pairs:
+        parts += [Text("differences, paired by seed:"), Text(), *_pair_tables(comparison)]
     parts += map(Text, _remarks(comparison))
     if comparison.speeds is not None:
         parts += [Text(), speeds_table(comparison.speeds), Text(_noise(comparison.speeds))]
@@ -41,8 +40,9 @@ def _title(comparison: Comparison) -> str:
     named = f"one seed ({seeds[0]})" if len(seeds) == 1 else f"{len(seeds)} seeds ({_range(seeds)})"
     names = ", ".join(result.arm.name for result in comparison.arms)
     data = f", {data_name(trials[0].data)}" if trials else ""
-    epochs = {result.arm.config.training.epochs for result in comparison.arms}
-    return f"LeNet, {names}{data}, {'/'.join(map(str, sorted(epochs)))} epochs, {named}"
+    epochs = sorted({result.arm.config.training.epochs for result in comparison.arms})
+    word = "epoch" if epochs == [1] else "epochs"
+    return f"LeNet, {names}{data}, {' or '.join(map(str, epochs))} {word}, {named}"
 
 
 def _range(seeds: tuple[int, ...]) -> str:
@@ -61,14 +61,15 @@ def _arms_table(comparison: Comparison) -> Table:
     return table
 
 
-def _pair_tables(comparison: Comparison) -> Iterator[Table]:
+def _pair_tables(comparison: Comparison) -> Iterator[RenderableType]:
     """A table for every two arms, a row for each metric that both have."""
     for (a, b), pairs in itertools.groupby(comparison.pairs, key=lambda pair: (pair.a, pair.b)):
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)  # to fit a terminal of 80 columns
-        table.add_column(Text(f"{a} - {b}, paired"), overflow="fold")
+        # Without edges, to fit a terminal of 80 columns.
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column(Text(f"{a} - {b}"), overflow="fold")
         for heading in ("mean", "95 % interval", "n"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("verdict", overflow="fold")
+        table.add_column("verdict", overflow="fold", min_width=len(NO_DIFFERENCE))
         for pair in pairs:
             found = pair.difference
             table.add_row(
@@ -78,7 +79,7 @@ def _pair_tables(comparison: Comparison) -> Iterator[Table]:
                 str(found.n),
                 Text(pair.verdict),
             )
-        yield table
+        yield Group(table, Text())
 
 
 def _mean(found: Estimate | None) -> str:
@@ -96,6 +97,12 @@ def _remarks(comparison: Comparison) -> Iterator[str]:
         )
     if _norm_and_more(comparison):
         yield "With more than the norm differing, no difference is the norm's alone."
+    judged = sum(pair.difference.ci95 is not None for pair in comparison.pairs)
+    if judged > len(METRICS):
+        yield (
+            f"Each of these {judged} intervals stands by itself: where nothing differs, one in "
+            "twenty shows a difference by chance."
+        )
     for parity in comparison.parity:
         yield parity_sentence(parity)
     yield from _why_test_accuracy_moves(comparison)
@@ -135,19 +142,22 @@ def parity_sentence(parity: Parity) -> str:
 
 
 def _why_test_accuracy_moves(comparison: Comparison) -> Iterator[str]:
-    """Say it where arms spread far more with moving statistics than with population ones."""
-    times = []
-    for result in comparison.arms:
-        moving, population = map(result.estimate, ("test_acc", "test_acc_population"))
-        wide, narrow = (found and found.half_width for found in (moving, population))
-        if wide and narrow and wide > WIDER * narrow:
-            times.append(f"{wide / narrow:.1f} times as much ({result.arm.name})")
-    if times:
-        yield (
-            f"Over seeds, test accuracy varies {', '.join(times)} with moving as with population "
-            "statistics: what jumps is less the weights than the moving average, which lags behind "
-            "them."
-        )
+    """Say by how much the same weights predict better or worse with population statistics."""
+    points = [
+        100 * (last.test_acc_population - last.test_acc)
+        for result in comparison.arms
+        for last in (trial.epochs[-1] for trial in result.completed)
+        if last.test_acc_population is not None
+    ]
+    if not points or max(map(abs, points)) <= POINTS_WORTH_SAYING:
+        return
+    low, high = min(points), max(points)
+    gained = f"{low:+z.1f}" + (f" to {high:+z.1f}" if len(points) > 1 else "")
+    yield (
+        f"The same weights gain {gained} points of test accuracy with population statistics in "
+        "place of moving ones: the moving average lags behind the weights, and that is why test "
+        "accuracy jumps about."
+    )
 
 
 def speeds_table(speeds: Speeds) -> Table:

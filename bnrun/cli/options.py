@@ -1,0 +1,31 @@
+"""Arguments and options that several commands take, each worded once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RUNS = Path("runs")
+
+RunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A path, a name, the beginning of one, or latest."),
+]
+CheckpointOption = Annotated[
+    str, typer.Option(metavar="WHICH", help="last, population, or an epoch that was kept.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a config key (repeatable)."),
+]
+EpochsOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Passes over the training images.")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
+]
+OutOption = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="The folder that runs are in.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]

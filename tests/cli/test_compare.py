@@ -1,0 +1,214 @@
+"""`bnrun compare` as a real process: whole, failing, interrupted, gone on with."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bnrun.config import Config
+from bnrun.data.synthetic import synthetic
+from bnrun.events import EpochEnded
+from bnrun.training import train
+
+CPU = torch.device("cpu")
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+SMALL = ("--set", "data.name=synthetic", "--set", "training.batch_size=32", "--device", "cpu")
+
+RAISES = """
+from torch import nn
+
+class Raises(nn.Module):
+    def __init__(self, num_features):
+        super().__init__()
+        self.seen = 0
+    def forward(self, x):
+        print("a layer that talks")
+        self.seen += 1
+        if self.seen > 40:
+            raise ValueError("enough")
+        return x
+
+class Unbuildable(nn.Module):
+    def __init__(self, num_features):
+        raise KeyError("not today")
+"""
+
+
+def _only(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_two_arms_over_two_seeds(bnrun: Run, tmp_path: Path) -> None:
+    done = bnrun(
+        "compare", "scratch", "max=builtin,model.pool=max", "--seeds", 2, "--epochs", 1, *SMALL,
+        "--set", "training.seed=5", "--out", "kept", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    folder = _only(tmp_path / "kept")
+    assert folder.name.endswith("Z-compare-scratch-max")
+    assert document["run"] == f"kept/{folder.name}"
+    assert (document["status"], document["seeds"]) == ("completed", [5, 6])
+    assert json.loads((folder / "summary.json").read_text()) == document
+
+    for arm in document["arms"]:
+        assert arm["n"] == 2
+        losses = [trial["loss"] for trial in arm["trials"]]
+        assert arm["mean"]["loss"] == pytest.approx(sum(losses) / 2)
+        assert [trial["seed"] for trial in arm["trials"]] == [5, 6]
+        assert 0 <= arm["mean"]["test_acc_population"] <= 1
+    assert [pair["metric"] for pair in document["pairs"]] == [
+        "loss", "train_acc", "test_acc", "test_acc_population",
+    ]  # fmt: skip
+    assert [d["key"] for d in document["differences"]] == ["model.pool"]
+    assert document["parity"]["max_loss_difference"] > 1e-3
+    assert [t["arm"] for t in document["throughput"]] == ["scratch", "max"]
+    assert document["throughput_noise"]["ratio_to_first"] > 0
+
+    # A trial is a run like any other.
+    run = folder / "trials" / "max-s6"
+    assert {path.name for path in run.iterdir()} >= {
+        "config.yaml", "environment.json", "metrics.jsonl", "checkpoint.pt", "summary.json",
+    }  # fmt: skip
+    for name in ("compare.svg", "compare.png", "compare.yaml"):
+        assert (folder / name).stat().st_size > 0
+
+    # Gone on with when there is nothing left to do, it shows the same again, and does nothing.
+    before = (run / "metrics.jsonl").read_bytes()
+    again = bnrun("compare", "--resume", folder.name[:18], "--out", "kept", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout) == document
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_an_arm_that_raises_and_one_that_diverges_are_reported_and_the_others_go_on(
+    bnrun: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(RAISES)
+    done = bnrun(
+        "compare", "mine.py:Raises", "wild=none,model.activation=relu,optimizer.lr=1e30", "builtin",
+        "--seeds", 1, "--epochs", 1, *SMALL,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert "n = 0 n = 0 n = 1" in shown
+    assert "Raises, seed 0: failed: epoch 1, step 41 of 125" in shown
+    assert "wild, seed 0: diverged: the loss became" in shown
+    assert "a layer that talks" not in done.stdout
+    assert "Traceback" not in done.stderr
+    document = json.loads((_only(tmp_path / "runs") / "summary.json").read_text())
+    assert document["status"] == "failed"
+    (raised,) = document["arms"][0]["trials"]
+    assert 'mine.py:12: raise ValueError("enough")' in raised["reason"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
+    bnrun: Run, tmp_path: Path, environment: dict[str, str], jobs: int
+) -> None:
+    arguments = ["compare", "scratch", "textbook", "--seeds", "1", "--epochs", "3", *SMALL]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bnrun", *arguments, "--jobs", str(jobs)],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # as a terminal does: Ctrl-C reaches every process of the group
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        second = 2 if jobs == 1 else 1  # inside the second trial; or, of two at once, the first
+        _wait_for(tmp_path, trials=second, epochs=1)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    folder = _only(tmp_path / "runs")
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert f"go on with: bnrun compare --resume runs/{folder.name}" in err
+    statuses = {
+        path.parent.name: json.loads(path.read_text())["status"]
+        for path in folder.glob("trials/*/summary.json")
+    }
+    assert "interrupted" in statuses.values()
+    assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"
+    finished = [name for name, status in statuses.items() if status == "completed"]
+    before = {name: (folder / "trials" / name / "metrics.jsonl").read_bytes() for name in finished}
+    assert len(finished) == (1 if jobs == 1 else 0)
+
+    if jobs == 2:  # two processes were asked to end, and did; the rest is the same
+        return
+    gone_on = bnrun("compare", "--resume", "latest", "--json")
+    assert gone_on.returncode == 0, gone_on.stderr
+    for name, content in before.items():  # what was finished is not repeated
+        assert (folder / "trials" / name / "metrics.jsonl").read_bytes() == content
+    document = json.loads(gone_on.stdout)
+    assert [arm["n"] for arm in document["arms"]] == [1, 1]
+    for arm in document["arms"]:
+        assert [epoch["epoch"] for epoch in arm["trials"][0]["epochs"]] == [1, 2, 3]
+    assert document["arms"][1]["trials"][0]["loss"] == _uninterrupted_loss(document)
+
+
+def _uninterrupted_loss(document: dict[str, Any]) -> float:
+    """Train the second arm's trial in one go, here, and return its last loss."""
+    config = Config.model_validate(document["arms"][1]["trials"][0]["config"])
+    ended = [e for e in train(config, synthetic(), CPU) if isinstance(e, EpochEnded)]
+    return ended[-1].loss
+
+
+def _wait_for(folder: Path, trials: int, epochs: int) -> None:
+    """Wait until some trials have begun, and the last of them has finished some epochs."""
+    for _ in range(600):
+        logs = sorted(folder.glob("runs/*/trials/*/metrics.jsonl"), key=_age)
+        if len(logs) >= trials and logs[-1].read_text().count('"epoch_ended"') >= epochs:
+            return
+        time.sleep(0.05)
+    raise AssertionError("the comparison never got there")
+
+
+def _age(path: Path) -> float:
+    return path.parent.joinpath("config.yaml").stat().st_mtime
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "compare takes two arms or more, received 0"),
+        (("scratch",), "compare takes two arms or more, received 1"),
+        (("scratch", "buitin"), "Did you mean 'builtin'?"),
+        (("scratch", "builtin", "--seeds", 0), "Invalid value for '--seeds'"),
+        (("scratch", "builtin", "--jobs", 0), "Invalid value for '--jobs'"),
+        (("scratch", "builtin", "--epochs", 0), "training.epochs: received 0"),
+        (("scratch", "builtin", "--config", "no.yaml"), "there is no such config file"),
+        (("scratch", "builtin", "--resume", "x"), "--resume goes on with a comparison exactly"),
+        (("--resume", "x"), "there is no comparison 'x'"),
+        (("--resume", "latest"), "`bnrun compare scratch builtin` makes one"),
+        (("scratch", "mine.py:Unbuildable", *SMALL), "Unbuildable(6) refused: KeyError"),
+        (("scratch", "builtin", "--device", "cuda:99", *SMALL[:2]), "is not on this machine"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[Any, ...], message: str
+) -> None:
+    from typer.testing import CliRunner
+
+    from bnrun.cli import app
+
+    (tmp_path / "mine.py").write_text(RAISES)
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["compare", *map(str, arguments)])
+    assert done.exit_code == 2
+    assert message in " ".join(done.output.split())
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["mine.py"]
