@@ -11,6 +11,7 @@ from rich.text import Text
 from bnrun.events import DataUsed, EpochEnded
 from bnrun.summary import Summary
 
+MANY_COLUMNS = 6
 POINTS_WORTH_SAYING = 2.0  # of test accuracy, between two kinds of statistics
 
 
@@ -23,6 +24,8 @@ def training_table(summary: Summary) -> RenderableType:
         table.pad_edge = False
         test = [f"test\n{name}" for name in ("moving", *others)]
         names = ["epoch", "loss", "train\nacc", *(["val\nacc"] if held_out else []), *test]
+        if len(names) > MANY_COLUMNS:
+            table.padding = (0, 1, 0, 0)
     else:
         names = ["epoch", "loss", "train acc", *(["val acc"] if held_out else []), "test acc"]
     for name in (*names, "examples/s", "seconds"):

@@ -15,7 +15,9 @@ def test_help_names_every_command(bnrun: Run) -> None:
     done = bnrun("--help")
     assert done.returncode == 0
     assert done.stderr == ""
-    for command in ("train", "data"):
+    for command in (
+        "train", "compare", "inspect-gamma", "evaluate", "recalibrate", "plot", "runs", "data",
+    ):  # fmt: skip
         assert f"\n  {command}  " in done.stdout
 
 
@@ -37,7 +39,16 @@ def test_completion_is_typers(bnrun: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["train", "--dry-run"], ["train", "--norm", "x"]]
+    "arguments",
+    [
+        ["--help"],
+        ["train", "--dry-run"],
+        ["train", "--norm", "x"],
+        ["runs"],
+        ["inspect-gamma", "x"],
+        ["evaluate", "x"],
+        ["plot", "x"],
+    ],
 )
 def test_torch_is_not_loaded_to_answer(arguments: list[str]) -> None:
     code = (

@@ -188,3 +188,16 @@ def test_an_out_without_write_permission_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(RunError, match="Permission denied"):
         _create(tmp_path / "runs")
+
+
+def test_every_nth_checkpoint_is_kept_where_asked_for(tmp_path: Path) -> None:
+    resolved = resolve(None, [Assignment("training.keep_every", 2, "test")])
+    with runs.create(tmp_path, resolved) as run:
+        run.record(STARTED)
+        for number in range(1, 6):
+            run.record(_checkpoint(number))
+    kept = {path.name: path for path in run.path.glob("checkpoint*.pt")}
+    assert set(kept) == {"checkpoint.pt", "checkpoint-epoch-2.pt", "checkpoint-epoch-4.pt"}
+    for number in (2, 4):
+        state = torch.load(kept[f"checkpoint-epoch-{number}.pt"], weights_only=True)
+        assert len(state["epochs"]) == number

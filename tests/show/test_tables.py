@@ -130,3 +130,40 @@ def test_places() -> None:
         "  data.root       damaged   /x/FashionMNIST/raw\n"
         "  bnrun's cache   absent    /c\n"
     )
+
+
+def _evaluated(moving: float, population: float | None, batch: float | None) -> str:
+    epochs = (EpochEnded(1, 0.7, 0.7, moving, None, 9e3, 9e3, 5.0, population, batch),)
+    return _render(training_table(_summary(epochs=epochs)))
+
+
+def test_other_statistics_have_columns_and_a_wide_gap_a_sentence() -> None:
+    assert _evaluated(0.7253, 0.8609, 0.8611) == (
+        "LeNet, norm scratch, Fashion-MNIST, one seed (3)\n"
+        "\n"
+        "                   train     test         test     test\n"
+        " epoch     loss      acc   moving   population    batch   examples/s   seconds\n"
+        " ─────────────────────────────────────────────────────────────────────────────\n"
+        "     1   0.7000   0.7000   0.7253       0.8609   0.8611        9,000       5.0\n"
+        "\n"
+        "loss 0.700, train acc 0.700, test acc 0.725\n"
+        "The same weights reach 0.725 with moving and 0.861 with population statistics:\n"
+        "the moving average still holds batches that earlier weights saw, and the weights\n"
+        "have moved on since.\n"
+        "17,000 examples/s end to end (18,001 compute only) on cpu\n"
+        "  Some CPU, 2 threads"
+    )
+
+
+def test_the_sentence_comes_from_two_points_on_in_either_direction() -> None:
+    assert "The same weights" in _evaluated(0.860, 0.839, None)
+    assert "The same weights" not in _evaluated(0.860, 0.879, None)
+    assert "The same weights" not in _evaluated(0.860, None, None)
+
+
+def test_every_column_there_is_fits_a_terminal() -> None:
+    data = DataUsed("fashion-mnist", "", True, 55_000, 5_000, 10_000)
+    epochs = (EpochEnded(10, 0.71, 0.7, 0.8, 0.75, 90_000.0, 9e4, 105.0, 0.81, 0.82),)
+    shown = _render(training_table(_summary(data=data, epochs=epochs)))
+    for figure in ("0.7100", "0.7500", "0.8000", "0.8100", "0.8200", "90,000", "105.0"):
+        assert figure in shown

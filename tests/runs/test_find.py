@@ -1,0 +1,140 @@
+"""A run, or a comparison, is found by a path, a name, the beginning of one, or `latest`."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bnrun import runs
+from bnrun.config import resolve
+from bnrun.errors import RunError
+from bnrun.runs.find import find_comparison, find_either
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return runs.create(tmp_path / "runs", resolve(None)).path
+
+
+def test_a_run_is_found_by_its_path_and_by_its_name(run: Path) -> None:
+    assert runs.find(str(run), Path("elsewhere")) == run
+    assert runs.find(run.name, run.parent) == run
+
+
+def test_a_folder_of_the_same_name_does_not_hide_a_run(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / run.name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert runs.find(run.name, Path("runs")) == Path("runs", run.name)
+
+
+def _make(out: Path, *names: str, file: str = "config.yaml") -> list[Path]:
+    for name in names:
+        (out / name).mkdir(parents=True)
+        (out / name / file).touch()
+    return [out / name for name in names]
+
+
+OLD, NEW = "20260101T000000Z-lenet_bn-scratch-s0", "20261121T195959Z-lenet_bn-none-s0"
+
+
+def test_a_run_is_found_by_a_beginning_that_is_its_own(tmp_path: Path) -> None:
+    old, new, longer = _make(tmp_path, OLD, NEW, f"{NEW}-2")
+    assert runs.find("20260", tmp_path) == old
+    assert runs.find(NEW, tmp_path) == new  # a whole name, though another one begins so
+    assert runs.find(f"{NEW}-", tmp_path) == longer
+    assert runs.find(f"{tmp_path}/20260", Path("elsewhere")) == old
+
+
+def test_a_beginning_of_several_is_refused_and_a_handful_of_them_named(tmp_path: Path) -> None:
+    _make(tmp_path, OLD, *(f"20261121T19595{n}Z-a-none-s0" for n in range(7)))
+    with pytest.raises(RunError) as refused:
+        runs.find("2026", tmp_path)
+    assert str(refused.value) == (
+        "'2026' begins 8 runs; give more of the name:\n"
+        "  20261121T195956Z-a-none-s0\n"
+        "  20261121T195955Z-a-none-s0\n"
+        "  20261121T195954Z-a-none-s0\n"
+        "  20261121T195953Z-a-none-s0\n"
+        "  20261121T195952Z-a-none-s0\n"
+        "  and 3 more"
+    )
+
+
+def test_the_latest_run_is_the_one_started_last(tmp_path: Path) -> None:
+    old, new = _make(tmp_path, OLD, NEW)
+    os.utime(old / "config.yaml")  # written to later
+    assert runs.find("latest", tmp_path) == new
+    (renamed,) = _make(tmp_path, "a name of my own")
+    assert runs.find("latest", tmp_path) == renamed  # by its file's time
+    started = '{"event": "run_started", "time": "2026-11-20T00:00:00Z"}\n'
+    (renamed / "metrics.jsonl").write_text(started)
+    assert runs.find("latest", tmp_path) == new
+    (real,) = _make(tmp_path, "latest")
+    assert runs.find("latest", tmp_path) == real
+
+
+def test_a_comparison_is_no_run_but_its_trials_are(tmp_path: Path) -> None:
+    (old,) = _make(tmp_path, OLD)
+    (comparison,) = _make(tmp_path, "20261231T000000Z-compare-a-b", file="compare.yaml")
+    (trial,) = _make(comparison / "trials", NEW)
+    for name in (comparison.name, str(comparison), "20261231"):
+        with pytest.raises(RunError, match=r"is a comparison; its runs are in .*/trials/"):
+            runs.find(name, tmp_path)
+    assert runs.find("latest", tmp_path) == old
+    assert runs.find("2026", tmp_path) == old
+    assert runs.find(f"{comparison.name}/trials/{NEW}", tmp_path) == trial
+    assert runs.find(f"{comparison.name}/trials/2026", tmp_path) == trial
+
+
+def test_where_there_is_no_run_at_all_it_says_what_makes_one(tmp_path: Path) -> None:
+    for name in ("latest", "20261121"):
+        with pytest.raises(RunError, match="There is none at all: `bnrun train` makes one"):
+            runs.find(name, tmp_path)
+
+
+def test_nothing_is_the_beginning_of_no_run(run: Path) -> None:
+    with pytest.raises(RunError, match="there is no run ''"):
+        runs.find("", run.parent)
+
+
+def test_a_run_that_is_not_there_is_told_with_a_near_miss(run: Path) -> None:
+    with pytest.raises(RunError, match=f"Did you mean '{run.name}'"):
+        runs.find(run.name[:-1] + "7", run.parent)
+    with pytest.raises(RunError, match="there is no run 'x'"):
+        runs.find("x", Path("no such folder"))
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="has no config.yaml"):
+        runs.find(str(tmp_path), Path("runs"))
+
+
+def test_where_there_are_only_trials_the_latest_run_is_the_newest_of_them(tmp_path: Path) -> None:
+    old, new = _make(
+        tmp_path, "20260101T000000Z-compare-a-b", "20261231T000000Z-compare-a-b",
+        file="compare.yaml",
+    )  # fmt: skip
+    _make(old / "trials", "20270101T000000Z-b")
+    _, second = _make(new / "trials", "20261231T000001Z-a", "20261231T000002Z-a")
+    assert runs.find("latest", tmp_path) == second
+    (run,) = _make(tmp_path, OLD)
+    assert runs.find("latest", tmp_path) == run
+
+
+def test_a_comparison_is_found_as_a_run_is(tmp_path: Path) -> None:
+    (run,) = _make(tmp_path, NEW)
+    old, new = _make(
+        tmp_path, "20260101T000000Z-compare-a-b", "20261101T000000Z-compare-a-b",
+        file="compare.yaml",
+    )  # fmt: skip
+    assert find_comparison(str(old), Path("elsewhere")) == old
+    assert find_comparison("202601", tmp_path) == old
+    assert find_comparison("latest", tmp_path) == new
+    with pytest.raises(RunError, match="is a run, not a comparison"):
+        find_comparison(run.name, tmp_path)
+    with pytest.raises(RunError, match="`bnrun compare scratch builtin` makes one"):
+        find_comparison("latest", tmp_path / "none")
+    assert find_either("202601", tmp_path) == old
+    assert find_either("latest", tmp_path) == run
