@@ -19,6 +19,7 @@ COMMANDS = [
     for line in block.splitlines()
     if re.match(r"(\$ )?bnrun ", line)
 ]
+GROUPED = (["data", "fetch"], ["runs", "show"], ["runs", "diff"])
 
 
 def _help(*command: str) -> str:
@@ -46,7 +47,7 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_it_shows_exists_with_its_options(line: str) -> None:
     _, *words = shlex.split(line)
-    command = [word for word in words[:2] if word in ("train", "data", "fetch")]
+    command = words[: 2 if words[:2] in GROUPED else 1]
     shown = _help(*command)
     for option in (word.partition("=")[0] for word in words if word.startswith("-")):
         assert re.search(rf"(^|[\s,]){re.escape(option)}\b", shown), f"{line}: {option}"

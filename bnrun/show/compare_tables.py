@@ -155,8 +155,8 @@ def _why_test_accuracy_moves(comparison: Comparison) -> Iterator[str]:
     gained = f"{low:+z.1f}" + (f" to {high:+z.1f}" if len(points) > 1 else "")
     yield (
         f"The same weights gain {gained} points of test accuracy with population statistics in "
-        "place of moving ones: the moving average lags behind the weights, and that is why test "
-        "accuracy jumps about."
+        "place of moving ones: the moving average lags behind the weights, which is much of why "
+        "test accuracy jumps about."
     )
 
 

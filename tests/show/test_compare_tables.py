@@ -96,7 +96,7 @@ def test_a_whole_comparison(whole: Comparison) -> None:
         "statistics within 4e-12).\n"
         "The same weights gain +2.6 to +13.6 points of test accuracy with population\n"
         "statistics in place of moving ones: the moving average lags behind the weights,\n"
-        "and that is why test accuracy jumps about.\n"
+        "which is much of why test accuracy jumps about.\n"
         "\n"
         "\n"
         "  throughput   examples/s   ratio to scratch   middle half of rounds\n"
