@@ -8,8 +8,7 @@ from bnrun.events import EpochEnded, Fetching, Notice, RunStarted, Stage
 from bnrun.experiments.compare import CompareStarted, TrialEnded, TrialEvent
 from bnrun.experiments.comparison import Parity
 from bnrun.show.compare_tables import parity_sentence
-from bnrun.show.screen import LineScreen, LiveScreen
-from bnrun.summary import Summary
+from bnrun.show.screen import LineScreen, LiveScreen, epoch_figures
 
 
 class CompareLines(LineScreen):
@@ -116,12 +115,4 @@ def _result(event: TrialEnded) -> str:
     name = f"{event.trial.arm} seed {summary.seed}"
     if summary.status != "completed":
         return f"{name}: {summary.status}: {summary.reason}"
-    return f"{name}: {_figures(summary)}"
-
-
-def _figures(summary: Summary) -> str:
-    last = summary.epochs[-1]
-    population = last.test_acc_population
-    return f"loss {last.loss:.3f}  train acc {last.train_acc:.3f}  test acc {last.test_acc:.3f}" + (
-        f" (population {population:.3f})" if population is not None else ""
-    )
+    return f"{name}: {epoch_figures(summary.epochs[-1])}"

@@ -47,6 +47,15 @@ def open_screen(
         yield screen
 
 
+def epoch_figures(epoch: EpochEnded) -> str:
+    """Write what an epoch came to in a line."""
+    population = epoch.test_acc_population
+    return (
+        f"loss {epoch.loss:.3f}  train acc {epoch.train_acc:.3f}  test acc {epoch.test_acc:.3f}"
+        + (f" (population {population:.3f})" if population is not None else "")
+    )
+
+
 class QuietScreen:
     """Shows nothing."""
 
@@ -68,9 +77,7 @@ class LineScreen:
             case RunStarted():
                 self._epochs = event.epochs
             case EpochEnded():
-                accuracies = f"train acc {event.train_acc:.3f}  test acc {event.test_acc:.3f}"
-                epoch = f"epoch {event.epoch}/{self._epochs}"
-                self._line(f"{epoch}: loss {event.loss:.3f}  {accuracies}")
+                self._line(f"epoch {event.epoch}/{self._epochs}: {epoch_figures(event)}")
             case Notice():
                 self._line(event.message)
             case Fetching() if event.source != self._source:
