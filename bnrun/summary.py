@@ -7,6 +7,8 @@ from typing import Any
 
 from bnrun.events import DataUsed, EpochEnded, Event, RunEnded, RunStarted, Status
 
+METRICS = ("loss", "train_acc", "test_acc", "test_acc_population")
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -60,22 +62,6 @@ class Summary:
             "examples_per_second": self.examples_per_second,
             "compute_examples_per_second": self.compute_examples_per_second,
         }
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> "Summary":
-        """Return the summary that a document was made from.
-
-        Raises:
-            KeyError, TypeError: it was made from none.
-        """
-        fields = {field.name: document[field.name] for field in dataclasses.fields(cls)}
-        return cls(
-            **fields
-            | {
-                "data": DataUsed(**fields["data"]),
-                "epochs": tuple(EpochEnded(**epoch) for epoch in fields["epochs"]),
-            }
-        )
 
 
 def begin(event: RunStarted, config: Mapping[str, Any], run: str | None = None) -> Summary:

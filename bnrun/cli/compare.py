@@ -94,10 +94,10 @@ def compare(
             open_screen(stderr(), quiet=quiet, live=CompareBars, lines=CompareLines) as screen,
         ):
             if resume is None:
-                folder, events = _begin(built, seeds or SEEDS, jobs, out, screen)
+                begun, events = _begin(built, seeds or SEEDS, jobs, out, screen)
             else:
-                folder, events = _go_on(resume, jobs, out, screen)
-            with folder, closing(events):
+                begun, events = _go_on(resume, jobs, out, screen)
+            with begun as folder, closing(events):
                 for event in events:
                     folder.record(event)
                     screen.show(event)
@@ -187,7 +187,10 @@ def _show_result(folder: "ComparisonFolder", json: bool) -> None:
     else:
         stdout().print(comparison_view(comparison))
     if any(result.completed for result in comparison.arms):
-        draw_comparison(folder.path, comparison)
+        try:
+            draw_comparison(folder.path, comparison)
+        except Exception as error:  # matplotlib's settings are the user's; the result is not lost
+            stderr().print(f"the picture can't be drawn: {error}", soft_wrap=True, markup=False)
     if not json:
         stdout().print(f"kept in {folder.path}", soft_wrap=True, markup=False)
     if comparison.status == "interrupted":

@@ -156,6 +156,7 @@ def _show(
         }
         show_json(document | ({"kept": str(kept)} if kept else {}))
         return
+    stdout().print(f"of {path}", soft_wrap=True, markup=False)
     stdout().print(evaluation_table(found))
     if kept:
         stdout().print(f"kept in {kept}", soft_wrap=True, markup=False)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption
+from bnrun.errors import RunError
 
 if TYPE_CHECKING:
     from bnrun.experiments.comparison import Comparison
@@ -26,9 +27,9 @@ def plot(
 
     path = find_either(run, out)
     if path in COMPARISON:
-        from bnrun.runs.comparisons import reopen_comparison
+        from bnrun.runs.comparisons import read_comparison
 
-        files = draw_comparison(path, reopen_comparison(path).comparison)
+        files = draw_comparison(path, read_comparison(path))
     else:
         files = _draw_run(path, checkpoint)
     if json:
@@ -60,9 +61,9 @@ def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     from bnrun.show.tables import training_title
 
     summary = read_run(path).summary
-    files = write_picture(path, "curves", pictures.render(pictures.curves(summary)))
     if not summary.epochs:
-        return files
+        raise RunError(f"{path} has finished no epoch: there is nothing to draw.")
+    files = write_picture(path, "curves", pictures.render(pictures.curves(summary)))
     state = runs.read_kept_checkpoint(path, checkpoint)
     title = f"γ and β after epoch {len(state['epochs'])}: {training_title(summary)}"
     gamma = pictures.gamma(inspect(state), title, pictures.run_footer(summary))

@@ -1,11 +1,12 @@
 """`bnrun runs`: what was run: all of it, one run, or the difference of two."""
 
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnrun.cli.options import RUNS, JsonOption, OutOption, RunArgument
+from bnrun.cli.options import RUNS, JsonOption, OutOption
 from bnrun.errors import RunError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def runs(
     from bnrun.show.console import show_json, stdout
     from bnrun.show.runs_tables import comparisons_table, runs_table
 
-    kept, comparisons = list_runs(out, limit), list_comparisons(out)
+    kept, comparisons = list_runs(out, limit), list_comparisons(out)[:limit]
     if json:
         documents = [
             {"run": str(c.path), "status": c.status, "arms": c.arms, "seeds": c.seeds}
@@ -53,24 +54,31 @@ def runs(
         stdout().print(runs_table(kept))
     if comparisons:
         stdout().print(comparisons_table(comparisons))
-    if not kept:
+    if not kept and not comparisons:
         text = f"No run below {out}/ yet: `bnrun train` makes one."
         stdout().print(text, soft_wrap=True, markup=False)
 
 
 @app.command()
 def show(
-    run: RunArgument = "latest",
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A run, or a comparison: a path, a name, or latest."),
+    ] = "latest",
     out: OutOption = RUNS,
     json: JsonOption = False,
 ) -> None:
-    """Show one run: its config, what it ran on, its epochs."""
-    from bnrun.runs.find import find
+    """Show one run: its config, what it ran on, its epochs; or a comparison."""
+    from bnrun.runs.find import COMPARISON, find_either
     from bnrun.runs.kept import read_run
     from bnrun.show.console import show_json, stdout
     from bnrun.show.runs_tables import run_view
 
-    kept = read_run(find(run, out))
+    path = find_either(run, out)
+    if path in COMPARISON:
+        _show_comparison(path, json)
+        return
+    kept = read_run(path)
     if json:
         show_json(kept.summary.document() | _beside(kept) | {"environment": dict(kept.environment)})
     else:
@@ -98,6 +106,20 @@ def diff(
         show_json(paths | dataclasses.asdict(difference(first, second)))
     else:
         stdout().print(diff_table(first, second))
+
+
+def _show_comparison(path: Path, json: bool) -> None:
+    from bnrun.experiments.document import document
+    from bnrun.runs.comparisons import read_comparison
+    from bnrun.show.compare_tables import comparison_view
+    from bnrun.show.console import show_json, stdout
+
+    comparison = read_comparison(path)
+    if json:
+        show_json(document(comparison))
+    else:
+        stdout().print(comparison_view(comparison))
+        stdout().print(f"kept in {path}", soft_wrap=True, markup=False)
 
 
 def _beside(run: "KeptRun") -> dict[str, Any]:

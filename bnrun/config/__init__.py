@@ -1,7 +1,7 @@
 """The config of a run: its schema, and how a file and overrides become one."""
 
 from bnrun.config.resolve import Assignment, Resolved, parse_override, resolve
-from bnrun.config.schema import KEYS, STATISTICS, Config, DataConfig
+from bnrun.config.schema import KEYS, STATISTICS, Config, DataConfig, OptimizerConfig
 
 __all__ = [
     "KEYS",
@@ -9,6 +9,7 @@ __all__ = [
     "Assignment",
     "Config",
     "DataConfig",
+    "OptimizerConfig",
     "Resolved",
     "parse_override",
     "resolve",

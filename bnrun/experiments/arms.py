@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bnrun.config import Assignment, parse_override, resolve
+from bnrun.config.difference import config_difference
+from bnrun.config.resolve import read_file
+from bnrun.config.schema import Statistics
 from bnrun.errors import ConfigError
 from bnrun.experiments.comparison import Arm
 from bnrun.norms import check_norm
@@ -12,7 +15,8 @@ from bnrun.norms import check_norm
 SHARED = ("training.seed", "training.device", "data.name", "data.root", "data.validation")
 """What arms must have in common: without it their trials would not be pairs."""
 
-ALWAYS_EVALUATED = ["moving", "population"]
+ALWAYS_EVALUATED: tuple[Statistics, ...] = ("moving", "population")
+SEEDS = 2**32
 
 _NAMED = re.compile(r"(?P<name>[^=,/:]+)=(?P<norm>[^,]*)(?P<rest>,.*)?", re.DOTALL)
 _NEXT_KEY = re.compile(r",(?=\s*[\w.]+=)")  # a comma within a value, `[a, b]`, is not one
@@ -35,36 +39,58 @@ def build_arms(
             f"compare takes two arms or more, received {len(texts)}. For example: bnrun compare "
             "scratch builtin"
         )
-    arms = tuple(_build(text, config, overrides) for text in texts)
-    seen: dict[str, str] = {}
-    for arm, text in zip(arms, texts, strict=True):
-        if arm.name in seen:
-            raise ConfigError(
-                f"arm {text}: the name '{arm.name}' is that of arm {seen[arm.name]} already. Give "
-                f"one of them another: other={arm.config.model.norm}"
-            )
-        seen[arm.name] = text
+    stated = [*(read_file(config) if config else ()), *overrides]
+    arms = tuple(_build(text, stated) for text in texts)
+    check_plan(arms)
     return arms
 
 
-def _build(text: str, config: Path | None, overrides: Sequence[Assignment]) -> Arm:
-    name, stated = _parse(text)
-    resolved = resolve(config, [*overrides, *stated]).config
-    check_norm(resolved.model.norm)
-    evaluate = [*ALWAYS_EVALUATED]
-    evaluate += [kind for kind in resolved.training.evaluate if kind not in evaluate]
-    evaluated = Assignment("training.evaluate", evaluate, "compare")
-    return Arm(name, resolve(config, [*overrides, *stated, evaluated]).config)
+def check_plan(arms: Sequence[Arm], seeds: Sequence[int] = (0,)) -> None:
+    """Check that arms can be compared over seeds.
+
+    Raises:
+        ConfigError: there are fewer than two arms, two of one name, a name that is none, or a key
+            differs that arms must share; or there is no seed, or one is none, or stands twice.
+    """
+    if len(arms) < 2 or not seeds:
+        raise ConfigError("a comparison is of two arms or more, over one seed or more.")
+    first, names = arms[0], [arm.name for arm in arms]
+    for arm in arms:
+        _check_name(arm.name)
+        if names.count(arm.name) > 1:
+            raise ConfigError(
+                f"arm {arm.name}: there are two of this name. Give one of them another: "
+                f"other={arm.config.model.norm}"
+            )
+        for found in config_difference(first.config.document(), arm.config.document()):
+            if found.key in SHARED:
+                raise ConfigError(
+                    f"arm {arm.name}: {found.key} can't differ between arms, whose trials share "
+                    f"seed, images and device to be pairs. For all of them: --set {found.key}=…"
+                )
+    for seed in seeds:
+        if not 0 <= seed < SEEDS or list(seeds).count(seed) > 1:
+            raise ConfigError(
+                f"seeds {', '.join(map(str, seeds))}: they must be different whole numbers from 0 "
+                f"to {SEEDS - 1}."
+            )
+
+
+def _build(text: str, stated: Sequence[Assignment]) -> Arm:
+    name, own = _parse(text)
+    config = resolve(None, [*stated, *own]).config
+    check_norm(config.model.norm)
+    more = [kind for kind in config.training.evaluate if kind not in ALWAYS_EVALUATED]
+    training = config.training.model_copy(update={"evaluate": (*ALWAYS_EVALUATED, *more)})
+    return Arm(name, config.model_copy(update={"training": training}))
 
 
 def _parse(text: str) -> tuple[str, list[Assignment]]:
     """Split an arm into its name and what it states."""
     source = f"arm {text}"
     if "=" not in text:
-        norm = text.strip()
-        return _checked_name(norm.rpartition(":")[2], text), [
-            Assignment("model.norm", norm, source)
-        ]
+        name = text.strip()
+        return name.rpartition(":")[2], [Assignment("model.norm", name, source)]
     named = _NAMED.fullmatch(text)
     if named is None or not named["norm"].strip() or "." in named["name"]:
         raise ConfigError(
@@ -74,20 +100,13 @@ def _parse(text: str) -> tuple[str, list[Assignment]]:
     stated = [Assignment("model.norm", named["norm"].strip(), source)]
     if named["rest"] is not None:
         for part in _NEXT_KEY.split(named["rest"].removeprefix(",")):
-            stated += parse_override(part, f"{source}:")
-    for assignment in stated:
-        if assignment.key in SHARED:
-            raise ConfigError(
-                f"{source}: {assignment.key} can't differ between arms, whose trials share seed, "
-                f"images and device to be pairs. For all of them: --set {assignment.key}=…"
-            )
-    return _checked_name(named["name"].strip(), text), stated
+            stated += parse_override(part, source)
+    return named["name"].strip(), stated
 
 
-def _checked_name(name: str, text: str) -> str:
+def _check_name(name: str) -> None:
     if not re.fullmatch(r"\w[\w.-]{0,39}", name):
         raise ConfigError(
-            f"arm {text}: received the name '{name}'; it must be made of at most 40 letters, "
+            f"arm {name}: received the name '{name}'; it must be made of at most 40 letters, "
             "digits, _, . and -, as in max=scratch,model.pool=max"
         )
-    return name

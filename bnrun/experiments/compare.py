@@ -9,7 +9,7 @@ import torch
 
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
-from bnrun.events import Event, Notice, RunStarted, Stage
+from bnrun.events import Event, RunStarted, Stage
 from bnrun.experiments.comparison import ArmResult, Comparison, Parity, Speeds
 from bnrun.experiments.parity import measure_parity
 from bnrun.experiments.throughput import measure_throughput
@@ -21,9 +21,9 @@ from bnrun.training.memory import keep_freed_memory
 
 @dataclass(frozen=True)
 class CompareStarted:
-    """A comparison begins, or goes on, with this many trials to be trained."""
+    """A comparison begins, or goes on, with these trials to be trained."""
 
-    trials: int
+    trials: tuple[Trial, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,14 @@ class TrialEnded:
     summary: Summary
 
 
-CompareEvent = CompareStarted | Stage | Notice | Parity | TrialEvent | TrialEnded | Speeds
+@dataclass(frozen=True)
+class ThroughputFailed:
+    """The throughput could not be measured, and why."""
+
+    reason: str
+
+
+CompareEvent = CompareStarted | Stage | Parity | TrialEvent | TrialEnded | Speeds | ThroughputFailed
 
 
 def compare(
@@ -66,12 +73,15 @@ def compare(
         dataset: for parity and throughput.
         device: of parity and throughput.
         start, jobs: see `run_trials`.
+
+    Raises:
+        BnrunError: (while iterating) what ends every trial, such as a full disk.
     """
     if device.type == "cpu":
         keep_freed_memory()
-    yield CompareStarted(len(trials))
+    yield CompareStarted(tuple(trials))
     arms = [result.arm for result in comparison.arms]
-    known = {parity.arm for parity in comparison.parity}
+    known = {parity.arm for parity in comparison.parity if parity.error is None}
     unknown = [arm for arm in arms[1:] if arm.name not in known]
     for done, arm in enumerate(unknown):
         yield Stage("parity", done, len(unknown))
@@ -82,11 +92,12 @@ def compare(
             comparison = after(comparison, event)
             yield event
     able = [result.arm for result in comparison.arms if result.completed]
-    if comparison.speeds is None and able:
+    timed = [throughput.arm for throughput in comparison.speeds.arms] if comparison.speeds else []
+    if able and timed != [arm.name for arm in able]:
         try:
             yield from measure_throughput(able, dataset, device)
         except TrainingFailed as error:
-            yield Notice(f"throughput was not measured: {error}")
+            yield ThroughputFailed(str(error))
 
 
 def _train(
@@ -126,9 +137,12 @@ def after(comparison: Comparison, event: CompareEvent) -> Comparison:
     """Return the comparison with one more event counted."""
     match event:
         case Parity():
-            return dataclasses.replace(comparison, parity=(*comparison.parity, event))
+            others = (parity for parity in comparison.parity if parity.arm != event.arm)
+            return dataclasses.replace(comparison, parity=(*others, event))
         case Speeds():
-            return dataclasses.replace(comparison, speeds=event)
+            return dataclasses.replace(comparison, speeds=event, speeds_error=None)
+        case ThroughputFailed():
+            return dataclasses.replace(comparison, speeds_error=event.reason)
         case TrialEvent() | TrialEnded():
             arms = [_with_trial(result, event) for result in comparison.arms]
             return dataclasses.replace(comparison, arms=tuple(arms))
@@ -137,8 +151,10 @@ def after(comparison: Comparison, event: CompareEvent) -> Comparison:
 
 
 def ended(comparison: Comparison) -> Comparison:
-    """Return the comparison with the status that its trials give it, all of them having ended."""
-    whole = all(trial.status == "completed" for trial in comparison.trials)
+    """Return the comparison with its final status, everything having been tried."""
+    completed = sum(len(result.completed) for result in comparison.arms)
+    planned = len(comparison.arms) * len(comparison.seeds)
+    whole = completed == planned and comparison.speeds_error is None
     return dataclasses.replace(comparison, status="completed" if whole else "failed")
 
 

@@ -1,15 +1,16 @@
 """What a comparison comes to: arms with their trials, paired differences, and what they show."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnrun.config import KEYS, Config
+from bnrun.config import Config
+from bnrun.config.difference import config_difference
 from bnrun.experiments.estimate import Estimate, estimate
-from bnrun.summary import Summary
+from bnrun.summary import METRICS, Summary
 
-METRICS = ("loss", "train_acc", "test_acc", "test_acc_population")
+Ending = Literal["completed", "interrupted", "failed"]
 NO_DIFFERENCE = "no difference detected"
 ROUNDING = 1e-12  # of the arithmetic on metrics: a narrower interval is no spread at all
 
@@ -58,8 +59,8 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A config key in which two arms differ, and both values."""
+class ArmDifference:
+    """A config key, other than the norm, in which two arms differ, and both values."""
 
     a: str
     b: str
@@ -73,8 +74,9 @@ class Parity:
     """Whether an arm is the same function as the first: both trained from the same state.
 
     The largest differences over all `steps`, in `dtype`; weights are all parameters, gamma and
-    beta included. A difference is None where there is nothing to hold against each other. Where
-    an arm raised, `error` says what.
+    beta included; predictions are the logits of the same test images, after the last step. A
+    difference is None where there is nothing to hold against each other. Where an arm raised, or
+    is not finite any more, `error` says so.
     """
 
     first: str
@@ -84,6 +86,7 @@ class Parity:
     max_loss_difference: float | None
     max_weight_difference: float | None
     max_moving_difference: float | None
+    max_prediction_difference: float | None
     error: str | None = None
 
 
@@ -112,6 +115,7 @@ class Speeds:
 
     rounds: int
     steps: int
+    machine: str
     arms: tuple[Throughput, ...]
     noise: Throughput
 
@@ -124,7 +128,8 @@ class Comparison:
     seeds: tuple[int, ...]
     parity: tuple[Parity, ...] = ()
     speeds: Speeds | None = None
-    status: Literal["completed", "interrupted", "failed"] = "interrupted"
+    speeds_error: str | None = None
+    status: Ending = "interrupted"
     run: str | None = None
 
     @property
@@ -145,10 +150,15 @@ class Comparison:
         return tuple(found)
 
     @property
-    def differences(self) -> tuple[Difference, ...]:
+    def differences(self) -> tuple[ArmDifference, ...]:
         """Return the config keys other than the norm in which arms differ from the first."""
         first, *others = (result.arm for result in self.arms)
-        return tuple(found for other in others for found in _differing(first, other))
+        return tuple(
+            ArmDifference(first.name, other.name, found.key, found.a, found.b)
+            for other in others
+            for found in config_difference(first.config.document(), other.config.document())
+            if found.key != "model.norm"
+        )
 
 
 def verdict(a: str, b: str, difference: Estimate) -> str:
@@ -156,8 +166,9 @@ def verdict(a: str, b: str, difference: Estimate) -> str:
     if difference.ci95 is None:
         return "one seed: not judged"
     low, high = difference.ci95
-    if high - low < ROUNDING < abs(difference.mean):
-        return "no spread over seeds: not judged"
+    if high - low < ROUNDING:
+        alike = abs(difference.mean) < ROUNDING
+        return NO_DIFFERENCE if alike else "no spread over seeds: not judged"
     if low > 0:
         return f"{a} higher"
     return f"{b} higher" if high < 0 else NO_DIFFERENCE
@@ -177,11 +188,3 @@ def _differences(a: ArmResult, b: ArmResult, metric: str) -> list[float]:
         for seed, mine in ours.items()
         if mine is not None and (other := theirs.get(seed)) is not None
     ]
-
-
-def _differing(a: Arm, b: Arm) -> Iterator[Difference]:
-    ours, theirs = a.config.document(), b.config.document()
-    for key in KEYS:
-        section, name = key.split(".")
-        if key != "model.norm" and ours[section][name] != theirs[section][name]:
-            yield Difference(a.name, b.name, key, ours[section][name], theirs[section][name])

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bnrun.experiments.comparison import (
-    METRICS,
     ArmResult,
     Comparison,
     Pair,
@@ -13,6 +12,7 @@ from bnrun.experiments.comparison import (
     Speeds,
     Throughput,
 )
+from bnrun.summary import METRICS
 
 
 def document(comparison: Comparison) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "parity": _parity_document(comparison.parity),
         "throughput": [dataclasses.asdict(arm) for arm in speeds.arms] if speeds else [],
         "throughput_noise": _noise_document(speeds) if speeds else None,
+        "throughput_error": comparison.speeds_error,
     }
 
 
@@ -39,6 +40,7 @@ def measured(document: Mapping[str, Any]) -> tuple[tuple[Parity, ...], Speeds | 
         Speeds(
             rounds=noise["rounds"],
             steps=noise["steps"],
+            machine=noise["machine"],
             arms=tuple(map(_throughput, throughput)),
             noise=_throughput(noise),
         )
@@ -77,12 +79,15 @@ def _pair_document(pair: Pair) -> dict[str, Any]:
 def _parity_document(parity: Sequence[Parity]) -> dict[str, Any] | None:
     if not parity:
         return None
-    names = ("max_loss_difference", "max_weight_difference", "max_moving_difference")
+    kinds = ("loss", "weight", "moving", "prediction")
     return {
         "first": parity[0].first,
         "dtype": parity[0].dtype,
         "steps": parity[0].steps,
-        **{name: _largest(getattr(found, name) for found in parity) for name in names},
+        **{
+            name: _largest(getattr(found, name) for found in parity)
+            for name in (f"max_{kind}_difference" for kind in kinds)
+        },
         "arms": [dataclasses.asdict(found) for found in parity],
     }
 
@@ -92,7 +97,8 @@ def _largest(values: Iterable[float | None]) -> float | None:
 
 
 def _noise_document(speeds: Speeds) -> dict[str, Any]:
-    return {"rounds": speeds.rounds, "steps": speeds.steps, **dataclasses.asdict(speeds.noise)}
+    measured_so = {"rounds": speeds.rounds, "steps": speeds.steps, "machine": speeds.machine}
+    return measured_so | dataclasses.asdict(speeds.noise)
 
 
 def _throughput(document: Mapping[str, Any]) -> Throughput:

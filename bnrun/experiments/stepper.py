@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, image_order
+from bnrun.norms.parts import MovingStatistics
 from bnrun.training.failures import told
 from bnrun.training.schedule import learning_rate
 from bnrun.training.step import build_model, build_optimizer, train_step
@@ -26,6 +27,8 @@ class Stepper:
         torch.manual_seed(config.training.seed)
         self.name = name
         self.model = build_model(config).to(device, dtype)
+        for moving in MovingStatistics.find(self.model).values():  # plain attributes stayed
+            moving.hold(*(tensor.to(device, dtype) for tensor in moving.held()))
         self.steps = 0
         self._config = config
         self._dtype = dtype

@@ -15,7 +15,7 @@ from bnrun.data.dataset import Dataset
 from bnrun.events import Stage
 from bnrun.experiments.comparison import Arm, Speeds, Throughput
 from bnrun.experiments.stepper import Stepper
-from bnrun.training.device import synchronize
+from bnrun.training.device import device_name, synchronize
 
 ROUNDS = 20
 STEPS = 10  # of a block
@@ -43,7 +43,7 @@ def measure_throughput(
     found = [
         _throughput(arm, rate, rates[0]) for arm, rate in zip((*arms, arms[0]), rates, strict=True)
     ]
-    yield Speeds(ROUNDS, STEPS, tuple(found[:-1]), found[-1])
+    yield Speeds(ROUNDS, STEPS, device_name(device), tuple(found[:-1]), found[-1])
 
 
 def _block(stepper: Stepper, device: torch.device) -> float:

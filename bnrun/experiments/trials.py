@@ -14,7 +14,7 @@ from typing import Any
 
 from bnrun.config import Config
 from bnrun.errors import BnrunError, NormError, TrainingFailed
-from bnrun.events import Event, Notice
+from bnrun.events import Event, Notice, RunEnded
 
 INTERRUPTED = 130
 INTERRUPT_SECONDS = 10.0  # that a trial has to write down where it is
@@ -83,13 +83,14 @@ def _in_processes(
     context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads half
     threads = max(1, torch.get_num_threads() // jobs)
     working: dict[Any, tuple[Trial, BaseProcess]] = {}  # by the end of a pipe to read from
+    ended: set[str] = set()
     try:
         while waiting or working:
             while waiting and len(working) < jobs:
                 trial = waiting.popleft()
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(sender, start, trial, threads))
-                process.start()
+                _begin(process)
                 sender.close()  # ours: so that the end of the process ends the pipe
                 working[receiver] = (trial, process)
             ready: list[Any] = wait(list(working))
@@ -100,11 +101,13 @@ def _in_processes(
                 except EOFError:
                     del working[pipe]
                     worker.join()
-                    if worker.exitcode == 0:
+                    if trial.name in ended:
                         continue
                     message = TrialFailed(f"its process {_how(worker.exitcode)}")
                 if isinstance(message, BnrunError):
                     raise message
+                if isinstance(message, RunEnded | TrialFailed):
+                    ended.add(trial.name)
                 yield trial, message
     finally:
         for _, worker in working.values():
@@ -112,6 +115,15 @@ def _in_processes(
         for _, worker in working.values():
             worker.join(INTERRUPT_SECONDS)
             worker.kill()
+
+
+def _begin(process: BaseProcess) -> None:
+    """Start a process that never heeds Ctrl-C, not even while it imports what it needs."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # handed on to the process
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _how(exitcode: int | None) -> str:
@@ -128,7 +140,6 @@ def _work(sender: Connection, start: Start, trial: Trial, threads: int) -> None:
     """
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)
     warnings.showwarning = lambda message, *_, **__: sender.send(Notice(f"warning: {message}"))

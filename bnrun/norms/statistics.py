@@ -9,6 +9,7 @@ a norm predicts with, it predicts with what is written there. So it serves any n
 """
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -81,6 +82,12 @@ def restored(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
     also where a norm of the user's counts or moves while it predicts.
     """
     before = [(module, values_of(module)) for module in model.modules()]
+    contents = [
+        (value, copy.deepcopy(value))
+        for _, values in before
+        for value in values.values()
+        if isinstance(value, list | dict)
+    ]
     copies = [
         (value, value.detach().clone())
         for _, values in before
@@ -95,10 +102,13 @@ def restored(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
             for name, value in values.items():
                 if now.get(name) is not value:
                     setattr(module, name, value)
+        for value, content in contents:
+            value.clear()
+            value.extend(content) if isinstance(value, list) else value.update(content)
         with torch.no_grad():
-            for tensor, copy in copies:
-                if not torch.equal(tensor, copy):  # else its graph, if any, need not know
-                    tensor.copy_(copy)
+            for tensor, values_before in copies:
+                if not torch.equal(tensor, values_before):  # else its graph need not know
+                    tensor.copy_(values_before)
 
 
 def use_population(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) -> None:
@@ -115,13 +125,25 @@ def use_population(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) ->
     """
     found = MovingStatistics.find(model)
     with predicting(model):
-        for path in _in_order(model, found, next(iter(batches()))):
+        for path, calls in _in_order(model, found, next(iter(batches()))).items():
             merged = Merged()
-            with _before(found[path].module, merged.add, stop=True):
+            with _before(found[path].module, merged.add, stop=calls == 1):
                 for images in batches():
                     with contextlib.suppress(_Stop):
                         model(images)
             found[path].replace(merged.mean, merged.var)
+
+
+def never_moved(model: nn.Module) -> list[str]:
+    """Return the paths of norms whose moving mean is 0 and moving variance 1 in every channel.
+
+    So they are before training. After it, a norm that should move them does not.
+    """
+    return [
+        path
+        for path, moving in MovingStatistics.find(model).items()
+        if not moving.held()[0].any() and bool((moving.held()[1] == 1).all())
+    ]
 
 
 @contextlib.contextmanager
@@ -166,9 +188,9 @@ def _before(
 
 def _in_order(
     model: nn.Module, found: dict[str, MovingStatistics], images: Tensor
-) -> dict[str, None]:
-    """Return the paths of the norms that a forward pass reaches, in order, each once."""
-    reached: dict[str, None] = {}
+) -> dict[str, int]:
+    """Return the paths of the norms that a forward pass reaches, in order, and how often."""
+    reached: dict[str, int] = {}
     with contextlib.ExitStack() as hooks:
         for path, moving in found.items():
             hooks.enter_context(_before(moving.module, _noter(reached, path)))
@@ -176,8 +198,8 @@ def _in_order(
     return reached
 
 
-def _noter(reached: dict[str, None], path: str) -> Callable[[Tensor], None]:
+def _noter(reached: dict[str, int], path: str) -> Callable[[Tensor], None]:
     def note(_: Tensor) -> None:
-        reached.setdefault(path)
+        reached[path] = reached.get(path, 0) + 1
 
     return note

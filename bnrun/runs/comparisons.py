@@ -18,12 +18,21 @@ from types import TracebackType
 from typing import Any, Self
 
 import filelock
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from bnrun.config import Config, yaml_text
+from bnrun.config.difference import config_difference
 from bnrun.errors import ConfigError, RunError
+from bnrun.experiments.arms import check_plan
 from bnrun.experiments.compare import CompareEvent, TrialEnded, after, ended
-from bnrun.experiments.comparison import Arm, ArmResult, Comparison, Parity, Speeds
+from bnrun.experiments.comparison import (
+    Arm,
+    ArmResult,
+    Comparison,
+    Ending,
+    Parity,
+    Speeds,
+)
 from bnrun.experiments.document import document, measured
 from bnrun.experiments.trials import Trial
 from bnrun.runs.atomic import replace
@@ -35,6 +44,7 @@ from bnrun.runs.write import Run
 from bnrun.summary import Summary
 
 MAX_STEM = 120  # file systems take names of 255 bytes
+_ENDING: TypeAdapter[Ending] = TypeAdapter(Ending)
 FINISHED = ("completed", "diverged")  # a failed trial may go better, once the layer is mended
 
 
@@ -47,18 +57,13 @@ class ComparisonFolder:
         RunError: a file cannot be written, or another process works in this directory.
     """
 
-    def __init__(self, path: Path, comparison: Comparison) -> None:
+    def __init__(self, path: Path, comparison: Comparison, lock: filelock.BaseFileLock) -> None:
         self.path = path
-        self.comparison = dataclasses.replace(comparison, run=str(path))
-        self._lock = filelock.FileLock(path / ".lock")
+        self.comparison = comparison
+        self._lock = lock
 
     def __enter__(self) -> Self:
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise RunError(
-                f"{self.path}: another process is working on this comparison."
-            ) from error
+        self.comparison = dataclasses.replace(self.comparison, status="interrupted")  # till its end
         return self
 
     def unfinished(self) -> list[Trial]:
@@ -111,32 +116,47 @@ class ComparisonFolder:
 
 
 def create_comparison(out: Path, arms: Sequence[Arm], seeds: Sequence[int]) -> ComparisonFolder:
-    """Make a comparison's directory below `out`, with the plan in it.
+    """Make a comparison's directory below `out`, with the plan in it, and hold it.
 
     Raises:
+        ConfigError: the seeds are no seeds.
         RunError: it cannot be made or written.
     """
+    check_plan(arms, seeds)
     plan = {
         "arms": [{"name": arm.name, "config": arm.config.document()} for arm in arms],
         "seeds": list(seeds),
     }
     stem = "-".join(["compare", *(arm.name for arm in arms)])
     path = make_directory(out, stem[:MAX_STEM], COMPARISON.file, yaml_text.dump(plan))
-    return ComparisonFolder(
-        path, Comparison(tuple(ArmResult(arm, ()) for arm in arms), tuple(seeds))
-    )
+    return reopen_comparison(path)
 
 
 def reopen_comparison(path: Path) -> ComparisonFolder:
-    """Return a comparison to go on with, from its directory.
+    """Return a comparison to go on with, from its directory, and hold that.
 
     Raises:
-        RunError: a file of it is damaged.
+        RunError: another process works in it, or a file of it is damaged.
+    """
+    lock = _hold(path)  # before it is read: the other process may be finding something
+    try:
+        return ComparisonFolder(path, read_comparison(path), lock)
+    except BaseException:
+        lock.release(force=True)
+        raise
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Read a comparison's directory, as far as it has come.
+
+    Raises:
+        RunError: a file of it is damaged, or a trial is not of the plan.
     """
     arms, seeds = _read_plan(path / COMPARISON.file)
     results = tuple(ArmResult(arm, tuple(_read_trials(path, arm, seeds))) for arm in arms)
-    parity, speeds = _read_measured(path / "summary.json")
-    return ComparisonFolder(path, Comparison(results, seeds, parity, speeds))
+    return dataclasses.replace(
+        _read_summary(path / "summary.json", Comparison(results, seeds)), run=str(path)
+    )
 
 
 def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:
@@ -147,21 +167,40 @@ def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:
     """
     assert trial.run is not None
     path = Path(trial.run)
+    advice = f"bnrun compare --resume {shlex.quote(str(path.parents[1]))}"
     if (path / "config.yaml").is_file():
-        return reopen(path)
+        try:
+            return reopen(path, advice)
+        except RunError as error:
+            raise RunError(
+                f"{error} Or move {path} away: `{advice}` then trains this trial anew."
+            ) from error
     try:
         path.mkdir(parents=True, exist_ok=True)
         replace(path / "config.yaml", trial.config.yaml().encode())
     except OSError as error:
         raise RunError(f"the trial's directory {path} can't be made: {error.strerror}.") from error
-    return Run(path, trial.config), None
+    return Run(path, trial.config, advice), None
+
+
+def _hold(path: Path) -> filelock.BaseFileLock:
+    lock = filelock.FileLock(path / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise RunError(f"{path}: another process is working on this comparison.") from error
+    except OSError as error:
+        raise RunError(f"{path / '.lock'} can't be written: {error.strerror or error}.") from error
+    return lock
 
 
 def _read_plan(file: Path) -> tuple[tuple[Arm, ...], tuple[int, ...]]:
     try:
         plan = yaml_text.parse(file.read_text(encoding="utf-8"), str(file)).value
-        arms = [Arm(arm["name"], Config.model_validate(arm["config"])) for arm in plan["arms"]]
-        return tuple(arms), tuple(int(seed) for seed in plan["seeds"])
+        arms = [Arm(str(arm["name"]), Config.model_validate(arm["config"])) for arm in plan["arms"]]
+        seeds = [int(seed) for seed in plan["seeds"]]
+        check_plan(arms, seeds)
+        return tuple(arms), tuple(seeds)
     except (OSError, ConfigError, ValidationError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{file} is damaged, or no plan of a comparison: {error}") from error
 
@@ -170,16 +209,31 @@ def _read_trials(path: Path, arm: Arm, seeds: Sequence[int]) -> Iterator[Summary
     """Read the trials of an arm that have begun."""
     for seed in seeds:
         trial = path / "trials" / f"{arm.name}-s{seed}"
-        if (trial / "config.yaml").is_file():
-            yield read_run(trial).summary
+        if not (trial / "config.yaml").is_file():
+            continue
+        summary = read_run(trial).summary
+        for found in config_difference(arm.with_seed(seed).document(), summary.config):
+            raise RunError(
+                f"{trial} is no trial of this plan: {found.key} is {found.b} there, and {found.a} "
+                f"in {path / COMPARISON.file}. Put the plan back, or move the trial away."
+            )
+        yield summary
 
 
-def _read_measured(file: Path) -> tuple[tuple[Parity, ...], Speeds | None]:
-    """Read what an earlier session measured, if one did."""
+def _read_summary(file: Path, comparison: Comparison) -> Comparison:
+    """Add to a comparison what an earlier session measured, if one did, and how it ended."""
     try:
-        return measured(json.loads(file.read_bytes()))
+        found = json.loads(file.read_bytes())
+        parity, speeds = measured(found)
+        return dataclasses.replace(
+            comparison,
+            parity=parity,
+            speeds=speeds,
+            speeds_error=found["throughput_error"],
+            status=_ENDING.validate_python(found["status"]),
+        )
     except FileNotFoundError:
-        return (), None
+        return comparison
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"{file} is damaged: {error!r}. Move it away, and the comparison goes on from its "

@@ -18,6 +18,10 @@ LATEST = "latest"
 CANDIDATES_SHOWN = 5
 
 
+class _OfTheOtherKind(RunError):
+    """A run was asked for, and a comparison is there; or the other way round."""
+
+
 @dataclass(frozen=True)
 class _Kind:
     """A kind of directory: the file that each has, and the command that makes one."""
@@ -53,18 +57,21 @@ def find_comparison(name: str, out: Path) -> Path:
 
 
 def find_either(name: str, out: Path) -> Path:
-    """Return the directory of a run or of a comparison, whichever a name means.
+    """Return the directory of a run or, where a name means none, of a comparison.
 
     Raises:
         RunError: there is neither, or several begin so.
     """
-    return _find(name, out, RUN, COMPARISON)
+    try:
+        return find(name, out)
+    except _OfTheOtherKind:
+        return find_comparison(name, out)
 
 
-def newest_first(folder: Path, *kinds: _Kind) -> list[Path]:
-    """Return what is of these kinds directly below a folder, what was started last first."""
+def newest_first(folder: Path, kind: _Kind) -> list[Path]:
+    """Return what is of a kind directly below a folder, what was started last first."""
     below = folder.iterdir() if folder.is_dir() else ()
-    return sorted((path for path in below if _is_any(path, kinds)), key=_age, reverse=True)
+    return sorted((path for path in below if path in kind), key=_age, reverse=True)
 
 
 def started(path: Path) -> datetime | None:
@@ -78,31 +85,27 @@ def started(path: Path) -> datetime | None:
         return None
 
 
-def _find(name: str, out: Path, *kinds: _Kind) -> Path:
+def _find(name: str, out: Path, kind: _Kind) -> Path:
     whole = [Path(name), out / name] if name else []
     for path in whole:
-        if _is_any(path, kinds):
+        if path in kind:
             return path
     _refuse_the_other(name, whole)
     if name == LATEST:
-        begun = (newest_first(out, *kinds) or _newest_trials(out, kinds))[:1]
+        begun = (newest_first(out, kind) or _newest_trials(out, kind))[:1]
     else:
-        begun = [path for path in _beginning(name, out) if _is_any(path, kinds)]
+        begun = [path for path in _beginning(name, out) if path in kind]
     if len(begun) > 1:
-        raise _ambiguous(name, begun, kinds)
+        raise _ambiguous(name, begun, kind)
     if begun:
         return begun[0]
-    raise _missing(name, out, whole, kinds)
+    raise _missing(name, out, whole, kind)
 
 
-def _newest_trials(out: Path, kinds: Sequence[_Kind]) -> list[Path]:
+def _newest_trials(out: Path, kind: _Kind) -> list[Path]:
     """Return the trials of the latest comparison: runs, too, where there are no others."""
     latest = newest_first(out, COMPARISON)[:1]
-    return newest_first(latest[0] / "trials", *kinds) if latest else []
-
-
-def _is_any(path: Path, kinds: Sequence[_Kind]) -> bool:
-    return any(path in kind for kind in kinds)
+    return newest_first(latest[0] / "trials", kind) if latest else []
 
 
 def _utc(text: str, form: str) -> datetime:
@@ -131,35 +134,35 @@ def _beginning(name: str, out: Path) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _ambiguous(name: str, begun: list[Path], kinds: Sequence[_Kind]) -> RunError:
+def _ambiguous(name: str, begun: list[Path], kind: _Kind) -> RunError:
     newest = sorted(begun, key=_age, reverse=True)
     lines = [f"  {path.name}" for path in newest[:CANDIDATES_SHOWN]]
     if len(newest) > CANDIDATES_SHOWN:
         lines.append(f"  and {len(newest) - CANDIDATES_SHOWN} more")
-    words = " or ".join(f"{kind.word}s" for kind in kinds)
     return RunError(
-        "\n".join([f"'{name}' begins {len(begun)} {words}; give more of the name:", *lines])
+        "\n".join(
+            [f"{len(begun)} {kind.word}s begin with '{name}'; give more of the name:", *lines]
+        )
     )
 
 
-def _missing(name: str, out: Path, whole: Sequence[Path], kinds: Sequence[_Kind]) -> RunError:
-    word = " or ".join(kind.word for kind in kinds)
+def _missing(name: str, out: Path, whole: Sequence[Path], kind: _Kind) -> RunError:
     if any(path.is_dir() for path in whole):
-        return RunError(f"{name} is no {word} directory: it has no {kinds[0].file}.")
+        return RunError(f"{name} is no {kind.word} directory: it has no {kind.file}.")
     _refuse_the_other(name, _beginning(name, out))
-    names = [path.name for path in newest_first(out, *kinds)]
+    names = [path.name for path in newest_first(out, kind)]
     near = did_you_mean(name, names) or " `bnrun runs` lists them."
     if not names:
-        near = f" There is none at all: `{kinds[0].command}` makes one."
+        near = f" There is none at all: `{kind.command}` makes one."
     if name == LATEST:
-        return RunError(f"there is no latest {word} below {out}/.{near}")
-    return RunError(f"there is no {word} '{name}', neither as a path nor below {out}/.{near}")
+        return RunError(f"there is no latest {kind.word} below {out}/.{near}")
+    return RunError(f"there is no {kind.word} '{name}', neither as a path nor below {out}/.{near}")
 
 
 def _refuse_the_other(name: str, paths: Sequence[Path]) -> None:
     """Say what a directory of the other kind is."""
     for path in paths:
         if path in COMPARISON:
-            raise RunError(f"{path} is a comparison; its runs are in {path / 'trials'}/.")
+            raise _OfTheOtherKind(f"{path} is a comparison; its runs are in {path / 'trials'}/.")
         if path in RUN:
-            raise RunError(f"{path} is a run, not a comparison.")
+            raise _OfTheOtherKind(f"{path} is a run, not a comparison.")

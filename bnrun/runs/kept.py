@@ -208,7 +208,8 @@ def _read_comparison(path: Path) -> KeptComparison:
         plan = parse((path / "compare.yaml").read_text(encoding="utf-8"), "compare.yaml").value
         arms = tuple(str(arm["name"]) for arm in plan["arms"])
         seeds = tuple(int(seed) for seed in plan["seeds"])
-        status = (_json(path / "summary.json") or {}).get("status")
+        told = (_json(path / "summary.json") or {}).get("status")
+        status = "running" if told != "completed" and _is_held(path / ".lock") else told
     except (BnrunError, *_UNREADABLE):
         return KeptComparison(path, (), (), "damaged")
     return KeptComparison(path, arms, seeds, status)

@@ -4,20 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bnrun.config import KEYS, Config, resolve
+from bnrun.config import Config, resolve
+from bnrun.config.difference import config_difference
 from bnrun.errors import RunError
 from bnrun.runs.write import Run
 
 
-def reopen(path: Path) -> tuple[Run, Mapping[str, Any] | None]:
+def reopen(path: Path, advice: str | None = None) -> tuple[Run, Mapping[str, Any] | None]:
     """Return a run to go on with, and its checkpoint; None where no epoch was finished.
+
+    `advice` is the command that goes on with it, where that is another than `train --resume`.
 
     Raises:
         ConfigError: its config.yaml is not acceptable.
         RunError: another process is training in it; or its checkpoint is missing, damaged, or of
             another config. Nothing is written.
     """
-    run = Run(path, resolve(path / "config.yaml").config)
+    run = Run(path, resolve(path / "config.yaml").config, advice)
     run.hold()  # before the checkpoint is read: another process may be writing the next one
     checkpoint = read_checkpoint(path)
     if checkpoint is not None:
@@ -52,7 +55,7 @@ def read_kept_checkpoint(path: Path, which: str) -> Mapping[str, Any]:
     kept = {name: file for name, file in kept.items() if file.is_file()}
     if not kept:
         read_checkpoint(path)  # raises where it is missing and should be there
-        raise RunError(f"{path} keeps no checkpoint yet: it has not finished an epoch.")
+        raise RunError(f"{path} keeps no checkpoint: it has finished no epoch.")
     if which in kept:
         return _load_checkpoint(kept[which])
     if "last" in kept:
@@ -85,13 +88,12 @@ def _load_checkpoint(file: Path) -> Mapping[str, Any]:
 
 
 def _refuse_other_config(path: Path, checkpoint: Mapping[str, Any], config: Config) -> None:
-    ours, theirs, defaults = config.document(), checkpoint["config"], Config().document()
-    differing = []
-    for key in KEYS:
-        section, name = key.split(".")
-        # An older version of bnrun's may not have had the key: it then took today's default.
-        if theirs.get(section, {}).get(name, defaults[section][name]) != ours[section][name]:
-            differing.append(key)
+    # An older version of bnrun's may not have had a key: it then took today's default.
+    theirs = {
+        section: values | checkpoint["config"].get(section, {})
+        for section, values in Config().document().items()
+    }
+    differing = [pair.key for pair in config_difference(theirs, config.document())]
     if differing:
         raise RunError(
             f"{path / 'checkpoint.pt'} is from another config: {', '.join(differing)} differ"

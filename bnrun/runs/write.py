@@ -47,13 +47,16 @@ class Run:
     Leaving the block writes `summary.json`, whatever ended it: status `interrupted` after
     Ctrl-C, `failed` after another exception.
 
+    `advice` is the command that goes on with it after an error.
+
     Raises:
         RunError: a file cannot be written, or another process is training in this directory.
     """
 
-    def __init__(self, path: Path, config: Config) -> None:
+    def __init__(self, path: Path, config: Config, advice: str | None = None) -> None:
         self.path = path
         self.config = config
+        self.advice = advice or f"bnrun train --resume {shlex.quote(str(path))}"
         self.summary: Summary | None = None
         self._lock = filelock.FileLock(path / ".lock")
 
@@ -145,10 +148,9 @@ class Run:
             raise self._unwritable(name, error) from error
 
     def _unwritable(self, name: str, error: OSError) -> RunError:
-        command = f"bnrun train --resume {shlex.quote(str(self.path))}"
         return RunError(
             f"{self.path / name} can't be written: {error.strerror or error}. What was there "
-            f"before is whole; mend that, then go on with `{command}`."
+            f"before is whole; mend that, then go on with `{self.advice}`."
         )
 
 

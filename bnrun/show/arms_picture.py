@@ -67,7 +67,9 @@ def _note(comparison: Comparison) -> str:
     n = f"n = {n}{of} seed{'s' if asked != 1 else ''} per arm ({listed})"
     lines = [provenance(n, comparison.trials)]
     if most > 1:
-        lines.append("Bands: 95 % interval of the mean; the frame is fitted to the means.")
+        last = max(trial.epochs[-1].epoch for arm in comparison.arms for trial in arm.completed)
+        what = "Bands" if last > 1 else "Bars, arms side by side"
+        lines.append(f"{what}: 95 % interval of the mean; the frame is fitted to the means.")
     elif most == 1:
         lines.append("One seed shows no spread: there are no bands.")
     lacking = [

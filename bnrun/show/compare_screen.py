@@ -5,9 +5,9 @@ from rich.text import Text
 
 from bnrun import events
 from bnrun.events import EpochEnded, Fetching, Notice, RunStarted, Stage
-from bnrun.experiments.compare import CompareStarted, TrialEnded, TrialEvent
+from bnrun.experiments.compare import CompareStarted, ThroughputFailed, TrialEnded, TrialEvent
 from bnrun.experiments.comparison import Parity
-from bnrun.show.compare_tables import parity_sentence
+from bnrun.show.remarks import parity_sentence
 from bnrun.show.screen import LineScreen, LiveScreen, epoch_figures
 
 
@@ -24,7 +24,7 @@ class CompareLines(LineScreen):
         """Write the event's line, if it has one."""
         match event:
             case CompareStarted():
-                self._trials = event.trials
+                self._trials = len(event.trials)
             case Stage() if event.name != self._stage:
                 self._stage = event.name
                 self._line(f"measuring {event.name}")
@@ -34,7 +34,9 @@ class CompareLines(LineScreen):
                 self._line(f"{event.trial.name}: {message}")
             case TrialEnded():
                 self._ended += 1
-                self._line(f"trial {self._ended}/{self._trials}, {_result(event)}")
+                self._line(f"{self._ended}/{self._trials} {_result(event)}")
+            case ThroughputFailed():
+                self._line(f"throughput was not measured: {event.reason}")
             case Notice() | Fetching():
                 super().show(event)
 
@@ -44,16 +46,17 @@ class CompareBars(LiveScreen):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._trials = 0
         self._ended = 0
+        self._done: dict[str, float] = {}  # epochs of each trial
+        self._epochs = 0  # of all trials
         self._steps: dict[str, int] = {}  # of an epoch of each trial
 
-    def show(self, event: object) -> None:
-        """Bring the display up to date."""
+    def _take(self, event: object) -> None:
         match event:
             case CompareStarted():
                 self._end("fetching")
-                self._trials = event.trials
+                self._done = {trial.name: 0.0 for trial in event.trials}
+                self._epochs = sum(trial.config.training.epochs for trial in event.trials)
             case Stage():
                 self._bar("stage", f"measuring {event.name}", "", total=event.total)
                 self._update("stage", completed=event.done, total=event.total)
@@ -61,21 +64,24 @@ class CompareBars(LiveScreen):
                 self._print(parity_sentence(event))
             case TrialEvent():
                 self._end("stage")
-                self._count()
                 self._show_trial(event)
             case TrialEnded():
                 self._ended += 1
                 self._end(event.trial.name)
+                self._done[event.trial.name] = event.trial.config.training.epochs
                 self._count()
-                self._print(f"trial {self._ended}/{self._trials}, {_result(event)}")
-            case Notice() | Fetching():
-                super().show(event)
+                self._print(f"{self._ended}/{len(self._done)} {_result(event)}")
+            case _:
+                super()._take(event)
 
     def _count(self) -> None:
-        """Bring the bar of all trials up to date."""
-        number = min(self._ended + 1, self._trials)
-        self._bar("all", f"trial {number}/{self._trials}", "", total=self._trials)
-        self._update("all", completed=self._ended)
+        """Bring the bar of all trials up to date: it counts their epochs."""
+        if self._ended == len(self._done):
+            self._end("all")
+            return
+        trial = f"trial {self._ended + 1}/{len(self._done)}"
+        self._bar("all", trial, "", total=self._epochs)
+        self._update("all", completed=sum(self._done.values()))
 
     def _show_trial(self, event: TrialEvent) -> None:
         """Bring a trial's own bar to where it is."""
@@ -96,6 +102,8 @@ class CompareBars(LiveScreen):
 
     def _at_step(self, event: TrialEvent, epoch: int, step: int) -> None:
         name, epochs = event.trial.name, event.trial.config.training.epochs
+        self._done[name] = epoch - 1 + step / self._steps[name]
+        self._count()
         self._update(
             name,
             completed=(epoch - 1) * self._steps[name] + step,
@@ -111,8 +119,7 @@ class CompareBars(LiveScreen):
 
 
 def _result(event: TrialEnded) -> str:
-    summary = event.summary
-    name = f"{event.trial.arm} seed {summary.seed}"
+    summary, name = event.summary, event.trial.name
     if summary.status != "completed":
         return f"{name}: {summary.status}: {summary.reason}"
     return f"{name}: {epoch_figures(summary.epochs[-1])}"

@@ -19,11 +19,11 @@ def evaluation_table(found: Evaluation) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("statistics", no_wrap=True)
     table.add_column("test acc", justify="right", no_wrap=True)
-    table.add_column("points to moving", justify="right", no_wrap=True)
+    table.add_column("against moving", justify="right", no_wrap=True)
     moving = found.accuracies["moving"]
     for name, accuracy in found.accuracies.items():
         if accuracy is not None and moving is not None:
-            points = "" if name == "moving" else f"{100 * (accuracy - moving):+.2f}"
+            points = "" if name == "moving" else f"{100 * (accuracy - moving):+.2f} points"
             table.add_row(name if found.keeps_moving else "-", f"{accuracy:.4f}", points)
     return Group(Text(title), table, *map(Text, _notes(found)))
 
@@ -31,7 +31,7 @@ def evaluation_table(found: Evaluation) -> RenderableType:
 def _notes(found: Evaluation) -> Iterator[str]:
     yield f"over {found.data.test_images:,} test images, on {found.device}"
     if not found.keeps_moving:
-        yield "This norm keeps no moving statistics: there is but the one way it predicts."
+        yield "No norm of it keeps moving statistics: there is but the one way it predicts."
         return
     if found.recalibrated is not None:
         yield (
@@ -41,4 +41,4 @@ def _notes(found: Evaluation) -> Iterator[str]:
     if "population" in found.accuracies:
         yield f"population: exact statistics over {found.population_images:,} training images"
     if "batch" in found.accuracies:
-        yield f"batch: those of each {found.batch_size:,} test images at a time"
+        yield f"batch: those of the {found.batch_size:,} test images being predicted"

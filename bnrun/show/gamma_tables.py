@@ -51,6 +51,8 @@ class GammaTables:
             )
         yield Text()
         first = self.layers[0]
+        if first.gamma or first.beta:
+            yield Text(f"{first.name}, as the textbook prints it:")
         yield from _vector("gamma", first.gamma, options.max_width)
         yield from _vector("beta", first.beta, options.max_width)
         norm = self.norm.rpartition("/")[2]  # of a user's own, without its folders

@@ -81,7 +81,7 @@ def gamma(layers: "Sequence[NormLayer]", title: str, footer: str) -> Figure | No
         figure.align_ylabels(grid[:, 0])
         if any(any(layer.nearly_off) for layer in shown):
             cross = Line2D([], [], **CROSS)
-            head(figure, title, [cross], ["nearly off: |γ| below a tenth of the layer's median"])
+            head(figure, title, [cross], ["nearly off: |γ| at most a tenth of the layer's median"])
         else:
             head(figure, title)
     return figure

@@ -12,9 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bnrun.config import Config
-from bnrun.runs.difference import METRICS, Difference, config_difference, difference
+from bnrun.config.difference import Difference, config_difference
+from bnrun.runs.difference import difference
 from bnrun.runs.kept import DamagedRun, KeptComparison, KeptRun
 from bnrun.show.tables import as_yaml, fraction, rate, training_table
+from bnrun.summary import METRICS
 
 ONE_SEED_EACH = (
     "One seed each: two single runs with different seeds differ by chance too. "

@@ -100,12 +100,19 @@ class LiveScreen:
             TextColumn("left"),
             console=console,
             transient=True,
+            # Drawn after each event, and by this thread alone: another one, drawing while the
+            # number of bars changes, would wipe out lines above them.
+            auto_refresh=False,
         )
         self._tasks: dict[str, TaskID] = {}
         self._started: RunStarted | None = None
 
     def show(self, event: object) -> None:
         """Bring the display up to date."""
+        self._take(event)
+        self.progress.refresh()
+
+    def _take(self, event: object) -> None:
         match event:
             case Fetching():
                 megabytes = f"{event.received / 1e6:.1f} of {event.expected / 1e6:.0f} MB"

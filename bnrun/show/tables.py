@@ -86,8 +86,8 @@ def stale_statistics(epoch: EpochEnded) -> list[str]:
         return []
     return [
         f"The same weights reach {epoch.test_acc:.3f} with moving and "
-        f"{epoch.test_acc_population:.3f} with population statistics: the moving average still "
-        "holds batches that earlier weights saw, and the weights have moved on since."
+        f"{epoch.test_acc_population:.3f} with population statistics: the moving average holds "
+        "what batches were under earlier weights, the population what images are under these."
     ]
 
 

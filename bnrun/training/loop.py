@@ -29,6 +29,7 @@ from bnrun.events import (
     RunStarted,
     Status,
 )
+from bnrun.norms.statistics import never_moved
 from bnrun.training.clock import Clock, Reading
 from bnrun.training.device import device_name, repeatable
 from bnrun.training.evaluation import accuracies_by_statistics, accuracy
@@ -126,6 +127,11 @@ class _Training:
                 except _Diverged as diverged:
                     yield self._end("diverged", str(diverged))
                     return
+                if epoch == 1 and (idle := never_moved(self.model)):
+                    yield Notice(
+                        f"the moving statistics of {', '.join(idle)} are still 0 and 1 after an "
+                        "epoch: the norm does not update them, and predicts without normalizing"
+                    )
                 self.finished.append(ended)
                 yield CheckpointReady(epoch, self._state())
                 yield ended  # once it is kept

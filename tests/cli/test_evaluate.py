@@ -56,6 +56,7 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     done = bnrun("recalibrate", run, "--images", 1000)
     assert done.returncode == 0, done.stderr
     lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert lines.pop(0) == f"of {run}"
     assert lines[0] == "LeNet, norm own.py:Own, synthetic data, one seed (0), after epoch 2"
     assert lines[4].split() == ["moving", f"{epochs[1]['test_acc']:.4f}"]
     assert lines[5].split()[0] == "population"

@@ -70,9 +70,10 @@ def test_the_table_begins_with_the_textbooks_two_vectors(
     assert done.returncode == 0, done.stderr
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines[0] == f"{path.name}, after epoch 4"
-    assert lines[2] == "gamma [ 3.3000  3.8600  0.1000 -2.3600  3.6000     nan]"
-    assert lines[3] == "beta  [0.0000 0.0000 0.0000 0.0000 0.0000 0.0000]"
-    assert lines[5] == "norm1: textbook, 6 channels, 1 nearly off"
+    assert lines[2] == "norm1, as the textbook prints it:"
+    assert lines[3] == "gamma [ 3.3000  3.8600  0.1000 -2.3600  3.6000     nan]"
+    assert lines[4] == "beta  [0.0000 0.0000 0.0000 0.0000 0.0000 0.0000]"
+    assert lines[6] == "norm1: textbook, 6 channels, 1 nearly off"
     assert not any(line.startswith("norm2") for line in lines)
 
 
@@ -85,7 +86,7 @@ def test_what_cannot_be_shown_is_told(
     _assert_refused(["--checkpoint", "7"], "keeps no checkpoint '7'. It keeps: 4, last.")
     _assert_refused(["nonsense"], "there is no run 'nonsense'")
     (path / "checkpoint.pt").unlink()
-    _assert_refused([], "it has not finished an epoch")
+    _assert_refused([], "it has finished no epoch")
     make("builtin")
     known = "no norm 'nrom3'. Did you mean 'norm3'? It has: norm1, norm2, norm3, norm4."
     _assert_refused(["latest", "--layer", "nrom3"], known)

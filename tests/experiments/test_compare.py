@@ -14,6 +14,7 @@ from bnrun.experiments import parity, throughput
 from bnrun.experiments.compare import (
     CompareEvent,
     CompareStarted,
+    ThroughputFailed,
     TrialEnded,
     TrialEvent,
     after,
@@ -75,7 +76,7 @@ def test_parity_comes_first_then_whole_pairs_then_throughput(small: Dataset, arm
         "TrialEvent none-s6", "TrialEnded none-s6",
         "Stage", "Speeds",
     ]  # fmt: skip
-    assert events[0] == CompareStarted(4)
+    assert events[0] == CompareStarted(tuple(trials))
     assert [[trial.seed for trial in result.trials] for result in found.arms] == [[5, 6]] * 2
     assert {trial.status for trial in found.trials} == {"completed"}
     assert ended(found).status == "completed"
@@ -129,7 +130,7 @@ def test_what_is_known_is_not_measured_again(small: Dataset, arms_of: Arms) -> N
     comparison, trials = _plan(arms_of("scratch", "none", epochs=1), (0,))
     _, whole = _run(comparison, trials, small)
     events, again = _run(whole, [], small)
-    assert events == [CompareStarted(0)]
+    assert events == [CompareStarted(())]
     assert again == whole
 
     events, _ = _run(replace(whole, speeds=None), [], small)
@@ -152,7 +153,7 @@ def test_an_interrupted_trial_is_kept_as_far_as_it_came(small: Dataset, arms_of:
     assert comparison.status == "interrupted"
 
 
-def test_throughput_that_cannot_be_measured_is_a_notice(
+def test_throughput_that_cannot_be_measured_fails_the_comparison(
     small: Dataset, arms_of: Arms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> Generator[Stage | Speeds, None, None]:
@@ -162,5 +163,6 @@ def test_throughput_that_cannot_be_measured_is_a_notice(
     monkeypatch.setattr(module, "measure_throughput", refuse)
     comparison, trials = _plan(arms_of("scratch", "none", epochs=1), (0,))
     events, found = _run(comparison, trials, small)
-    assert "throughput was not measured: too tired" in str(events[-1])
-    assert found.speeds is None
+    assert events[-1] == ThroughputFailed("too tired")
+    assert (found.speeds, found.speeds_error) == (None, "too tired")
+    assert ended(found).status == "failed"

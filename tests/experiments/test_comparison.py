@@ -83,6 +83,7 @@ def test_three_arms_make_three_pairs_of_each_metric() -> None:
         ([0.1, 0.2, -0.1], NO_DIFFERENCE),
         ([0.1, 0.2], NO_DIFFERENCE),  # t is 12.7 with two seeds
         ([0.0, 0.0, 0.0], NO_DIFFERENCE),
+        ([1e-14, 1e-14, 1e-14], NO_DIFFERENCE),
         ([0.3 - 0.2, 0.2 - 0.1, 0.1], "no spread over seeds: not judged"),
     ],
 )
@@ -108,18 +109,19 @@ def _whole() -> Comparison:
     return Comparison(
         (a, b),
         (0, 1),
-        (Parity("a", "b", "float64", 30, 1e-15, 2e-15, None),),
+        (Parity("a", "b", "float64", 30, 1e-15, 2e-15, None, 3e-15),),
         Speeds(
             20,
             10,
+            "CPU",
             (
                 Throughput("a", "scratch", 1e4, 1.0, (1.0, 1.0)),
                 Throughput("b", "scratch", 2e4, 2.0, (1.9, 2.1)),
             ),
             Throughput("a", "scratch", 1e4, 1.01, (0.9, 1.1)),
         ),
-        "completed",
-        "runs/x",
+        status="completed",
+        run="runs/x",
     )
 
 

@@ -15,7 +15,9 @@ CPU = torch.device("cpu")
 ROUNDING = 1e-10
 
 NORMS = '''
+import torch
 from torch import nn
+from torch.nn import functional as F
 
 class Wrapped(nn.Module):
     """PyTorch's layer inside another module."""
@@ -32,6 +34,35 @@ class Eps(nn.Module):
         self.bn = (nn.BatchNorm1d if num_dims == 2 else nn.BatchNorm2d)(n, eps=1e-3)
     def forward(self, x):
         return self.bn(x)
+
+class NanVar(Wrapped):
+    """Spoils its moving variance."""
+    def forward(self, x):
+        y = self.bn(x)
+        if self.training:
+            self.bn.running_var = self.bn.running_var * float("nan")
+        return y
+
+class NanOut(Wrapped):
+    def forward(self, x):
+        return self.bn(x) * float("nan")
+
+class Doubles(Wrapped):
+    """Right in training, and twice as much in prediction."""
+    def forward(self, x):
+        return self.bn(x) if self.training else 2 * self.bn(x)
+
+class Plain(nn.Module):
+    """Its moving statistics are plain attributes, moved in place; its gamma starts at random."""
+    def __init__(self, n):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.rand(n) + 0.5)
+        self.beta = nn.Parameter(torch.zeros(n))
+        self.moving_mean, self.moving_var = torch.zeros(n), torch.ones(n)
+    def forward(self, x):
+        return F.batch_norm(
+            x, self.moving_mean, self.moving_var, self.gamma, self.beta, self.training
+        )
 
 class GivesUp(Wrapped):
     """Raises at its twentieth batch."""
@@ -64,6 +95,7 @@ def test_scratch_and_builtin_are_the_same_function(
         if isinstance(difference, float):
             assert difference < ROUNDING
     assert found.max_moving_difference is not None
+    assert found.max_prediction_difference is not None
     assert found.error is None
 
 
@@ -117,9 +149,40 @@ def test_an_arm_that_raises_is_told_with_the_steps_before_it(
     assert "norms.py:" in found.error  # the user's own line
 
 
-def test_a_loss_that_is_not_finite_ends_it(small: Dataset, arms_of: Arms) -> None:
-    wild = "wild=none,model.activation=relu,optimizer.lr=1e30"
+def test_what_is_not_finite_ends_it_and_is_named(
+    small: Dataset, arms_of: Arms, norms: Path
+) -> None:
+    found = _parity(arms_of("builtin", f"n={norms}:NanVar"), small)
+    assert found.error == "norm1 moving_var is not finite any more"
+    assert found.steps == 0
+    found = _parity(arms_of("builtin", f"i={norms}:NanOut"), small)
+    assert found.error == "the loss of i became nan at step 1"
+
+
+def test_a_layer_that_trains_right_and_predicts_wrong_is_caught(
+    small: Dataset, arms_of: Arms, norms: Path
+) -> None:
+    found = _parity(arms_of("builtin", f"d={norms}:Doubles"), small)
+    assert (found.max_loss_difference, found.max_moving_difference) == (0.0, 0.0)
+    assert found.max_prediction_difference is not None
+    assert found.max_prediction_difference > 0.01
+
+
+def test_another_optimizer_or_batch_size_is_the_same_function(
+    small: Dataset, arms_of: Arms
+) -> None:
+    wild = "b=builtin,optimizer.lr=50,optimizer.momentum=0.9,training.batch_size=17"
     found = _parity(arms_of("scratch", wild), small)
-    assert found.steps < STEPS
-    assert found.error is not None
-    assert "the loss became" in found.error
+    assert found.max_prediction_difference is not None
+    assert found.max_prediction_difference < ROUNDING
+
+
+def test_both_start_from_one_state_and_attributes_are_widened(
+    small: Dataset, arms_of: Arms, norms: Path
+) -> None:
+    """A gamma that starts elsewhere is no other function, nor are statistics kept in float32."""
+    found = _parity(arms_of("builtin", f"p={norms}:Plain"), small)
+    for difference in vars(found).values():
+        if isinstance(difference, float):
+            assert difference < ROUNDING
+    assert found.error is None

@@ -10,8 +10,10 @@ import pytest
 
 from bnrun.config import Config
 from bnrun.errors import NormError, RunError, TrainingFailed
-from bnrun.events import Event, Notice
+from bnrun.events import Event, Notice, RunEnded
 from bnrun.experiments.trials import Start, Trial, TrialFailed, run_trials
+
+ENDED = RunEnded("completed", None, None)
 
 
 def _trials(*names: str) -> list[Trial]:
@@ -32,7 +34,10 @@ def act(trial: Trial) -> Generator[Event, None, None]:
             os.kill(os.getpid(), signal.SIGKILL)
         case "exits":
             os._exit(3)
+        case "vanishes":
+            os._exit(0)
     yield Notice("done")
+    yield ENDED
 
 
 def wait_for_end(trial: Trial) -> Generator[Event, None, None]:
@@ -48,6 +53,8 @@ def wait_for_end(trial: Trial) -> Generator[Event, None, None]:
 def _told(trials: list[Trial], jobs: int, start: Start = act) -> dict[str, list[str]]:
     told: dict[str, list[str]] = {trial.arm: [] for trial in trials}
     for trial, event in run_trials(trials, start, jobs):
+        if event == ENDED:
+            continue
         assert isinstance(event, TrialFailed | Notice)
         text = event.reason if isinstance(event, TrialFailed) else event.message
         told[trial.arm].append(text)
@@ -66,18 +73,19 @@ def test_one_job_trains_in_this_process_and_in_order() -> None:
     told = [(t.arm, e) for t, e in run_trials(_trials("a", "b"), act)]
     here = os.getpid()
     assert told == [
-        ("a", Notice(f"a in {here}")), ("a", Notice("done")),
-        ("b", Notice(f"b in {here}")), ("b", Notice("done")),
+        ("a", Notice(f"a in {here}")), ("a", Notice("done")), ("a", ENDED),
+        ("b", Notice(f"b in {here}")), ("b", Notice("done")), ("b", ENDED),
     ]  # fmt: skip
 
 
 def test_a_process_that_dies_or_exits_is_one_failed_trial() -> None:
-    told = _told(_trials("dies", "exits", "well"), jobs=3)
+    told = _told(_trials("dies", "exits", "vanishes", "well"), jobs=4)
     assert told["dies"][1:] == ["its process was ended by signal 9 (SIGKILL)"]
     assert told["exits"][1:] == ["its process ended with exit code 3"]
+    assert told["vanishes"][1:] == ["its process ended with exit code 0"]
     assert told["well"][1:] == ["done"]
     places = {told[name][0].split()[-1] for name in told}
-    assert len(places) == 3
+    assert len(places) == 4
     assert str(os.getpid()) not in places
 
 

@@ -13,7 +13,14 @@ from torch.testing import assert_close
 from bnrun.lenet import LeNet
 from bnrun.norms import NORMS
 from bnrun.norms.parts import MovingStatistics, parts, values_of
-from bnrun.norms.statistics import Merged, batch_statistics, predicting, restored, use_population
+from bnrun.norms.statistics import (
+    Merged,
+    batch_statistics,
+    never_moved,
+    predicting,
+    restored,
+    use_population,
+)
 
 IMAGES = 300
 
@@ -316,3 +323,64 @@ def test_a_graph_that_a_plain_attribute_holds_stays_whole() -> None:
     assert model.norm1.moving_mean is moved
     moved.square().sum().backward()
     assert leaf.grad is not None
+
+
+class Chunked(nn.Module):
+    """A ghost norm: the layer inside sees a batch in four parts, one after the other."""
+
+    def __init__(self, num_features: int, num_dims: int) -> None:
+        super().__init__()
+        self.bn = NORMS["builtin"](num_features, num_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.bn(part) for part in x.chunk(4)])
+
+
+def test_a_norm_that_is_called_several_times_is_given_all_of_its_input() -> None:
+    torch.manual_seed(0)
+    model, images = LeNet(Chunked), _images()
+    use_population(model, _cut(images, 64))
+    with torch.no_grad():
+        seen = model.conv1(images).double()
+    mean, var = MovingStatistics.find(model)["norm1.bn"].held()
+    assert_close(mean.double(), seen.mean((0, 2, 3)), rtol=1e-6, atol=1e-6)
+    assert_close(var.double(), seen.var((0, 2, 3), correction=0), rtol=1e-6, atol=1e-6)
+
+
+class Remembers(nn.Module):
+    """Keeps what it has seen in a dict and a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = {"calls": 1}
+        self.log = [1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.counts["calls"] += 1
+        self.counts["new"] = 1
+        self.log.append(2)
+        return x
+
+
+def test_lists_and_dicts_have_their_contents_back() -> None:
+    model = Remembers()
+    counts, log = model.counts, model.log
+    with restored(model):
+        model(torch.zeros(1))
+    assert model.counts is counts
+    assert model.log is log
+    assert (counts, log) == ({"calls": 1}, [1])
+
+
+@NORM
+def test_a_norm_that_never_moved_is_known_by_its_zeros_and_ones(norm: str) -> None:
+    torch.manual_seed(0)
+    model = LeNet(FACTORIES[norm])
+    every = list(MovingStatistics.find(model))
+    assert never_moved(model) == every
+    moving = MovingStatistics.find(model)[every[1]]
+    mean, var = moving.held()
+    moving.replace(mean + 0.5, var)
+    assert never_moved(model) == [every[0], *every[2:]]
+    moving.replace(mean, var + 0.5)
+    assert never_moved(model) == [every[0], *every[2:]]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bnrun.config import Config
-from bnrun.errors import RunError
+from bnrun.errors import ConfigError, RunError
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
 from bnrun.experiments.arms import build_arms
 from bnrun.experiments.compare import TrialEnded
@@ -15,11 +15,12 @@ from bnrun.runs.comparisons import (
     ComparisonFolder,
     create_comparison,
     open_trial,
+    read_comparison,
     reopen_comparison,
 )
 
 DATA = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)
-PARITY = Parity("scratch", "max", "float64", 30, 1e-3, 1e-3, 1e-3)
+PARITY = Parity("scratch", "max", "float64", 30, 1e-3, 1e-3, 1e-3, 1e-3)
 ONE = Throughput("scratch", "scratch", 1e4, 1.0, (0.9, 1.1))
 
 
@@ -85,6 +86,8 @@ def test_a_diverged_trial_is_finished_and_a_failed_one_is_tried_again(
     _train(folder, 0, "diverged")
     _train(folder, 0, "failed")
     assert [trial.name for trial in folder.unfinished()] == ["max-s3", "scratch-s4", "max-s4"]
+    with folder:
+        pass
     again = reopen_comparison(folder.path)
     assert [trial.name for trial in again.unfinished()] == ["max-s3", "scratch-s4", "max-s4"]
 
@@ -97,7 +100,7 @@ def test_the_summary_is_whole_after_each_finding(folder: ComparisonFolder) -> No
         assert document["status"] == "interrupted"
         for _ in range(4):
             _train(folder, 0, "completed")
-        folder.record(Speeds(20, 10, (ONE, ONE), ONE))
+        folder.record(Speeds(20, 10, "CPU", (ONE, ONE), ONE))
     document = json.loads((folder.path / "summary.json").read_text())
     assert document["status"] == "completed"
     assert document["throughput"][0]["spread"] == [0.9, 1.1]
@@ -111,7 +114,9 @@ def test_a_trial_that_did_not_complete_makes_it_a_failed_one(folder: ComparisonF
 
 def test_two_processes_do_not_work_on_one(folder: ComparisonFolder) -> None:
     with folder, pytest.raises(RunError, match="another process is working on this comparison"):
-        reopen_comparison(folder.path).__enter__()
+        reopen_comparison(folder.path)
+    with reopen_comparison(folder.path):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -129,9 +134,43 @@ def test_a_damaged_file_is_told_and_left_alone(
 ) -> None:
     (folder.path / name).write_text(content)
     with pytest.raises(RunError) as refused:
-        reopen_comparison(folder.path)
+        read_comparison(folder.path)
     assert message in str(refused.value)
     assert (folder.path / name).read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: max", "name: ../../max", "received the name '../../max'"),
+        ("name: max", "name: scratch", "there are two of this name"),
+        ("- 4", "- 3", "they must be different whole numbers"),
+        ("- 4", "- -1", "they must be different whole numbers"),
+        ("name: fashion-mnist", "name: synthetic", "data.name can't differ between arms"),
+    ],
+)
+def test_an_edited_plan_must_be_a_plan(
+    folder: ComparisonFolder, old: str, new: str, message: str
+) -> None:
+    plan = folder.path / "compare.yaml"
+    plan.write_text(plan.read_text().replace(old, new, 1))
+    with pytest.raises(RunError) as refused:
+        read_comparison(folder.path)
+    assert message in str(refused.value)
+
+
+def test_an_edited_plan_is_not_believed_over_what_was_trained(folder: ComparisonFolder) -> None:
+    _train(folder, 0, "completed")
+    plan = folder.path / "compare.yaml"
+    plan.write_text(plan.read_text().replace("lr: 1.0", "lr: 0.5"))
+    with pytest.raises(RunError, match=r"scratch-s3 is no trial of this plan: optimizer.lr is 1.0"):
+        read_comparison(folder.path)
+
+
+def test_seeds_end_where_torchs_do(tmp_path: Path, arms: tuple[Arm, ...]) -> None:
+    with pytest.raises(ConfigError, match="from 0 to 4294967295"):
+        create_comparison(tmp_path, arms, range(2**32 - 1, 2**32 + 1))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path, arms: tuple[Arm, ...]) -> None:

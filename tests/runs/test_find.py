@@ -52,7 +52,7 @@ def test_a_beginning_of_several_is_refused_and_a_handful_of_them_named(tmp_path:
     with pytest.raises(RunError) as refused:
         runs.find("2026", tmp_path)
     assert str(refused.value) == (
-        "'2026' begins 8 runs; give more of the name:\n"
+        "8 runs begin with '2026'; give more of the name:\n"
         "  20261121T195956Z-a-none-s0\n"
         "  20261121T195955Z-a-none-s0\n"
         "  20261121T195954Z-a-none-s0\n"

@@ -37,15 +37,15 @@ def test_all_three_kinds() -> None:
     assert _render(evaluation_table(_evaluation())) == (
         "LeNet, norm scratch, Fashion-MNIST, one seed (3), after epoch 10\n"
         "\n"
-        "  statistics   test acc   points to moving\n"
-        " ──────────────────────────────────────────\n"
+        "  statistics   test acc   against moving\n"
+        " ────────────────────────────────────────\n"
         "  moving         0.6786\n"
-        "  population     0.8541             +17.55\n"
-        "  batch          0.6701              -0.85\n"
+        "  population     0.8541    +17.55 points\n"
+        "  batch          0.6701     -0.85 points\n"
         "\n"
         "over 10,000 test images, on cpu\n"
         "population: exact statistics over 10,000 training images\n"
-        "batch: those of each 256 test images at a time"
+        "batch: those of the 256 test images being predicted"
     )
 
 
@@ -54,8 +54,8 @@ def test_a_recalibrated_checkpoint_says_what_its_moving_statistics_are() -> None
     assert _render(evaluation_table(found)) == (
         "LeNet, norm scratch, Fashion-MNIST, one seed (3), after epoch 10\n"
         "\n"
-        "  statistics   test acc   points to moving\n"
-        " ──────────────────────────────────────────\n"
+        "  statistics   test acc   against moving\n"
+        " ────────────────────────────────────────\n"
         "  moving         0.0000\n"
         "\n"
         "over 10,000 test images, on cpu\n"
@@ -72,10 +72,10 @@ def test_a_norm_without_moving_statistics_predicts_in_one_way() -> None:
     assert _render(evaluation_table(found)) == (
         "LeNet, norm my.py:[Norm], Fashion-MNIST, one seed (3), after epoch 10\n"
         "\n"
-        "  statistics   test acc   points to moving\n"
-        " ──────────────────────────────────────────\n"
+        "  statistics   test acc   against moving\n"
+        " ────────────────────────────────────────\n"
         "  -              0.7800\n"
         "\n"
         "over 10,000 test images, on cpu\n"
-        "This norm keeps no moving statistics: there is but the one way it predicts."
+        "No norm of it keeps moving statistics: there is but the one way it predicts."
     )

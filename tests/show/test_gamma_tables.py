@@ -37,6 +37,7 @@ def test_a_norm_with_a_negative_and_a_nearly_off_channel() -> None:
     assert _render(_tables(FIRST)) == (
         "r-s0, after epoch 3\n"
         "\n"
+        "norm1, as the textbook prints it:\n"
         "gamma [ 2.0000 -1.0000  0.0600  0.5000]\n"
         "beta  [  0.1000  -0.2500  1.0e-05 -12.5000]\n"
         "\n"
@@ -61,8 +62,8 @@ def test_a_norm_with_a_negative_and_a_nearly_off_channel() -> None:
 def test_a_terminal_without_unicode_has_words_and_hashes() -> None:
     shown = _render(_tables(FIRST), "ascii")
     rows = [line.split("|") for line in shown.splitlines()]
-    assert [cell.strip() for cell in rows[7][:3]] == ["channel", "gamma", "beta"]
-    assert [row[-2].strip() for row in rows[9:13]] == ["########", "-####", "", "##"]
+    assert [cell.strip() for cell in rows[8][:3]] == ["channel", "gamma", "beta"]
+    assert [row[-2].strip() for row in rows[10:14]] == ["########", "-####", "", "##"]
     assert max(map(len, shown.splitlines())) <= 80
     assert "scale: gamma / sqrt(moving var + eps)" in shown
 
@@ -108,7 +109,7 @@ def test_population_statistics_are_called_so() -> None:
 def test_a_long_vector_is_broken_where_its_lines_stay_aligned() -> None:
     vector = tuple(float(value) for value in range(-10, 11))
     layer = NormLayer("norm3", 21, vector, None, None, None)
-    lines = _render(_tables(layer)).splitlines()[2:5]
+    lines = _render(_tables(layer)).splitlines()[3:6]
     assert lines[0].startswith("gamma [-10.0000  -9.0000")
     assert lines[1].startswith("       ")
     assert lines[2].endswith("]")

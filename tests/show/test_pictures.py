@@ -258,7 +258,7 @@ def test_gamma_and_beta_stand_by_layer_and_channel() -> None:
 def test_channels_that_are_nearly_off_are_crossed_in_both() -> None:
     figure = gamma([_layer("norm1", (1.0, 0.01, -1.2, 0.9))], "a title", "a footer")
     assert figure is not None
-    assert _key(figure) == ["nearly off: |γ| below a tenth of the layer's median"]
+    assert _key(figure) == ["nearly off: |γ| at most a tenth of the layer's median"]
     assert [_heights(axes)[2] for axes in figure.axes] == [[0.01], [0.1]]
 
 

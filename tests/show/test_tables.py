@@ -148,8 +148,8 @@ def test_other_statistics_have_columns_and_a_wide_gap_a_sentence() -> None:
         "\n"
         "loss 0.700, train acc 0.700, test acc 0.725\n"
         "The same weights reach 0.725 with moving and 0.861 with population statistics:\n"
-        "the moving average still holds batches that earlier weights saw, and the weights\n"
-        "have moved on since.\n"
+        "the moving average holds what batches were under earlier weights, the population\n"
+        "what images are under these.\n"
         "17,000 examples/s end to end (18,001 compute only) on cpu\n"
         "  Some CPU, 2 threads"
     )

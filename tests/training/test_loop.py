@@ -15,7 +15,7 @@ from bnrun.config import Config, parse_override, resolve
 from bnrun.data.dataset import Dataset
 from bnrun.data.synthetic import synthetic
 from bnrun.errors import NormError, RunError, TrainingFailed
-from bnrun.events import CheckpointReady, EpochEnded, Event, Progress, RunEnded, RunStarted
+from bnrun.events import CheckpointReady, EpochEnded, Event, Notice, Progress, RunEnded, RunStarted
 from bnrun.training import loop, train
 
 CPU = torch.device("cpu")
@@ -235,3 +235,44 @@ def test_progress_tells_means_so_far(small: Dataset, monkeypatch: pytest.MonkeyP
     ]
     assert [(e.epoch, e.step) for e in progress] == [(1, 1), (1, 2), (2, 1), (2, 2)]
     assert all(math.isfinite(e.loss) and 0 <= e.accuracy <= 1 for e in progress)
+
+
+IDLE = """
+from torch import nn
+
+class Idle(nn.BatchNorm2d):
+    def __init__(self, n):
+        super().__init__(n, momentum=0.0)
+    def _check_input_dim(self, x):
+        pass
+"""
+
+
+def test_a_norm_that_never_moves_its_statistics_is_told_once(
+    small: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "idle.py").write_text(IDLE)
+
+    def told_by(norm: str) -> list[str]:
+        events = train(_config(f"model.norm={norm}"), small, CPU)
+        return [event.message for event in events if isinstance(event, Notice)]
+
+    notices = {norm: told_by(norm) for norm in ("scratch", "none", f"{tmp_path}/idle.py:Idle")}
+    told = notices.pop(f"{tmp_path}/idle.py:Idle")
+    assert told == [
+        "the moving statistics of norm1, norm2, norm3, norm4 are still 0 and 1 after an epoch: the "
+        "norm does not update them, and predicts without normalizing"
+    ]
+    assert not any(notices.values())
+
+
+def test_other_statistics_are_taken_where_asked_for_and_change_nothing(small: Dataset) -> None:
+    plain = _epochs(train(_config(), small, CPU))
+    events = list(train(_config("training.evaluate=[population, batch]"), small, CPU))
+    assert _epochs(events) == plain
+    for epoch in (event for event in events if isinstance(event, EpochEnded)):
+        assert epoch.test_acc_population is not None
+        assert epoch.test_acc_batch is not None
+    without = train(_config("model.norm=none", "training.evaluate=[population]"), small, CPU)
+    for event in without:
+        assert not isinstance(event, EpochEnded) or event.test_acc_population is None
