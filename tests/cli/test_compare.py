@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from bnrun.cli import app
 from bnrun.config import Config
 from bnrun.data.synthetic import synthetic
 from bnrun.events import EpochEnded
@@ -21,7 +23,10 @@ from bnrun.training import train
 CPU = torch.device("cpu")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-SMALL = ("--set", "data.name=synthetic", "--set", "training.batch_size=32", "--device", "cpu")
+SMALL = (
+    "--set", "data.name=synthetic", "--set", "training.batch_size=32", "--device", "cpu",
+    "--set", "training.population_images=100",
+)  # fmt: skip
 
 RAISES = """
 from torch import nn
@@ -48,7 +53,17 @@ def _only(folder: Path) -> Path:
     return path
 
 
-def test_two_arms_over_two_seeds(bnrun: Run, tmp_path: Path) -> None:
+def _go_on(*arguments: str) -> dict[str, Any]:
+    """Resume a comparison, here, and return its document."""
+    done = CliRunner().invoke(app, ["compare", "--json", "--resume", *arguments])
+    assert done.exit_code == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_two_arms_over_two_seeds(
+    bnrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done = bnrun(
         "compare", "scratch", "max=builtin,model.pool=max", "--seeds", 2, "--epochs", 1, *SMALL,
         "--set", "training.seed=5", "--out", "kept", "--json",
@@ -85,9 +100,8 @@ def test_two_arms_over_two_seeds(bnrun: Run, tmp_path: Path) -> None:
 
     # Gone on with when there is nothing left to do, it shows the same again, and does nothing.
     before = (run / "metrics.jsonl").read_bytes()
-    again = bnrun("compare", "--resume", folder.name[:18], "--out", "kept", "--json")
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout) == document
+    monkeypatch.chdir(tmp_path)
+    assert _go_on(folder.name[:18], "--out", "kept") == document
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
@@ -114,7 +128,7 @@ def test_an_arm_that_raises_and_one_that_diverges_are_reported_and_the_others_go
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
-    bnrun: Run, tmp_path: Path, environment: dict[str, str], jobs: int
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     arguments = ["compare", "scratch", "textbook", "--seeds", "1", "--epochs", "3", *SMALL]
     process = subprocess.Popen(
@@ -150,11 +164,10 @@ def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
 
     if jobs == 2:  # two processes were asked to end, and did; the rest is the same
         return
-    gone_on = bnrun("compare", "--resume", "latest", "--json")
-    assert gone_on.returncode == 0, gone_on.stderr
+    monkeypatch.chdir(tmp_path)
+    document = _go_on("latest")
     for name, content in before.items():  # what was finished is not repeated
         assert (folder / "trials" / name / "metrics.jsonl").read_bytes() == content
-    document = json.loads(gone_on.stdout)
     assert [arm["n"] for arm in document["arms"]] == [1, 1]
     for arm in document["arms"]:
         assert [epoch["epoch"] for epoch in arm["trials"][0]["epochs"]] == [1, 2, 3]
@@ -202,10 +215,6 @@ def _age(path: Path) -> float:
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[Any, ...], message: str
 ) -> None:
-    from typer.testing import CliRunner
-
-    from bnrun.cli import app
-
     (tmp_path / "mine.py").write_text(RAISES)
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["compare", *map(str, arguments)])
