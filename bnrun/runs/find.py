@@ -90,7 +90,7 @@ def _find(name: str, out: Path, kind: _Kind) -> Path:
     for path in whole:
         if path in kind:
             return path
-    _refuse_the_other(name, whole)
+    _refuse_the_other(whole)
     if name == LATEST:
         begun = (newest_first(out, kind) or _newest_trials(out, kind))[:1]
     else:
@@ -149,7 +149,7 @@ def _ambiguous(name: str, begun: list[Path], kind: _Kind) -> RunError:
 def _missing(name: str, out: Path, whole: Sequence[Path], kind: _Kind) -> RunError:
     if any(path.is_dir() for path in whole):
         return RunError(f"{name} is no {kind.word} directory: it has no {kind.file}.")
-    _refuse_the_other(name, _beginning(name, out))
+    _refuse_the_other(_beginning(name, out))
     names = [path.name for path in newest_first(out, kind)]
     near = did_you_mean(name, names) or " `bnrun runs` lists them."
     if not names:
@@ -159,7 +159,7 @@ def _missing(name: str, out: Path, whole: Sequence[Path], kind: _Kind) -> RunErr
     return RunError(f"there is no {kind.word} '{name}', neither as a path nor below {out}/.{near}")
 
 
-def _refuse_the_other(name: str, paths: Sequence[Path]) -> None:
+def _refuse_the_other(paths: Sequence[Path]) -> None:
     """Say what a directory of the other kind is."""
     for path in paths:
         if path in COMPARISON:

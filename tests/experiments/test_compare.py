@@ -138,6 +138,19 @@ def test_what_is_known_is_not_measured_again(small: Dataset, arms_of: Arms) -> N
     assert isinstance(events[-1], Speeds)
 
 
+def test_a_mended_arm_is_measured_again(small: Dataset, arms_of: Arms) -> None:
+    """Its parity ended in an error, and it was not timed, when it still raised."""
+    comparison, trials = _plan(arms_of("scratch", "none", epochs=1), (0,))
+    _, whole = _run(comparison, trials, small)
+    assert whole.speeds is not None
+    broken = replace(whole.parity[0], error="boom")
+    first_alone = replace(whole.speeds, arms=whole.speeds.arms[:1])
+    _, mended = _run(replace(whole, parity=(broken,), speeds=first_alone), [], small)
+    assert [parity.error for parity in mended.parity] == [None]
+    assert mended.speeds is not None
+    assert [arm.arm for arm in mended.speeds.arms] == ["scratch", "none"]
+
+
 def test_an_interrupted_trial_is_kept_as_far_as_it_came(small: Dataset, arms_of: Arms) -> None:
     comparison, trials = _plan(arms_of("scratch", "none", epochs=3), (0,))
 
