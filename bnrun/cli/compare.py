@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from bnrun.data.fetch import Tell
     from bnrun.events import Event
     from bnrun.experiments.compare import CompareEvent
-    from bnrun.experiments.comparison import Arm
+    from bnrun.experiments.comparison import Arm, Comparison
     from bnrun.experiments.trials import Trial
     from bnrun.runs.comparisons import ComparisonFolder
     from bnrun.show.screen import Screen
@@ -103,7 +103,7 @@ def compare(
                     screen.show(event)
     finally:  # after Ctrl-C or a failure, too: what was finished is worth showing
         if folder is not None:
-            _show_result(folder, json)
+            _finish(folder, json)
     if folder.comparison.status != "completed":
         raise typer.Exit(TrainingFailed.exit_code)
 
@@ -175,24 +175,31 @@ def _dataset(config: "DataConfig", tell: "Tell") -> "Dataset":
     return _LOADED[config]
 
 
-def _show_result(folder: "ComparisonFolder", json: bool) -> None:
+def _finish(folder: "ComparisonFolder", json: bool) -> None:
+    """Show what has come of it, draw it, and say how to go on."""
     from bnrun.cli.plot import draw_comparison
-    from bnrun.experiments.document import document
-    from bnrun.show.compare_tables import comparison_view
-    from bnrun.show.console import show_json, stderr, stdout
+    from bnrun.show.console import stderr
 
     comparison = folder.comparison
-    if json:
-        show_json(document(comparison))
-    else:
-        stdout().print(comparison_view(comparison))
+    show_comparison(comparison, json)
     if any(result.completed for result in comparison.arms):
         try:
             draw_comparison(folder.path, comparison)
         except Exception as error:  # matplotlib's settings are the user's; the result is not lost
             stderr().print(f"the picture can't be drawn: {error}", soft_wrap=True, markup=False)
-    if not json:
-        stdout().print(f"kept in {folder.path}", soft_wrap=True, markup=False)
     if comparison.status == "interrupted":
         command = f"bnrun compare --resume {shlex.quote(str(folder.path))}"
         stderr().print(f"go on with: {command}", soft_wrap=True, markup=False)
+
+
+def show_comparison(comparison: "Comparison", json: bool) -> None:
+    """Show a comparison, as tables or as its document."""
+    from bnrun.experiments.document import document
+    from bnrun.show.compare_tables import comparison_view
+    from bnrun.show.console import show_json, stdout
+
+    if json:
+        show_json(document(comparison))
+    else:
+        stdout().print(comparison_view(comparison))
+        stdout().print(f"kept in {comparison.run}", soft_wrap=True, markup=False)

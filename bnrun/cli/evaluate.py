@@ -110,18 +110,15 @@ def _config(state: Mapping[str, Any], images: int | None, device: str | None) ->
     Raises:
         ConfigError: that is not acceptable.
     """
+    from bnrun.cli.stated import stated
     from bnrun.config import Assignment, resolve
 
-    stated = [
+    trained = [
         Assignment(f"{section}.{name}", value, "the checkpoint")
         for section, values in state["config"].items()
         for name, value in values.items()
     ]
-    options = [
-        Assignment("training.population_images", images, "--images"),
-        Assignment("training.device", device, "--device"),
-    ]
-    return resolve(None, stated + [one for one in options if one.value is not None]).config
+    return resolve(None, trained + stated([], images=images, device=device)).config
 
 
 def _load(config: "Config") -> "tuple[Dataset, torch.device]":

@@ -1,7 +1,6 @@
 """`bnrun runs`: what was run: all of it, one run, or the difference of two."""
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -76,7 +75,10 @@ def show(
 
     path = find_either(run, out)
     if path in COMPARISON:
-        _show_comparison(path, json)
+        from bnrun.cli.compare import show_comparison
+        from bnrun.runs.comparisons import read_comparison
+
+        show_comparison(read_comparison(path), json)
         return
     kept = read_run(path)
     if json:
@@ -106,20 +108,6 @@ def diff(
         show_json(paths | dataclasses.asdict(difference(first, second)))
     else:
         stdout().print(diff_table(first, second))
-
-
-def _show_comparison(path: Path, json: bool) -> None:
-    from bnrun.experiments.document import document
-    from bnrun.runs.comparisons import read_comparison
-    from bnrun.show.compare_tables import comparison_view
-    from bnrun.show.console import show_json, stdout
-
-    comparison = read_comparison(path)
-    if json:
-        show_json(document(comparison))
-    else:
-        stdout().print(comparison_view(comparison))
-        stdout().print(f"kept in {path}", soft_wrap=True, markup=False)
 
 
 def _beside(run: "KeptRun") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 from bnrun.config import Assignment, parse_override
 
 KEYS_OF_OPTIONS = {
+    "images": "training.population_images",
     "norm": "model.norm",
     "epochs": "training.epochs",
     "seed": "training.seed",

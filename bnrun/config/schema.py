@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from bnrun.config import yaml_text
 
 Statistics = Literal["moving", "population", "batch"]
+SEED_LIMIT = 2**32  # of which torch's generator takes no more on the CPU
 STATISTICS: tuple[Statistics, ...] = get_args(Statistics)
 
 
@@ -72,7 +73,7 @@ class TrainingConfig(_Section):
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=1)] = 256
     """Images a step; the last, smaller batch of an epoch is kept."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[int, Field(ge=0, lt=SEED_LIMIT)] = 0
     """Seed of the initial weights and of the order of the images."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:(0|[1-9]\d{0,2}))?)$")] = "auto"
     """auto, cpu, cuda, cuda:N or mps; auto takes the first of cuda, mps, cpu that is here."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from bnrun.config import Assignment, parse_override, resolve
 from bnrun.config.difference import config_difference
 from bnrun.config.resolve import read_file
-from bnrun.config.schema import Statistics
+from bnrun.config.schema import SEED_LIMIT, Statistics
 from bnrun.errors import ConfigError
 from bnrun.experiments.comparison import Arm
 from bnrun.norms import check_norm
@@ -16,7 +16,6 @@ SHARED = ("training.seed", "training.device", "data.name", "data.root", "data.va
 """What arms must have in common: without it their trials would not be pairs."""
 
 ALWAYS_EVALUATED: tuple[Statistics, ...] = ("moving", "population")
-SEEDS = 2**32
 
 _NAMED = re.compile(r"(?P<name>[^=,/:]+)=(?P<norm>[^,]*)(?P<rest>,.*)?", re.DOTALL)
 _NEXT_KEY = re.compile(r",(?=\s*[\w.]+=)")  # a comma within a value, `[a, b]`, is not one
@@ -69,10 +68,10 @@ def check_plan(arms: Sequence[Arm], seeds: Sequence[int] = (0,)) -> None:
                     f"seed, images and device to be pairs. For all of them: --set {found.key}=…"
                 )
     for seed in seeds:
-        if not 0 <= seed < SEEDS or list(seeds).count(seed) > 1:
+        if not 0 <= seed < SEED_LIMIT or list(seeds).count(seed) > 1:
             raise ConfigError(
                 f"seeds {', '.join(map(str, seeds))}: they must be different whole numbers from 0 "
-                f"to {SEEDS - 1}."
+                f"to {SEED_LIMIT - 1}."
             )
 
 

@@ -75,10 +75,10 @@ class ComparisonFolder:
             if trial.status in FINISHED
         }
         return [
-            Trial(name, arm.with_seed(seed), str(self.path / "trials" / f"{name}-s{seed}"))
+            Trial(arm.name, arm.with_seed(seed), str(_trial_path(self.path, arm, seed)))
             for seed in self.comparison.seeds
-            for name, arm in ((result.arm.name, result.arm) for result in self.comparison.arms)
-            if (name, seed) not in finished
+            for arm in (result.arm for result in self.comparison.arms)
+            if (arm.name, seed) not in finished
         ]
 
     def record(self, event: CompareEvent) -> None:
@@ -183,6 +183,10 @@ def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:
     return Run(path, trial.config, advice), None
 
 
+def _trial_path(path: Path, arm: Arm, seed: int) -> Path:
+    return path / "trials" / f"{arm.name}-s{seed}"
+
+
 def _hold(path: Path) -> filelock.BaseFileLock:
     lock = filelock.FileLock(path / ".lock")
     try:
@@ -208,7 +212,7 @@ def _read_plan(file: Path) -> tuple[tuple[Arm, ...], tuple[int, ...]]:
 def _read_trials(path: Path, arm: Arm, seeds: Sequence[int]) -> Iterator[Summary]:
     """Read the trials of an arm that have begun."""
     for seed in seeds:
-        trial = path / "trials" / f"{arm.name}-s{seed}"
+        trial = _trial_path(path, arm, seed)
         if not (trial / "config.yaml").is_file():
             continue
         summary = read_run(trial).summary
