@@ -7,6 +7,11 @@ from pathlib import Path
 from bnrun.errors import RunError
 
 
+def plain(text: str) -> str:
+    """Return a text as names of directories hold it: ASCII letters, digits, `.`, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
+
+
 def make_directory(out: Path, stem: str, name: str, content: str) -> Path:
     """Make `<out>/<UTC time>-<stem>/` with one text file in it, and return it.
 
@@ -15,8 +20,7 @@ def make_directory(out: Path, stem: str, name: str, content: str) -> Path:
     Raises:
         RunError: the directory cannot be made or written.
     """
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", stem)
-    first = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{plain}"
+    first = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{plain(stem)}"
     path, copies = out / first, 1
     try:
         while True:

@@ -19,6 +19,7 @@ from bnrun.config import Config, resolve
 from bnrun.config.yaml_text import parse
 from bnrun.errors import BnrunError, RunError
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted, Status
+from bnrun.runs.directory import plain
 from bnrun.runs.find import COMPARISON, RUN, newest_first, started
 from bnrun.summary import Summary, begin
 
@@ -184,7 +185,7 @@ def _is_held(file: Path) -> bool:
 
 def _config_name(name: str, config: Config) -> str | None:
     """Take the config's name out of a directory's: <UTC time>-<it>-<norm>-s<seed>[-<copy>]."""
-    norm = re.sub(r"[^A-Za-z0-9._-]+", "_", config.model.norm.rpartition(":")[2])
+    norm = plain(config.model.norm.rpartition(":")[2])
     rest = rf"-{re.escape(norm)}-s{config.training.seed}(-\d+)?"
     found = re.fullmatch(rf"\d{{8}}T\d{{6}}Z-(?P<config>.+?){rest}", name)
     return found["config"] if found else None

@@ -7,15 +7,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.show.tables import data_name
+from bnrun.show.tables import run_title
 from bnrun.training.trained import Evaluation
 
 
 def evaluation_table(found: Evaluation) -> RenderableType:
     """Show a checkpoint's accuracies: a row for each kind of statistics, and what they are of."""
-    norm = found.norm.rpartition("/")[2]  # of a user's own, without its folders
-    data = data_name(found.data)
-    title = f"LeNet, norm {norm}, {data}, one seed ({found.seed}), after epoch {found.epoch}"
+    title = f"{run_title(found.norm, found.data, found.seed)}, after epoch {found.epoch}"
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("statistics", no_wrap=True)
     table.add_column("test acc", justify="right", no_wrap=True)

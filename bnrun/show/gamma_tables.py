@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnrun.experiments.gamma import DEFAULT_EPS, NormLayer, Vector
+from bnrun.show.tables import norm_name
 
 BAR_WIDTH = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -55,7 +56,7 @@ class GammaTables:
             yield Text(f"{first.name}, as the textbook prints it:")
         yield from _vector("gamma", first.gamma, options.max_width)
         yield from _vector("beta", first.beta, options.max_width)
-        norm = self.norm.rpartition("/")[2]  # of a user's own, without its folders
+        norm = norm_name(self.norm)
         for layer in self.layers:
             yield Text()
             yield Text(_title(layer, norm))

@@ -48,8 +48,17 @@ def training_table(summary: Summary) -> RenderableType:
 
 def training_title(summary: Summary) -> str:
     """Name a training in one line: network, norm, data, seed."""
-    norm = summary.norm.rpartition("/")[2]  # of a user's own, without its folders
-    return f"LeNet, norm {norm}, {data_name(summary.data)}, one seed ({summary.seed})"
+    return run_title(summary.norm, summary.data, summary.seed)
+
+
+def run_title(norm: str, data: DataUsed, seed: int) -> str:
+    """Name a training by what it is of."""
+    return f"LeNet, norm {norm_name(norm)}, {data_name(data)}, one seed ({seed})"
+
+
+def norm_name(norm: str) -> str:
+    """Name a norm: one of the user's own without its folders."""
+    return norm.rpartition("/")[2]
 
 
 def closing_lines(summary: Summary) -> list[str]:

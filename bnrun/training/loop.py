@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, image_order
-from bnrun.errors import RunError
 from bnrun.events import (
     CheckpointReady,
     EpochEnded,
@@ -37,7 +36,7 @@ from bnrun.training.failures import told
 from bnrun.training.memory import keep_freed_memory
 from bnrun.training.schedule import learning_rate
 from bnrun.training.sgd import SGD
-from bnrun.training.state import capture, restore
+from bnrun.training.state import capture, fitting, restore
 from bnrun.training.step import build_model, build_optimizer, train_step
 
 PROGRESS_SECONDS = 0.25
@@ -99,12 +98,10 @@ class _Training:
 
     def go_on_from(self, checkpoint: Mapping[str, Any]) -> None:
         """Take up the state of a checkpoint."""
-        try:
+        with fitting():
             restore(checkpoint, self.model, self.optimizer)
             self.finished = [EpochEnded(**epoch) for epoch in checkpoint["epochs"]]
             self.timed = Reading(**checkpoint["timed"])
-        except (RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise RunError(f"the checkpoint does not fit this config's model: {error}") from error
 
     def events(self) -> Iterator[Event]:
         settings = self.config.training

@@ -6,12 +6,14 @@ module holds outside its `state_dict`, also in lists and dicts. The order of the
 learning rate are functions of the seed and the step, and need no memory.
 """
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bnrun.errors import RunError
 from bnrun.norms.parts import values_of
 from bnrun.training.sgd import SGD
 
@@ -32,6 +34,19 @@ def capture(model: nn.Module, optimizer: SGD) -> dict[str, Any]:
             "rng": _rng(next(model.parameters()).device),
         }
     )
+
+
+@contextlib.contextmanager
+def fitting() -> Iterator[None]:
+    """Turn what a checkpoint of another model leads to into an error that says so.
+
+    Raises:
+        RunError: it is one.
+    """
+    try:
+        yield
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise RunError(f"the checkpoint does not fit this config's model: {error}") from error
 
 
 def with_model(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bnrun.norms.parts import MovingStatistics
 from bnrun.training.evaluation import accuracies_by_statistics, take_population
 from bnrun.training.failures import told
 from bnrun.training.memory import keep_freed_memory
-from bnrun.training.state import restore_model, with_model
+from bnrun.training.state import fitting, restore_model, with_model
 from bnrun.training.step import build_model
 
 
@@ -49,10 +49,8 @@ def trained_model(config: Config, checkpoint: Mapping[str, Any], device: torch.d
         RunError: the checkpoint is of another model.
     """
     model = build_model(config).to(device)
-    try:
+    with fitting():
         restore_model(checkpoint, model)
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise RunError(f"the checkpoint does not fit this config's model: {error}") from error
     return model
 
 
