@@ -28,7 +28,7 @@ class Stepper:
         self.name = name
         self.model = build_model(config).to(device, dtype)
         for moving in MovingStatistics.find(self.model).values():  # plain attributes stayed
-            moving.hold(*(tensor.to(device, dtype) for tensor in moving.held()))
+            moving.to(device, dtype)
         self.steps = 0
         self._config = config
         self._dtype = dtype

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 GAMMA = ("weight", "gamma", "scale")
@@ -73,11 +74,12 @@ class MovingStatistics:
     """The moving mean and variance of a module, to read, write and put back.
 
     `find` returns those of every module that keeps both, by the module's path in the model.
+    `names` are the two attributes.
     """
 
     def __init__(self, module: nn.Module, mean_name: str, var_name: str) -> None:
         self.module = module
-        self._names = (mean_name, var_name)
+        self.names = (mean_name, var_name)
 
     @classmethod
     def find(cls, model: nn.Module) -> "dict[str, MovingStatistics]":
@@ -95,16 +97,20 @@ class MovingStatistics:
 
     def held(self) -> tuple[Tensor, Tensor]:
         """Return the very tensors that the module holds."""
-        mean, var = (getattr(self.module, name) for name in self._names)
+        mean, var = (getattr(self.module, name) for name in self.names)
         return mean, var
 
     def hold(self, mean: Tensor, var: Tensor) -> None:
         """Let the module hold these very tensors, as the kind of thing it holds now."""
-        for name, tensor in zip(self._names, (mean, var), strict=True):
+        for name, tensor in zip(self.names, (mean, var), strict=True):
             is_parameter = name in self.module._parameters
             if is_parameter and not isinstance(tensor, nn.Parameter):
                 tensor = nn.Parameter(tensor, requires_grad=False)
             setattr(self.module, name, tensor)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> None:
+        """Take them to a device and a dtype, as `Module.to` does with buffers alone."""
+        self.hold(*(tensor.to(device, dtype) for tensor in self.held()))
 
     def replace(self, mean: Tensor, var: Tensor) -> None:
         """Let the module hold new tensors of these values, in its own shape, type and device."""

@@ -1,11 +1,11 @@
 """The one table of norms: a name, or `path/to/file.py:Class`, to a factory of layers.
 
 A factory takes `(num_features, num_dims)`, where `num_dims` is the rank of the layer's input:
-2 after a fully connected layer, (N, C), and 4 after a convolution, (N, C, H, W).
+2 after a fully connected layer, (N, C), and 4 after a convolution, (N, C, H, W). It hands keyword
+arguments on to the layer's class: `eps`, `momentum` and the like, where the class takes them.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bnrun.errors import NormError, did_you_mean
 from bnrun.norms import user_file
@@ -13,30 +13,34 @@ from bnrun.norms import user_file
 if TYPE_CHECKING:
     from torch import nn
 
-    NormFactory = Callable[[int, int], nn.Module]
-else:
-    NormFactory = Callable
+
+class NormFactory(Protocol):
+    """Builds a layer for inputs of `num_features` channels and rank `num_dims`."""
+
+    def __call__(self, num_features: int, num_dims: int, **options: Any) -> "nn.Module":
+        """Return a new layer."""
 
 
-def _scratch(num_features: int, num_dims: int) -> "nn.Module":
+def _scratch(num_features: int, num_dims: int, **options: Any) -> "nn.Module":
     from bnrun.norms.scratch import BatchNorm
 
-    return BatchNorm(num_features)
+    return BatchNorm(num_features, **options)
 
 
-def _builtin(num_features: int, num_dims: int) -> "nn.Module":
+def _builtin(num_features: int, num_dims: int, **options: Any) -> "nn.Module":
     from torch import nn
 
-    return nn.BatchNorm1d(num_features) if num_dims == 2 else nn.BatchNorm2d(num_features)
+    kinds = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+    return kinds[num_dims](num_features, **options)
 
 
-def _textbook(num_features: int, num_dims: int) -> "nn.Module":
+def _textbook(num_features: int, num_dims: int, **options: Any) -> "nn.Module":
     from bnrun.norms.textbook import TextbookBatchNorm
 
-    return TextbookBatchNorm(num_features, num_dims)
+    return TextbookBatchNorm(num_features, num_dims, **options)
 
 
-def _none(num_features: int, num_dims: int) -> "nn.Module":
+def _none(num_features: int, num_dims: int, **options: Any) -> "nn.Module":
     from torch import nn
 
     return nn.Identity()

@@ -11,7 +11,6 @@ import linecache
 import sys
 import traceback
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from bnrun.errors import NormError, did_you_mean
 from bnrun.paths import user_path
 
 if TYPE_CHECKING:
-    from torch import nn
+    from bnrun.norms.table import NormFactory
 
 _PREFIX = "bnrun_user_"  # of the modules that users' files become
 
@@ -53,7 +52,7 @@ def check(spec: str) -> None:
         ) from error
 
 
-def load(spec: str) -> "Callable[[int, int], nn.Module]":
+def load(spec: str) -> "NormFactory":
     """Import the user's file and return a factory that builds its class.
 
     Raises:
@@ -81,15 +80,16 @@ def load(spec: str) -> "Callable[[int, int], nn.Module]":
             "torch.nn.Module."
         )
 
-    def build(num_features: int, num_dims: int) -> nn.Module:
-        arguments = (num_features, num_dims)[: _positional(found)]
+    def build(num_features: int, num_dims: int, **options: Any) -> nn.Module:
+        arguments = (num_features, num_dims)[: positional(found)]
         try:
-            layer = found(*arguments)
+            layer = found(*arguments, **options)
             layer.register_forward_hook(_check_output)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too
-            call = f"{name}({', '.join(map(str, arguments))})"
+            named = [f"{option}={value}" for option, value in options.items()]
+            call = f"{name}({', '.join([*map(str, arguments), *named])})"
             raise NormError(
                 f"model.norm: {call} refused: {type(error).__name__}: {error}"
                 f"{own_line(error) or _definition(found)}"
@@ -162,7 +162,7 @@ def _import(path: Path) -> ModuleType:
     return module
 
 
-def _positional(cls: type) -> int:
+def positional(cls: type) -> int:
     """Return how many of (num_features, num_dims) the constructor asks for."""
     try:
         parameters = inspect.signature(cls).parameters.values()

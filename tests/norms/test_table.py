@@ -85,3 +85,15 @@ except NormError:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert answer.stdout == "False\n"
+
+
+def test_builtin_is_the_layer_of_its_inputs_rank() -> None:
+    kinds = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+    for num_dims, kind in kinds.items():
+        assert type(norm_factory("builtin")(6, num_dims)) is kind
+
+
+@pytest.mark.parametrize("norm", ["scratch", "builtin"])
+def test_a_factory_hands_options_on_to_the_class(norm: str) -> None:
+    layer = norm_factory(norm)(6, 4, eps=0.5, momentum=None, affine=False)
+    assert (layer.eps, layer.momentum, layer.weight) == (0.5, None, None)
