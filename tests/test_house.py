@@ -13,12 +13,12 @@ HOUSE = Path(bnrun.__file__).parent
 # Ground floor first. A module imports only from floors below it, or from its own folder.
 FLOORS = [
     {"__init__"},  # the version
-    {"errors", "events", "paths"},
+    {"errors", "events", "paths", "processes"},
     {"config", "environment", "summary"},
     {"average_pool", "norms"},
     {"data", "lenet"},
     {"training"},
-    {"experiments"},
+    {"experiments", "verify"},
     {"runs"},
     {"show"},
     {"cli"},

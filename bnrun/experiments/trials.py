@@ -15,6 +15,7 @@ from typing import Any
 from bnrun.config import Config
 from bnrun.errors import BnrunError, NormError, TrainingFailed
 from bnrun.events import Event, Notice, RunEnded
+from bnrun.processes import begin, how_it_ended
 
 INTERRUPTED = 130
 INTERRUPT_SECONDS = 10.0  # that a trial has to write down where it is
@@ -90,7 +91,7 @@ def _in_processes(
                 trial = waiting.popleft()
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(sender, start, trial, threads))
-                _begin(process)
+                begin(process)
                 sender.close()  # ours: so that the end of the process ends the pipe
                 working[receiver] = (trial, process)
             ready: list[Any] = wait(list(working))
@@ -103,7 +104,7 @@ def _in_processes(
                     worker.join()
                     if trial.name in ended:
                         continue
-                    message = TrialFailed(f"its process {_how(worker.exitcode)}")
+                    message = TrialFailed(f"its process {how_it_ended(worker.exitcode)}")
                 if isinstance(message, BnrunError):
                     raise message
                 if isinstance(message, RunEnded | TrialFailed):
@@ -115,21 +116,6 @@ def _in_processes(
         for _, worker in working.values():
             worker.join(INTERRUPT_SECONDS)
             worker.kill()
-
-
-def _begin(process: BaseProcess) -> None:
-    """Start a process that never heeds Ctrl-C, not even while it imports what it needs."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # handed on to the process
-    try:
-        process.start()
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _how(exitcode: int | None) -> str:
-    if exitcode is not None and exitcode < 0:
-        return f"was ended by signal {-exitcode} ({signal.Signals(-exitcode).name})"
-    return f"ended with exit code {exitcode}"
 
 
 def _work(sender: Connection, start: Start, trial: Trial, threads: int) -> None:

@@ -1,0 +1,114 @@
+"""`bnrun verify`: is this batch normalization right, and if not, what is wrong with it?"""
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Annotated, TypeVar
+
+import typer
+
+from bnrun.cli.options import DeviceOption, JsonOption, QuietOption
+from bnrun.errors import ConfigError, TrainingFailed, did_you_mean
+
+Known = TypeVar("Known", bound=str)
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+def verify(
+    implementation: Annotated[
+        str | None,
+        typer.Argument(metavar="IMPL", help="A norm's name, or path/to/file.py:Class."),
+    ] = None,
+    contract: Annotated[
+        str, typer.Option(metavar="NAME", help="What counts as right: torch or textbook.")
+    ] = "torch",
+    dtype: Annotated[
+        str | None,
+        typer.Option(metavar="DTYPE", help=f"{', '.join(DTYPES)}.  [default: float64]"),
+    ] = None,
+    device: DeviceOption = None,
+    time_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="For each experiment.")
+    ] = 10.0,
+    list_: Annotated[
+        bool, typer.Option("--list", help="List the checks, and the mistakes known by name.")
+    ] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tell whether a BatchNorm is right, and name its faults.
+
+    For example: bnrun verify my_batchnorm.py:BatchNorm
+    """
+    from bnrun.norms import check_norm
+
+    if list_:
+        _list(json)
+        return
+    if implementation is None:
+        raise ConfigError("IMPL: name a norm, or your own as path/to/file.py:Class.")
+    from bnrun.verify.report import CONTRACTS
+
+    check_norm(implementation)
+    held_to = _known("--contract", contract, CONTRACTS)
+    if dtype is not None:
+        _known("--dtype", dtype, DTYPES)
+
+    import torch
+
+    from bnrun.show.console import show_json, stderr, stdout
+    from bnrun.show.screen import open_screen
+    from bnrun.show.stage_screen import StageBar, StageLines
+    from bnrun.show.verify_tables import report_view
+    from bnrun.training import pick_device
+    from bnrun.verify.report import Report
+    from bnrun.verify.verification import verify
+
+    where = str(pick_device(device or "cpu"))
+    wanted = None if dtype is None else getattr(torch, dtype)
+    found = None
+    events = verify(implementation, held_to, wanted, where, time_limit)
+    with (
+        open_screen(stderr(), quiet=quiet, live=StageBar, lines=StageLines) as screen,
+        closing(events),
+    ):
+        for event in events:
+            if isinstance(event, Report):
+                found = event
+            else:
+                screen.show(event)
+    assert found is not None
+    if json:
+        show_json(found.document())
+    else:
+        stdout().print(report_view(found))
+    if found.verdict == "fail":
+        raise typer.Exit(TrainingFailed.exit_code)
+
+
+def _known(option: str, value: str, known: Sequence[Known]) -> Known:
+    """Return an option's value, if it takes it.
+
+    Raises:
+        ConfigError: it is none of the known ones.
+    """
+    found = next((one for one in known if one == value), None)
+    if found is None:
+        near = did_you_mean(value, known)
+        raise ConfigError(f"{option}: received '{value}'.{near} It takes {', '.join(known)}.")
+    return found
+
+
+def _list(json: bool) -> None:
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.verify_tables import catalogue_view
+    from bnrun.verify.judge import CHECKS
+    from bnrun.verify.known.catalogue import known_faults
+
+    faults = known_faults()
+    if json:
+        checks = [{"name": k.name, "group": k.group, "about": k.about} for k in CHECKS]
+        show_json({"checks": checks, "known": [dataclasses.asdict(fault) for fault in faults]})
+    else:
+        stdout().print(catalogue_view(CHECKS, faults))

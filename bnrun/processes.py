@@ -1,0 +1,20 @@
+"""Processes of our own making: begun so that Ctrl-C is the parent's to heed, and how they end."""
+
+import signal
+from multiprocessing.process import BaseProcess
+
+
+def begin(process: BaseProcess) -> None:
+    """Start a process that never heeds Ctrl-C, not even while it imports what it needs."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # handed on to the process
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def how_it_ended(exitcode: int | None) -> str:
+    """Say how a process ended: "ended with exit code 3", "was ended by signal 9 (SIGKILL)"."""
+    if exitcode is not None and exitcode < 0:
+        return f"was ended by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    return f"ended with exit code {exitcode}"

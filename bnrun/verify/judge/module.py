@@ -1,0 +1,148 @@
+"""Judging a norm as a module: what it registers, copies, converts, offers and refuses."""
+
+from bnrun.verify.evidence import distance
+from bnrun.verify.judge.outcome import (
+    Case,
+    Outcome,
+    failed,
+    passed,
+    skipped,
+)
+from bnrun.verify.known import behaviour
+from bnrun.verify.known.fault import Fault
+
+# ---- inputs and outputs
+
+
+def input_unchanged(case: Case) -> Outcome:
+    """Judge whether the input holds the same values afterwards."""
+    changed = [part for part, is_so in case.values("input").items() if is_so]
+    note = " and ".join(
+        "in training" if part == "training" else "when predicting" for part in changed
+    )
+    return failed(behaviour.WRITES_INTO_INPUT, note=note) if changed else passed()
+
+
+def repeatable(case: Case) -> Outcome:
+    """Judge whether the same input gives the same output."""
+    values = case.values("repeat")
+    error = distance(values["second"], values["first"])
+    return failed(behaviour.NOT_REPEATABLE, error=error) if error > 0 else passed(error)
+
+
+def layouts(case: Case, *names: str) -> Outcome:
+    """Judge inputs of the same values that lie otherwise in memory."""
+    values = case.values("layouts")
+    present = [name for name in names if name in values]
+    if not present:
+        return skipped("needs inputs of (N, C, H, W)")
+    refused = [values[name] for name in present if isinstance(values[name], str)]
+    if refused:
+        return failed(behaviour.REFUSES_LAYOUTS, note=refused[0])
+    error = max(distance(values[name], values["contiguous"]) for name in present)
+    if error > case.tolerance:
+        return failed(behaviour.WRONG_LAYOUTS, error=error)
+    return passed(error)
+
+
+def float64_kept(case: Case) -> Outcome:
+    """Judge whether float64 stays so, on the way and in the output."""
+    if case.float64_refused:
+        return failed(behaviour.FLOAT64_REFUSED)
+    values = case.values("double")
+    if "skipped" in values:
+        return skipped(values["skipped"])
+    if case.narrowing is not None:
+        return failed(case.narrowing, note=f"the output is {values['y_dtype']}")
+    return passed()
+
+
+# ---- the state
+
+
+def parameters(case: Case) -> Outcome:
+    """Judge whether an optimizer would be given gamma and beta."""
+    values, offers = case.values("parameters"), case.evidence.offers
+    if not values and not offers["learns"]:
+        return failed(behaviour.IDENTITY if case.identity else behaviour.NOTHING_LEARNED)
+    plain_tensors = [
+        behaviour.PARAMETER_MISSING[part] for part, is_one in values.items() if not is_one
+    ]
+    if plain_tensors:
+        return failed(*plain_tensors)
+    absent = [part for part in ("gamma", "beta") if part not in values]
+    if not absent:
+        return passed()
+    others = [name for name in offers["learns"] if len(offers["learns"]) > len(values)]
+    if others:
+        return skipped(
+            f"no {' and no '.join(absent)} under the usual names (weight, gamma, scale; bias, "
+            f"beta, shift), but it learns {', '.join(others)}"
+        )
+    return failed(*(behaviour.PARAMETER_ABSENT[part] for part in absent))
+
+
+def unregistered(case: Case) -> tuple[Fault, ...]:
+    """Return the fault of moving statistics that state_dict() leaves out, if they are."""
+    values = case.evidence.values("state_dict")
+    kinds = set(values["missing"].values()) if values is not None else set()
+    if case.contract == "textbook" or not kinds:
+        return ()
+    attributes = "attribute" in kinds
+    found = (
+        behaviour.STATISTICS_IN_ATTRIBUTES if attributes else behaviour.STATISTICS_NOT_PERSISTENT
+    )
+    return (found,)
+
+
+def state_dict(case: Case) -> Outcome:
+    """Judge whether the state is in state_dict, and loading it restores predictions."""
+    values = case.values("state_dict")
+    if unregistered(case):
+        return failed(*unregistered(case), note=f"missing: {', '.join(values['missing'])}")
+    if "error" in values:
+        return failed(behaviour.STATE_DICT_REFUSED, note=values["error"])
+    error = distance(values["second"], values["first"])
+    if error > case.evidence.tolerance and not values["missing"]:
+        return failed(behaviour.STATE_DICT_INCOMPLETE, error=error)
+    return passed(None if values["missing"] else error)
+
+
+def copied(case: Case, experiment: str, fails: Fault) -> Outcome:
+    """Judge whether a copy predicts the same, and is one."""
+    values = case.values(experiment)
+    if "error" in values:
+        copies = case.evidence.values("deepcopy") or {}
+        # What deepcopy fails on, pickle does.
+        return failed(behaviour.COPY_FAILS if "error" in copies else fails, note=values["error"])
+    error = distance(values["second"], values["first"])
+    if error > case.evidence.tolerance:
+        return failed(behaviour.COPY_DIFFERS, error=error)
+    return failed(behaviour.COPY_SHARES) if values["shares"] else passed(error)
+
+
+def double(case: Case) -> Outcome:
+    """Judge whether `.double()` reaches everything."""
+    if case.float64_refused:
+        return failed(behaviour.FLOAT64_REFUSED)
+    values = case.values("double")
+    if "skipped" in values:
+        return skipped(values["skipped"])
+    behind = [name for name, dtype in values["dtypes"].items() if dtype != "torch.float64"]
+    if not behind or (case.contract == "textbook" and all("moving" in name for name in behind)):
+        return passed()
+    faults = unregistered(case) or (behaviour.DOUBLE_LEAVES_BEHIND,)
+    return failed(*faults, note=f"{', '.join(behind)} stayed in another dtype")
+
+
+# ---- what it refuses
+
+
+def wrong_channels(case: Case) -> Outcome:
+    """Judge an input of another number of channels."""
+    accepted = case.values("channels")["accepted"]
+    if not accepted:
+        return passed()
+    if case.identity:
+        return failed(behaviour.IDENTITY)
+    return failed(behaviour.WRONG_CHANNELS_ACCEPTED, note=f"accepted {accepted[0]}")

@@ -1,0 +1,147 @@
+"""Observing here, in this process, or apart, in one that may hang or end without harm."""
+
+import io
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import torch
+
+from bnrun.verify.isolated import Lost, Worker
+from bnrun.verify.observe import EXPERIMENTS
+from bnrun.verify.observe.experiment import Observation, attempt
+from bnrun.verify.subject import Subject
+
+# Of experiments that hang: the first may take the whole limit, others the part of it that anything
+# sound takes by far; and together they may take so many times the limit, before the rest is left.
+IMPATIENCE = 5
+MOST_LIMITS = 3
+MOST_LOST = 30  # experiments that hang or end their process
+
+
+class Observer(Protocol):
+    """Makes experiments with a norm; a context manager."""
+
+    @property
+    def printed(self) -> int:
+        """Return how many lines the norm has printed."""
+
+    def __enter__(self) -> Self:
+        """Load the norm."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Let it go."""
+
+    def look(self, experiment: str, dtype: torch.dtype) -> Observation:
+        """Make an experiment."""
+
+
+class Apart:
+    """Observes in a process of its own.
+
+    Args:
+        implementation: a norm's name, or `file.py:Class`.
+        device: torch's name of it.
+        limit: seconds that loading the norm, and each experiment, may take.
+    """
+
+    def __init__(self, implementation: str, device: str, limit: float) -> None:
+        self._stack = ExitStack()
+        self._limit = limit
+        self._patience = MOST_LIMITS * limit
+        self._arguments = (implementation, device)
+        self._worker: Worker | None = None
+        self._lost = self._printed_before = 0
+
+    def __enter__(self) -> Self:
+        self._worker = self._begin()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def _begin(self) -> Worker:
+        return self._stack.enter_context(Worker(_prepare, self._arguments, self._limit))
+
+    @property
+    def printed(self) -> int:
+        """Return how many lines the norm has printed."""
+        return self._printed_before + (self._worker.printed if self._worker is not None else 0)
+
+    def look(self, experiment: str, dtype: torch.dtype) -> Observation:
+        """Make an experiment; where it is lost, go on in another process."""
+        if self._lost == MOST_LOST or self._patience <= 0:
+            return Observation(trouble="not run", message="not run: too many before it were lost")
+        if self._worker is None:
+            self._worker = self._begin()
+        impatient = self._patience < MOST_LIMITS * self._limit
+        limit = self._limit / IMPATIENCE if impatient else self._limit
+        try:
+            return _decode(self._worker.do((experiment, dtype), limit))
+        except Lost as lost:
+            self._lost += 1
+            self._patience -= limit if lost.trouble == "hung" else 0.0
+            self._printed_before = self.printed
+            self._stack.close()
+            self._worker = None
+            return Observation(trouble=lost.trouble, message=str(lost))
+
+
+class Here:
+    """Observes in this process: quick, and at the mercy of the norm."""
+
+    printed = 0
+
+    def __init__(self, implementation: str, device: str = "cpu", limit: float = 0.0) -> None:
+        self._look = _prepare(implementation, device)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def look(self, experiment: str, dtype: torch.dtype) -> Observation:
+        """Make an experiment."""
+        return _decode(self._look((experiment, dtype)))
+
+
+def _prepare(implementation: str, device: str) -> Callable[[tuple[str, torch.dtype]], bytes]:
+    """Load a norm, and return what makes experiments with it."""
+    subjects = {torch.float64: Subject(implementation, device, torch.float64)}
+
+    def look(job: tuple[str, torch.dtype]) -> bytes:
+        experiment, dtype = job
+        if dtype not in subjects:
+            subjects[dtype] = Subject(implementation, device, dtype)
+        return _encode(attempt(EXPERIMENTS[experiment], subjects[dtype]))
+
+    return look
+
+
+def _encode(observation: Observation) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(vars(observation), buffer)
+    return buffer.getvalue()
+
+
+def _decode(observed: bytes) -> Observation:
+    """Return an observation; nothing in it can run code."""
+    fields: dict[str, Any] = torch.load(io.BytesIO(observed), weights_only=True)
+    return Observation(**fields)

@@ -1,0 +1,43 @@
+"""An experiment with a norm, and what comes of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from bnrun.norms.user_file import own_line
+from bnrun.verify.subject import Subject
+
+# Tensors in float64 on the CPU, numbers, texts, None, and lists and dicts of these.
+Values = dict[str, Any]
+Experiment = Callable[[Subject], Values]
+Trouble = Literal["raised", "hung", "exited", "not run"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What an experiment came to: its values, or the trouble there was, in words."""
+
+    values: Values = field(default_factory=dict)
+    trouble: Trouble | None = None
+    message: str = ""
+
+
+def attempt(experiment: Experiment, subject: Subject) -> Observation:
+    """Run an experiment, whatever it raises, from one and the same state of torch."""
+    torch.manual_seed(0)
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
+    try:
+        return Observation(experiment(subject))
+    except BaseException as error:  # SystemExit too; nothing of it is ours
+        return Observation(trouble="raised", message=describe(error))
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in words, with the user's own line where it came from one."""
+    lines = str(error).strip().splitlines()
+    said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    line = own_line(error).strip()
+    return f"{said} ({line})" if line else said

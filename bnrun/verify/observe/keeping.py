@@ -1,0 +1,85 @@
+"""Experiments on what a norm keeps of the batches that it has seen."""
+
+import gc
+from collections import deque
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import Parameter
+
+from bnrun.verify.observe.experiment import Experiment, Values, describe
+from bnrun.verify.situations import plain
+from bnrun.verify.subject import Layer, Subject
+
+reference: Any = StorageWeakRef  # which torch leaves untyped
+
+MEMORY_STEPS = 40
+MEMORY_WARM_UP = 5
+
+
+def _graph(subject: Subject) -> Values:
+    """Take two steps in each mode; what of autograd's graph does the layer keep?"""
+    made = plain(subject.rank, subject.dtype)
+    kept: list[str] = []
+    failures: list[str] = []
+    for training in (True, False):
+        layer = subject.build(subject.rank, made)
+        for _ in range(2):
+            x = layer.to_own(made.x).requires_grad_()
+            y = layer.forward(x.clone(), training=training, grad=True)
+            kept += [name for name, held in _held(layer) if held.grad_fn is not None]
+            if not y.requires_grad:
+                continue
+            try:
+                torch.autograd.backward(y.sum())
+            except RuntimeError as error:
+                failures.append(describe(error))
+    return {"kept": list(dict.fromkeys(kept)), "failures": failures}
+
+
+def _held(layer: Layer) -> list[tuple[str, Tensor]]:
+    """Return the tensors that a layer holds, by name: those in its lists and dicts, too."""
+    found: list[tuple[str, Any]] = []
+    for part in layer.module.modules():
+        for name, value in {**vars(part), **part._buffers}.items():
+            members = value.values() if isinstance(value, dict) else value
+            if isinstance(members, Tensor):
+                found.append((name, members))
+            elif isinstance(members, list | tuple | set | deque | type({}.values())):
+                found += [(name, member) for member in members]
+    return [(name, value) for name, value in found if isinstance(value, Tensor)]
+
+
+def _memory(subject: Subject) -> Values:
+    """Train many steps; how much of what belongs to a batch is still alive afterwards?
+
+    `growth` is in bytes of inputs: 1 where the layer keeps a tensor of the input's size of every
+    batch. An input that autograd's graph keeps counts, though nobody could name it any more.
+    """
+    made = plain(subject.rank, subject.dtype)
+    layer = subject.build(subject.rank, made)
+    inputs: list[Any] = []
+    before = 0
+    for step in range(MEMORY_WARM_UP + MEMORY_STEPS):
+        if step == MEMORY_WARM_UP:
+            before, inputs = _alive(), []
+        x = layer.to_own(made.x).requires_grad_()
+        inputs.append(reference(x.untyped_storage()))
+        size = x.untyped_storage().nbytes()
+        layer.forward(x.clone(), training=True, grad=True)
+        del x
+    alive = _alive() - before
+    kept = size * sum(not held.expired() for held in inputs)
+    return {"growth": max(alive, kept) / size / MEMORY_STEPS, "steps": MEMORY_STEPS}
+
+
+def _alive() -> int:
+    """Return the bytes of all tensors that can be reached from Python."""
+    gc.collect()
+    storages = (o.untyped_storage() for o in gc.get_objects() if type(o) in (Tensor, Parameter))
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+KEEPING: dict[str, Experiment] = {"graph": _graph, "memory": _memory}

@@ -1,0 +1,121 @@
+"""What a verification ends with: a check per line, and the faults that explain those that fail."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bnrun.verify.known.fault import Fault
+
+Contract = Literal["torch", "textbook"]
+CONTRACTS: tuple[Contract, ...] = ("torch", "textbook")
+Status = Literal["pass", "fail", "skip"]
+Group = Literal["mathematics", "moving statistics", "module contract"]
+GROUPS: tuple[Group, ...] = ("mathematics", "moving statistics", "module contract")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: `faults` name what it fails from, or which dialects it passes in.
+
+    `max_error` is the largest distance from what is right, in units of the largest value expected
+    or of 1; None where nothing is measured.
+    """
+
+    name: str
+    group: Group
+    status: Status
+    max_error: float | None = None
+    message: str = ""
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """A fault that was found.
+
+    `where` restricts it, `checks` name what follows from it, `seen` is what else is to be seen.
+    """
+
+    fault: Fault
+    where: str
+    checks: tuple[str, ...]
+    seen: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Return the fault in one sentence, with where it is found."""
+        return f"{self.fault.says[:-1]} ({self.where})." if self.where else self.fault.says
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of verifying an implementation, held to a contract.
+
+    `printed` counts the lines that it printed meanwhile, which are not shown.
+    """
+
+    implementation: str
+    contract: str
+    dtype: str
+    device: str
+    checks: tuple[Check, ...]
+    found: tuple[Found, ...]
+    printed: int
+    seconds: float
+
+    @property
+    def verdict(self) -> Literal["pass", "fail"]:
+        """Return whether all checks that could be made passed, dialects apart."""
+        return "fail" if any(check.status == "fail" for check in self.checks) else "pass"
+
+    @property
+    def faults(self) -> list[Found]:
+        """Return the mistakes that were found."""
+        return [found for found in self.found if not found.fault.is_dialect]
+
+    @property
+    def dialects(self) -> list[Found]:
+        """Return the dialects that were found."""
+        return [found for found in self.found if found.fault.is_dialect]
+
+    def document(self) -> dict[str, Any]:
+        """Return the report for JSON."""
+        return {
+            "implementation": self.implementation,
+            "verdict": self.verdict,
+            "contract": self.contract,
+            "dtype": self.dtype,
+            "device": self.device,
+            "faults": [_found(found) for found in self.faults],
+            "dialects": [
+                _found(found) | {"speakers": found.fault.speakers} for found in self.dialects
+            ],
+            "checks": [
+                {
+                    "name": check.name,
+                    "group": check.group,
+                    "status": check.status,
+                    "max_error": _number(check.max_error),
+                    "message": check.message,
+                    "faults": list(check.faults),
+                }
+                for check in self.checks
+            ],
+            "printed_lines": self.printed,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def _found(found: Found) -> dict[str, Any]:
+    return {
+        "name": found.fault.name,
+        "fault": found.sentence,
+        "seen": found.seen,
+        "mend": found.fault.mend,
+        "checks": list(found.checks),
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """Return a number for JSON, which has no word for what is not finite: null."""
+    return value if value is not None and math.isfinite(value) else None

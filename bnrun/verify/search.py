@@ -1,0 +1,250 @@
+"""The search for the mistakes that give what was observed of inputs of one rank.
+
+Part by part: the output, the moving statistics, the gradients. For each, the right way is tried,
+then every one known mistake, then every two, every three.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from bnrun.verify.evidence import Evidence, distance
+from bnrun.verify.known import batch_statistics, gradients, kept, momentum, normalization
+from bnrun.verify.known.fault import Choice
+from bnrun.verify.observe.experiment import Values
+from bnrun.verify.recipe import Formula, Recipe, move, normalize, pieces_of, see
+from bnrun.verify.situations import Situation, faint, plain, sequence
+
+MOST_MISTAKES = 3  # in one part
+
+
+class Search:
+    """The search for the recipe of one rank, from the likely ones on."""
+
+    def __init__(
+        self,
+        evidence: Evidence,
+        rank: int,
+        likely: Sequence[Recipe],
+        tolerance: float,
+        most: int,
+    ) -> None:
+        self.unexplained: set[str] = set()
+        self._evidence, self._rank = evidence, rank
+        self._tolerance, self._most = tolerance, most
+        self._likely, self._right = likely[::-1], likely[0]
+        self._mode = self._right.mode
+        # What was seen after train() with gradients enabled, and after eval() in two ways.
+        self._seen: dict[tuple[bool, bool], Values] = {}
+        trained = evidence.values(f"training {rank}")
+        if trained is not None:
+            self._seen[True, True] = trained
+        predicted = evidence.values(f"predicting {rank}")
+        if predicted is not None:
+            self._seen[False, False] = predicted
+            self._seen[False, True] = predicted["with_gradients"]
+
+    def recipe(self) -> Recipe:
+        """Return the recipe with the fewest mistakes that gives what was observed."""
+        recipe = self._right
+        training = self._formula("training", recipe)
+        recipe = recipe.having(training=training)
+        # Own statistics, where predicting takes any, are taken as in training.
+        start = recipe.predicting.having(over=training.over, spread=training.spread)
+        recipe = recipe.having(predicting=start)
+        recipe = recipe.having(predicting=self._formula("predicting", recipe))
+        if self._evidence.offers["moving"]:
+            recipe = self._moving(recipe)
+        for part in ("training", "predicting"):
+            recipe = recipe.having(**{part: self._gradients(part, recipe)})
+        return recipe
+
+    # ---- the output
+
+    def _formula(self, part: str, recipe: Recipe) -> Formula:
+        """Return the formula of a part that gives the outputs seen, plain and faint."""
+        start: Formula = getattr(recipe, part)
+        trains = part == "training"
+        seen = self._seen_where(trains, grads=(True, False))
+        if seen is None:
+            return start
+        cases = [
+            (self._evidence.situation(plain, self._rank), seen),
+            (self._evidence.situation(faint, self._rank), seen["faint"]),
+        ]
+
+        def fits(formula: Formula) -> bool:
+            return all(self._gives(formula, made, values) for made, values in cases)
+
+        for likely in (getattr(recipe, part) for recipe in self._likely):
+            if fits(likely):
+                found: Formula = likely
+                return found
+        slots: dict[str, Iterable[Choice[Any]]] = {
+            "source": batch_statistics.TRAINING_SOURCE
+            if trains
+            else batch_statistics.PREDICTING_SOURCE,
+            "over": batch_statistics.OVER if trains else (),
+            "spread": batch_statistics.SPREAD if trains else (),
+            "centring": normalization.CENTRING,
+            "denominator": normalization.DENOMINATOR,
+            "eps": self._eps(),
+            "affine": normalization.AFFINE,
+        }
+        for candidate in candidates(start, slots, self._most):
+            if fits(candidate):
+                return candidate
+        self.unexplained.add(part)
+        return start
+
+    def _gives(self, formula: Formula, made: Situation, values: Values) -> bool:
+        moved = (
+            (values["moving_mean"], values["moving_var"])
+            if "moving_mean" in values and values["moving_mean"].shape == made.gamma.shape
+            else None
+        )
+        y, _, _ = normalize(formula, made, made.x, made.gamma, made.beta, moved)
+        return distance(values["y"], y) <= self._tolerance
+
+    def _seen_where(self, trains: bool, grads: Sequence[bool]) -> Values | None:
+        """Return what was seen in a mode, with gradients enabled or not as preferred."""
+        for grad in grads:
+            for training in (trains, not trains):
+                seen = self._seen.get((training, grad))
+                if seen is not None and self._mode.does(training, grad) == trains:
+                    return seen
+        return None
+
+    def _eps(self) -> Iterator[Choice[float]]:
+        yield from normalization.EPS
+        stated = self._evidence.offers["stated"]["eps"]
+        if stated is not None:
+            yield normalization.eps_of(stated)
+
+    # ---- the moving statistics
+
+    def _moving(self, recipe: Recipe) -> Recipe:
+        steps = self._steps()
+        if not steps:
+            return recipe
+        for name, known in (("mean", kept.KEPT_MEAN), ("var", kept.KEPT_VAR)):
+            ways = itertools.chain(
+                (_moving_as(recipe, likely, name) for likely in self._likely),
+                self._ways(recipe, name, known, steps),
+            )
+            fitting = (way for way in ways if self._moves(way, name, steps))
+            found = next(fitting, None)
+            if found is None:
+                self.unexplained.add(f"moving {name}")
+            else:
+                recipe = found
+        return recipe
+
+    def _steps(self) -> list[tuple[Tensor, Values]]:
+        """Return batches in training, each with the moving statistics after it."""
+        if self._mode.does(True, True) and self._rank in (2, 4):
+            updates = self._evidence.values(f"updates {self._rank}")
+            if updates is not None:
+                batches = [made.x for made in sequence(self._rank, self._evidence.dtype)]
+                return list(zip(batches, updates["after"], strict=True))
+        seen = self._seen_where(True, grads=(True, False))
+        x = self._evidence.situation(plain, self._rank).x
+        return [] if seen is None else [(x, seen)]
+
+    def _ways(
+        self,
+        recipe: Recipe,
+        name: str,
+        known: Sequence[Choice[kept.Kept]],
+        steps: list[tuple[Tensor, Values]],
+    ) -> Iterator[Recipe]:
+        """Yield the recipes that differ in how a moving statistic moves, the likeliest first."""
+        right_kept: Choice[kept.Kept] = getattr(self._right, f"kept_{name}")
+        ordered = [right_kept, *(choice for choice in known if choice is not right_kept)]
+        faulty = recipe.training.spread is not batch_statistics.SPREAD[0]
+        spreads = [False, True] if faulty and name == "var" else [False]
+        pairs = itertools.product(
+            enumerate(ordered), [*enumerate(momentum.UPDATE), (1, None)], spreads
+        )
+        ranked = sorted(pairs, key=lambda pair: (pair[0][0] > 0) + (pair[1][0] > 0))
+        for (_, keeps), (_, update), keeps_spread in ranked:
+            changed = recipe.having(**{f"kept_{name}": keeps})
+            if name == "var":
+                changed = changed.having(keeps_spread=keeps_spread)
+            if update is None:
+                update = self._weight(changed, name, steps[0])
+            yield changed.having(**{f"{name}_update": update})
+
+    def _weight(
+        self, recipe: Recipe, name: str, step: tuple[Tensor, Values]
+    ) -> Choice[momentum.Update]:
+        """Return the weight of a new batch that the first step shows, as a choice."""
+        old = self._old(name)
+        keeps: Choice[kept.Kept] = getattr(recipe, f"kept_{name}")
+        way = keeps.does(see(recipe, step[0], self._old("mean"))) - old
+        gone = step[1][f"moving_{name}"] - old
+        weight = float(gone @ way / (way @ way)) if gone.shape == way.shape else 0.0
+        return momentum.weight_of(round(weight, 4))
+
+    def _moves(self, recipe: Recipe, name: str, steps: list[tuple[Tensor, Values]]) -> bool:
+        mean, var = self._old("mean"), self._old("var")
+        for k, (x, values) in enumerate(steps, start=1):
+            mean, var = move(recipe, x, mean, var, k)
+            expected = mean if name == "mean" else var
+            if distance(values[f"moving_{name}"], expected) > self._tolerance:
+                return False
+            mean, var = values["moving_mean"], values["moving_var"]
+        return True
+
+    def _old(self, name: str) -> Tensor:
+        made = self._evidence.situation(plain, self._rank)
+        return made.moving_mean if name == "mean" else made.moving_var
+
+    # ---- the gradients
+
+    def _gradients(self, part: str, recipe: Recipe) -> Formula:
+        """Return the formula of a part with those gradients that were seen."""
+        formula: Formula = getattr(recipe, part)
+        trains = part == "training"
+        seen = self._seen_where(trains, grads=(True,))
+        if seen is None or part in self.unexplained:
+            return formula
+        pieces = pieces_of(recipe, formula, self._evidence.situation(plain, self._rank))
+        slots = {
+            "d_x": ("x_gradient", gradients.X_GRADIENT),
+            "d_gamma": ("gamma_gradient", gradients.GAMMA_GRADIENT),
+            "d_beta": ("beta_gradient", gradients.BETA_GRADIENT),
+        }
+        changes: dict[str, Any] = {}
+        for key, (slot, choices) in slots.items():
+            if key not in seen:
+                continue
+            for choice in choices:
+                if distance(seen[key], choice.does(pieces).detach()) <= self._tolerance:
+                    # Statistics that are not the batch's own may well be constants.
+                    own = not trains or formula.source is batch_statistics.BY_BATCH
+                    changes[slot] = choice if own else Choice(choice.does)
+                    break
+        return formula.having(**changes)
+
+
+def _moving_as(recipe: Recipe, other: Recipe, name: str) -> Recipe:
+    """Return a recipe in which a moving statistic moves as it does in another."""
+    slots = [f"kept_{name}", f"{name}_update", *(["keeps_spread"] if name == "var" else [])]
+    return recipe.having(**{slot: getattr(other, slot) for slot in slots})
+
+
+def candidates(
+    start: Formula, slots: Mapping[str, Iterable[Choice[Any]]], most: int
+) -> Iterator[Formula]:
+    """Yield the formulas that differ from one in a part, then in two, up to `most`."""
+    others = {
+        slot: [choice for choice in choices if choice is not getattr(start, slot)]
+        for slot, choices in slots.items()
+    }
+    for many in range(1, most + 1):
+        for names in itertools.combinations(others, many):
+            for picked in itertools.product(*(others[name] for name in names)):
+                yield start.having(**dict(zip(names, picked, strict=True)))

@@ -1,0 +1,125 @@
+"""The situations in which a norm is observed: inputs, gradients and state, the same every time.
+
+All random, the state above all: gamma 1, beta 0, moving mean 0 and moving variance 1, with which
+a layer starts, hide most faults.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+CHANNELS = 4
+
+# No two lengths of a shape are equal, and none is 1: what broadcasts by accident then fails.
+SHAPES = {2: (6, 4), 3: (6, 4, 5), 4: (6, 4, 3, 5), 5: (6, 4, 2, 3, 5)}
+LAYOUTS = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+ODD_SHAPES = ((2, 4), (7, 1), (1, 4, 3, 5), (2, 4, 1, 1), (3, 1, 2, 2), (2, 5, 1, 7))
+STEPS = 3  # of a sequence of updates
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a norm is given: x and the gradient g of its output; and its state, of shape (C,).
+
+    All in float64, but of values that the dtype asked for can hold.
+    """
+
+    x: Tensor
+    g: Tensor
+    gamma: Tensor
+    beta: Tensor
+    moving_mean: Tensor
+    moving_var: Tensor
+
+    def without(self, *, gamma: bool = False, beta: bool = False) -> "Situation":
+        """Return the situation of a norm that has no gamma, or no beta: one of 1, or of 0."""
+        changes = {}
+        if gamma:
+            changes["gamma"] = torch.ones_like(self.gamma)
+        if beta:
+            changes["beta"] = torch.zeros_like(self.beta)
+        return dataclasses.replace(self, **changes)
+
+
+def situation(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    *,
+    mean: float = 0.0,
+    spread: float = 1.0,
+    seed: int = 0,
+) -> Situation:
+    """Return a situation of inputs of a shape (N, C, ...).
+
+    Args:
+        shape: of x.
+        dtype: one that can hold all its values.
+        mean: about which the channels' means lie.
+        spread: by which the channels' spreads, and the distances of their means, are multiplied.
+        seed: of all values.
+    """
+    generator = torch.Generator().manual_seed(1_000 * len(shape) + seed)
+    channels = shape[1]
+    per_channel = (1, channels, *[1] * (len(shape) - 2))
+
+    def normal(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64)
+
+    def uniform(low: float, high: float) -> Tensor:
+        values = torch.rand(channels, generator=generator, dtype=torch.float64)
+        return low + (high - low) * values
+
+    wide = uniform(0.7, 2.0).view(per_channel) * normal(*shape)
+    signs = torch.ones(channels, dtype=torch.float64)
+    signs[1::3] = -1
+    values = {
+        "x": mean + spread * (wide + 2 * normal(channels).view(per_channel)),
+        "g": normal(*shape),
+        "gamma": signs * uniform(0.5, 2.0),
+        "beta": normal(channels),
+        "moving_mean": normal(channels),
+        "moving_var": uniform(0.3, 2.5),
+    }
+    return Situation(**{name: value.to(dtype).double() for name, value in values.items()})
+
+
+def plain(rank: int, dtype: torch.dtype, seed: int = 0) -> Situation:
+    """Return an ordinary situation of inputs of a rank."""
+    return situation(SHAPES[rank], dtype, seed=seed)
+
+
+def faint(rank: int, dtype: torch.dtype) -> Situation:
+    """Return one whose variances, near 1e-6, lie below eps: what eps does shows here.
+
+    The moving variances are as small.
+    """
+    made = situation(SHAPES[rank], dtype, spread=1e-3)
+    small = (made.moving_var * 1e-6).to(dtype).double()
+    return dataclasses.replace(made, moving_var=small)
+
+
+def far(rank: int, dtype: torch.dtype) -> Situation:
+    """Return one whose means are large beside their spread: where E[x²] - E[x]² cancels."""
+    return situation(SHAPES[rank], dtype, mean=1e6 if dtype == torch.float64 else 1e3)
+
+
+def level(rank: int, dtype: torch.dtype) -> Situation:
+    """Return one whose channels are each of one value: variances of 0."""
+    made = plain(rank, dtype)
+    dims = [dim for dim in range(made.x.dim()) if dim != 1]
+    first = made.x.mean(dims, keepdim=True).to(dtype).double()
+    return dataclasses.replace(made, x=first.expand_as(made.x).contiguous())
+
+
+def sequence(rank: int, dtype: torch.dtype) -> list[Situation]:
+    """Return the situations of several batches in order; the state is the first one's."""
+    return [plain(rank, dtype, seed=seed) for seed in range(STEPS)]
+
+
+def others_changed(x: Tensor) -> Tensor:
+    """Return x with every value changed but the first."""
+    changed = 1.5 * x + 0.25
+    changed.view(-1)[0] = x.view(-1)[0]
+    return changed

@@ -1,0 +1,148 @@
+"""The norm under test: built anew for each observation, given a state, run, and read out."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnrun.norms import norm_factory
+from bnrun.norms.parts import MovingStatistics, parts, values_of
+from bnrun.norms.user_file import is_spec, positional
+from bnrun.verify.situations import CHANNELS, Situation, plain
+
+EPS_NAMES = ("eps", "epsilon")
+
+
+class Subject:
+    """A norm by its name, or as `file.py:Class`, on a device and in a dtype.
+
+    Raises:
+        NormError: it cannot be loaded, or built for an input of rank 2.
+    """
+
+    def __init__(self, implementation: str, device: str, dtype: torch.dtype) -> None:
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self._factory = norm_factory(implementation)
+        self.cls = type(self._factory(CHANNELS, 2))
+        # Built as `train` builds it, with the rank of its input; then it has to take any.
+        self.asks_rank = is_spec(implementation) and positional(self.cls) > 1
+        self._rank: int | None = None
+
+    def build(
+        self,
+        rank: int,
+        situation: Situation | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        channels: int | None = None,
+        **options: Any,
+    ) -> "Layer":
+        """Build a layer for inputs of a rank, and give it a situation's state.
+
+        Raises:
+            NormError: the constructor refuses.
+        """
+        if channels is None:
+            channels = CHANNELS if situation is None else situation.x.shape[1]
+        dtype = dtype or self.dtype
+        module = self._factory(channels, rank, **options).to(self.device, dtype)
+        for moving in MovingStatistics.find(module).values():
+            moving.to(self.device, dtype)  # plain attributes stayed behind
+        layer = Layer(module, self.device, dtype)
+        if situation is not None:
+            layer.hold(situation)
+        return layer
+
+    @property
+    def arguments(self) -> set[str]:
+        """Return the names of the constructor's arguments."""
+        try:
+            return set(inspect.signature(self.cls).parameters)
+        except ValueError:
+            return set()
+
+    @property
+    def rank(self) -> int:
+        """Return 2, or 4 where an input of rank 2 is refused."""
+        if self._rank is None:
+            self._rank = 2 if self.takes(2) else 4
+        return self._rank
+
+    def takes(self, rank: int) -> bool:
+        """Tell whether a forward pass in training works for inputs of a rank."""
+        try:
+            situation = plain(rank, self.dtype)
+            self.build(rank, situation).run(situation, training=True, grad=True)
+        except Exception:
+            return False
+        return True
+
+
+class Layer:
+    """A built norm, with its gamma, beta and moving statistics, where they are found by name."""
+
+    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+        self.module = module
+        self.device, self.dtype = device, dtype  # of the inputs that it is given
+        found = [parts(values_of(part)) for part in module.modules()]
+        self.gamma = next((p.gamma for p in found if p is not None and p.gamma is not None), None)
+        self.beta = next((p.beta for p in found if p is not None and p.beta is not None), None)
+        self.moving = next(iter(MovingStatistics.find(module).values()), None)
+
+    def hold(self, situation: Situation) -> None:
+        """Give it a situation's state."""
+        with torch.no_grad():
+            for own, values in ((self.gamma, situation.gamma), (self.beta, situation.beta)):
+                if own is not None:
+                    own.copy_(values.reshape(own.shape))
+        self.hold_moving(situation.moving_mean, situation.moving_var)
+
+    def hold_moving(self, mean: Tensor, var: Tensor) -> None:
+        """Give it moving statistics, of shape (C,), if it keeps any."""
+        if self.moving is not None:
+            self.moving.replace(mean, var)
+
+    def forward(self, x: Tensor, *, training: bool, grad: bool) -> Tensor:
+        """Return its output, after train() or eval() and with gradients enabled or not."""
+        self.module.train(training)
+        with torch.set_grad_enabled(grad):
+            y: Tensor = self.module(x)
+        return y
+
+    def run(self, situation: Situation, *, training: bool, grad: bool) -> dict[str, Any]:
+        """Return y and, with `grad`, the gradients; and the moving statistics afterwards.
+
+        The keys are those of `recipe.play`; what it does not have is left out. It is given what a
+        layer before it would give it: an input that is no leaf of autograd's graph.
+        """
+        leaf = self.to_own(situation.x).requires_grad_(grad)
+        y = self.forward(leaf.clone() if grad else leaf, training=training, grad=grad)
+        seen: dict[str, Any] = {"y": _plain(y), "connected": y.requires_grad}
+        if grad:
+            wanted = {"d_x": leaf, "d_gamma": self.gamma, "d_beta": self.beta}
+            learned = {k: t for k, t in wanted.items() if t is not None and t.requires_grad}
+            gradients: tuple[Tensor | None, ...] = (None,) * len(learned)
+            if y.requires_grad:
+                g = self.to_own(situation.g)
+                gradients = torch.autograd.grad(y, list(learned.values()), g, allow_unused=True)
+            for (name, tensor), gradient in zip(learned.items(), gradients, strict=True):
+                found = _plain(torch.zeros_like(tensor) if gradient is None else gradient)
+                seen[name] = found if name == "d_x" else found.reshape(-1)
+        return seen | self.moving_values()
+
+    def moving_values(self) -> dict[str, Tensor]:
+        """Return the moving statistics, of shape (C,), if it keeps any."""
+        if self.moving is None:
+            return {}
+        mean, var = self.moving.held()
+        return {"moving_mean": _plain(mean).reshape(-1), "moving_var": _plain(var).reshape(-1)}
+
+    def to_own(self, values: Tensor) -> Tensor:
+        """Return values in the layer's dtype and on its device, as a tensor of their own."""
+        return values.to(self.device, self.dtype, copy=True)
+
+
+def _plain(values: Tensor) -> Tensor:
+    return values.detach().cpu().double().clone()

@@ -1,0 +1,941 @@
+"""Batch normalizations with one deliberate fault each, and what it is to be called.
+
+Most override one method of `Right`, so that two of them, inherited together, have both faults.
+"""
+
+import os
+import sys
+import time
+
+import torch
+from right import Functional, Right
+from torch import nn
+
+FAULTS: dict[str, str] = {}  # by class: the fault to be named
+
+
+def named(fault: str):
+    """Say what the fault of a class is called."""
+
+    def note(cls):
+        FAULTS[cls.__name__] = fault
+        return cls
+
+    return note
+
+
+# ---- mathematics: over what, which variance
+
+
+@named("statistics-over-batch-alone")
+class OverBatchAlone(Right):
+    def dims(self, x):
+        return [0]
+
+    def kept_mean(self, mean):
+        return mean.detach().mean([0, *range(2, mean.dim())])
+
+    def kept_var(self, x, var):
+        n = x.numel() / x.shape[1]
+        return var.detach().mean([0, *range(2, var.dim())]) * n / (n - 1)
+
+
+@named("statistics-per-image")
+class PerImage(OverBatchAlone):
+    def dims(self, x):
+        return [*range(2, x.dim())] or [0]
+
+
+@named("statistics-per-example")
+class LayerNorm(Right):
+    def dims(self, x):
+        return [*range(1, x.dim())]
+
+    def kept_mean(self, mean):
+        return mean.detach().mean().expand(self.num_features)
+
+    def kept_var(self, x, var):
+        n = x.numel() / x.shape[1]
+        return var.detach().mean().expand(self.num_features) * n / (n - 1)
+
+
+@named("statistics-over-everything")
+class OverEverything(LayerNorm):
+    def dims(self, x):
+        return [*range(x.dim())]
+
+
+@named("statistics-miss-a-dimension")
+class MissesTheWidth(OverBatchAlone):
+    def dims(self, x):
+        return [0] if x.dim() == 2 else [0, *range(2, x.dim() - 1)]
+
+
+@named("unbiased-variance-normalizes")
+class UnbiasedNormalizes(Right):
+    def variance(self, x, mean):
+        return x.var(self.dims(x), keepdim=True)
+
+    def kept_var(self, x, var):
+        return var.detach().flatten()
+
+
+@named("variance-not-centred")
+class NotCentredVariance(Right):
+    def variance(self, x, mean):
+        return (x**2).mean(self.dims(x), keepdim=True)
+
+
+@named("variance-not-divided")
+class SumOfSquares(Right):
+    def variance(self, x, mean):
+        return ((x - mean) ** 2).sum(self.dims(x), keepdim=True)
+
+
+@named("deviation-as-variance")
+class DeviationAsVariance(Right):
+    def variance(self, x, mean):
+        return x.std(self.dims(x), keepdim=True, unbiased=False)
+
+
+@named("absolute-deviation-as-variance")
+class AbsoluteDeviation(Right):
+    def variance(self, x, mean):
+        return (x - mean).abs().mean(self.dims(x), keepdim=True)
+
+
+@named("variance-cancels")
+class Cancels(Right):
+    def variance(self, x, mean):
+        return (x * x).mean(self.dims(x), keepdim=True) - mean * mean
+
+
+# ---- mathematics: which statistics normalize
+
+
+@named("trains-with-moving")
+class TrainsWithMoving(Right):
+    def forward(self, x):
+        self.check(x)
+        if self.training:
+            held = self.used_when_predicting(x)
+            self.update(x, *self.statistics(x))
+            return self.output(self.normalized(x, *held))
+        return super().forward(x)
+
+
+@named("trains-with-moved")
+class TrainsWithMoved(Right):
+    def used_in_training(self, mean, var):
+        return self.used_when_predicting(mean)
+
+
+@named("trains-with-moving-variance")
+class TrainsWithMovingVariance(Right):
+    def forward(self, x):
+        self.check(x)
+        if self.training:
+            var = self.shaped(self.running_var, x)
+            mean, own = self.statistics(x)
+            self.update(x, mean, own)
+            return self.output(self.normalized(x, mean, var))
+        return super().forward(x)
+
+
+@named("predicts-with-batch")
+class PredictsWithBatch(Right):
+    def used_when_predicting(self, x):
+        return self.statistics(x)
+
+
+@named("predicts-with-batch-mean")
+class PredictsWithBatchMean(Right):
+    def used_when_predicting(self, x):
+        return self.statistics(x)[0], super().used_when_predicting(x)[1]
+
+
+@named("predicts-with-batch-variance")
+class PredictsWithBatchVariance(Right):
+    def used_when_predicting(self, x):
+        return super().used_when_predicting(x)[0], self.statistics(x)[1]
+
+
+# ---- mathematics: centring, eps, the root
+
+
+@named("mean-not-subtracted")
+class NotCentred(Right):
+    def normalized(self, x, mean, var):
+        return x / self.denominator(var)
+
+
+@named("mean-added")
+class MeanAdded(Right):
+    def normalized(self, x, mean, var):
+        return (x + mean) / self.denominator(var)
+
+
+@named("eps-outside-root")
+class EpsOutside(Right):
+    def denominator(self, var):
+        return var.sqrt() + self.eps
+
+
+@named("eps-missing")
+class NoEps(Right):
+    def denominator(self, var):
+        return var.sqrt()
+
+
+@named("eps-as-floor")
+class EpsAsFloor(Right):
+    def denominator(self, var):
+        return var.clamp_min(self.eps).sqrt()
+
+
+@named("root-missing")
+class NoRoot(Right):
+    def denominator(self, var):
+        return var + self.eps
+
+
+@named("multiplies-by-root")
+class Multiplies(Right):
+    def normalized(self, x, mean, var):
+        return (x - mean) * torch.sqrt(var + self.eps)
+
+
+@named("not-divided")
+class NotDivided(Right):
+    def normalized(self, x, mean, var):
+        return x - mean
+
+
+@named("root-missing")
+class NoRootWhenPredicting(Right):
+    def forward(self, x):
+        if self.training:
+            return super().forward(x)
+        mean, var = self.used_when_predicting(x)
+        return self.output((x - mean) / (var + self.eps))
+
+
+# ---- mathematics: gamma and beta
+
+
+@named("gamma-unused")
+class GammaUnused(Right):
+    def output(self, x_hat):
+        return x_hat + self.shaped(self.bias, x_hat)
+
+
+@named("beta-unused")
+class BetaUnused(Right):
+    def output(self, x_hat):
+        return x_hat * self.shaped(self.weight, x_hat)
+
+
+@named("affine-unused")
+class AffineUnused(Right):
+    def output(self, x_hat):
+        return x_hat
+
+
+@named("beta-scaled")
+class BetaScaled(Right):
+    def output(self, x_hat):
+        return self.shaped(self.weight, x_hat) * (x_hat + self.shaped(self.bias, x_hat))
+
+
+@named("gamma-beta-swapped")
+class Swapped(Right):
+    def output(self, x_hat):
+        return self.shaped(self.bias, x_hat) * x_hat + self.shaped(self.weight, x_hat)
+
+
+@named("beta-subtracted")
+class BetaSubtracted(Right):
+    def output(self, x_hat):
+        return self.shaped(self.weight, x_hat) * x_hat - self.shaped(self.bias, x_hat)
+
+
+@named("divides-by-gamma")
+class DividesByGamma(Right):
+    def output(self, x_hat):
+        return x_hat / self.shaped(self.weight, x_hat) + self.shaped(self.bias, x_hat)
+
+
+@named("gamma-plus-one")
+class GammaPlusOne(Right):
+    def output(self, x_hat):
+        return (1 + self.shaped(self.weight, x_hat)) * x_hat + self.shaped(self.bias, x_hat)
+
+
+@named("affine-twice")
+class AffineTwice(Right):
+    def output(self, x_hat):
+        return super().output(super().output(x_hat))
+
+
+@named("no-beta")
+class NoBeta(Right):
+    def make_parameters(self):
+        self.weight = nn.Parameter(torch.ones(self.num_features))
+
+    def output(self, x_hat):
+        return self.shaped(self.weight, x_hat) * x_hat
+
+
+@named("no-gamma-and-beta")
+class NothingLearned(Right):
+    def make_parameters(self):
+        pass
+
+    def output(self, x_hat):
+        return x_hat
+
+
+@named("gamma-not-a-parameter")
+class GammaIsNoParameter(Right):
+    def make_parameters(self):
+        self.register_buffer("weight", torch.ones(self.num_features))
+        self.bias = nn.Parameter(torch.zeros(self.num_features))
+
+
+@named("gamma-starts-wrong")
+class GammaStartsAtZero(Right):
+    def make_parameters(self):
+        self.weight = nn.Parameter(torch.zeros(self.num_features))
+        self.bias = nn.Parameter(torch.zeros(self.num_features))
+
+
+@named("identity")
+class Identity(nn.Module):
+    def __init__(self, num_features):
+        super().__init__()
+
+    def forward(self, x):
+        return x
+
+
+# ---- mathematics: gradients
+
+
+@named("gradient-takes-mean-as-constant")
+class MeanDetached(Right):
+    def used_in_training(self, mean, var):
+        return mean.detach(), var
+
+
+@named("gradient-takes-variance-as-constant")
+class VarianceDetached(Right):
+    def used_in_training(self, mean, var):
+        return mean, var.detach()
+
+
+@named("gradient-takes-statistics-as-constants")
+class StatisticsWithoutGradients(Right):
+    @torch.no_grad()
+    def statistics(self, x):
+        return super().statistics(x)
+
+
+@named("no-gradient-of-gamma")
+class GammaData(Right):
+    def output(self, x_hat):
+        return self.shaped(self.weight.data, x_hat) * x_hat + self.shaped(self.bias, x_hat)
+
+
+@named("no-gradient-of-beta")
+class BetaDetached(Right):
+    def output(self, x_hat):
+        return self.shaped(self.weight, x_hat) * x_hat + self.shaped(self.bias.detach(), x_hat)
+
+
+@named("no-gradient-of-x")
+class InputDetached(Right):
+    def prepared(self, x):
+        return x.detach()
+
+
+@named("output-detached")
+class OutputDetached(Right):
+    def output(self, x_hat):
+        return super().output(x_hat).detach()
+
+
+class _Written(torch.autograd.Function):
+    """A backward pass written out; `mistake` says what is wrong with it."""
+
+    @staticmethod
+    def forward(ctx, x, gamma, beta, eps, mistake):
+        mean = x.mean(0)
+        inv = 1 / ((x - mean).square().mean(0) + eps).sqrt()
+        ctx.mistake = mistake
+        ctx.save_for_backward(x, mean, gamma, inv)
+        return gamma * (x - mean) * inv + beta
+
+    @staticmethod
+    def backward(ctx, g):
+        x, mean, gamma, inv = ctx.saved_tensors
+        x_hat, m = (x - mean) * inv, len(g)
+        d_beta, d_gamma = g.sum(0), (g * x_hat).sum(0)
+        d_x = gamma * inv * (g - d_beta / m - x_hat * d_gamma / m)
+        match ctx.mistake:
+            case "x misses gamma":
+                d_x = d_x / gamma
+            case "x misses the root":
+                d_x = d_x / inv
+            case "x is g times gamma":
+                d_x = g * gamma
+            case "gamma not normalized":
+                d_gamma = (g * (x - mean)).sum(0)
+            case "gamma from the input":
+                d_gamma = (g * x).sum(0)
+            case "gamma averaged":
+                d_gamma = d_gamma / m
+            case "gamma is beta's":
+                d_gamma = d_beta
+            case "beta averaged":
+                d_beta = d_beta / m
+            case "no x":
+                d_x = None
+        return d_x, d_gamma, d_beta, None, None
+
+
+class _WrittenOut(Right):
+    mistake = ""
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        self.check(x)
+        self.update(x, *self.statistics(x))
+        rows = x.movedim(1, -1)
+        flat = rows.reshape(-1, x.shape[1])
+        y = _Written.apply(flat, self.weight, self.bias, self.eps, self.mistake)
+        return y.reshape(rows.shape).movedim(-1, 1)
+
+
+@named("gradient-of-x-misses-gamma")
+class BackwardMissesGamma(_WrittenOut):
+    mistake = "x misses gamma"
+
+
+@named("gradient-of-x-misses-root")
+class BackwardMissesRoot(_WrittenOut):
+    mistake = "x misses the root"
+
+
+@named("gradient-of-x-misses-normalization")
+class BackwardIsGammaTimesG(_WrittenOut):
+    mistake = "x is g times gamma"
+
+
+@named("gradient-of-gamma-not-normalized")
+class BackwardOfGammaNotNormalized(_WrittenOut):
+    mistake = "gamma not normalized"
+
+
+@named("gradient-of-gamma-from-input")
+class BackwardOfGammaFromInput(_WrittenOut):
+    mistake = "gamma from the input"
+
+
+@named("gradient-of-gamma-averaged")
+class BackwardOfGammaAveraged(_WrittenOut):
+    mistake = "gamma averaged"
+
+
+@named("gradient-of-gamma-is-betas")
+class BackwardOfGammaIsBetas(_WrittenOut):
+    mistake = "gamma is beta's"
+
+
+@named("gradient-of-beta-averaged")
+class BackwardOfBetaAveraged(_WrittenOut):
+    mistake = "beta averaged"
+
+
+@named("no-gradient-of-x")
+class BackwardWithoutX(_WrittenOut):
+    mistake = "no x"
+
+
+class _PredictedAsTrained(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_hat, inv, gamma):
+        ctx.save_for_backward(x_hat, inv, gamma)
+        return gamma * x_hat
+
+    @staticmethod
+    def backward(ctx, g):
+        x_hat, inv, gamma = ctx.saved_tensors
+        centred = g - g.mean(0) - x_hat * (g * x_hat).mean(0)
+        # The gradient of x, by way of x_hat = x * inv + constant.
+        return gamma * centred, None, (g * x_hat).sum(0)
+
+
+@named("predicting-gradient-as-in-training")
+class PredictingGradientAsInTraining(Right):
+    def forward(self, x):
+        if self.training:
+            return super().forward(x)
+        rows = x.movedim(1, -1)
+        flat = rows.reshape(-1, x.shape[1])
+        inv = 1 / (self.running_var + self.eps).sqrt()
+        x_hat = (flat - self.running_mean) * inv
+        y = _PredictedAsTrained.apply(x_hat, inv, self.weight) + self.bias
+        return y.reshape(rows.shape).movedim(-1, 1)
+
+
+# ---- mathematics: what is done to inputs and numbers
+
+
+@named("float64-narrowed")
+class Narrows(Right):
+    def prepared(self, x):
+        return x.float().double()
+
+
+@named("float64-narrowed")
+class StatisticsInFloat32(Right):
+    def statistics(self, x):
+        mean, var = super().statistics(x.float())
+        return mean.double(), var.double()
+
+
+@named("output-dtype")
+class ReturnsFloat32(Right):
+    def output(self, x_hat):
+        return super().output(x_hat).float()
+
+
+@named("float64-refused")
+class Float32Alone(Right):
+    def used_in_training(self, mean, var):
+        zeros = torch.zeros(self.num_features, self.num_features)
+        (zeros @ mean.reshape(-1, 1)).sum()
+        return mean, var
+
+
+@named("writes-into-input")
+class WritesIntoInput(Right):
+    def normalized(self, x, mean, var):
+        x -= mean
+        return x / self.denominator(var)
+
+
+@named("refuses-non-contiguous")
+class Views(Right):
+    def prepared(self, x):
+        x.view(-1)
+        return x
+
+
+@named("wrong-on-non-contiguous")
+class StorageOrder(Right):
+    def prepared(self, x):
+        return torch.as_strided(x, x.shape, torch.empty(x.shape).stride())
+
+
+@named("not-repeatable")
+class Noisy(Right):
+    def output(self, x_hat):
+        noise = 1e-13 * torch.randn_like(x_hat)
+        return super().output(x_hat) + noise
+
+
+# ---- moving statistics
+
+
+@named("biased-moving-variance")
+class BiasedMoving(Right):
+    def kept_var(self, x, var):
+        return var.detach().flatten()
+
+
+@named("moving-variance-keeps-deviation")
+class KeepsDeviation(Right):
+    def kept_var(self, x, var):
+        return var.detach().flatten().sqrt()
+
+
+@named("moving-variance-counts-batch-alone")
+class CountsBatchAlone(Right):
+    def kept_var(self, x, var):
+        return var.detach().flatten() * len(x) / (len(x) - 1)
+
+
+@named("moving-variance-correction-inverted")
+class CorrectionInverted(Right):
+    def kept_var(self, x, var):
+        n = x.numel() / x.shape[1]
+        return var.detach().flatten() * (n - 1) / n
+
+
+@named("moving-variance-corrected-twice")
+class CorrectedTwice(Right):
+    def kept_var(self, x, var):
+        n = x.numel() / x.shape[1]
+        return x.detach().var(self.dims(x)) * n / (n - 1)
+
+
+@named("moving-variance-holds-eps")
+class HoldsEps(Right):
+    def kept_var(self, x, var):
+        return var.detach().flatten() + self.eps
+
+
+@named("moving-variance-keeps-inverse")
+class KeepsInverse(Right):
+    def kept_var(self, x, var):
+        return 1 / (var.detach().flatten() + self.eps).sqrt()
+
+
+@named("moving-variance-not-centred")
+class KeepsSquares(Right):
+    def kept_var(self, x, var):
+        return x.detach().square().mean(self.dims(x))
+
+
+@named("moving-variance-about-moving-mean")
+class AboutMovingMean(Right):
+    def update(self, x, mean, var):
+        with torch.no_grad():
+            about = (x - self.shaped(self.running_mean, x)).square().mean(self.dims(x))
+            self.running_mean = self.moved(self.running_mean, mean.flatten())
+            self.running_var = self.moved(self.running_var, about)
+
+
+@named("moving-statistics-swapped")
+class UpdatesSwapped(Right):
+    def update(self, x, mean, var):
+        with torch.no_grad():
+            self.running_var = self.moved(self.running_var, self.kept_mean(mean))
+            self.running_mean = self.moved(self.running_mean, self.kept_var(x, var))
+
+
+@named("moving-statistics-swapped-in-use")
+class UsedSwapped(Right):
+    def used_when_predicting(self, x):
+        return super().used_when_predicting(x)[::-1]
+
+
+@named("momentum-reversed")
+class Reversed(Right):
+    def moved(self, old, new):
+        return self.momentum * old + (1 - self.momentum) * new
+
+
+@named("momentum-value")
+class OtherMomentum(Right):
+    momentum = 0.25
+
+
+@named("never-moves")
+class NeverMoves(Right):
+    def update(self, x, mean, var):
+        running_mean = self.moved(self.running_mean, self.kept_mean(mean))
+        running_var = self.moved(self.running_var, self.kept_var(x, var))
+        return running_mean, running_var  # and the caller drops them
+
+
+@named("never-moves")
+class VarianceNeverMoves(Right):
+    def update(self, x, mean, var):
+        self.running_mean = self.moved(self.running_mean, self.kept_mean(mean))
+
+
+@named("replaced-by-batch")
+class Replaced(Right):
+    def moved(self, old, new):
+        return new
+
+
+@named("old-average-not-weighed")
+class OldNotWeighed(Right):
+    def moved(self, old, new):
+        return old + self.momentum * new
+
+
+@named("new-batch-not-weighed")
+class NewNotWeighed(Right):
+    def moved(self, old, new):
+        return (1 - self.momentum) * old + new
+
+
+@named("both-weighed-alike")
+class WeighedAlike(Right):
+    def moved(self, old, new):
+        return self.momentum * old + self.momentum * new
+
+
+@named("moves-twice")
+class MovesTwice(Right):
+    def moved(self, old, new):
+        return super().moved(super().moved(old, new), new)
+
+
+@named("cumulative-average")
+class Cumulative(Right):
+    seen = 0
+
+    def update(self, x, mean, var):
+        self.seen += 1
+        self.momentum = 1 / self.seen
+        super().update(x, mean, var)
+
+
+@named("moves-when-predicting")
+class MovesWhenPredicting(Right):
+    def used_when_predicting(self, x):
+        held = super().used_when_predicting(x)
+        self.update(x, *self.statistics(x))
+        return held
+
+
+@named("moving-var-starts-wrong")
+class VarianceStartsAtZero(Right):
+    def make_statistics(self):
+        super().make_statistics()
+        self.running_var.zero_()
+
+
+@named("keeps-graph")
+class KeepsGraph(Right):
+    def kept_mean(self, mean):
+        return mean.flatten()
+
+    def update(self, x, mean, var):
+        self.running_mean = self.moved(self.running_mean, self.kept_mean(mean))
+        self.running_var = self.moved(self.running_var, self.kept_var(x, var))
+
+
+@named("memory-grows")
+class KeepsBatches(Right):
+    def update(self, x, mean, var):
+        super().update(x, mean, var)
+        self.seen = [*getattr(self, "seen", []), x.detach().clone()]
+
+
+# ---- module contract
+
+
+@named("mode-follows-gradients")
+class KeyedOnGradients(Right):
+    def trains(self):
+        return torch.is_grad_enabled()
+
+
+@named("mode-inverted")
+class Inverted(Right):
+    def trains(self):
+        return not self.training
+
+
+@named("always-trains")
+class AlwaysTrains(Right):
+    def trains(self):
+        return True
+
+
+@named("never-trains")
+class NeverTrains(Right):
+    def trains(self):
+        return False
+
+
+@named("mode-needs-gradients")
+class NeedsGradients(Right):
+    def trains(self):
+        return self.training and torch.is_grad_enabled()
+
+
+@named("eval-trains-with-gradients")
+class EvalTrains(Right):
+    def trains(self):
+        return self.training or torch.is_grad_enabled()
+
+
+@named("statistics-not-in-state-dict")
+class PlainAttributes(Right):
+    def make_statistics(self):
+        self.running_mean = torch.zeros(self.num_features)
+        self.running_var = torch.ones(self.num_features)
+
+
+@named("statistics-not-persistent")
+class NotPersistent(Right):
+    def make_statistics(self):
+        ones = torch.ones(self.num_features)
+        self.register_buffer("running_mean", 0 * ones, persistent=False)
+        self.register_buffer("running_var", ones, persistent=False)
+
+
+@named("state-dict-does-not-restore")
+class HiddenState(Right):
+    """Predicts by what it counts, and does not keep the count in its state."""
+
+    batches = 0
+
+    def update(self, x, mean, var):
+        super().update(x, mean, var)
+        self.batches += 1
+
+    def used_when_predicting(self, x):
+        mean, var = super().used_when_predicting(x)
+        return (mean / (1 - 0.9**self.batches) if self.batches else mean), var
+
+
+@named("cannot-be-copied")
+class HoldsGenerator(Right):
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.numbers = (n for n in range(3))
+
+
+@named("cannot-be-pickled")
+class HoldsLambda(Right):
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.root = lambda var: var.sqrt()
+
+
+@named("copies-share-state")
+class SharesState(Right):
+    def __deepcopy__(self, memo):
+        other = SharesState(self.num_features).to(self.weight.dtype)
+        for name in ("running_mean", "running_var"):
+            setattr(other, name, getattr(self, name))
+        other.load_state_dict(self.state_dict())
+        return other
+
+    def update(self, x, mean, var):
+        with torch.no_grad():
+            self.running_mean.copy_(self.moved(self.running_mean, self.kept_mean(mean)))
+            self.running_var.copy_(self.moved(self.running_var, self.kept_var(x, var)))
+
+
+@named("eps-ignored")
+class EpsIgnored(Right):
+    def __init__(self, num_features, eps=1e-5):
+        super().__init__(num_features)
+
+
+@named("momentum-ignored")
+class MomentumIgnored(Right):
+    def __init__(self, num_features, momentum=0.1):
+        super().__init__(num_features)
+
+
+@named("momentum-weighs-old")
+class MomentumOfOld(Right):
+    def __init__(self, num_features, momentum=0.9):
+        super().__init__(num_features)
+        self.momentum = momentum
+
+    def moved(self, old, new):
+        return self.momentum * old + (1 - self.momentum) * new
+
+
+@named("momentum-none-not-cumulative")
+class NoneIsTheDefault(Right):
+    def __init__(self, num_features, momentum=0.1):
+        super().__init__(num_features)
+        self.momentum = momentum or 0.1
+
+
+@named("affine-false-ignored")
+class AffineIgnored(Right):
+    def __init__(self, num_features, affine=True):
+        super().__init__(num_features)
+
+
+@named("track-false-ignored")
+class TrackIgnored(Right):
+    def __init__(self, num_features, track_running_stats=True):
+        super().__init__(num_features)
+
+
+@named("one-value-accepted")
+class AcceptsOneValue(Right):
+    def check(self, x):
+        if x.shape[1] != self.num_features:
+            raise ValueError("channels")
+
+    def kept_var(self, x, var):
+        n = x.numel() / x.shape[1]
+        return var.detach().flatten() * n / max(n - 1, 1)
+
+
+@named("one-value-poisons")
+class OneValuePoisons(Right):
+    def check(self, x):
+        if x.shape[1] != self.num_features:
+            raise ValueError("channels")
+
+    def kept_var(self, x, var):
+        return x.detach().var(self.dims(x))
+
+
+@named("wrong-channels-accepted")
+class AcceptsOtherChannels(Right):
+    def check(self, x):
+        if self.trains() and x.numel() == x.shape[1]:
+            raise ValueError("one value per channel")
+
+    def shaped(self, vector, x):
+        channels = x.shape[1]
+        return super().shaped(vector.repeat(2)[:channels], x)
+
+    def kept_mean(self, mean):
+        return mean.detach().flatten().repeat(2)[: self.num_features]
+
+    def kept_var(self, x, var):
+        return super().kept_var(x, var).repeat(2)[: self.num_features]
+
+
+# ---- code that does not come back with a result
+
+
+@named("raised")
+class RaisesOnImages(Right):
+    """Asks for the rank of its input, and has forgotten to give gamma its shape."""
+
+    def __init__(self, num_features, num_dims):
+        super().__init__(num_features)
+
+    def output(self, x_hat):
+        return self.weight * x_hat + self.bias
+
+
+@named("raised")
+class ReturnsTwo(Right):
+    def output(self, x_hat):
+        return super().output(x_hat), None
+
+
+@named("hung")
+class Hangs(Right):
+    def used_when_predicting(self, x):
+        while True:
+            time.sleep(0.01)
+
+
+@named("exited")
+class Exits(Right):
+    def used_when_predicting(self, x):
+        print("bye")
+        sys.stdout.flush()
+        os._exit(3)
+
+
+class Prints(Functional):
+    """Right, and talkative."""
+
+    def forward(self, x):
+        print("x is", x.shape)
+        print("on stderr", file=sys.stderr)
+        os.write(1, b"from C\n")
+        return super().forward(x)
