@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bnrun import __version__
-from bnrun.cli import compare, data, evaluate, inspect_gamma, plot, runs, train, verify
+from bnrun.cli import compare, data, doctor, evaluate, inspect_gamma, plot, runs, train, verify
 from bnrun.cli.group import Commands
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command()(train.train)
 app.command()(compare.compare)
 app.command()(verify.verify)
+app.command()(doctor.doctor)
 app.command()(evaluate.evaluate)
 app.command()(evaluate.recalibrate)
 app.command("inspect-gamma")(inspect_gamma.inspect_gamma)

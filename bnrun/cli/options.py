@@ -1,9 +1,14 @@
 """Arguments and options that several commands take, each worded once."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
+
+from bnrun.errors import ConfigError, did_you_mean
+
+Known = TypeVar("Known", bound=str)
 
 RUNS = Path("runs")
 
@@ -29,3 +34,16 @@ OutOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+
+
+def known_value(option: str, value: str, known: Sequence[Known]) -> Known:
+    """Return an option's value, if it takes it.
+
+    Raises:
+        ConfigError: it is none of the known ones.
+    """
+    found = next((one for one in known if one == value), None)
+    if found is None:
+        near = did_you_mean(value, known)
+        raise ConfigError(f"{option}: received '{value}'.{near} It takes {', '.join(known)}.")
+    return found

@@ -1,16 +1,13 @@
 """`bnrun verify`: is this batch normalization right, and if not, what is wrong with it?"""
 
 import dataclasses
-from collections.abc import Sequence
 from contextlib import closing
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from bnrun.cli.options import DeviceOption, JsonOption, QuietOption
-from bnrun.errors import ConfigError, TrainingFailed, did_you_mean
-
-Known = TypeVar("Known", bound=str)
+from bnrun.cli.options import DeviceOption, JsonOption, QuietOption, known_value
+from bnrun.errors import ConfigError, TrainingFailed
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -51,9 +48,9 @@ def verify(
     from bnrun.verify.report import CONTRACTS
 
     check_norm(implementation)
-    held_to = _known("--contract", contract, CONTRACTS)
+    held_to = known_value("--contract", contract, CONTRACTS)
     if dtype is not None:
-        _known("--dtype", dtype, DTYPES)
+        known_value("--dtype", dtype, DTYPES)
 
     import torch
 
@@ -85,19 +82,6 @@ def verify(
         stdout().print(report_view(found))
     if found.verdict == "fail":
         raise typer.Exit(TrainingFailed.exit_code)
-
-
-def _known(option: str, value: str, known: Sequence[Known]) -> Known:
-    """Return an option's value, if it takes it.
-
-    Raises:
-        ConfigError: it is none of the known ones.
-    """
-    found = next((one for one in known if one == value), None)
-    if found is None:
-        near = did_you_mean(value, known)
-        raise ConfigError(f"{option}: received '{value}'.{near} It takes {', '.join(known)}.")
-    return found
 
 
 def _list(json: bool) -> None:

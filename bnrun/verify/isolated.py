@@ -1,7 +1,7 @@
 """Somebody else's code, run in a process of its own: it may raise, hang, print, or exit.
 
-The process is asked for one experiment after another. Where no answer comes in time, it is ended,
-and another one goes on with the next.
+The process is asked for one job after another. Where no answer comes in time, it is ended, and
+another one does the next.
 """
 
 import io
@@ -20,7 +20,6 @@ from bnrun.errors import NormError
 from bnrun.processes import begin, how_it_ended
 
 START_SECONDS = 300.0  # to import torch on a slow disk
-MODULE = __name__
 
 
 class Lost(Exception):
@@ -31,43 +30,32 @@ class Lost(Exception):
         self.trouble = trouble
 
 
-class Worker:
-    """A process that does jobs of one kind, each in the time that it is given.
+class Isolated:
+    """Does jobs of one kind in a process, each in the time that it is given; a context manager.
 
     Args:
-        prepare: called once in the process with `arguments`; returns the function that does a
-            job. Both must be such as can be pickled.
+        prepare: called once in each process with `arguments`; returns the function that does a
+            job. It must be such as can be pickled, and so must jobs and answers.
         limit: seconds that `prepare`, and each job, may take.
 
     Raises:
-        NormError: `prepare` did, or was lost.
+        NormError: from `prepare`; or it was lost. On entering, or from `do` in a later process.
     """
 
     def __init__(self, prepare: Any, arguments: Sequence[Any], limit: float) -> None:
-        # A fork of a process that has torch loaded, and nothing else done, starts at once.
-        method = "forkserver" if sys.platform == "linux" else "spawn"
-        context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(["torch", MODULE])
+        self._prepare, self._arguments = prepare, tuple(arguments)
         self._limit = limit
-        self._pipe, theirs = context.Pipe()
-        self._process: BaseProcess = context.Process(
-            target=_work, args=(theirs, prepare, tuple(arguments)), daemon=True
-        )
-        self.printed = 0  # lines, by the code under test
-        begin(self._process)
-        theirs.close()
+        self._process: BaseProcess | None = None
+        self._pipe: Connection | None = None
+        self._printed_before = self._printed = 0
+
+    @property
+    def printed(self) -> int:
+        """Return how many lines the code has printed."""
+        return self._printed_before + self._printed
 
     def __enter__(self) -> Self:
-        try:
-            self._answer(START_SECONDS)
-            refusal = self._answer(self._limit)
-        except Lost as lost:
-            self.__exit__(None, None, None)
-            raise NormError(f"model.norm: loading the norm {lost}.") from None
-        if refusal is not None:
-            self.__exit__(None, None, None)
-            raise NormError(refusal)
+        self._start()
         return self
 
     def __exit__(
@@ -76,34 +64,74 @@ class Worker:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._pipe.close()
-        self._process.kill()
-        self._process.join()
+        self._end()
 
     def do(self, job: Any, limit: float | None = None) -> Any:
         """Return the answer to a job, which may take `limit` seconds if that is given.
 
         Raises:
-            Lost: none came.
+            Lost: none came. The next job has another process.
         """
+        if self._process is None:
+            self._start()
         try:
+            assert self._pipe is not None
             self._pipe.send(job)
-        except OSError as error:
-            raise Lost("exited", self._how()) from error
-        return self._answer(self._limit if limit is None else limit)
+            return self._answer(self._limit if limit is None else limit)
+        except (EOFError, OSError) as error:
+            raise self._lost("exited") from error
+        except BaseException:
+            self._end()
+            raise
+
+    def _start(self) -> None:
+        # A fork of a process that has torch loaded, and nothing else done, starts at once.
+        method = "forkserver" if sys.platform == "linux" else "spawn"
+        context: Any = multiprocessing.get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload(["torch", __name__])
+        self._pipe, theirs = context.Pipe()
+        process: BaseProcess = context.Process(
+            target=_work, args=(theirs, self._prepare, self._arguments), daemon=True
+        )
+        begin(process)
+        theirs.close()
+        self._process = process
+        try:
+            self._answer(START_SECONDS)
+            refusal = self._answer(self._limit)
+        except (EOFError, OSError):
+            raise NormError(f"model.norm: loading the norm {self._lost('exited')}.") from None
+        except Lost as lost:
+            raise NormError(f"model.norm: loading the norm {lost}.") from None
+        if refusal is not None:
+            self._end()
+            raise NormError(refusal)
 
     def _answer(self, seconds: float) -> Any:
+        assert self._pipe is not None
         if not self._pipe.poll(seconds):
-            raise Lost("hung", "does not come back within the time limit")
-        try:
-            answer, self.printed = self._pipe.recv()
-        except (EOFError, OSError) as error:
-            raise Lost("exited", self._how()) from error
+            raise self._lost("hung")
+        answer, self._printed = self._pipe.recv()
         return answer
 
-    def _how(self) -> str:
-        self._process.join(1)
-        return f"ends its process, which {how_it_ended(self._process.exitcode)}"
+    def _lost(self, trouble: Literal["hung", "exited"]) -> Lost:
+        """End the process, and return what has become of it."""
+        said = "does not come back within the time limit"
+        if trouble == "exited" and self._process is not None:
+            self._process.join(1)
+            said = f"ends its process, which {how_it_ended(self._process.exitcode)}"
+        self._end()
+        return Lost(trouble, said)
+
+    def _end(self) -> None:
+        self._printed_before, self._printed = self.printed, 0
+        if self._pipe is not None:
+            self._pipe.close()
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+        self._pipe = self._process = None
 
 
 def _work(pipe: Connection, prepare: Any, arguments: tuple[Any, ...]) -> None:
@@ -115,6 +143,8 @@ def _work(pipe: Connection, prepare: Any, arguments: tuple[Any, ...]) -> None:
         os.dup2(silent, stream)
     printed = _Counter()
     sys.stdout = sys.stderr = printed
+    import torch  # noqa: F401  (where it is not there by the fork: the time is not the norm's)
+
     pipe.send((None, 0))
     try:
         do = prepare(*arguments)

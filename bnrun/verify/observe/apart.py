@@ -2,13 +2,12 @@
 
 import io
 from collections.abc import Callable
-from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import torch
 
-from bnrun.verify.isolated import Lost, Worker
+from bnrun.verify.isolated import Isolated, Lost
 from bnrun.verify.observe import EXPERIMENTS
 from bnrun.verify.observe.experiment import Observation, attempt
 from bnrun.verify.subject import Subject
@@ -42,7 +41,7 @@ class Observer(Protocol):
         """Make an experiment."""
 
 
-class Apart:
+class Apart(Isolated):
     """Observes in a process of its own.
 
     Args:
@@ -52,49 +51,20 @@ class Apart:
     """
 
     def __init__(self, implementation: str, device: str, limit: float) -> None:
-        self._stack = ExitStack()
-        self._limit = limit
-        self._patience = MOST_LIMITS * limit
-        self._arguments = (implementation, device)
-        self._worker: Worker | None = None
-        self._lost = self._printed_before = 0
-
-    def __enter__(self) -> Self:
-        self._worker = self._begin()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stack.close()
-
-    def _begin(self) -> Worker:
-        return self._stack.enter_context(Worker(_prepare, self._arguments, self._limit))
-
-    @property
-    def printed(self) -> int:
-        """Return how many lines the norm has printed."""
-        return self._printed_before + (self._worker.printed if self._worker is not None else 0)
+        super().__init__(_prepare, (implementation, device), limit)
+        self._whole = self._patience = MOST_LIMITS * limit
+        self._may_be_lost = MOST_LOST
 
     def look(self, experiment: str, dtype: torch.dtype) -> Observation:
-        """Make an experiment; where it is lost, go on in another process."""
-        if self._lost == MOST_LOST or self._patience <= 0:
+        """Make an experiment; where it is lost, the next one has another process."""
+        if self._may_be_lost == 0 or self._patience <= 0:
             return Observation(trouble="not run", message="not run: too many before it were lost")
-        if self._worker is None:
-            self._worker = self._begin()
-        impatient = self._patience < MOST_LIMITS * self._limit
-        limit = self._limit / IMPATIENCE if impatient else self._limit
+        limit = self._limit if self._patience == self._whole else self._limit / IMPATIENCE
         try:
-            return _decode(self._worker.do((experiment, dtype), limit))
+            return _decode(self.do((experiment, dtype), limit))
         except Lost as lost:
-            self._lost += 1
+            self._may_be_lost -= 1
             self._patience -= limit if lost.trouble == "hung" else 0.0
-            self._printed_before = self.printed
-            self._stack.close()
-            self._worker = None
             return Observation(trouble=lost.trouble, message=str(lost))
 
 

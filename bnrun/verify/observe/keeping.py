@@ -16,7 +16,6 @@ from bnrun.verify.subject import Layer, Subject
 reference: Any = StorageWeakRef  # which torch leaves untyped
 
 MEMORY_STEPS = 40
-MEMORY_WARM_UP = 5
 
 
 def _graph(subject: Subject) -> Values:
@@ -60,23 +59,25 @@ def _memory(subject: Subject) -> Values:
     """
     made = plain(subject.rank, subject.dtype)
     layer = subject.build(subject.rank, made)
-    inputs: list[Any] = []
-    before = 0
-    for step in range(MEMORY_WARM_UP + MEMORY_STEPS):
-        if step == MEMORY_WARM_UP:
-            before, inputs = _alive(), []
+    size = layer.to_own(made.x).untyped_storage().nbytes()
+
+    def step() -> Any:
         x = layer.to_own(made.x).requires_grad_()
-        inputs.append(reference(x.untyped_storage()))
-        size = x.untyped_storage().nbytes()
         layer.forward(x.clone(), training=True, grad=True)
-        del x
-    alive = _alive() - before
-    kept = size * sum(not held.expired() for held in inputs)
-    return {"growth": max(alive, kept) / size / MEMORY_STEPS, "steps": MEMORY_STEPS}
+        return reference(x.untyped_storage())
+
+    step()
+    gc.freeze()  # what there is by now is not looked at again: it is much
+    try:
+        inputs = [step() for _ in range(MEMORY_STEPS)]
+        kept = size * sum(not held.expired() for held in inputs)
+        return {"growth": max(_alive(), kept) / size / MEMORY_STEPS, "steps": MEMORY_STEPS}
+    finally:
+        gc.unfreeze()
 
 
 def _alive() -> int:
-    """Return the bytes of all tensors that can be reached from Python."""
+    """Return the bytes of all tensors that can be reached from Python, and are not frozen."""
     gc.collect()
     storages = (o.untyped_storage() for o in gc.get_objects() if type(o) in (Tensor, Parameter))
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())

@@ -1,0 +1,59 @@
+"""`bnrun doctor`: are torch's own norms right on this machine?"""
+
+import dataclasses
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from bnrun.cli.options import JsonOption, QuietOption, known_value
+from bnrun.errors import TrainingFailed
+
+ENGINES = ("eager", "compiled")
+
+
+def doctor(
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="DEVICE", help="One device alone.  [default: all that are here]"),
+    ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="eager (seconds) or compiled (minutes) alone."),
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tell whether torch's own norms are right on this machine."""
+    engines = ENGINES if engine is None else (known_value("--engine", engine, ENGINES),)
+
+    import torch
+
+    from bnrun.show.console import show_json, stderr, stdout
+    from bnrun.show.doctor_tables import doctor_view
+    from bnrun.show.screen import open_screen
+    from bnrun.show.stage_screen import StageBar, StageLines
+    from bnrun.training.device import available, device_name, pick_device
+    from bnrun.verify.doctor import SUSPECT, Examined, examine, verdict
+
+    devices = available() if device is None else [str(pick_device(device))]
+    machines = {name: device_name(torch.device(name)) for name in devices}
+    examined: list[Examined] = []
+    events = examine(devices, engines)
+    with (
+        open_screen(stderr(), quiet=quiet, live=StageBar, lines=StageLines) as screen,
+        closing(events),
+    ):
+        for event in events:
+            if isinstance(event, Examined):
+                examined.append(event)
+            else:
+                screen.show(event)
+    if json:
+        cells = [dataclasses.asdict(one.cell) | one.result() for one in examined]
+        facts = {"verdict": verdict(examined), "torch": torch.__version__, "machines": machines}
+        show_json({**facts, "suspect_above": SUSPECT, "cells": cells})
+    else:
+        stdout().print(doctor_view(examined, machines, torch.__version__))
+    if verdict(examined) == "fail":
+        raise typer.Exit(TrainingFailed.exit_code)

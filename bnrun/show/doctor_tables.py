@@ -1,0 +1,91 @@
+"""What torch's own norms come to on this machine: a matrix for each device and engine."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bnrun.verify.doctor import DTYPES, SUSPECT, Examined, verdict
+
+Place = tuple[str, str]  # device and engine
+
+
+def doctor_view(
+    examined: Sequence[Examined], machines: Mapping[str, str], torch: str
+) -> RenderableType:
+    """Show every cell: its largest error in units of rounding, or why there is none.
+
+    Args:
+        examined: the cells, in the order of the matrix.
+        machines: the devices' names for humans.
+        torch: its version.
+    """
+    places = dict.fromkeys((one.cell.device, one.cell.engine) for one in examined)
+    parts: list[RenderableType] = [
+        Text(f"torch {torch}, its own norms against formulas in float64"),
+        Text(
+            "Largest error of output, gradients and moving statistics, in units of the dtype's "
+            f"rounding (its eps, times the largest value expected); over {SUSPECT:g} is a fault."
+        ),
+    ]
+    for place in places:
+        cells = [one for one in examined if (one.cell.device, one.cell.engine) == place]
+        parts += [Text(), Text(f"{_where(place, machines)}:", style="bold"), _matrix(cells)]
+    parts += _reasons(examined)
+    parts += [Text(), *_closing(examined)]
+    return Group(*parts)
+
+
+def _where(place: Place, machines: Mapping[str, str]) -> str:
+    device, engine = place
+    return f"{device} ({machines[device]}), {engine}"
+
+
+def _matrix(cells: Iterable[Examined]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("norm", "mode", "memory format"):
+        table.add_column(name, no_wrap=True)
+    for dtype in DTYPES:
+        table.add_column(dtype, justify="right", no_wrap=True)
+    rows: dict[tuple[str, str, str], dict[str, Text]] = {}
+    for one in cells:
+        cell = one.cell
+        rows.setdefault((cell.norm, cell.mode, cell.format), {})[cell.dtype] = _units(one)
+    for names, by_dtype in rows.items():
+        table.add_row(*names, *(by_dtype.get(dtype, Text("-")) for dtype in DTYPES))
+    return table
+
+
+def _units(one: Examined) -> Text:
+    if one.units is None:
+        return Text("-", style="dim")
+    return Text(f"{one.units:.1f}", style="bold red" if one.suspect else "green")
+
+
+def _reasons(examined: Iterable[Examined]) -> Iterator[Text]:
+    """Say why cells could not be run, each reason once, with what it holds for."""
+    reasons: dict[str, list[str]] = {}
+    for one in examined:
+        if one.units is None:
+            cell = one.cell
+            said = (
+                f"{cell.norm} {cell.mode} {cell.format} {cell.dtype} ({cell.device}, {cell.engine})"
+            )
+            reasons.setdefault(one.reason, []).append(said)
+    if reasons:
+        yield Text()
+    for reason, cells in reasons.items():
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        yield Text(f"- {cells[0]}{more}: {reason}")
+
+
+def _closing(examined: Sequence[Examined]) -> Iterator[Text]:
+    suspects = [one for one in examined if one.suspect]
+    left = sum(one.units is None for one in examined)
+    ran = len(examined) - left
+    style = "bold red" if suspects else "green"
+    counted = f": {len(suspects)} of {ran} cells are wrong" if suspects else f": {ran} cells"
+    rest = f", {left} could not be run" if left else ""
+    yield Text(verdict(examined), style=style).append(counted + rest, style="not bold default")
