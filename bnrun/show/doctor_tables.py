@@ -44,7 +44,7 @@ def _where(place: Place, machines: Mapping[str, str]) -> str:
 
 
 def _matrix(cells: Iterable[Examined]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
     for name in ("norm", "mode", "memory format"):
         table.add_column(name, no_wrap=True)
     for dtype in DTYPES:

@@ -89,11 +89,11 @@ def _found(found: Found, number: str) -> RenderableType:
     fault = found.fault
     lines = [Text(found.sentence, style="bold")]
     if fault.is_dialect:
-        lines.append(Text(f"A dialect, not a mistake: so do {fault.speakers}."))
+        lines.append(Text(f"A dialect, not a mistake; spoken by {fault.speakers}."))
     if found.seen:
         lines.append(Text(f"Seen: {found.seen}"))
     lines.append(
-        Text(f"{'To be PyTorch-like' if fault.is_dialect else 'To mend it'}: {fault.mend}")
+        Text(f"{'To speak the other' if fault.is_dialect else 'To mend it'}: {fault.mend}")
     )
     lines.append(Text(_follows(found), style="dim"))
     return _hanging(number, *lines, width=3)

@@ -48,8 +48,7 @@ class Subject:
             channels = CHANNELS if situation is None else situation.x.shape[1]
         dtype = dtype or self.dtype
         module = self._factory(channels, rank, **options).to(self.device, dtype)
-        for moving in MovingStatistics.find(module).values():
-            moving.to(self.device, dtype)  # plain attributes stayed behind
+        _convert_attributes(module, self.device, dtype)
         layer = Layer(module, self.device, dtype)
         if situation is not None:
             layer.hold(situation)
@@ -142,6 +141,14 @@ class Layer:
     def to_own(self, values: Tensor) -> Tensor:
         """Return values in the layer's dtype and on its device, as a tensor of their own."""
         return values.to(self.device, self.dtype, copy=True)
+
+
+def _convert_attributes(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Convert tensors that are plain attributes, which `Module.to` leaves behind."""
+    for part in module.modules():
+        for name, value in list(vars(part).items()):
+            if isinstance(value, Tensor) and value.is_floating_point():
+                setattr(part, name, value.to(device, dtype))
 
 
 def _plain(values: Tensor) -> Tensor:

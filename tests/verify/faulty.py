@@ -142,6 +142,18 @@ class TrainsWithMovingVariance(Right):
         return super().forward(x)
 
 
+@named("trains-with-moving-mean")
+class TrainsWithMovingMean(Right):
+    def forward(self, x):
+        self.check(x)
+        if self.training:
+            mean = self.shaped(self.running_mean, x)
+            own, var = self.statistics(x)
+            self.update(x, own, var)
+            return self.output(self.normalized(x, mean, var))
+        return super().forward(x)
+
+
 @named("predicts-with-batch")
 class PredictsWithBatch(Right):
     def used_when_predicting(self, x):
@@ -209,6 +221,12 @@ class Multiplies(Right):
 class NotDivided(Right):
     def normalized(self, x, mean, var):
         return x - mean
+
+
+@named("not-finite-at-zero-variance")
+class RootsInTurn(Right):
+    def denominator(self, var):
+        return (var.sqrt() ** 2 + self.eps).sqrt()
 
 
 @named("root-missing")
@@ -286,6 +304,15 @@ class NoBeta(Right):
         return self.shaped(self.weight, x_hat) * x_hat
 
 
+@named("no-gamma")
+class NoGamma(Right):
+    def make_parameters(self):
+        self.bias = nn.Parameter(torch.zeros(self.num_features))
+
+    def output(self, x_hat):
+        return x_hat + self.shaped(self.bias, x_hat)
+
+
 @named("no-gamma-and-beta")
 class NothingLearned(Right):
     def make_parameters(self):
@@ -300,6 +327,20 @@ class GammaIsNoParameter(Right):
     def make_parameters(self):
         self.register_buffer("weight", torch.ones(self.num_features))
         self.bias = nn.Parameter(torch.zeros(self.num_features))
+
+
+@named("beta-not-a-parameter")
+class BetaIsAnAttribute(Right):
+    def make_parameters(self):
+        self.weight = nn.Parameter(torch.ones(self.num_features))
+        self.bias = torch.zeros(self.num_features)
+
+
+@named("beta-starts-wrong")
+class BetaStartsAtOne(Right):
+    def make_parameters(self):
+        self.weight = nn.Parameter(torch.ones(self.num_features))
+        self.bias = nn.Parameter(torch.ones(self.num_features))
 
 
 @named("gamma-starts-wrong")
@@ -470,7 +511,7 @@ class _PredictedAsTrained(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, g):
-        x_hat, inv, gamma = ctx.saved_tensors
+        x_hat, _, gamma = ctx.saved_tensors
         centred = g - g.mean(0) - x_hat * (g * x_hat).mean(0)
         # The gradient of x, by way of x_hat = x * inv + constant.
         return gamma * centred, None, (g * x_hat).sum(0)
@@ -702,6 +743,13 @@ class VarianceStartsAtZero(Right):
         self.running_var.zero_()
 
 
+@named("moving-mean-starts-wrong")
+class MeanStartsAtOne(Right):
+    def make_statistics(self):
+        super().make_statistics()
+        self.running_mean.fill_(1)
+
+
 @named("keeps-graph")
 class KeepsGraph(Right):
     def kept_mean(self, mean):
@@ -786,6 +834,24 @@ class HiddenState(Right):
     def used_when_predicting(self, x):
         mean, var = super().used_when_predicting(x)
         return (mean / (1 - 0.9**self.batches) if self.batches else mean), var
+
+
+@named("state-dict-refused")
+class ChangesShape(Right):
+    def moved(self, old, new):
+        return super().moved(old, new).view(1, -1)
+
+
+@named("copies-differ")
+class CopiesAnew(Right):
+    def __deepcopy__(self, memo):
+        return type(self)(self.num_features).to(self.weight.dtype)
+
+
+@named("double-leaves-behind")
+class IgnoresDouble(Right):
+    def double(self):
+        return self
 
 
 @named("cannot-be-copied")
@@ -877,6 +943,13 @@ class OneValuePoisons(Right):
 
     def kept_var(self, x, var):
         return x.detach().var(self.dims(x))
+
+
+@named("one-value-not-finite")
+class BiasedByWayOfUnbiased(OneValuePoisons):
+    def variance(self, x, mean):
+        n = x.numel() / x.shape[1]
+        return x.var(self.dims(x), keepdim=True) * (n - 1) / n
 
 
 @named("wrong-channels-accepted")

@@ -242,7 +242,7 @@ class RankFour(nn.Module):
         self.register_buffer("moving_var", torch.ones(num_features, 1, 1) if tracked else None)
 
     def forward(self, x):
-        n, c, h, w = x.shape
+        n, _, h, w = x.shape
         if self.training or self.moving_mean is None:
             if n * h * w == 1:
                 raise ValueError("one value per channel")

@@ -65,11 +65,9 @@ def parameters(case: Case) -> Outcome:
     values, offers = case.values("parameters"), case.evidence.offers
     if not values and not offers["learns"]:
         return failed(behaviour.IDENTITY if case.identity else behaviour.NOTHING_LEARNED)
-    plain_tensors = [
-        behaviour.PARAMETER_MISSING[part] for part, is_one in values.items() if not is_one
-    ]
-    if plain_tensors:
-        return failed(*plain_tensors)
+    not_learned = [part for part, seen in values.items() if not seen["learned"]]
+    if not_learned:
+        return failed(*(behaviour.PARAMETER_MISSING[part] for part in not_learned))
     absent = [part for part in ("gamma", "beta") if part not in values]
     if not absent:
         return passed()
@@ -104,7 +102,9 @@ def state_dict(case: Case) -> Outcome:
         return failed(behaviour.STATE_DICT_REFUSED, note=values["error"])
     error = distance(values["second"], values["first"])
     if error > case.evidence.tolerance and not values["missing"]:
-        return failed(behaviour.STATE_DICT_INCOMPLETE, error=error)
+        parts = case.evidence.values("parameters") or {}
+        left_out = [behaviour.PARAMETER_MISSING[p] for p, seen in parts.items() if not seen["kept"]]
+        return failed(*(left_out or [behaviour.STATE_DICT_INCOMPLETE]), error=error)
     return passed(None if values["missing"] else error)
 
 

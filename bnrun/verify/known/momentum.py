@@ -36,7 +36,7 @@ def weight_of(weight: float) -> Choice[Update]:
             "the textbook's (the weight of the old average).",
             "Keras and Flax, as momentum 0.99"
             if weight == 0.01
-            else "whoever chooses it: momentum is free",
+            else "nobody in particular: momentum is a free choice",
         ),
     )
 

@@ -86,14 +86,13 @@ DENOMINATOR: tuple[Choice[Callable[[Tensor, float], Tensor]], ...] = (
 
 def eps_of(value: float) -> Choice[float]:
     """Return another eps than PyTorch's 1e-5, as a choice."""
-    others = {1e-3: "Keras and TensorFlow", 1e-6: "many JAX models"}
     return Choice(
         value,
         Fault(
             "eps-value",
             f"eps is {value:g}; PyTorch's is 1e-05.",
             "Use 1e-5 where predictions are to equal those of PyTorch's layer.",
-            others.get(value, "whoever chooses it: eps is free"),
+            "Keras" if value == 1e-3 else "nobody in particular: eps is a free choice",
         ),
     )
 

@@ -39,11 +39,16 @@ def _offers(subject: Subject) -> Values:
 
 
 def _parameters(subject: Subject) -> Values:
-    """Are gamma and beta among what an optimizer would be given?"""
+    """Are gamma and beta among what an optimizer would be given, or at least in the state?"""
     layer = subject.build(subject.rank)
     learned = {id(parameter) for parameter in layer.module.parameters() if parameter.requires_grad}
+    kept = {id(tensor) for tensor in layer.module.state_dict(keep_vars=True).values()}
     parts = {"gamma": layer.gamma, "beta": layer.beta}
-    return {name: id(part) in learned for name, part in parts.items() if part is not None}
+    return {
+        name: {"learned": id(part) in learned, "kept": id(part) in kept}
+        for name, part in parts.items()
+        if part is not None
+    }
 
 
 def _state_dict(subject: Subject) -> Values:
