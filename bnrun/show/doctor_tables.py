@@ -70,9 +70,8 @@ def _reasons(examined: Iterable[Examined]) -> Iterator[Text]:
     for one in examined:
         if one.units is None:
             cell = one.cell
-            said = (
-                f"{cell.norm} {cell.mode} {cell.format} {cell.dtype} ({cell.device}, {cell.engine})"
-            )
+            place = f"{cell.device} {cell.engine}"
+            said = f"{cell.norm} {cell.mode} {cell.format} {cell.dtype}, {place}"
             reasons.setdefault(one.reason, []).append(said)
     if reasons:
         yield Text()

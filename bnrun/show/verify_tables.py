@@ -92,9 +92,7 @@ def _found(found: Found, number: str) -> RenderableType:
         lines.append(Text(f"A dialect, not a mistake; spoken by {fault.speakers}."))
     if found.seen:
         lines.append(Text(f"Seen: {found.seen}"))
-    lines.append(
-        Text(f"{'To speak the other' if fault.is_dialect else 'To mend it'}: {fault.mend}")
-    )
+    lines.append(Text(f"{'To change it' if fault.is_dialect else 'To mend it'}: {fault.mend}"))
     lines.append(Text(_follows(found), style="dim"))
     return _hanging(number, *lines, width=3)
 

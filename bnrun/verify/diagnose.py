@@ -19,6 +19,7 @@ from bnrun.verify.recipe import Recipe
 from bnrun.verify.search import MOST_MISTAKES, Search
 
 OUTPUTS = {"training", "predicting"}
+MAIN_RANKS = (2, 4)
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,9 @@ def _diagnose(evidence: Evidence, right: Recipe, tolerance: float, most: int) ->
     recipes: dict[int, Recipe] = {}
     unexplained: set[tuple[str, int]] = set()
     likely = [right.having(mode=mode, moves=moves)]
-    for rank in sorted(evidence.ranks, key=lambda rank: rank not in (2, 4)):
-        search = Search(evidence, rank, likely, tolerance, most)
+    for rank in sorted(evidence.ranks, key=lambda rank: rank not in MAIN_RANKS):
+        # What is wrong for the main ranks alike is likely for others: no long search there.
+        search = Search(evidence, rank, likely, tolerance, most if rank in MAIN_RANKS else 1)
         recipes[rank] = search.recipe()
         unexplained |= {(part, rank) for part in search.unexplained}
         likely.append(recipes[rank])

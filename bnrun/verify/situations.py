@@ -5,6 +5,7 @@ a layer starts, hide most faults.
 """
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,7 @@ class Situation:
         return dataclasses.replace(self, **changes)
 
 
+@functools.lru_cache(maxsize=64)
 def situation(
     shape: tuple[int, ...],
     dtype: torch.dtype,

@@ -16,7 +16,8 @@ def test_help_names_every_command(bnrun: Run) -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     for command in (
-        "train", "compare", "inspect-gamma", "evaluate", "recalibrate", "plot", "runs", "data",
+        "train", "compare", "verify", "doctor", "inspect-gamma", "evaluate", "recalibrate", "plot",
+        "runs", "data",
     ):  # fmt: skip
         assert f"\n  {command}  " in done.stdout
 
@@ -47,6 +48,9 @@ def test_completion_is_typers(bnrun: Run) -> None:
         ["runs"],
         ["inspect-gamma", "x"],
         ["evaluate", "x"],
+        ["verify", "x"],
+        ["verify", "scratch", "--contract", "x"],
+        ["doctor", "--engine", "x"],
         ["plot", "x"],
     ],
 )

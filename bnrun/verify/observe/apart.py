@@ -73,8 +73,8 @@ class Here:
 
     printed = 0
 
-    def __init__(self, implementation: str, device: str = "cpu", limit: float = 0.0) -> None:
-        self._look = _prepare(implementation, device)
+    def __init__(self, implementation: str, device: str, limit: float) -> None:
+        self._look = _looking(implementation, device)
 
     def __enter__(self) -> Self:
         return self
@@ -89,20 +89,25 @@ class Here:
 
     def look(self, experiment: str, dtype: torch.dtype) -> Observation:
         """Make an experiment."""
-        return _decode(self._look((experiment, dtype)))
+        return self._look(experiment, dtype)
 
 
-def _prepare(implementation: str, device: str) -> Callable[[tuple[str, torch.dtype]], bytes]:
+def _looking(implementation: str, device: str) -> Callable[[str, torch.dtype], Observation]:
     """Load a norm, and return what makes experiments with it."""
     subjects = {torch.float64: Subject(implementation, device, torch.float64)}
 
-    def look(job: tuple[str, torch.dtype]) -> bytes:
-        experiment, dtype = job
+    def look(experiment: str, dtype: torch.dtype) -> Observation:
         if dtype not in subjects:
             subjects[dtype] = Subject(implementation, device, dtype)
-        return _encode(attempt(EXPERIMENTS[experiment], subjects[dtype]))
+        return attempt(EXPERIMENTS[experiment], subjects[dtype])
 
     return look
+
+
+def _prepare(implementation: str, device: str) -> Callable[[tuple[str, torch.dtype]], bytes]:
+    """Do the same for a process: what is to travel between two is bytes."""
+    look = _looking(implementation, device)
+    return lambda job: _encode(look(*job))
 
 
 def _encode(observation: Observation) -> bytes:

@@ -1,0 +1,181 @@
+"""`bnrun verify` and `bnrun doctor` as they are called."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bnrun.cli import app
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+FAULTY = Path(__file__).parents[1] / "verify" / "faulty.py"
+
+BROKEN = """
+import torch
+from torch import nn
+
+class Norm(nn.BatchNorm1d):
+    def __init__(self, num_features):
+        super().__init__(num_features)
+
+    def forward(self, x):
+        print("shape", x.shape)
+        return 2 * super().forward(x) - self.bias
+"""
+
+
+def _call(*arguments: object) -> Any:
+    return CliRunner().invoke(app, [*map(str, arguments)], env={"COLUMNS": "80"})
+
+
+def _checks(document: dict[str, Any]) -> dict[str, str]:
+    return {check["name"]: check["status"] for check in document["checks"]}
+
+
+def test_a_right_layer_ends_with_0() -> None:
+    done = _call("verify", "builtin")
+    assert done.exit_code == 0, done.output
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("pass (43 checks passed, 0 failed, 0 skipped, in ")
+    assert done.stderr == ""
+
+
+def test_a_dialect_ends_with_0() -> None:
+    done = _call("verify", f"{FAULTY}:BiasedMoving")
+    assert done.exit_code == 0
+    assert "A dialect, not a mistake; spoken by Flax, Keras and the textbook." in done.stdout
+
+
+def test_a_fault_ends_with_1_and_json_is_one_document() -> None:
+    done = _call("verify", "textbook", "--json")
+    assert done.exit_code == 1
+    document = json.loads(done.stdout)
+    assert document["implementation"] == "textbook"
+    assert document["verdict"] == "fail"
+    assert (document["contract"], document["dtype"], document["device"]) == (
+        "torch", "float64", "cpu",
+    )  # fmt: skip
+    assert _checks(document)["mode"] == "fail"
+    assert {check["status"] for check in document["checks"]} == {"pass", "fail", "skip"}
+    assert {check["group"] for check in document["checks"]} == {
+        "mathematics", "moving statistics", "module contract",
+    }  # fmt: skip
+    assert [fault["name"] for fault in document["faults"]] == [
+        "mode-follows-gradients", "statistics-not-in-state-dict",
+    ]  # fmt: skip
+
+
+def test_the_contract_and_the_dtype_can_be_chosen() -> None:
+    done = _call("verify", "textbook", "--contract", "textbook", "--dtype", "float32", "--json")
+    assert done.exit_code == 0
+    document = json.loads(done.stdout)
+    assert (document["contract"], document["dtype"]) == ("textbook", "float32")
+
+
+def test_a_whole_report_as_a_real_process(bnrun: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(BROKEN)
+    done = bnrun("verify", "mine.py:Norm")
+    assert done.returncode == 1
+    assert done.stderr == ""  # the layer's own prints are counted, not shown
+    assert "\x1b" not in done.stdout
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert lines[0] == "mine.py:Norm, held to PyTorch's layer, float64 on cpu"
+    assert "  forward in training, (N, C)                fail           1e+00   1" in lines
+    assert any(
+        line.startswith("1   No known mistake gives what was observed: y[0,") for line in lines
+    )
+    assert any(line.startswith("fail: 1 fault (") for line in lines)
+    assert lines[-1].startswith("It printed ")
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_the_list_needs_no_norm() -> None:
+    done = _call("verify", "--list")
+    assert done.exit_code == 0
+    assert "  forward in training, (N, C)" in done.stdout
+    assert "  eps-outside-root" in done.stdout
+    document = json.loads(_call("verify", "--list", "--json").stdout)
+    assert len(document["checks"]) == 43
+    assert {"name", "says", "mend", "speakers"} == set(document["known"][0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["verify"], "IMPL: name a norm, or your own as path/to/file.py:Class."),
+        (["verify", "scrach"], "Did you mean 'scratch'?"),
+        (["verify", "missing.py:Norm"], "missing.py is no such file"),
+        (["verify", "scratch", "--contract", "tortch"], "Did you mean 'torch'?"),
+        (["verify", "scratch", "--dtype", "float46"], "Did you mean 'float64'?"),
+        (["verify", "scratch", "--dtype", "int"], "It takes float64, float32, bfloat16, float16."),
+        (["verify", "scratch", "--device", "cuda:99"], "which is not on this machine"),
+        (["verify", "scratch", "--time-limit", "0"], "Invalid value for '--time-limit'"),
+        (["verify", f"{FAULTY}:Nothing"], "has no class 'Nothing'"),
+        (["verify", f"{FAULTY}:LOST"], "has no class 'LOST'"),
+        (["doctor", "--engine", "eagre"], "Did you mean 'eager'?"),
+        (["doctor", "--device", "cuda:99"], "which is not on this machine"),
+    ],
+)
+def test_what_cannot_be_done_ends_with_2(arguments: list[str], says: str) -> None:
+    done = _call(*arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import time\ntime.sleep(60)\n", "loading the norm does not come back within the time"),
+        ("import os\nos._exit(0)\n", "loading the norm ends its process, which ended with exit"),
+        ("raise RuntimeError('not today')\n", "mine.py:1: raise RuntimeError('not today')"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_ends_with_2(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "mine.py").write_text(text)
+    done = _call("verify", f"{tmp_path}/mine.py:Norm", "--time-limit", "1")
+    assert done.exit_code == 2
+    assert says in " ".join(done.stderr.split())
+
+
+def test_ctrl_c_ends_with_130_and_leaves_no_process(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os, time\nfrom pathlib import Path\nfrom torch import nn\n"
+        "class Norm(nn.Module):\n"
+        "    def __init__(self, n):\n        super().__init__()\n"
+        "    def forward(self, x):\n"
+        "        Path('pid').write_text(str(os.getpid()))\n        time.sleep(60)\n"
+    )
+    command = [sys.executable, "-m", "bnrun", "verify", "mine.py:Norm"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes)
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=20)
+    assert (process.returncode, stdout, stderr) == (130, "", "")
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
+
+
+def test_the_doctor_shows_a_matrix_and_ends_with_0() -> None:
+    done = _call("doctor", "--engine", "eager", "--device", "cpu", "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    assert document["verdict"] == "pass"
+    assert len(document["cells"]) == 60
+    assert document["cells"][0] == {
+        "norm": "BatchNorm1d", "mode": "training", "format": "contiguous", "dtype": "float64",
+        "device": "cpu", "engine": "eager", "status": "pass", "reason": "",
+        "units": document["cells"][0]["units"],
+    }  # fmt: skip

@@ -1,0 +1,153 @@
+"""Whole verifications as tables, at 80 columns, from records made by hand."""
+
+import io
+
+from rich.console import Console, RenderableType
+
+from bnrun.show.doctor_tables import doctor_view
+from bnrun.show.verify_tables import catalogue_view, report_view
+from bnrun.verify.doctor import Cell, Examined
+from bnrun.verify.judge import CHECKS
+from bnrun.verify.known.catalogue import known_faults
+from bnrun.verify.known.fault import Fault
+from bnrun.verify.report import Check, Found, Report
+
+ROOT = Fault("root-missing", "The root is missing: it divides by var + eps.", "Divide by the root.")
+BIASED = Fault("biased", "The moving variance is biased.", "Multiply by n / (n - 1).", "Flax")
+CHECK_ROOT = Check("forward in training, (N, C)", "mathematics", "fail", 0.31, "…", (ROOT.name,))
+CHECK_BOTH = Check(
+    "tiny and odd shapes", "mathematics", "fail", float("inf"), "…", (BIASED.name, ROOT.name)
+)
+CHECK_RANK = Check(
+    "forward in training, (N, C, L)", "mathematics", "skip", None, "not taken: ValueError: 3D"
+)
+CHECK_BIASED = Check("first update", "moving statistics", "pass", 0.02, "…", (BIASED.name,))
+CHECK_MODE = Check("mode", "module contract", "pass")
+CHECK_EPS = Check("eps=", "module contract", "skip", None, "the class takes no eps")
+CHECK_PICKLE = Check("pickle", "module contract", "pass", 2.4e-16)
+
+
+def _report(*checks: Check, found: tuple[Found, ...] = (), printed: int = 0) -> Report:
+    return Report("folder/my_norm.py:Norm", "torch", "float64", "cpu", checks, found, printed, 1.23)
+
+
+def _render(view: RenderableType, width: int = 80) -> str:
+    file = io.StringIO()
+    Console(file=file, width=width, no_color=True, highlight=False).print(view)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def test_a_report_with_a_fault_and_a_dialect() -> None:
+    found = (
+        Found(BIASED, "", (CHECK_BOTH.name, CHECK_BIASED.name)),
+        Found(ROOT, "in training only", ("a", "b", "c", "d", "e"), seen="y[0] is 3"),
+    )
+    checks = (CHECK_ROOT, CHECK_RANK, CHECK_BOTH, CHECK_BIASED, CHECK_MODE, CHECK_EPS, CHECK_PICKLE)
+    assert _render(report_view(_report(*checks, found=found, printed=2))) == (
+        "my_norm.py:Norm, held to PyTorch's layer, float64 on cpu\n"
+        "\n"
+        "check                                        largest error   from\n"
+        "─────────────────────────────────────────────────────────────────\n"
+        "mathematics\n"
+        "  forward in training, (N, C)      fail              3e-01   1\n"
+        "  forward in training, (N, C, L)   skip\n"
+        "  tiny and odd shapes              fail         not finite   1 a\n"
+        "\n"
+        "moving statistics\n"
+        "  first update                     dialect           2e-02   a\n"
+        "\n"
+        "module contract\n"
+        "  mode                             pass\n"
+        "  eps=                             skip\n"
+        "  pickle                           pass              2e-16\n"
+        "\n"
+        "skipped  forward in training, (N, C, L): not taken: ValueError: 3D\n"
+        "skipped  eps=: the class takes no eps\n"
+        "\n"
+        "1   The root is missing: it divides by var + eps (in training only).\n"
+        "    Seen: y[0] is 3\n"
+        "    To mend it: Divide by the root.\n"
+        "    Shows in: a; b; c and 2 more.\n"
+        "\n"
+        "a   The moving variance is biased.\n"
+        "    A dialect, not a mistake; spoken by Flax.\n"
+        "    To change it: Multiply by n / (n - 1).\n"
+        "    Shows in: tiny and odd shapes; first update.\n"
+        "\n"
+        "fail: 1 fault, 1 dialect (3 checks passed, 2 failed, 2 skipped, in 1.2 s)\n"
+        "It printed 2 lines meanwhile, not shown here."
+    )
+
+
+def test_a_report_without_a_fault_is_short() -> None:
+    shown = _render(report_view(_report(CHECK_MODE, CHECK_PICKLE)))
+    assert shown.endswith(
+        "  mode              pass\n"
+        "  pickle            pass           2e-16\n"
+        "\n"
+        "pass (2 checks passed, 0 failed, 0 skipped, in 1.2 s)"
+    )
+
+
+def test_a_report_for_json_has_the_keys_of_the_contract() -> None:
+    found = (Found(ROOT, "in training only", (CHECK_ROOT.name,)), Found(BIASED, "", ("x",)))
+    document = _report(CHECK_BOTH, CHECK_BIASED, found=found).document()
+    assert document["implementation"] == "folder/my_norm.py:Norm"
+    assert document["verdict"] == "fail"
+    assert document["checks"][0] == {
+        "name": "tiny and odd shapes",
+        "group": "mathematics",
+        "status": "fail",
+        "max_error": None,  # JSON has no word for infinity
+        "message": "…",
+        "faults": ["biased", "root-missing"],
+    }
+    assert [fault["name"] for fault in document["faults"]] == ["root-missing"]
+    assert document["faults"][0]["fault"].endswith("var + eps (in training only).")
+    assert document["dialects"][0]["speakers"] == "Flax"
+
+
+def test_the_list_names_every_check_and_every_known_mistake() -> None:
+    lines = _render(catalogue_view(CHECKS, known_faults())).splitlines()
+    for kind in CHECKS:
+        assert any(line.startswith(f"  {kind.name}  ") for line in lines)
+    for fault in known_faults():
+        assert any(line.startswith(f"  {fault.name}  ") for line in lines)
+    assert all(len(line) <= 80 for line in lines)
+    dialects = sum(fault.is_dialect for fault in known_faults())
+    assert f"{len(known_faults()) - dialects} known mistakes" in lines
+    assert f"{dialects} known dialects" in lines
+
+
+def test_a_matrix_with_a_wrong_cell_and_some_that_cannot_be_run() -> None:
+    examined = [
+        Examined(Cell("LayerNorm", "any", "contiguous", "float64", "cpu", "eager"), 1.25),
+        Examined(Cell("LayerNorm", "any", "contiguous", "float32", "cpu", "eager"), 123.4),
+        Examined(Cell("LayerNorm", "any", "contiguous", "bfloat16", "cpu", "eager"), None, "no"),
+        Examined(Cell("LayerNorm", "any", "contiguous", "float16", "cpu", "eager"), None, "no"),
+        Examined(
+            Cell("BatchNorm3d", "predicting", "channels_last_3d", "float16", "cpu", "eager"), 0.4
+        ),
+        Examined(Cell("LayerNorm", "any", "contiguous", "float64", "cpu", "compiled"), 2.0),
+    ]
+    assert _render(doctor_view(examined, {"cpu": "Some CPU, 2 threads"}, "2.15.0")) == (
+        "torch 2.15.0, its own norms against formulas in float64\n"
+        "Largest error of output, gradients and moving statistics, in units of the\n"
+        "dtype's rounding (its eps, times the largest value expected); over 32 is a\n"
+        "fault.\n"
+        "\n"
+        "cpu (Some CPU, 2 threads), eager:\n"
+        "norm        mode       memory format    float64 float32 bfloat16 float16\n"
+        "────────────────────────────────────────────────────────────────────────\n"
+        "LayerNorm   any        contiguous           1.2   123.4        -       -\n"
+        "BatchNorm3d predicting channels_last_3d       -       -        -     0.4\n"
+        "\n"
+        "cpu (Some CPU, 2 threads), compiled:\n"
+        "norm      mode memory format float64 float32 bfloat16 float16\n"
+        "─────────────────────────────────────────────────────────────\n"
+        "LayerNorm any  contiguous        2.0       -        -       -\n"
+        "\n"
+        "- LayerNorm any contiguous bfloat16, cpu eager and 1 more: no\n"
+        "\n"
+        "fail: 1 of 4 cells are wrong, 2 could not be run"
+    )

@@ -1,0 +1,97 @@
+"""torch's own norms: the formulas they are held to, and what is said of a cell that is wrong."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from bnrun.events import Stage
+from bnrun.verify import doctor
+from bnrun.verify.doctor import DTYPES, NORMS, SUSPECT, Cell, Examined, cells, examine, verdict
+from bnrun.verify.situations import plain
+
+EAGER = Cell("BatchNorm2d", "training", "channels_last", "float32", "cpu", "eager")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_on_this_machine_every_eager_norm_is_right(dtype: str) -> None:
+    mine = [cell for cell in cells(["cpu"], ["eager"]) if cell.dtype == dtype]
+    assert {cell.norm for cell in mine} == {norm.name for norm in NORMS}
+    for cell in mine:
+        units, reason = doctor.examine_here(cell)
+        assert reason == ""
+        assert units is not None
+        assert 0 < units < SUSPECT
+
+
+def test_the_formulas_are_torchs_functions() -> None:
+    made = plain(4, torch.float64)
+    x, gamma, beta = made.x, made.gamma, made.beta
+    instance = nn.functional.instance_norm(x, weight=gamma, bias=beta)
+    group = nn.functional.group_norm(x, 2, gamma, beta)
+    for norm, y in (("InstanceNorm2d", instance), ("GroupNorm", group)):
+        torch.testing.assert_close(doctor.formula(norm, made, True)["y"], y)
+    rows = plain(2, torch.float64)
+    layer = nn.functional.layer_norm(rows.x, (4,), rows.gamma, rows.beta)
+    torch.testing.assert_close(doctor.formula("LayerNorm", rows, True)["y"], layer)
+
+
+def test_there_is_a_cell_for_everything_that_is_here() -> None:
+    every = list(cells(["cuda:0", "cpu"], ["eager", "compiled"]))
+    assert len(every) == len(set(every)) == 2 * 2 * len(DTYPES) * 15
+    formats = {(cell.norm, cell.format) for cell in every}
+    assert ("BatchNorm3d", "channels_last_3d") in formats
+    modes = {(cell.norm, cell.mode) for cell in every}
+    assert {("BatchNorm1d", "predicting"), ("GroupNorm", "any")} <= modes
+
+
+class _Off(nn.BatchNorm2d):
+    """Off by one part in a thousand."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 1.001 * super().forward(x)
+
+
+class _NotANumber(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * torch.nan
+
+
+class _Refusing(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise NotImplementedError("not for channels_last\nand more")
+
+
+@pytest.mark.parametrize(
+    ("layer", "status", "reason"),
+    [
+        (nn.BatchNorm2d, "pass", ""),
+        (_Off, "fail", ""),
+        (_NotANumber, "fail", "the error is not finite"),
+        (_Refusing, "skip", "NotImplementedError: not for channels_last"),
+    ],
+)
+def test_a_cell_is_right_or_wrong_or_cannot_be_run(
+    monkeypatch: pytest.MonkeyPatch, layer: Any, status: str, reason: str
+) -> None:
+    monkeypatch.setattr(doctor, "_layer", lambda norm, channels: layer(channels))
+    one = Examined(EAGER, *doctor.examine_here(EAGER))
+    assert one.result()["status"] == status
+    assert one.result()["reason"] == reason
+    assert one.suspect == (status == "fail")
+    assert verdict([one]) == ("fail" if status == "fail" else "pass")
+
+
+def test_cells_are_examined_apart_in_order_with_a_stage_each() -> None:
+    events = examine(["cpu"], ["eager"])
+    first = list(itertools.islice(events, 4))
+    events.close()
+    assert [type(event) for event in first] == [Stage, Examined, Stage, Examined]
+    assert first[2] == Stage("BatchNorm1d, float32, eager", 1, 60)
+
+
+def test_what_mps_lacks_is_said() -> None:
+    cell = Cell("LayerNorm", "any", "contiguous", "float64", "mps", "eager")
+    assert doctor.examine_here(cell) == (None, "there is no float64 on mps")
