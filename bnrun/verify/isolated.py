@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -143,6 +144,7 @@ def _work(pipe: Connection, prepare: Any, arguments: tuple[Any, ...]) -> None:
         os.dup2(silent, stream)
     printed = _Counter()
     sys.stdout = sys.stderr = printed
+    warnings.simplefilter("ignore")  # torch's, of the odd inputs that are tried
     import torch  # noqa: F401  (where it is not there by the fork: the time is not the norm's)
 
     pipe.send((None, 0))

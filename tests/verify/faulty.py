@@ -990,18 +990,22 @@ class ReturnsTwo(Right):
 
 
 @named("hung")
-class Hangs(Right):
-    def used_when_predicting(self, x):
+class HangsInDouble(Right):
+    def double(self):
         while True:
             time.sleep(0.01)
 
 
 @named("exited")
-class Exits(Right):
-    def used_when_predicting(self, x):
-        print("bye")
-        sys.stdout.flush()
+class ExitsWhenCopied(Right):
+    def __deepcopy__(self, memo):
         os._exit(3)
+
+
+class HangsAlways(Right):
+    def forward(self, x):
+        while True:
+            time.sleep(0.01)
 
 
 class Prints(Functional):

@@ -74,7 +74,8 @@ STATISTICS_IN_ATTRIBUTES = Fault(
     "statistics-not-in-state-dict",
     "The moving statistics are plain attributes: state_dict() leaves them out, so a saved model "
     "predicts wrongly when loaded, and .to() and .double() leave them behind.",
-    "Register them: self.register_buffer('running_mean', torch.zeros(num_features)).",
+    "Register them under the names they have: self.register_buffer('moving_mean', "
+    "torch.zeros(num_features)), and so on.",
 )
 STATISTICS_NOT_PERSISTENT = Fault(
     "statistics-not-persistent",
