@@ -1,14 +1,19 @@
 """What the README says is what the program does."""
 
+import io
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from bnrun.cli import app
 from bnrun.config import KEYS
+from bnrun.show.verify_tables import report_view
+from bnrun.verify.observe.apart import Here
+from bnrun.verify.verification import verify
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -59,6 +64,24 @@ def test_every_command_it_shows_exists_with_its_options(line: str) -> None:
 def test_the_options_it_shows_are_those_of_the_help() -> None:
     options = _help("train").partition("Options:")[2]  # releases of typer differ above them
     assert f"Options:{options}```" in README
+
+
+@pytest.mark.filterwarnings("ignore:var\\(\\):UserWarning")
+def test_the_class_it_verifies_has_the_report_it_shows(tmp_path: Path) -> None:
+    (source,) = (block for block in BLOCKS if block.startswith("# my_batchnorm.py"))
+    (shown,) = (block for block in BLOCKS if block.startswith("my_batchnorm.py:BatchNorm, held"))
+    (tmp_path / "my_batchnorm.py").write_text(source)
+    *_, report = verify(f"{tmp_path}/my_batchnorm.py:BatchNorm", observer=Here)
+    file = io.StringIO()
+    Console(file=file, width=80, no_color=True, highlight=False).print(report_view(report))
+    printed = iter(map(_settled, file.getvalue().splitlines()))
+    for line in map(_settled, shown.splitlines()):
+        assert line == "…" or line in printed  # and in this order: `in` goes on from the last
+
+
+def _settled(line: str) -> str:
+    """A line without what differs from machine to machine: rounding errors, widths, and times."""
+    return " ".join(re.sub(r"\b(\de-1\d|0)\b|in \d+\.\d s", "~", line).split())
 
 
 def test_it_documents_every_config_key() -> None:

@@ -35,7 +35,7 @@ def verify(
 ) -> Generator[Stage | Report, None, None]:
     """Hold an implementation of batch normalization to a contract, and name its faults.
 
-    Yields a stage after each experiment, and the report at the end.
+    Yields a stage before each experiment, and the report at the end.
 
     Args:
         implementation: a norm's name, or `path/to/file.py:Class`.
@@ -57,8 +57,8 @@ def verify(
     with observer(implementation, device, limit) as looking:
         seen: dict[str, Observation] = {}
         for name in names:
-            seen[name] = looking.look(name, taken)
             yield Stage(name, len(seen), len(names))
+            seen[name] = looking.look(name, taken)
             if name == FIRST[-1] and dtype is None and taken == torch.float64 and _raised(seen):
                 narrow = {first: looking.look(first, torch.float32) for first in FIRST}
                 if not _raised(narrow):

@@ -89,8 +89,8 @@ SPREAD: tuple[Choice[Callable[[Tensor, Tensor, Dims], Tensor]], ...] = (
         lambda x, mean, dims: (x - mean).square().sum(dims, keepdim=True) / (count(x, dims) - 1),
         Fault(
             "unbiased-variance-normalizes",
-            "It normalizes by the unbiased variance of the batch (divided by n - 1); what "
-            "normalizes is the biased one (divided by n).",
+            "It normalizes with the unbiased variance of the batch (a sum divided by n - 1); batch "
+            "normalization takes the biased one (divided by n).",
             "Use x.var(..., unbiased=False), or ((x - mean) ** 2).mean(...): torch's `var` is "
             "unbiased unless told.",
         ),
