@@ -87,7 +87,7 @@ def verify(
 def _list(json: bool) -> None:
     from bnrun.show.console import show_json, stdout
     from bnrun.show.verify_tables import catalogue_view
-    from bnrun.verify.judge import CHECKS
+    from bnrun.verify.judge.checks import CHECKS
     from bnrun.verify.known.catalogue import known_faults
 
     faults = known_faults()

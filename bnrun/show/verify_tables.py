@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnrun.show.tables import norm_name
-from bnrun.verify.judge import CheckKind
+from bnrun.verify.judge.checks import CheckKind
 from bnrun.verify.known.fault import Fault
 from bnrun.verify.report import GROUPS, Check, Found, Report
 

@@ -42,14 +42,14 @@ class Diagnosis:
 
 def diagnose(evidence: Evidence, right: Recipe) -> Diagnosis:
     """Return the fewest known mistakes, from what is right, that give what was observed."""
-    tolerances = [evidence.tolerance]
-    if evidence.dtype == torch.float64:
-        tolerances.append(TOLERANCE[torch.float32])
-    # One mistake and float32 somewhere is likelier than two mistakes, and much sooner found.
-    for most, tolerance in itertools.product((1, MOST_MISTAKES), tolerances):
-        found = _diagnose(evidence, right, tolerance, most)
-        if not any(part in OUTPUTS for part, _ in found.unexplained):
-            return found
+    usual, narrow = evidence.tolerance, TOLERANCE[torch.float32]
+    # One mistake, and float32 somewhere, is likelier than two mistakes, and much sooner found.
+    efforts = [(usual, 1), (narrow, 1), (usual, MOST_MISTAKES), (narrow, MOST_MISTAKES - 1)]
+    for tolerance, most in efforts:
+        if tolerance == usual or evidence.dtype == torch.float64:
+            found = _diagnose(evidence, right, tolerance, most)
+            if not any(part in OUTPUTS for part, _ in found.unexplained):
+                return found
     return _diagnose(evidence, right, evidence.tolerance, 1)
 
 

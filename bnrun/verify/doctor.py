@@ -175,11 +175,13 @@ def _run(cell: Cell, made: Situation, dtype: torch.dtype, training: bool) -> dic
     with torch.no_grad():
         for name, values in held.items():
             if getattr(layer, name, None) is not None:
-                getattr(layer, name).copy_(values)
+                getattr(layer, name).copy_(values.to(dtype))
     torch.compiler.reset()
     function: Any = torch.compile(layer) if cell.engine == "compiled" else layer
-    x = made.x.to(device, dtype, copy=True).contiguous(memory_format=FORMATS[cell.format])
-    g = made.g.to(device, dtype, copy=True).contiguous(memory_format=FORMATS[cell.format])
+    x, g = (
+        values.to(dtype).to(device, copy=True).contiguous(memory_format=FORMATS[cell.format])
+        for values in (made.x, made.g)
+    )
     x.requires_grad_()
     y = function(x)
     d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, layer.weight, layer.bias), g)

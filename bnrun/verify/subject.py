@@ -95,7 +95,7 @@ class Layer:
         with torch.no_grad():
             for own, values in ((self.gamma, situation.gamma), (self.beta, situation.beta)):
                 if own is not None:
-                    own.copy_(values.reshape(own.shape))
+                    own.copy_(values.reshape(own.shape).to(own.dtype))
         self.hold_moving(situation.moving_mean, situation.moving_var)
 
     def hold_moving(self, mean: Tensor, var: Tensor) -> None:
@@ -140,7 +140,7 @@ class Layer:
 
     def to_own(self, values: Tensor) -> Tensor:
         """Return values in the layer's dtype and on its device, as a tensor of their own."""
-        return values.to(self.device, self.dtype, copy=True)
+        return values.to(self.dtype).to(self.device, copy=True)  # mps takes no float64
 
 
 def _convert_attributes(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:

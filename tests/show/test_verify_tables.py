@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.verify_tables import catalogue_view, report_view
 from bnrun.verify.doctor import Cell, Examined
-from bnrun.verify.judge import CHECKS
+from bnrun.verify.judge.checks import CHECKS
 from bnrun.verify.known.catalogue import known_faults
 from bnrun.verify.known.fault import Fault
 from bnrun.verify.report import Check, Found, Report

@@ -1,5 +1,7 @@
 """Judging a norm as a module: what it registers, copies, converts, offers and refuses."""
 
+from collections.abc import Sequence
+
 from bnrun.verify.evidence import distance
 from bnrun.verify.judge.outcome import (
     Case,
@@ -30,7 +32,7 @@ def repeatable(case: Case) -> Outcome:
     return failed(behaviour.NOT_REPEATABLE, error=error) if error > 0 else passed(error)
 
 
-def layouts(case: Case, *names: str) -> Outcome:
+def layouts(case: Case, names: Sequence[str]) -> Outcome:
     """Judge inputs of the same values that lie otherwise in memory."""
     values = case.values("layouts")
     present = [name for name in names if name in values]
@@ -108,9 +110,9 @@ def state_dict(case: Case) -> Outcome:
     return passed(None if values["missing"] else error)
 
 
-def copied(case: Case, experiment: str, fails: Fault) -> Outcome:
+def copied(case: Case, by: str, fails: Fault) -> Outcome:
     """Judge whether a copy predicts the same, and is one."""
-    values = case.values(experiment)
+    values = case.values(by)
     if "error" in values:
         copies = case.evidence.values("deepcopy") or {}
         # What deepcopy fails on, pickle does.

@@ -37,7 +37,7 @@ def other_eps(case: Case) -> Outcome:
 
     outcome = case.compare(case.evidence.rank, only(values, *OUTPUT), with_eps)
     unused = distance(values["y"], values["default"]) <= case.evidence.tolerance
-    if outcome.status == "fail" and not outcome.faults and unused:
+    if outcome.unexplained and unused:
         return failed(behaviour.EPS_IGNORED, error=outcome.error)
     return outcome
 
@@ -56,17 +56,17 @@ def other_momentum(case: Case) -> Outcome:
         return lambda recipe: expect(_with_update(recipe, momentum.weighing(weight)))
 
     outcome = case.compare(case.evidence.rank, seen, weighing(OTHER_MOMENTUM))
-    if outcome.status == "pass" or outcome.faults:
+    if not outcome.unexplained:
         return outcome
     at_fault = _mistakes_in_updates(case)
     if at_fault:
         return failed(*at_fault, error=outcome.error)
     turned = case.compare(case.evidence.rank, seen, weighing(1 - OTHER_MOMENTUM))
-    if turned.status == "pass" or turned.faults:
+    if not turned.unexplained:
         of_old = () if case.contract == "textbook" else (behaviour.MOMENTUM_OF_OLD,)
         return failed(*of_old, *turned.faults) if of_old or turned.faults else passed(turned.error)
     unused = case.compare(case.evidence.rank, seen, expect)
-    if unused.status == "pass" or unused.faults:
+    if not unused.unexplained:
         return failed(behaviour.MOMENTUM_IGNORED, error=outcome.error)
     return outcome
 
@@ -100,7 +100,7 @@ def momentum_none(case: Case) -> Outcome:
         return {"moving_mean": mean, "moving_var": var}
 
     outcome = case.compare(case.evidence.rank, only(values, *MOVING), cumulative)
-    if outcome.status == "pass" or outcome.faults:
+    if not outcome.unexplained:
         return outcome
     known = _mistakes_in_updates(case)
     if not known and behaviour.MOMENTUM_IGNORED in other_momentum(case).faults:
@@ -115,7 +115,7 @@ def affine_false(case: Case) -> Outcome:
         return skipped(values["skipped"])
     made = case.evidence.situation(plain).without(gamma=True, beta=True)
     outcome = case.compare(case.evidence.rank, only(values, *OUTPUT), playing(made, training=True))
-    if values["learns"] or (outcome.status == "fail" and not outcome.faults):
+    if values["learns"] or outcome.unexplained:
         return failed(behaviour.AFFINE_IGNORED, error=outcome.error)
     return outcome
 
@@ -132,6 +132,6 @@ def track_false(case: Case) -> Outcome:
         return {"y": normalize(formula, made, made.x, made.gamma, made.beta)[0]}
 
     outcome = case.compare(case.evidence.rank, only(values, *OUTPUT), by_batch)
-    if outcome.status == "fail" and not outcome.faults:
+    if outcome.unexplained:
         return failed(behaviour.TRACK_IGNORED, error=outcome.error)
     return outcome

@@ -34,6 +34,11 @@ class Outcome:
     faults: tuple[Fault, ...] = ()
     note: str = ""
 
+    @property
+    def unexplained(self) -> bool:
+        """Tell whether it failed, and no known mistake says why."""
+        return behaviour.UNEXPLAINED in self.faults
+
 
 def passed(error: float | None = None) -> Outcome:
     """Return the outcome of a check that passed."""
@@ -121,7 +126,8 @@ class Case:
         diagnosed = only(expect(recipe), *observed)
         distance_left = apart(observed, diagnosed)
         if distance_left > slack * self.tolerance:
-            return Outcome("fail", error, note=_first_difference(observed, right))
+            note = _first_difference(observed, right)
+            return failed(behaviour.UNEXPLAINED, error=error, note=note)
         needed = [
             fault
             for _, fault, mended in deviations(recipe, self.right)
@@ -186,7 +192,5 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     errors = [outcome.error for outcome in made if outcome.error is not None]
     faults = dict.fromkeys(fault for outcome in made for fault in outcome.faults)
     status: Status = "fail" if any(outcome.status == "fail" for outcome in made) else "pass"
-    unexplained = [o.note for o in made if o.status == "fail" and not o.faults]
-    return Outcome(
-        status, max(errors, default=None), tuple(faults), unexplained[0] if unexplained else ""
-    )
+    note = next((outcome.note for outcome in made if outcome.note), "")
+    return Outcome(status, max(errors, default=None), tuple(faults), note)

@@ -56,7 +56,7 @@ def gradients(case: Case, rank: int, training: bool) -> Outcome:
         only(seen, *GRADIENTS),
         lambda recipe: play(recipe, made, training=training, grad=True),
     )
-    if outcome.status == "fail" and not outcome.faults and not _backward_is_wrong(case, rank, part):
+    if outcome.unexplained and not _backward_is_wrong(case, rank, part):
         note = "as its own output has it: the gradients follow from the fault in that"
         return dataclasses.replace(outcome, note=note)
     return outcome
@@ -92,7 +92,9 @@ def finite_differences(case: Case, training: bool) -> Outcome:
     seen = [case.evidence.values(f"{part} {rank}") for rank in wrong]
     if any(not _with_gradients(v)["connected"] for v in seen if v is not None):
         faults = [behaviour.OUTPUT_DETACHED]
-    return failed(*dict.fromkeys(faults), note="" if faults else next(iter(wrong.values())))
+    if not faults:
+        return failed(behaviour.UNEXPLAINED, note=next(iter(wrong.values())))
+    return failed(*dict.fromkeys(faults))
 
 
 def _with_gradients(values: Values) -> Values:
@@ -126,7 +128,7 @@ def large_mean(case: Case) -> Outcome:
         playing(made, training=True),
         slack=FAR_SLACK,
     )
-    if outcome.status == "pass" or outcome.faults:
+    if not outcome.unexplained:
         return outcome
     if case.narrowing is not None:
         return failed(case.narrowing, error=outcome.error)

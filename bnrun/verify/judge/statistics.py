@@ -99,7 +99,7 @@ def mode(case: Case) -> Outcome:
         for training, grad in COMBINATIONS
     }
     outcome = case.compare(case.evidence.rank, seen, lambda recipe: _modes_of(recipe, case))
-    if outcome.status == "fail" and not outcome.faults:
+    if outcome.unexplained:
         said = [
             f"{'train()' if training else 'eval()'} {'with' if grad else 'without'} gradients: "
             + ("batch" if values[f"{training} {grad}"]["own"] else "moving statistics")

@@ -216,6 +216,14 @@ FLOAT64_REFUSED = Fault(
 )
 
 
+UNEXPLAINED = Fault(
+    "unexplained",
+    "No known mistake, nor any two or three in one part, gives what was observed.",
+    "Work through a small input by hand, and compare with the formula: "
+    "gamma * (x - mean) / sqrt(var + eps) + beta.",
+)
+
+
 def trouble(kind: str, message: str) -> Fault:
     """Return the fault of code that does not come back with a result."""
     mends = {

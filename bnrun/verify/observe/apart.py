@@ -12,9 +12,9 @@ from bnrun.verify.observe import EXPERIMENTS
 from bnrun.verify.observe.experiment import Observation, attempt
 from bnrun.verify.subject import Subject
 
-# Of experiments that hang: the first may take the whole limit, others the part of it that anything
-# sound takes by far; and together they may take so many times the limit, before the rest is left.
-IMPATIENCE = 5
+# Once an experiment has hung, others are given less: far more still than anything sound takes.
+# Together they may take so many times the limit, before the rest is left.
+IMPATIENT_SECONDS = 2.0
 MOST_LIMITS = 3
 MOST_LOST = 30  # experiments that hang or end their process
 
@@ -59,7 +59,8 @@ class Apart(Isolated):
         """Make an experiment; where it is lost, the next one has another process."""
         if self._may_be_lost == 0 or self._patience <= 0:
             return Observation(trouble="not run", message="not run: too many before it were lost")
-        limit = self._limit if self._patience == self._whole else self._limit / IMPATIENCE
+        impatient = self._patience < self._whole
+        limit = min(self._limit, IMPATIENT_SECONDS) if impatient else self._limit
         try:
             return _decode(self.do((experiment, dtype), limit))
         except Lost as lost:

@@ -1,0 +1,61 @@
+"""Judging one check: by what was observed, or by the trouble there was in observing it."""
+
+import re
+
+from bnrun.verify.judge import module
+from bnrun.verify.judge.checks import CheckKind
+from bnrun.verify.judge.outcome import Case, Outcome, failed, skipped
+from bnrun.verify.known import behaviour
+from bnrun.verify.situations import LAYOUTS
+
+
+def judge(kind: CheckKind, case: Case) -> Outcome:
+    """Judge one check: by what was observed, or by the trouble there was in observing it."""
+    evidence = case.evidence
+    if kind.rank is not None and kind.rank not in evidence.ranks:
+        return _not_taken(kind, case, kind.rank)
+    if not evidence.ranks and kind.forward:
+        return skipped("no forward pass works")
+    if kind.experiment is not None:
+        seen = evidence.observations[kind.experiment]
+        if seen.trouble == "not run":
+            return skipped(seen.message)
+        if seen.trouble is not None:
+            return _trouble(case, kind.experiment)
+    return kind.judge(case)
+
+
+def _not_taken(kind: CheckKind, case: Case, rank: int) -> Outcome:
+    """Judge an input of a rank with which no forward pass works.
+
+    It is not offered, unless the class asked for the rank when it was built, or takes none at all.
+    """
+    seen = case.evidence.observations[f"training {rank}"]
+    if seen.trouble == "not run":
+        return skipped(seen.message)
+    asked = case.evidence.offers["asks_rank"] and rank in (2, 4)
+    none_taken = not case.evidence.ranks and rank in (2, 4)
+    if seen.trouble == "raised" and not asked and not none_taken:
+        return skipped(f"not taken: {seen.message}")
+    if kind.name.startswith("forward in training") or seen.trouble != "raised":
+        other = case.evidence.observations["training 2"]
+        if _but_for_numbers(other.message) == _but_for_numbers(seen.message):
+            seen = other
+        return failed(behaviour.trouble(str(seen.trouble), seen.message))
+    return skipped(f"no forward pass works for {LAYOUTS[rank]}")
+
+
+def _but_for_numbers(text: str) -> str:
+    """Return a message without the numbers that tell one shape from another."""
+    return re.sub(r"[\d ,()]+", " ", text)
+
+
+def _trouble(case: Case, experiment: str) -> Outcome:
+    """Judge an experiment that came to nothing: as following from a known fault, if it does."""
+    seen = case.evidence.observations[experiment]
+    unregistered = module.unregistered(case)
+    if experiment == "double" and case.float64_refused:
+        return failed(behaviour.FLOAT64_REFUSED)
+    if experiment == "double" and unregistered:
+        return failed(*unregistered, note=seen.message)
+    return failed(behaviour.trouble(str(seen.trouble), seen.message))
