@@ -14,6 +14,8 @@ Every message names the field or file, the value received, what is required, and
 import difflib
 from collections.abc import Iterable
 
+WORK_FAILED = 1  # the exit code where what was asked was done, and came out badly
+
 
 class BnrunError(Exception):
     """What was asked cannot be done. `exit_code` is what the command line ends with."""
@@ -44,7 +46,7 @@ class RunError(BnrunError):
 class TrainingFailed(BnrunError):
     """Training began and then failed, in a user's own layer for example."""
 
-    exit_code = 1
+    exit_code = WORK_FAILED
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

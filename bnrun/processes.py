@@ -1,11 +1,18 @@
 """Processes of our own making: begun so that Ctrl-C is the parent's to heed, and how they end."""
 
 import signal
+import threading
 from multiprocessing.process import BaseProcess
 
 
 def begin(process: BaseProcess) -> None:
-    """Start a process that never heeds Ctrl-C, not even while it imports what it needs."""
+    """Start a process that never heeds Ctrl-C, not even while it imports what it needs.
+
+    Outside the main thread, which alone can see to that, it is just started.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        process.start()
+        return
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # handed on to the process
     try:
         process.start()

@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from bnrun.cli.options import JsonOption, QuietOption, known_value
-from bnrun.errors import TrainingFailed
-
-ENGINES = ("eager", "compiled")
+from bnrun.errors import WORK_FAILED
 
 
 def doctor(
@@ -25,6 +23,8 @@ def doctor(
     quiet: QuietOption = False,
 ) -> None:
     """Tell whether torch's own norms are right on this machine."""
+    from bnrun.verify.cells import ENGINES
+
     engines = ENGINES if engine is None else (known_value("--engine", engine, ENGINES),)
 
     import torch
@@ -34,7 +34,8 @@ def doctor(
     from bnrun.show.screen import open_screen
     from bnrun.show.stage_screen import StageBar, StageLines
     from bnrun.training.device import available, device_name, pick_device
-    from bnrun.verify.doctor import SUSPECT, Examined, examine, verdict
+    from bnrun.verify.cells import SUSPECT, Examined, verdict
+    from bnrun.verify.doctor import examine
 
     devices = available() if device is None else [str(pick_device(device))]
     machines = {name: device_name(torch.device(name)) for name in devices}
@@ -50,10 +51,14 @@ def doctor(
             else:
                 screen.show(event)
     if json:
-        cells = [dataclasses.asdict(one.cell) | one.result() for one in examined]
+        cells = [
+            dataclasses.asdict(one.cell)
+            | {"status": one.status, "units": one.units, "reason": one.reason}
+            for one in examined
+        ]
         facts = {"verdict": verdict(examined), "torch": torch.__version__, "machines": machines}
         show_json({**facts, "suspect_above": SUSPECT, "cells": cells})
     else:
         stdout().print(doctor_view(examined, machines, torch.__version__))
     if verdict(examined) == "fail":
-        raise typer.Exit(TrainingFailed.exit_code)
+        raise typer.Exit(WORK_FAILED)

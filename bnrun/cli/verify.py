@@ -7,9 +7,7 @@ from typing import Annotated
 import typer
 
 from bnrun.cli.options import DeviceOption, JsonOption, QuietOption, known_value
-from bnrun.errors import ConfigError, TrainingFailed
-
-DTYPES = ("float64", "float32", "bfloat16", "float16")
+from bnrun.errors import WORK_FAILED, ConfigError
 
 
 def verify(
@@ -22,7 +20,7 @@ def verify(
     ] = "torch",
     dtype: Annotated[
         str | None,
-        typer.Option(metavar="DTYPE", help=f"{', '.join(DTYPES)}.  [default: float64]"),
+        typer.Option(metavar="DTYPE", help="float64 (the default), float32, bfloat16, float16."),
     ] = None,
     device: DeviceOption = None,
     time_limit: Annotated[
@@ -39,18 +37,19 @@ def verify(
     For example: bnrun verify my_batchnorm.py:BatchNorm
     """
     from bnrun.norms import check_norm
+    from bnrun.verify.report import CONTRACTS, DTYPES
 
+    held_to = known_value("--contract", contract, CONTRACTS)
+    if dtype is not None:
+        known_value("--dtype", dtype, DTYPES)
     if list_:
+        if implementation is not None:
+            raise ConfigError("--list is of all checks and known mistakes: it takes no IMPL.")
         _list(json)
         return
     if implementation is None:
         raise ConfigError("IMPL: name a norm, or your own as path/to/file.py:Class.")
-    from bnrun.verify.report import CONTRACTS
-
     check_norm(implementation)
-    held_to = known_value("--contract", contract, CONTRACTS)
-    if dtype is not None:
-        known_value("--dtype", dtype, DTYPES)
 
     import torch
 
@@ -63,6 +62,8 @@ def verify(
     from bnrun.verify.verification import verify
 
     where = str(pick_device(device or "cpu"))
+    if where == "mps" and dtype == "float64":
+        raise ConfigError("--dtype: there is no float64 on mps; leave it out, or take the CPU.")
     wanted = None if dtype is None else getattr(torch, dtype)
     found = None
     events = verify(implementation, held_to, wanted, where, time_limit)
@@ -81,7 +82,7 @@ def verify(
     else:
         stdout().print(report_view(found))
     if found.verdict == "fail":
-        raise typer.Exit(TrainingFailed.exit_code)
+        raise typer.Exit(WORK_FAILED)
 
 
 def _list(json: bool) -> None:

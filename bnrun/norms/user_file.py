@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 _PREFIX = "bnrun_user_"  # of the modules that users' files become
 
 
+class WrongOutput(TypeError):
+    """A layer's output is not a tensor of its input's shape."""
+
+
 def is_spec(norm: str) -> bool:
     """Tell whether a norm is written as a file rather than as a name."""
     return ":" in norm or "/" in norm or norm.endswith(".py")
@@ -178,7 +182,7 @@ def _check_output(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
     shape = getattr(output, "shape", None)
     if inputs and shape != inputs[0].shape:
         got = _a(output) if shape is None else f"a tensor of shape {tuple(shape)}"
-        raise TypeError(
+        raise WrongOutput(
             f"{type(layer).__name__}.forward returned {got} for an input of shape "
             f"{tuple(inputs[0].shape)}; it must return one tensor of that shape"
         )

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.verify.doctor import DTYPES, SUSPECT, Examined, verdict
+from bnrun.verify.cells import DTYPES, SUSPECT, Examined, verdict
 
 Place = tuple[str, str]  # device and engine
 
@@ -59,32 +59,31 @@ def _matrix(cells: Iterable[Examined]) -> Table:
 
 
 def _units(one: Examined) -> Text:
-    if one.units is None:
-        return Text("-", style="dim")
-    return Text(f"{one.units:.1f}", style="bold red" if one.suspect else "green")
+    style = {"pass": "green", "fail": "bold red", "skip": "dim"}[one.status]
+    return Text("-" if one.units is None else f"{one.units:.1f}", style=style)
 
 
 def _reasons(examined: Iterable[Examined]) -> Iterator[Text]:
-    """Say why cells could not be run, each reason once, with what it holds for."""
-    reasons: dict[str, list[str]] = {}
+    """Say why cells have no figure, each reason once, with what it holds for."""
+    reasons: dict[tuple[str, str], list[str]] = {}
     for one in examined:
         if one.units is None:
             cell = one.cell
             place = f"{cell.device} {cell.engine}"
             said = f"{cell.norm} {cell.mode} {cell.format} {cell.dtype}, {place}"
-            reasons.setdefault(one.reason, []).append(said)
+            reasons.setdefault((one.status, one.reason), []).append(said)
     if reasons:
         yield Text()
-    for reason, cells in reasons.items():
+    for (status, reason), cells in reasons.items():
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        yield Text(f"- {cells[0]}{more}: {reason}")
+        yield Text(f"{status}  {cells[0]}{more}: {reason}")
 
 
 def _closing(examined: Sequence[Examined]) -> Iterator[Text]:
-    suspects = [one for one in examined if one.suspect]
-    left = sum(one.units is None for one in examined)
-    ran = len(examined) - left
-    style = "bold red" if suspects else "green"
-    counted = f": {len(suspects)} of {ran} cells are wrong" if suspects else f": {ran} cells"
-    rest = f", {left} could not be run" if left else ""
-    yield Text(verdict(examined), style=style).append(counted + rest, style="not bold default")
+    count = {s: sum(one.status == s for one in examined) for s in ("pass", "fail", "skip")}
+    ran = count["pass"] + count["fail"]
+    found = verdict(examined)
+    counted = f": {count['fail']} of {ran} cells are wrong" if count["fail"] else f": {ran} cells"
+    rest = f", {count['skip']} are not offered here" if count["skip"] else ""
+    style = "bold red" if found == "fail" else "green"
+    yield Text(found, style=style).append(counted + rest, style="not bold default")

@@ -20,12 +20,16 @@ FEW_CHECKS = 3  # that a fault names, before they are counted
 
 
 def report_view(report: Report) -> RenderableType:
-    """Show a report: the checks, then what was found, then the verdict."""
-    numbers = {found.fault.name: _number(at, report) for at, found in enumerate(report.found)}
+    """Show a report: the checks, then what was found, then the verdict.
+
+    Faults are numbered 1, 2, …, and dialects a, b, …
+    """
+    numbers = {found.fault: str(at) for at, found in enumerate(report.faults, start=1)}
+    numbers |= {found.fault: chr(ord("a") + at) for at, found in enumerate(report.dialects)}
     parts: list[RenderableType] = [Text(_title(report)), Text(), _checks(report, numbers)]
     parts += _skips(report.checks)
     for found in (*report.faults, *report.dialects):
-        parts += [Text(), _found(found, numbers[found.fault.name])]
+        parts += [Text(), _found(found, numbers[found.fault])]
     parts += [Text(), *_closing(report)]
     return Group(*parts)
 
@@ -35,14 +39,7 @@ def _title(report: Report) -> str:
     return f"{norm_name(report.implementation)}, held to {held}, {report.dtype} on {report.device}"
 
 
-def _number(at: int, report: Report) -> str:
-    """Number faults 1, 2, …, and dialects a, b, …, in the order in which they were found."""
-    found = report.found[at]
-    before = sum(f.fault.is_dialect == found.fault.is_dialect for f in report.found[:at])
-    return chr(ord("a") + before) if found.fault.is_dialect else str(before + 1)
-
-
-def _checks(report: Report, numbers: dict[str, str]) -> Table:
+def _checks(report: Report, numbers: dict[Fault, str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("check", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -54,7 +51,7 @@ def _checks(report: Report, numbers: dict[str, str]) -> Table:
         table.add_row(Text(group, style="bold"))
         for check in (check for check in report.checks if check.group == group):
             status = "dialect" if check.status == "pass" and check.faults else check.status
-            origins = sorted(numbers[name] for name in check.faults)
+            origins = [number for fault, number in numbers.items() if fault in check.faults]
             table.add_row(
                 Text(f"  {check.name}"),
                 Text(status, style=STYLES[status]),

@@ -17,9 +17,9 @@ from bnrun.verify.known.fault import Choice
 from bnrun.verify.observe.experiment import Values
 from bnrun.verify.recipe import Recipe
 from bnrun.verify.search import MOST_MISTAKES, Search
+from bnrun.verify.situations import MAIN_RANKS
 
 OUTPUTS = {"training", "predicting"}
-MAIN_RANKS = (2, 4)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _diagnose(evidence: Evidence, right: Recipe, tolerance: float, most: int) ->
     recipes: dict[int, Recipe] = {}
     unexplained: set[tuple[str, int]] = set()
     likely = [right.having(mode=mode, moves=moves)]
-    for rank in sorted(evidence.ranks, key=lambda rank: rank not in MAIN_RANKS):
+    for rank in evidence.ranks:
         # What is wrong for the main ranks alike is likely for others: no long search there.
         search = Search(evidence, rank, likely, tolerance, most if rank in MAIN_RANKS else 1)
         recipes[rank] = search.recipe()

@@ -7,20 +7,19 @@ units of the dtype's rounding: its eps, times the largest value expected. A few 
 
 import itertools
 import math
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bnrun.events import Stage
+from bnrun.verify.cells import DTYPES, ENGINES, SUSPECT, Cell, Examined
 from bnrun.verify.isolated import Isolated, Lost
 from bnrun.verify.recipe import Recipe, play
 from bnrun.verify.situations import SHAPES, Situation, situation
 
-ENGINES = ("eager", "compiled")
-DTYPES = ("float64", "float32", "bfloat16", "float16")
 FORMATS = {
     "contiguous": torch.contiguous_format,
     "channels_last": torch.channels_last,
@@ -28,7 +27,7 @@ FORMATS = {
 }
 GROUPS = 2
 EPS = 1e-5
-SUSPECT = 32.0  # units of rounding: sums over a batch make a few, a fault far more
+LACKING = ("not implemented for", "not supported", "compiler", "triton")  # in errors: a gap here
 LIMIT = 120.0  # seconds for a cell: compiling the first one loads a compiler
 
 
@@ -53,44 +52,6 @@ NORMS = (
 )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One thing to examine."""
-
-    norm: str
-    mode: str
-    format: str
-    dtype: str
-    device: str
-    engine: str
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What came of it: the largest error, in units of rounding, or why there is none."""
-
-    cell: Cell
-    units: float | None
-    reason: str = ""
-
-    def result(self) -> dict[str, Any]:
-        """Return what came of it, for JSON, which has no word for what is not finite: null."""
-        finite = self.units is not None and math.isfinite(self.units)
-        reason = self.reason if finite or self.units is None else "the error is not finite"
-        status = "skip" if self.units is None else "fail" if self.suspect else "pass"
-        return {"status": status, "units": self.units if finite else None, "reason": reason}
-
-    @property
-    def suspect(self) -> bool:
-        """Tell whether the error is more than rounding."""
-        return self.units is not None and not self.units <= SUSPECT
-
-
-def verdict(examined: Iterable[Examined]) -> Literal["pass", "fail"]:
-    """Return whether all cells that could be run hold rounding errors alone."""
-    return "fail" if any(cell.suspect for cell in examined) else "pass"
-
-
 def cells(devices: Sequence[str], engines: Sequence[str]) -> Iterator[Cell]:
     """Yield everything that there is to examine on these devices."""
     for device, engine, norm in itertools.product(devices, engines, NORMS):
@@ -106,28 +67,34 @@ def examine(
     Yields a stage and then the result for each cell.
     """
     every = list(cells(devices, engines))
-    with Isolated(_prepare, (), limit) as apart:
+    with Isolated("loading torch's norms", _prepare, (), limit) as apart:
         for done, cell in enumerate(every):
             yield Stage(f"{cell.norm}, {cell.dtype}, {cell.engine}", done, len(every))
             try:
-                yield Examined(cell, *apart.do(cell))
+                yield apart.do(cell)
             except Lost as lost:
-                yield Examined(cell, None, f"it {lost}")
+                yield Examined(cell, "fail", reason=f"it {lost}")
 
 
 def _prepare() -> Any:
     return examine_here
 
 
-def examine_here(cell: Cell) -> tuple[float | None, str]:
-    """Return the units of rounding of a cell, or None and why it can't be run."""
+def examine_here(cell: Cell) -> Examined:
+    """Examine a cell in this process."""
     if cell.dtype == "float64" and cell.device == "mps":
-        return None, "there is no float64 on mps"
+        return Examined(cell, "skip", reason="there is no float64 on mps")
     try:
-        return _units(cell), ""
+        units = _units(cell)
     except Exception as error:
         lines = str(error).strip().splitlines()
-        return None, f"{type(error).__name__}: {lines[0] if lines else ''}"
+        reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        lacking = any(word in str(error).lower() for word in LACKING)
+        is_gap = lacking or isinstance(error, NotImplementedError)
+        return Examined(cell, "skip" if is_gap else "fail", reason=reason)
+    if not math.isfinite(units):
+        return Examined(cell, "fail", reason="the error is not finite")
+    return Examined(cell, "fail" if units > SUSPECT else "pass", units)
 
 
 def _units(cell: Cell) -> float:
@@ -176,8 +143,10 @@ def _run(cell: Cell, made: Situation, dtype: torch.dtype, training: bool) -> dic
         for name, values in held.items():
             if getattr(layer, name, None) is not None:
                 getattr(layer, name).copy_(values.to(dtype))
-    torch.compiler.reset()
-    function: Any = torch.compile(layer) if cell.engine == "compiled" else layer
+    function: Any = layer
+    if cell.engine == "compiled":
+        torch.compiler.reset()
+        function = torch.compile(layer)
     x, g = (
         values.to(dtype).to(device, copy=True).contiguous(memory_format=FORMATS[cell.format])
         for values in (made.x, made.g)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnrun.verify.observe.experiment import Observation, Values
-from bnrun.verify.situations import SHAPES, Situation
+from bnrun.verify.situations import RANKS, Situation
 
 # The largest distance that rounding makes, in the dtype of the inputs.
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 1e-2, torch.bfloat16: 6e-2}
@@ -46,22 +46,28 @@ class Evidence:
 
     @cached_property
     def offers(self) -> Values:
-        """Return what the class has and takes; everything, where that could not be seen."""
-        everything = {
-            "gamma": True, "beta": True, "moving": True, "learns": ["?"], "asks_rank": False,
-            "stated": {"eps": None, "momentum": None},
-        }  # fmt: skip
-        return self.values("offers") or everything
+        """Return what the class has; what was seen of it, where it could not be asked."""
+        known = self.values("offers")
+        if known is not None:
+            return known
+        seen: Values = self.values(f"training {self.rank}") or {}
+        return {
+            "gamma": "d_gamma" in seen,
+            "beta": "d_beta" in seen,
+            "moving": "moving_mean" in seen,
+            "asks_rank": False,
+            "eps": None,
+        }
 
     @cached_property
     def ranks(self) -> tuple[int, ...]:
         """Return the ranks of input that it takes."""
-        return tuple(rank for rank in SHAPES if self.values(f"training {rank}") is not None)
+        return tuple(rank for rank in RANKS if self.values(f"training {rank}") is not None)
 
     @property
     def rank(self) -> int:
-        """Return the rank of experiments that ask for none: 2, or 4 where 2 is refused."""
-        return 4 if self.ranks and 2 not in self.ranks else 2
+        """Return the rank of experiments that ask for none: the first that is taken."""
+        return next(iter(self.ranks), RANKS[0])
 
     @property
     def tolerance(self) -> float:
@@ -75,5 +81,13 @@ class Evidence:
         return self.as_held(kind(self.rank if rank is None else rank, self.dtype))
 
     def as_held(self, made: Situation) -> Situation:
-        """Return a situation, of a norm without what this one has not: gamma 1, or beta 0."""
-        return made.without(gamma=not self.offers["gamma"], beta=not self.offers["beta"])
+        """Return a situation, of a norm without what this one has not: gamma 1, or beta 0.
+
+        A gamma that is one number for all channels is one for each where there is but one channel.
+        """
+        shared = (self.values("parameters") or {"shared": []})["shared"]
+        shared = shared if made.x.shape[1] == 1 else []
+        return made.without(
+            gamma=not self.offers["gamma"] and "gamma" not in shared,
+            beta=not self.offers["beta"] and "beta" not in shared,
+        )

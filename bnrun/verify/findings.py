@@ -30,11 +30,13 @@ _FOR_EVERY_RANK = _IN_EVERY_PART | _names(
 
 def check(kind: CheckKind, outcome: Outcome) -> Check:
     """Return a check with its message: why it was skipped, or what it fails from."""
-    sentences = [f"{fault.says} {fault.mend}" for fault in outcome.faults]
-    if outcome.note:
-        sentences.append(f"({outcome.note})" if outcome.faults else outcome.note)
-    names = tuple(fault.name for fault in outcome.faults)
-    return Check(kind.name, kind.group, outcome.status, outcome.error, " ".join(sentences), names)
+    sentences = [
+        f"{fault.says} {fault.mend}" + (f" ({note})" if note else "")
+        for fault, note in outcome.faults.items()
+    ]
+    message = " ".join(sentences) or outcome.reason
+    faults = tuple(outcome.faults)
+    return Check(kind.name, kind.group, outcome.status, outcome.error, message, faults)
 
 
 def findings(case: Case, outcomes: Iterable[tuple[CheckKind, Outcome]]) -> list[Found]:
@@ -42,12 +44,11 @@ def findings(case: Case, outcomes: Iterable[tuple[CheckKind, Outcome]]) -> list[
     following: dict[Fault, list[str]] = {}
     seen: dict[Fault, str] = {}
     for kind, outcome in outcomes:
-        for fault in outcome.faults:
+        for fault, note in outcome.faults.items():
             following.setdefault(fault, []).append(kind.name)
-            if outcome.note and fault not in seen:
-                seen[fault] = outcome.note
+            seen[fault] = seen.get(fault) or note
     return [
-        Found(fault, _where(case, fault), tuple(names), seen.get(fault, ""))
+        Found(fault, _where(case, fault), tuple(names), seen[fault])
         for fault, names in following.items()
     ]
 

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from bnrun.errors import NormError
@@ -35,6 +34,7 @@ class Isolated:
     """Does jobs of one kind in a process, each in the time that it is given; a context manager.
 
     Args:
+        what: what preparing is called in errors: "loading the norm".
         prepare: called once in each process with `arguments`; returns the function that does a
             job. It must be such as can be pickled, and so must jobs and answers.
         limit: seconds that `prepare`, and each job, may take.
@@ -43,8 +43,8 @@ class Isolated:
         NormError: from `prepare`; or it was lost. On entering, or from `do` in a later process.
     """
 
-    def __init__(self, prepare: Any, arguments: Sequence[Any], limit: float) -> None:
-        self._prepare, self._arguments = prepare, tuple(arguments)
+    def __init__(self, what: str, prepare: Any, arguments: Sequence[Any], limit: float) -> None:
+        self._what, self._prepare, self._arguments = what, prepare, tuple(arguments)
         self._limit = limit
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -59,12 +59,7 @@ class Isolated:
         self._start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def do(self, job: Any, limit: float | None = None) -> Any:
@@ -102,9 +97,12 @@ class Isolated:
             self._answer(START_SECONDS)
             refusal = self._answer(self._limit)
         except (EOFError, OSError):
-            raise NormError(f"model.norm: loading the norm {self._lost('exited')}.") from None
+            raise NormError(f"{self._what} {self._lost('exited')}.") from None
         except Lost as lost:
-            raise NormError(f"model.norm: loading the norm {lost}.") from None
+            raise NormError(f"{self._what} {lost}.") from None
+        except BaseException:  # Ctrl-C: nobody else knows of the process yet
+            self._end()
+            raise
         if refusal is not None:
             self._end()
             raise NormError(refusal)

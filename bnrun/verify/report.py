@@ -8,6 +8,7 @@ from bnrun.verify.known.fault import Fault
 
 Contract = Literal["torch", "textbook"]
 CONTRACTS: tuple[Contract, ...] = ("torch", "textbook")
+DTYPES = ("float64", "float32", "bfloat16", "float16")
 Status = Literal["pass", "fail", "skip"]
 Group = Literal["mathematics", "moving statistics", "module contract"]
 GROUPS: tuple[Group, ...] = ("mathematics", "moving statistics", "module contract")
@@ -15,7 +16,7 @@ GROUPS: tuple[Group, ...] = ("mathematics", "moving statistics", "module contrac
 
 @dataclass(frozen=True)
 class Check:
-    """One check: `faults` name what it fails from, or which dialects it passes in.
+    """One check: `faults` are those it fails from, or the dialects that it passes in.
 
     `max_error` is the largest distance from what is right, in units of the largest value expected
     or of 1; None where nothing is measured.
@@ -26,7 +27,7 @@ class Check:
     status: Status
     max_error: float | None = None
     message: str = ""
-    faults: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,11 @@ class Found:
     @property
     def sentence(self) -> str:
         """Return the fault in one sentence, with where it is found."""
-        return f"{self.fault.says[:-1]} ({self.where})." if self.where else self.fault.says
+        return (
+            f"{self.fault.says.removesuffix('.')} ({self.where})."
+            if self.where
+            else self.fault.says
+        )
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Report:
     """
 
     implementation: str
-    contract: str
+    contract: Contract
     dtype: str
     device: str
     checks: tuple[Check, ...]
@@ -97,7 +102,7 @@ class Report:
                     "status": check.status,
                     "max_error": _number(check.max_error),
                     "message": check.message,
-                    "faults": list(check.faults),
+                    "faults": [fault.name for fault in check.faults],
                 }
                 for check in self.checks
             ],

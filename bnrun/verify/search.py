@@ -21,30 +21,27 @@ MOST_MISTAKES = 3  # in one part
 
 
 class Search:
-    """The search for the recipe of one rank, from the likely ones on."""
+    """The search for the recipe of one rank, from the likely ones on.
+
+    The first of these is the right one, in the mode that was found. `unexplained` names the parts
+    of which no recipe gives what was observed.
+    """
 
     def __init__(
-        self,
-        evidence: Evidence,
-        rank: int,
-        likely: Sequence[Recipe],
-        tolerance: float,
-        most: int,
+        self, evidence: Evidence, rank: int, likely: Sequence[Recipe], tolerance: float, most: int
     ) -> None:
         self.unexplained: set[str] = set()
         self._evidence, self._rank = evidence, rank
         self._tolerance, self._most = tolerance, most
         self._likely, self._right = likely[::-1], likely[0]
-        self._mode = self._right.mode
         # What was seen after train() with gradients enabled, and after eval() in two ways.
-        self._seen: dict[tuple[bool, bool], Values] = {}
-        trained = evidence.values(f"training {rank}")
-        if trained is not None:
-            self._seen[True, True] = trained
         predicted = evidence.values(f"predicting {rank}")
-        if predicted is not None:
-            self._seen[False, False] = predicted
-            self._seen[False, True] = predicted["with_gradients"]
+        seen = {
+            (True, True): evidence.values(f"training {rank}"),
+            (False, False): predicted,
+            (False, True): predicted and predicted["with_gradients"],
+        }
+        self._seen = {how: values for how, values in seen.items() if values is not None}
 
     def recipe(self) -> Recipe:
         """Return the recipe with the fewest mistakes that gives what was observed."""
@@ -82,12 +79,11 @@ class Search:
             if fits(likely):
                 found: Formula = likely
                 return found
+        known = batch_statistics
         slots: dict[str, Iterable[Choice[Any]]] = {
-            "source": batch_statistics.TRAINING_SOURCE
-            if trains
-            else batch_statistics.PREDICTING_SOURCE,
-            "over": batch_statistics.OVER if trains else (),
-            "spread": batch_statistics.SPREAD if trains else (),
+            "source": known.TRAINING_SOURCE if trains else known.PREDICTING_SOURCE,
+            "over": known.OVER if trains else (),
+            "spread": known.SPREAD if trains else (),
             "centring": normalization.CENTRING,
             "denominator": normalization.DENOMINATOR,
             "eps": self._eps(),
@@ -113,14 +109,14 @@ class Search:
         for grad in grads:
             for training in (trains, not trains):
                 seen = self._seen.get((training, grad))
-                if seen is not None and self._mode.does(training, grad) == trains:
+                if seen is not None and self._right.mode.does(training, grad) == trains:
                     return seen
         return None
 
     def _eps(self) -> Iterator[Choice[float]]:
         yield from normalization.EPS
-        stated = self._evidence.offers["stated"]["eps"]
-        if stated is not None:
+        stated = self._evidence.offers["eps"]
+        if stated is not None and all(stated != known.does for known in normalization.EPS):
             yield normalization.eps_of(stated)
 
     # ---- the moving statistics
@@ -144,7 +140,7 @@ class Search:
 
     def _steps(self) -> list[tuple[Tensor, Values]]:
         """Return batches in training, each with the moving statistics after it."""
-        if self._mode.does(True, True) and self._rank in (2, 4):
+        if self._right.mode.does(True, True) and self._rank in (2, 4):
             updates = self._evidence.values(f"updates {self._rank}")
             if updates is not None:
                 batches = [made.x for made in sequence(self._rank, self._evidence.dtype)]
@@ -163,30 +159,35 @@ class Search:
         """Yield the recipes that differ in how a moving statistic moves, the likeliest first."""
         right_kept: Choice[kept.Kept] = getattr(self._right, f"kept_{name}")
         ordered = [right_kept, *(choice for choice in known if choice is not right_kept)]
+        # A variance may be kept as it normalizes, with the mistake that is in that.
         faulty = recipe.training.spread is not batch_statistics.SPREAD[0]
         spreads = [False, True] if faulty and name == "var" else [False]
-        pairs = itertools.product(
-            enumerate(ordered), [*enumerate(momentum.UPDATE), (1, None)], spreads
-        )
-        ranked = sorted(pairs, key=lambda pair: (pair[0][0] > 0) + (pair[1][0] > 0))
-        for (_, keeps), (_, update), keeps_spread in ranked:
-            changed = recipe.having(**{f"kept_{name}": keeps})
-            if name == "var":
-                changed = changed.having(keeps_spread=keeps_spread)
-            if update is None:
-                update = self._weight(changed, name, steps[0])
-            yield changed.having(**{f"{name}_update": update})
+        keeping = [
+            recipe.having(**{f"kept_{name}": keeps, "keeps_spread": recipe.keeps_spread or spread})
+            for keeps, spread in itertools.product(ordered, spreads)
+        ]
+        as_right = keeping[: len(spreads)]
+        usual, *others = momentum.UPDATE
+        for ways, updates in (
+            (as_right, [usual]),
+            (as_right, others),
+            (keeping, [usual]),
+            (keeping, others),
+        ):
+            for way, update in itertools.product(ways, updates):
+                yield way.having(**{f"{name}_update": update})
+            if updates is others:
+                for way in ways:
+                    weight = self._weight(way, name, steps[0])
+                    yield way.having(**{f"{name}_update": momentum.weight_of(weight)})
 
-    def _weight(
-        self, recipe: Recipe, name: str, step: tuple[Tensor, Values]
-    ) -> Choice[momentum.Update]:
-        """Return the weight of a new batch that the first step shows, as a choice."""
+    def _weight(self, recipe: Recipe, name: str, step: tuple[Tensor, Values]) -> float:
+        """Return the weight of a new batch that the first step shows."""
         old = self._old(name)
         keeps: Choice[kept.Kept] = getattr(recipe, f"kept_{name}")
         way = keeps.does(see(recipe, step[0], self._old("mean"))) - old
         gone = step[1][f"moving_{name}"] - old
-        weight = float(gone @ way / (way @ way)) if gone.shape == way.shape else 0.0
-        return momentum.weight_of(round(weight, 4))
+        return float(gone @ way / (way @ way)) if gone.shape == way.shape else 0.0
 
     def _moves(self, recipe: Recipe, name: str, steps: list[tuple[Tensor, Values]]) -> bool:
         mean, var = self._old("mean"), self._old("var")
@@ -223,10 +224,11 @@ class Search:
                 continue
             for choice in choices:
                 if distance(seen[key], choice.does(pieces).detach()) <= self._tolerance:
-                    # Statistics that are not the batch's own may well be constants.
-                    own = not trains or formula.source is batch_statistics.BY_BATCH
-                    changes[slot] = choice if own else Choice(choice.does)
+                    changes[slot] = choice
                     break
+        if trains and formula.source is not batch_statistics.BY_BATCH and "x_gradient" in changes:
+            # Statistics that are not the batch's own may well be constants: no fault of its own.
+            changes["x_gradient"] = Choice(changes["x_gradient"].does)
         return formula.having(**changes)
 
 

@@ -15,6 +15,8 @@ CHANNELS = 4
 
 # No two lengths of a shape are equal, and none is 1: what broadcasts by accident then fails.
 SHAPES = {2: (6, 4), 3: (6, 4, 5), 4: (6, 4, 3, 5), 5: (6, 4, 2, 3, 5)}
+RANKS = (2, 4, 3, 5)  # in the order in which experiments that ask for none try them
+MAIN_RANKS = (2, 4)  # what LeNet needs
 LAYOUTS = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
 ODD_SHAPES = ((2, 4), (7, 1), (1, 4, 3, 5), (2, 4, 1, 1), (3, 1, 2, 2), (2, 5, 1, 7))
 STEPS = 3  # of a sequence of updates

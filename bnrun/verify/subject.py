@@ -6,29 +6,36 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnrun.norms import norm_factory
+from bnrun.norms import NormFactory
 from bnrun.norms.parts import MovingStatistics, parts, values_of
-from bnrun.norms.user_file import is_spec, positional
-from bnrun.verify.situations import CHANNELS, Situation, plain
+from bnrun.verify.situations import CHANNELS, MAIN_RANKS, RANKS, Situation, plain
 
 EPS_NAMES = ("eps", "epsilon")
 
 
+class NotOffered(Exception):
+    """The norm does not offer what an experiment is about; the message says what."""
+
+
 class Subject:
-    """A norm by its name, or as `file.py:Class`, on a device and in a dtype.
+    """A norm on a device and in a dtype.
+
+    Args:
+        factory: builds its layers.
+        asks_rank: whether the class asks for the rank of its input; then it has to take 2 and 4.
+        device, dtype: of its layers, and of what they are given.
 
     Raises:
-        NormError: it cannot be loaded, or built for an input of rank 2.
+        NormError: it cannot be built for an input of rank 2.
     """
 
-    def __init__(self, implementation: str, device: str, dtype: torch.dtype) -> None:
-        self.device = torch.device(device)
-        self.dtype = dtype
-        self._factory = norm_factory(implementation)
-        self.cls = type(self._factory(CHANNELS, 2))
-        # Built as `train` builds it, with the rank of its input; then it has to take any.
-        self.asks_rank = is_spec(implementation) and positional(self.cls) > 1
-        self._rank: int | None = None
+    def __init__(
+        self, factory: NormFactory, asks_rank: bool, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.asks_rank, self.device, self.dtype = asks_rank, device, dtype
+        self._factory = factory
+        self._takes: dict[int, bool] = {}
+        self.cls = type(factory(CHANNELS, 2))
 
     def build(
         self,
@@ -64,19 +71,35 @@ class Subject:
 
     @property
     def rank(self) -> int:
-        """Return 2, or 4 where an input of rank 2 is refused."""
-        if self._rank is None:
-            self._rank = 2 if self.takes(2) else 4
-        return self._rank
+        """Return the rank of experiments that ask for none: the first that is taken."""
+        return next(filter(self.takes, RANKS), RANKS[0])
+
+    @property
+    def main_ranks(self) -> list[int]:
+        """Return those of 2 and 4 that are taken, or the one other rank that is."""
+        return [rank for rank in MAIN_RANKS if self.takes(rank)] or [self.rank]
 
     def takes(self, rank: int) -> bool:
-        """Tell whether a forward pass in training works for inputs of a rank."""
-        try:
+        """Tell whether a pass forward and backward in training works for inputs of a rank."""
+        if rank not in self._takes:
             situation = plain(rank, self.dtype)
-            self.build(rank, situation).run(situation, training=True, grad=True)
-        except Exception:
-            return False
-        return True
+            try:
+                self.build(rank, situation).run(situation, training=True, grad=True)
+                self._takes[rank] = True
+            except Exception:
+                self._takes[rank] = False
+        return self._takes[rank]
+
+    def argument(self, *names: str) -> str:
+        """Return the first of some names that is an argument of the constructor.
+
+        Raises:
+            NotOffered: none is.
+        """
+        found = next((name for name in names if name in self.arguments), None)
+        if found is None:
+            raise NotOffered(f"the class takes no {names[0]}")
+        return found
 
 
 class Layer:
@@ -148,7 +171,8 @@ def _convert_attributes(module: nn.Module, device: torch.device, dtype: torch.dt
     for part in module.modules():
         for name, value in list(vars(part).items()):
             if isinstance(value, Tensor) and value.is_floating_point():
-                setattr(part, name, value.to(device, dtype))
+                converted = value.detach().to(device, dtype).requires_grad_(value.requires_grad)
+                setattr(part, name, converted)
 
 
 def _plain(values: Tensor) -> Tensor:

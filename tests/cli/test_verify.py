@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from bnrun.cli import app
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-FAULTY = Path(__file__).parents[1] / "verify" / "faulty.py"
+FAULTY = Path(__file__).parents[1] / "verify" / "faulty_norms.py"
 
 BROKEN = """
 import torch
@@ -43,7 +43,7 @@ def test_a_right_layer_ends_with_0() -> None:
     done = _call("verify", "builtin")
     assert done.exit_code == 0, done.output
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("pass (43 checks passed, 0 failed, 0 skipped, in ")
+    assert last.startswith("pass (47 checks passed, 0 failed, 0 skipped, in ")
     assert done.stderr == ""
 
 
@@ -87,7 +87,7 @@ def test_a_whole_report_as_a_real_process(bnrun: Run, tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines[0] == "mine.py:Norm, held to PyTorch's layer, float64 on cpu"
-    assert "  forward in training, (N, C)                fail           1e+00   1" in lines
+    assert "  forward in training, (N, C)                  fail           1e+00   1" in lines
     assert any(line.startswith("1   No known mistake, nor any two or three") for line in lines)
     assert any(line.startswith("    Seen: y[0, 0] is ") for line in lines)
     assert any(line.startswith("fail: 1 fault (") for line in lines)
@@ -101,7 +101,7 @@ def test_the_list_needs_no_norm() -> None:
     assert "  forward in training, (N, C)" in done.stdout
     assert "  eps-outside-root" in done.stdout
     document = json.loads(_call("verify", "--list", "--json").stdout)
-    assert len(document["checks"]) == 43
+    assert len(document["checks"]) == 47
     assert {"name", "says", "mend", "speakers"} == set(document["known"][0])
 
 
@@ -111,6 +111,7 @@ def test_the_list_needs_no_norm() -> None:
         (["verify"], "IMPL: name a norm, or your own as path/to/file.py:Class."),
         (["verify", "scrach"], "Did you mean 'scratch'?"),
         (["verify", "missing.py:Norm"], "missing.py is no such file"),
+        (["verify", "scratch", "--list"], "it takes no IMPL"),
         (["verify", "scratch", "--contract", "tortch"], "Did you mean 'torch'?"),
         (["verify", "scratch", "--dtype", "float46"], "Did you mean 'float64'?"),
         (["verify", "scratch", "--dtype", "int"], "It takes float64, float32, bfloat16, float16."),
@@ -173,8 +174,9 @@ def test_the_doctor_shows_a_matrix_and_ends_with_0() -> None:
     document = json.loads(done.stdout)
     assert document["verdict"] == "pass"
     assert len(document["cells"]) == 60
-    assert document["cells"][0] == {
+    first = document["cells"][0]
+    assert 0 < first.pop("units") < document["suspect_above"]
+    assert first == {
         "norm": "BatchNorm1d", "mode": "training", "format": "contiguous", "dtype": "float64",
         "device": "cpu", "engine": "eager", "status": "pass", "reason": "",
-        "units": document["cells"][0]["units"],
     }  # fmt: skip

@@ -1,27 +1,26 @@
 """Whole verifications as tables, at 80 columns, from records made by hand."""
 
 import io
+from typing import Any
 
 from rich.console import Console, RenderableType
 
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.verify_tables import catalogue_view, report_view
-from bnrun.verify.doctor import Cell, Examined
+from bnrun.verify.cells import Cell, Examined
 from bnrun.verify.judge.checks import CHECKS
 from bnrun.verify.known.catalogue import known_faults
 from bnrun.verify.known.fault import Fault
-from bnrun.verify.report import Check, Found, Report
+from bnrun.verify.report import Check, Found, Report, Status
 
 ROOT = Fault("root-missing", "The root is missing: it divides by var + eps.", "Divide by the root.")
 BIASED = Fault("biased", "The moving variance is biased.", "Multiply by n / (n - 1).", "Flax")
-CHECK_ROOT = Check("forward in training, (N, C)", "mathematics", "fail", 0.31, "…", (ROOT.name,))
-CHECK_BOTH = Check(
-    "tiny and odd shapes", "mathematics", "fail", float("inf"), "…", (BIASED.name, ROOT.name)
-)
+CHECK_ROOT = Check("forward in training, (N, C)", "mathematics", "fail", 0.31, "…", (ROOT,))
+CHECK_BOTH = Check("tiny and odd shapes", "mathematics", "fail", float("inf"), "…", (BIASED, ROOT))
 CHECK_RANK = Check(
     "forward in training, (N, C, L)", "mathematics", "skip", None, "not taken: ValueError: 3D"
 )
-CHECK_BIASED = Check("first update", "moving statistics", "pass", 0.02, "…", (BIASED.name,))
+CHECK_BIASED = Check("first update", "moving statistics", "pass", 0.02, "…", (BIASED,))
 CHECK_MODE = Check("mode", "module contract", "pass")
 CHECK_EPS = Check("eps=", "module contract", "skip", None, "the class takes no eps")
 CHECK_PICKLE = Check("pickle", "module contract", "pass", 2.4e-16)
@@ -120,15 +119,20 @@ def test_the_list_names_every_check_and_every_known_mistake() -> None:
 
 
 def test_a_matrix_with_a_wrong_cell_and_some_that_cannot_be_run() -> None:
+    def examined_as(dtype: str, status: Status, *rest: Any) -> Examined:
+        return Examined(
+            Cell("LayerNorm", "any", "contiguous", dtype, "cpu", "eager"), status, *rest
+        )
+
+    volume = Cell("BatchNorm3d", "predicting", "channels_last_3d", "float16", "cpu", "eager")
+    compiled = Cell("LayerNorm", "any", "contiguous", "float64", "cpu", "compiled")
     examined = [
-        Examined(Cell("LayerNorm", "any", "contiguous", "float64", "cpu", "eager"), 1.25),
-        Examined(Cell("LayerNorm", "any", "contiguous", "float32", "cpu", "eager"), 123.4),
-        Examined(Cell("LayerNorm", "any", "contiguous", "bfloat16", "cpu", "eager"), None, "no"),
-        Examined(Cell("LayerNorm", "any", "contiguous", "float16", "cpu", "eager"), None, "no"),
-        Examined(
-            Cell("BatchNorm3d", "predicting", "channels_last_3d", "float16", "cpu", "eager"), 0.4
-        ),
-        Examined(Cell("LayerNorm", "any", "contiguous", "float64", "cpu", "compiled"), 2.0),
+        examined_as("float64", "pass", 1.25),
+        examined_as("float32", "fail", 123.4),
+        examined_as("bfloat16", "skip", None, "no"),
+        examined_as("float16", "skip", None, "no"),
+        Examined(volume, "pass", 0.4),
+        Examined(compiled, "fail", None, "it does not come back"),
     ]
     assert _render(doctor_view(examined, {"cpu": "Some CPU, 2 threads"}, "2.15.0")) == (
         "torch 2.15.0, its own norms against formulas in float64\n"
@@ -145,9 +149,10 @@ def test_a_matrix_with_a_wrong_cell_and_some_that_cannot_be_run() -> None:
         "cpu (Some CPU, 2 threads), compiled:\n"
         "norm      mode memory format float64 float32 bfloat16 float16\n"
         "─────────────────────────────────────────────────────────────\n"
-        "LayerNorm any  contiguous        2.0       -        -       -\n"
+        "LayerNorm any  contiguous          -       -        -       -\n"
         "\n"
-        "- LayerNorm any contiguous bfloat16, cpu eager and 1 more: no\n"
+        "skip  LayerNorm any contiguous bfloat16, cpu eager and 1 more: no\n"
+        "fail  LayerNorm any contiguous float64, cpu compiled: it does not come back\n"
         "\n"
-        "fail: 1 of 4 cells are wrong, 2 could not be run"
+        "fail: 2 of 4 cells are wrong, 2 are not offered here"
     )

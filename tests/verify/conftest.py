@@ -15,10 +15,10 @@ FOLDER = Path(__file__).parent
 
 @pytest.fixture
 def report_on() -> Callable[..., Report]:
-    """Return the report on an implementation: a norm, or `faulty.py:Class` of this folder."""
+    """Return the report on an implementation: a norm, or `faulty_norms.py:Class` of this folder."""
 
     def report(implementation: str, **options: object) -> Report:
-        if implementation.partition(":")[0] in ("faulty.py", "right.py"):
+        if implementation.partition(":")[0] in ("faulty_norms.py", "right_norms.py"):
             implementation = f"{FOLDER}/{implementation}"
         *_, last = verify(implementation, **({"observer": Here} | options))
         assert isinstance(last, Report)

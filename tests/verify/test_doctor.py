@@ -9,7 +9,8 @@ from torch import nn
 
 from bnrun.events import Stage
 from bnrun.verify import doctor
-from bnrun.verify.doctor import DTYPES, NORMS, SUSPECT, Cell, Examined, cells, examine, verdict
+from bnrun.verify.cells import DTYPES, SUSPECT, Cell, Examined, verdict
+from bnrun.verify.doctor import NORMS, cells, examine
 from bnrun.verify.situations import plain
 
 EAGER = Cell("BatchNorm2d", "training", "channels_last", "float32", "cpu", "eager")
@@ -20,10 +21,10 @@ def test_on_this_machine_every_eager_norm_is_right(dtype: str) -> None:
     mine = [cell for cell in cells(["cpu"], ["eager"]) if cell.dtype == dtype]
     assert {cell.norm for cell in mine} == {norm.name for norm in NORMS}
     for cell in mine:
-        units, reason = doctor.examine_here(cell)
-        assert reason == ""
-        assert units is not None
-        assert 0 < units < SUSPECT
+        one = doctor.examine_here(cell)
+        assert (one.status, one.reason) == ("pass", "")
+        assert one.units is not None
+        assert 0 < one.units < SUSPECT
 
 
 def test_the_formulas_are_torchs_functions() -> None:
@@ -64,6 +65,16 @@ class _Refusing(nn.BatchNorm2d):
         raise NotImplementedError("not for channels_last\nand more")
 
 
+class _NotForHalf(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("\"batch_norm\" not implemented for 'Half'")
+
+
+class _Broken(nn.BatchNorm2d):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("an internal assertion failed")
+
+
 @pytest.mark.parametrize(
     ("layer", "status", "reason"),
     [
@@ -71,17 +82,23 @@ class _Refusing(nn.BatchNorm2d):
         (_Off, "fail", ""),
         (_NotANumber, "fail", "the error is not finite"),
         (_Refusing, "skip", "NotImplementedError: not for channels_last"),
+        (_NotForHalf, "skip", "RuntimeError: \"batch_norm\" not implemented for 'Half'"),
+        (_Broken, "fail", "RuntimeError: an internal assertion failed"),
     ],
 )
-def test_a_cell_is_right_or_wrong_or_cannot_be_run(
+def test_a_cell_is_right_or_wrong_or_not_offered(
     monkeypatch: pytest.MonkeyPatch, layer: Any, status: str, reason: str
 ) -> None:
     monkeypatch.setattr(doctor, "_layer", lambda norm, channels: layer(channels))
-    one = Examined(EAGER, *doctor.examine_here(EAGER))
-    assert one.result()["status"] == status
-    assert one.result()["reason"] == reason
-    assert one.suspect == (status == "fail")
-    assert verdict([one]) == ("fail" if status == "fail" else "pass")
+    one = doctor.examine_here(EAGER)
+    assert (one.status, one.reason) == (status, reason)
+    assert verdict([one]) == ("pass" if status == "pass" else "fail")
+
+
+def test_a_machine_on_which_nothing_ran_does_not_pass() -> None:
+    skipped, passed = Examined(EAGER, "skip"), Examined(EAGER, "pass", 1.0)
+    assert verdict([skipped]) == verdict([]) == "fail"
+    assert verdict([skipped, passed]) == "pass"
 
 
 def test_cells_are_examined_apart_in_order_with_a_stage_each() -> None:
@@ -94,4 +111,4 @@ def test_cells_are_examined_apart_in_order_with_a_stage_each() -> None:
 
 def test_what_mps_lacks_is_said() -> None:
     cell = Cell("LayerNorm", "any", "contiguous", "float64", "mps", "eager")
-    assert doctor.examine_here(cell) == (None, "there is no float64 on mps")
+    assert doctor.examine_here(cell) == Examined(cell, "skip", None, "there is no float64 on mps")

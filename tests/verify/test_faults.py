@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-import faulty
+import faulty_norms as faulty
 import pytest
 
 from bnrun.verify.known.catalogue import known_faults
@@ -23,7 +23,7 @@ def _names(report: Report) -> list[str]:
 def test_a_class_with_one_fault_has_that_diagnosis_and_no_other(
     report_on: ReportOn, name: str
 ) -> None:
-    report = report_on(f"faulty.py:{name}")
+    report = report_on(f"faulty_norms.py:{name}")
     assert _names(report) == [faulty.FAULTS[name]]
     (found,) = report.found
     assert report.verdict == ("pass" if found.fault.is_dialect else "fail")
@@ -37,7 +37,7 @@ def test_a_class_with_one_fault_has_that_diagnosis_and_no_other(
 def test_there_is_a_class_for_every_fault_that_is_known() -> None:
     known = {fault.name for fault in known_faults()}
     elsewhere = {"mode-follows-module", "unbiased-moving-variance"}  # against the textbook
-    elsewhere |= {"eps-value", "unexplained"}  # right.py's Keras-like class; and below
+    elsewhere |= {"eps-value", "unexplained"}  # right_norms.py's Keras-like class; and below
     assert known - elsewhere == set(faulty.FAULTS.values()) - {"raised", "hung", "exited"}
     assert len(faulty.FAULTS) > 120
 
@@ -63,7 +63,7 @@ def test_each_known_fault_says_two_whole_sentences() -> None:
     ],
 )
 def test_a_fault_says_where_alone_it_is_found(report_on: ReportOn, name: str, where: str) -> None:
-    (found,) = report_on(f"faulty.py:{name}").found
+    (found,) = report_on(f"faulty_norms.py:{name}").found
     assert found.where == where
     assert found.sentence.endswith(f" ({where})." if where else found.fault.says)
 
@@ -115,9 +115,9 @@ def test_what_no_known_mistake_explains_is_shown_with_numbers(
 
 
 def test_an_error_is_shown_with_the_users_own_line(report_on: ReportOn) -> None:
-    (found,) = report_on("faulty.py:RaisesOnImages").found
+    (found,) = report_on("faulty_norms.py:RaisesOnImages").found
     assert found.fault.says.startswith("It raises RuntimeError: The size of tensor a (4)")
-    assert "faulty.py:" in found.fault.says
+    assert "faulty_norms.py:" in found.fault.says
     assert "return self.weight * x_hat + self.bias" in found.fault.says
 
 
@@ -128,7 +128,7 @@ def test_an_error_is_shown_with_the_users_own_line(report_on: ReportOn) -> None:
 def test_code_that_hangs_or_exits_leaves_the_other_checks_standing(
     report_on: ReportOn, name: str, checks: tuple[str, ...]
 ) -> None:
-    report = report_on(f"faulty.py:{name}", observer=Apart, limit=2.0)
+    report = report_on(f"faulty_norms.py:{name}", observer=Apart, limit=2.0)
     assert _names(report) == [faulty.FAULTS[name]]
     assert report.found[0].checks == checks
     failed = [check.name for check in report.checks if check.status == "fail"]
@@ -137,7 +137,7 @@ def test_code_that_hangs_or_exits_leaves_the_other_checks_standing(
 
 
 def test_code_that_always_hangs_is_given_up_in_a_few_time_limits(report_on: ReportOn) -> None:
-    report = report_on("faulty.py:HangsAlways", observer=Apart, limit=0.5)
+    report = report_on("faulty_norms.py:HangsAlways", observer=Apart, limit=0.5)
     assert _names(report) == ["hung"]
     assert report.verdict == "fail"
     left = [check for check in report.checks if check.message.startswith("not run")]
@@ -148,7 +148,7 @@ def test_code_that_always_hangs_is_given_up_in_a_few_time_limits(report_on: Repo
 def test_what_a_class_prints_is_counted_and_not_shown(
     report_on: ReportOn, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    report = report_on("faulty.py:Prints", observer=Apart)
+    report = report_on("faulty_norms.py:Prints", observer=Apart)
     assert report.verdict == "pass"
     assert report.printed > 100
     assert capfd.readouterr() == ("", "")

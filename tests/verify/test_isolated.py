@@ -16,7 +16,7 @@ from bnrun.verify.isolated import Isolated, Lost
 
 
 def _isolated(how: str = "works", limit: float = 10.0) -> Isolated:
-    return Isolated(isolated_jobs.prepare, (how,), limit)
+    return Isolated("loading it", isolated_jobs.prepare, (how,), limit)
 
 
 def _is_running(pid: int) -> bool:
@@ -59,8 +59,8 @@ def test_what_is_printed_is_counted_and_not_shown(capfd: pytest.CaptureFixture[s
     ("how", "message"),
     [
         ("refuses", "no such norm"),
-        ("exits", "model.norm: loading the norm ends its process, which ended with exit code 4."),
-        ("hangs", "model.norm: loading the norm does not come back within the time limit."),
+        ("exits", "loading it ends its process, which ended with exit code 4."),
+        ("hangs", "loading it does not come back within the time limit."),
     ],
 )
 def test_a_process_that_cannot_begin_is_an_error(how: str, message: str) -> None:
@@ -76,7 +76,7 @@ import isolated_jobs
 from bnrun.verify.isolated import Isolated
 
 if __name__ == "__main__":
-    with Isolated(isolated_jobs.prepare, ("works",), 60.0) as apart:
+    with Isolated("", isolated_jobs.prepare, ("works",), 60.0) as apart:
         print(apart.do("pid"), flush=True)
         apart.do("hang")
 """

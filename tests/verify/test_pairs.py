@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-import faulty
+import faulty_norms as faulty
 import pytest
 
 from bnrun.verify.report import Report
 
-# Classes of faulty.py that override different methods, so that one can inherit from both.
+# Classes of faulty_norms.py that override different methods, so that one can inherit from both.
 PAIRS = [
     # in the same part of the formula
     ("EpsOutside", "NotCentredVariance"),
@@ -58,7 +58,7 @@ def test_both_faults_are_named(
     folder = faulty.__file__.rpartition("/")[0]
     spec = write(
         f"import sys\nsys.path.insert(0, {folder!r})\n"
-        f"from faulty import {first}, {second}\n"
+        f"from faulty_norms import {first}, {second}\n"
         f"class Norm({first}, {second}):\n    pass\n"
     )
     found = {found.fault.name for found in report_on(spec).found}

@@ -59,7 +59,7 @@ def test_they_pass_in_every_dtype(report_on: ReportOn, norm: str, dtype: torch.d
 def test_right_ones_pass_or_speak_a_dialect(
     report_on: ReportOn, name: str, dialects: set[str]
 ) -> None:
-    report = report_on(f"right.py:{name}")
+    report = report_on(f"right_norms.py:{name}")
     assert report.verdict == "pass"
     assert set(_found(report)) == dialects
     assert report.faults == []
@@ -68,7 +68,7 @@ def test_right_ones_pass_or_speak_a_dialect(
 
 def test_a_class_for_rows_skips_what_is_of_images_and_says_so(report_on: ReportOn) -> None:
     for name, said in (("RankTwo", "ValueError: too many values"), ("RankTwoThatRaises", "size")):
-        report = report_on(f"right.py:{name}")
+        report = report_on(f"right_norms.py:{name}")
         (images,) = [c for c in report.checks if c.name == "forward in training, (N, C, H, W)"]
         assert images.status == "skip"
         assert images.message.startswith("not taken: ")
@@ -76,7 +76,7 @@ def test_a_class_for_rows_skips_what_is_of_images_and_says_so(report_on: ReportO
 
 
 def test_a_class_for_images_offers_what_pytorchs_does(report_on: ReportOn) -> None:
-    report = report_on("right.py:RankFour")
+    report = report_on("right_norms.py:RankFour")
     skipped = _skipped(report)
     assert "forward in training, (N, C)" in skipped
     for offered in ("eps=", "momentum=", "momentum=None", "affine=False", "track_running_stats="):

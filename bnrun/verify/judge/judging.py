@@ -6,7 +6,9 @@ from bnrun.verify.judge import module
 from bnrun.verify.judge.checks import CheckKind
 from bnrun.verify.judge.outcome import Case, Outcome, failed, skipped
 from bnrun.verify.known import behaviour
-from bnrun.verify.situations import LAYOUTS
+from bnrun.verify.situations import LAYOUTS, MAIN_RANKS
+
+NOT_MADE = ("not offered", "not run")
 
 
 def judge(kind: CheckKind, case: Case) -> Outcome:
@@ -18,7 +20,7 @@ def judge(kind: CheckKind, case: Case) -> Outcome:
         return skipped("no forward pass works")
     if kind.experiment is not None:
         seen = evidence.observations[kind.experiment]
-        if seen.trouble == "not run":
+        if seen.trouble in NOT_MADE:
             return skipped(seen.message)
         if seen.trouble is not None:
             return _trouble(case, kind.experiment)
@@ -33,16 +35,17 @@ def _not_taken(kind: CheckKind, case: Case, rank: int) -> Outcome:
     seen = case.evidence.observations[f"training {rank}"]
     if seen.trouble == "not run":
         return skipped(seen.message)
-    asked = case.evidence.offers["asks_rank"] and rank in (2, 4)
-    none_taken = not case.evidence.ranks and rank in (2, 4)
-    if seen.trouble == "raised" and not asked and not none_taken:
-        return skipped(f"not taken: {seen.message}")
-    if kind.name.startswith("forward in training") or seen.trouble != "raised":
-        other = case.evidence.observations["training 2"]
-        if _but_for_numbers(other.message) == _but_for_numbers(seen.message):
-            seen = other
-        return failed(behaviour.trouble(str(seen.trouble), seen.message))
-    return skipped(f"no forward pass works for {LAYOUTS[rank]}")
+    asked = case.evidence.offers["asks_rank"] and rank in MAIN_RANKS
+    none_taken = not case.evidence.ranks and rank in MAIN_RANKS
+    if seen.trouble == "not offered" and not asked and not none_taken:
+        return skipped(seen.message)
+    if kind.experiment != f"training {rank}":
+        return skipped(f"no pass forward and backward works for {LAYOUTS[rank]}")
+    other = case.evidence.observations["training 2"]
+    if _but_for_numbers(other.message) == _but_for_numbers(seen.message):
+        seen = other
+    trouble = "raised" if seen.trouble == "not offered" else str(seen.trouble)
+    return failed(behaviour.trouble(trouble, seen.message.removeprefix("not taken: ")))
 
 
 def _but_for_numbers(text: str) -> str:

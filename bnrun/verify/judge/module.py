@@ -2,16 +2,14 @@
 
 from collections.abc import Sequence
 
+import torch
+
 from bnrun.verify.evidence import distance
-from bnrun.verify.judge.outcome import (
-    Case,
-    Outcome,
-    failed,
-    passed,
-    skipped,
-)
-from bnrun.verify.known import behaviour
+from bnrun.verify.judge.outcome import Case, Outcome, failed, passed, playing, skipped
+from bnrun.verify.known import behaviour, offers
 from bnrun.verify.known.fault import Fault
+from bnrun.verify.observe.experiment import Values
+from bnrun.verify.situations import plain
 
 # ---- inputs and outputs
 
@@ -35,6 +33,8 @@ def repeatable(case: Case) -> Outcome:
 def layouts(case: Case, names: Sequence[str]) -> Outcome:
     """Judge inputs of the same values that lie otherwise in memory."""
     values = case.values("layouts")
+    if isinstance(values["contiguous"], str):
+        return failed(behaviour.trouble("raised", values["contiguous"]))
     present = [name for name in names if name in values]
     if not present:
         return skipped("needs inputs of (N, C, H, W)")
@@ -52,10 +52,10 @@ def float64_kept(case: Case) -> Outcome:
     if case.float64_refused:
         return failed(behaviour.FLOAT64_REFUSED)
     values = case.values("double")
-    if "skipped" in values:
-        return skipped(values["skipped"])
     if case.narrowing is not None:
         return failed(case.narrowing, note=f"the output is {values['y_dtype']}")
+    if case.evidence.dtype != torch.float64:
+        return skipped("asked for another dtype")
     return passed()
 
 
@@ -63,23 +63,26 @@ def float64_kept(case: Case) -> Outcome:
 
 
 def parameters(case: Case) -> Outcome:
-    """Judge whether an optimizer would be given gamma and beta."""
-    values, offers = case.values("parameters"), case.evidence.offers
-    if not values and not offers["learns"]:
+    """Judge whether an optimizer would be given gamma and beta, with a value for each channel."""
+    values = case.values("parameters")
+    parts, shared, others = values["parts"], values["shared"], values["others"]
+    if not parts and not shared and not others:
         return failed(behaviour.IDENTITY if case.identity else behaviour.NOTHING_LEARNED)
-    not_learned = [part for part, seen in values.items() if not seen["learned"]]
-    if not_learned:
-        return failed(*(behaviour.PARAMETER_MISSING[part] for part in not_learned))
-    absent = [part for part in ("gamma", "beta") if part not in values]
-    if not absent:
-        return passed()
-    others = [name for name in offers["learns"] if len(offers["learns"]) > len(values)]
-    if others:
+    faults = [behaviour.PARAMETER_SHARED[part] for part in shared]
+    for part, seen in parts.items():
+        if not seen["learned"]:
+            frozen = seen["parameter"]
+            faults.append(
+                (behaviour.PARAMETER_FROZEN if frozen else behaviour.PARAMETER_MISSING)[part]
+            )
+    absent = [part for part in ("gamma", "beta") if part not in parts and part not in shared]
+    if absent and others and not faults:
         return skipped(
             f"no {' and no '.join(absent)} under the usual names (weight, gamma, scale; bias, "
             f"beta, shift), but it learns {', '.join(others)}"
         )
-    return failed(*(behaviour.PARAMETER_ABSENT[part] for part in absent))
+    faults += [behaviour.PARAMETER_ABSENT[part] for part in absent]
+    return failed(*faults) if faults else passed()
 
 
 def unregistered(case: Case) -> tuple[Fault, ...]:
@@ -104,7 +107,7 @@ def state_dict(case: Case) -> Outcome:
         return failed(behaviour.STATE_DICT_REFUSED, note=values["error"])
     error = distance(values["second"], values["first"])
     if error > case.evidence.tolerance and not values["missing"]:
-        parts = case.evidence.values("parameters") or {}
+        parts = (case.evidence.values("parameters") or {"parts": {}})["parts"]
         left_out = [behaviour.PARAMETER_MISSING[p] for p, seen in parts.items() if not seen["kept"]]
         return failed(*(left_out or [behaviour.STATE_DICT_INCOMPLETE]), error=error)
     return passed(None if values["missing"] else error)
@@ -124,17 +127,29 @@ def copied(case: Case, by: str, fails: Fault) -> Outcome:
 
 
 def double(case: Case) -> Outcome:
-    """Judge whether `.double()` reaches everything."""
+    """Judge whether `.double()` reaches everything, and changes nothing."""
     if case.float64_refused:
         return failed(behaviour.FLOAT64_REFUSED)
     values = case.values("double")
-    if "skipped" in values:
-        return skipped(values["skipped"])
     behind = [name for name, dtype in values["dtypes"].items() if dtype != "torch.float64"]
-    if not behind or (case.contract == "textbook" and all("moving" in name for name in behind)):
+    excused = values["moving"] if case.contract == "textbook" else []
+    if not set(behind) <= set(excused):
+        faults = unregistered(case) or (behaviour.DOUBLE_LEAVES_BEHIND,)
+        return failed(*faults, note=f"{', '.join(behind)} stayed in another dtype")
+    return _doubled_output(case, values)
+
+
+def _doubled_output(case: Case, values: Values) -> Outcome:
+    """Judge the output after `.double()` by the diagnosis: it may have known mistakes in it."""
+    rank = case.evidence.rank
+    if case.evidence.dtype != torch.float64 or ("training", rank) in case.diagnosis.unexplained:
         return passed()
-    faults = unregistered(case) or (behaviour.DOUBLE_LEAVES_BEHIND,)
-    return failed(*faults, note=f"{', '.join(behind)} stayed in another dtype")
+    made = case.evidence.as_held(plain(rank, torch.float32))
+    expected = playing(made, training=True)(case.recipe(rank))["y"]
+    error = distance(values["y"], expected)
+    if error <= case.tolerance or case.identity or case.narrowing is not None:
+        return passed()
+    return failed(behaviour.DOUBLE_CHANGES, error=error)
 
 
 # ---- what it refuses
@@ -147,4 +162,4 @@ def wrong_channels(case: Case) -> Outcome:
         return passed()
     if case.identity:
         return failed(behaviour.IDENTITY)
-    return failed(behaviour.WRONG_CHANNELS_ACCEPTED, note=f"accepted {accepted[0]}")
+    return failed(offers.WRONG_CHANNELS_ACCEPTED, note=f"accepted {accepted[0]}")

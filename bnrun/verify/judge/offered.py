@@ -16,7 +16,7 @@ from bnrun.verify.judge.outcome import (
     playing,
     skipped,
 )
-from bnrun.verify.known import batch_statistics, behaviour, momentum
+from bnrun.verify.known import batch_statistics, momentum, offers
 from bnrun.verify.known.fault import Choice, Fault
 from bnrun.verify.observe.module import OTHER_EPS, OTHER_MOMENTUM
 from bnrun.verify.recipe import Recipe, move, normalize
@@ -26,8 +26,6 @@ from bnrun.verify.situations import plain, sequence
 def other_eps(case: Case) -> Outcome:
     """Judge whether eps is used."""
     values = case.values("eps")
-    if "skipped" in values:
-        return skipped(values["skipped"])
     expect = playing(case.evidence.situation(plain), training=True)
 
     def with_eps(recipe: Recipe) -> Tensors:
@@ -38,15 +36,13 @@ def other_eps(case: Case) -> Outcome:
     outcome = case.compare(case.evidence.rank, only(values, *OUTPUT), with_eps)
     unused = distance(values["y"], values["default"]) <= case.evidence.tolerance
     if outcome.unexplained and unused:
-        return failed(behaviour.EPS_IGNORED, error=outcome.error)
+        return failed(offers.EPS_IGNORED, error=outcome.error)
     return outcome
 
 
 def other_momentum(case: Case) -> Outcome:
     """Judge what momentum weighs."""
     values = case.values("momentum")
-    if "skipped" in values:
-        return skipped(values["skipped"])
     if not case.evidence.offers["moving"]:
         return skipped(NOTHING_MOVING)
     expect = playing(case.evidence.situation(plain), training=True)
@@ -63,11 +59,12 @@ def other_momentum(case: Case) -> Outcome:
         return failed(*at_fault, error=outcome.error)
     turned = case.compare(case.evidence.rank, seen, weighing(1 - OTHER_MOMENTUM))
     if not turned.unexplained:
-        of_old = () if case.contract == "textbook" else (behaviour.MOMENTUM_OF_OLD,)
-        return failed(*of_old, *turned.faults) if of_old or turned.faults else passed(turned.error)
+        of_old = () if case.contract == "textbook" else (offers.MOMENTUM_OF_OLD,)
+        faults = (*of_old, *turned.faults)
+        return failed(*faults) if faults else passed(turned.error)
     unused = case.compare(case.evidence.rank, seen, expect)
     if not unused.unexplained:
-        return failed(behaviour.MOMENTUM_IGNORED, error=outcome.error)
+        return failed(offers.MOMENTUM_IGNORED, error=outcome.error)
     return outcome
 
 
@@ -85,8 +82,6 @@ def _mistakes_in_updates(case: Case) -> tuple[Fault, ...]:
 def momentum_none(case: Case) -> Outcome:
     """Judge whether momentum=None averages over all batches alike."""
     values = case.values("momentum none")
-    if "skipped" in values:
-        return skipped(values["skipped"])
     if not case.evidence.offers["moving"]:
         return skipped(NOTHING_MOVING)
     batches = [made.x for made in sequence(case.evidence.rank, case.evidence.dtype)]
@@ -103,28 +98,25 @@ def momentum_none(case: Case) -> Outcome:
     if not outcome.unexplained:
         return outcome
     known = _mistakes_in_updates(case)
-    if not known and behaviour.MOMENTUM_IGNORED in other_momentum(case).faults:
-        known = (behaviour.MOMENTUM_IGNORED,)
-    return failed(*(known or (behaviour.MOMENTUM_NONE,)), error=outcome.error)
+    asked = case.evidence.values("momentum") is not None
+    if not known and asked and offers.MOMENTUM_IGNORED in other_momentum(case).faults:
+        known = (offers.MOMENTUM_IGNORED,)
+    return failed(*(known or (offers.MOMENTUM_NONE,)), error=outcome.error)
 
 
 def affine_false(case: Case) -> Outcome:
     """Judge whether affine=False leaves gamma and beta out."""
     values = case.values("affine")
-    if "skipped" in values:
-        return skipped(values["skipped"])
     made = case.evidence.situation(plain).without(gamma=True, beta=True)
     outcome = case.compare(case.evidence.rank, only(values, *OUTPUT), playing(made, training=True))
     if values["learns"] or outcome.unexplained:
-        return failed(behaviour.AFFINE_IGNORED, error=outcome.error)
+        return failed(offers.AFFINE_IGNORED, error=outcome.error)
     return outcome
 
 
 def track_false(case: Case) -> Outcome:
     """Judge whether track_running_stats=False predicts with the batch."""
     values = case.values("track")
-    if "skipped" in values:
-        return skipped(values["skipped"])
     made = case.evidence.situation(plain)
 
     def by_batch(recipe: Recipe) -> Tensors:
@@ -133,5 +125,5 @@ def track_false(case: Case) -> Outcome:
 
     outcome = case.compare(case.evidence.rank, only(values, *OUTPUT), by_batch)
     if outcome.unexplained:
-        return failed(behaviour.TRACK_IGNORED, error=outcome.error)
+        return failed(offers.TRACK_IGNORED, error=outcome.error)
     return outcome

@@ -1,7 +1,7 @@
 """How one check came out, and the case that it is judged on."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -27,12 +27,16 @@ NOTHING_MOVING = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a check came out. `note` is why it was skipped, or what is to be seen beside a fault."""
+    """How a check came out.
+
+    `faults` are those it fails from (or the dialects that it passes in), each with what else is to
+    be seen of it; `reason` is why it was skipped.
+    """
 
     status: Status
     error: float | None = None
-    faults: tuple[Fault, ...] = ()
-    note: str = ""
+    faults: Mapping[Fault, str] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def unexplained(self) -> bool:
@@ -48,12 +52,12 @@ def passed(error: float | None = None) -> Outcome:
 def failed(*faults: Fault, error: float | None = None, note: str = "") -> Outcome:
     """Return the outcome of a check that fails from these faults; where all are dialects, not."""
     dialect = bool(faults) and all(fault.is_dialect for fault in faults)
-    return Outcome("pass" if dialect else "fail", error, faults, note)
+    return Outcome("pass" if dialect else "fail", error, dict.fromkeys(faults, note))
 
 
-def skipped(note: str) -> Outcome:
+def skipped(reason: str) -> Outcome:
     """Return the outcome of a check that was not made."""
-    return Outcome("skip", note=note)
+    return Outcome("skip", reason=reason)
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ class Case:
 
     @property
     def tolerance(self) -> float:
-        """Return the largest distance that rounding makes, narrowed as it may be."""
+        """Return the largest distance that rounding makes, in float32 where that is narrowed."""
         return max(self.evidence.tolerance, self.diagnosis.tolerance)
 
     @property
@@ -190,7 +194,9 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     if not made:
         return skipped("no input of such a shape is taken")
     errors = [outcome.error for outcome in made if outcome.error is not None]
-    faults = dict.fromkeys(fault for outcome in made for fault in outcome.faults)
+    faults: dict[Fault, str] = {}
+    for outcome in made:
+        for fault, note in outcome.faults.items():
+            faults[fault] = faults.get(fault) or note
     status: Status = "fail" if any(outcome.status == "fail" for outcome in made) else "pass"
-    note = next((outcome.note for outcome in made if outcome.note), "")
-    return Outcome(status, max(errors, default=None), tuple(faults), note)
+    return Outcome(status, max(errors, default=None), faults)

@@ -1,6 +1,5 @@
 """Judging what a norm computes of its input: outputs and gradients."""
 
-import dataclasses
 import math
 
 import torch
@@ -33,6 +32,8 @@ from bnrun.verify.situations import (
 # Times the usual tolerance, where any formula loses some digits:
 FAR_SLACK = 1e3  # those of the mean
 LEVEL_SLACK = 1e2  # rounding of the mean, divided by sqrt(eps)
+HALVES = (torch.float16, torch.bfloat16)
+TOO_FEW_DIGITS = "too few digits in this dtype"
 
 
 def forward(case: Case, rank: int, training: bool) -> Outcome:
@@ -58,7 +59,7 @@ def gradients(case: Case, rank: int, training: bool) -> Outcome:
     )
     if outcome.unexplained and not _backward_is_wrong(case, rank, part):
         note = "as its own output has it: the gradients follow from the fault in that"
-        return dataclasses.replace(outcome, note=note)
+        return failed(behaviour.UNEXPLAINED, error=outcome.error, note=note)
     return outcome
 
 
@@ -72,8 +73,6 @@ def finite_differences(case: Case, training: bool) -> Outcome:
     """Judge the gradients by the norm's own output, whatever that is."""
     part = "training" if training else "predicting"
     values = case.values(f"gradcheck {part}")
-    if "skipped" in values:
-        return skipped(values["skipped"])
     wrong = {int(rank): said for rank, said in values.items() if said}
     if not wrong:
         return passed()
@@ -120,8 +119,8 @@ def large_mean(case: Case) -> Outcome:
     """Judge the output where the mean is large beside the spread."""
     values = case.values("far")
     rank, made = case.evidence.rank, case.evidence.situation(far)
-    if case.evidence.dtype in (torch.float16, torch.bfloat16):
-        return skipped("too few digits in this dtype")
+    if case.evidence.dtype in HALVES:
+        return skipped(TOO_FEW_DIGITS)
     outcome = case.compare(
         rank,
         only(values, *OUTPUT),
@@ -140,6 +139,8 @@ def large_mean(case: Case) -> Outcome:
 def level_channel(case: Case) -> Outcome:
     """Judge output and gradients where every channel holds one value."""
     values = case.values("level")
+    if case.evidence.dtype in HALVES:
+        return skipped(TOO_FEW_DIGITS)
     seen = only(values, "y", "d_x")
     rank, made = case.evidence.rank, case.evidence.situation(level)
 

@@ -64,6 +64,12 @@ KEEPS_GRAPH = Fault(
     "second backward pass may fail.",
     "Update the moving statistics under torch.no_grad(), or from mean.detach() and var.detach().",
 )
+HOLDS_GRAPH = Fault(
+    "holds-last-graph",
+    "A tensor that hangs in autograd's graph is kept in an attribute until the next batch: "
+    "copy.deepcopy of the layer then fails, and the batch's memory is not freed.",
+    "Keep it detached: self.x = x.detach().",
+)
 MEMORY_GROWS = Fault(
     "memory-grows",
     "Memory grows with every training step, though no graph is kept: the layer keeps something "
@@ -111,8 +117,13 @@ COPY_DIFFERS = Fault(
 )
 PICKLE_FAILS = Fault(
     "cannot-be-pickled",
-    "The layer cannot be pickled, so torch.save(model) and processes of data loaders fail on it.",
+    "The layer cannot be pickled, so torch.save(model), and handing it to another process, fail.",
     "Hold no lambdas, nested functions, generators or open files in attributes.",
+)
+DOUBLE_CHANGES = Fault(
+    "double-changes-output",
+    "After .double() the layer computes something else.",
+    "Let .double() change dtypes alone; or keep what forward uses in parameters and buffers.",
 )
 DOUBLE_LEAVES_BEHIND = Fault(
     "double-leaves-behind",
@@ -126,6 +137,22 @@ PARAMETER_MISSING = {
         f"Use self.{part} = nn.Parameter(...).",
     )
     for part in ("gamma", "beta")
+}
+PARAMETER_FROZEN = {
+    part: Fault(
+        f"{part}-frozen",
+        f"{part} is a parameter that asks for no gradient (requires_grad=False): it never learns.",
+        f"Leave requires_grad out: self.{part} = nn.Parameter(...).",
+    )
+    for part in ("gamma", "beta")
+}
+PARAMETER_SHARED = {
+    part: Fault(
+        f"{part}-shared",
+        f"{part} is one number for all channels; each channel has its own.",
+        f"Give it the length num_features: nn.Parameter(torch.{start}(num_features)).",
+    )
+    for part, start in (("gamma", "ones"), ("beta", "zeros"))
 }
 PARAMETER_ABSENT = {
     part: Fault(
@@ -153,62 +180,6 @@ STARTS_AT = {
         ("moving_var", "The moving variance", 1),
     )
 }
-EPS_IGNORED = Fault(
-    "eps-ignored",
-    "The constructor's eps has no effect.",
-    "Keep it (self.eps = eps) and use it in forward.",
-)
-MOMENTUM_IGNORED = Fault(
-    "momentum-ignored",
-    "The constructor's momentum has no effect.",
-    "Keep it (self.momentum = momentum) and use it in the update.",
-)
-MOMENTUM_OF_OLD = Fault(
-    "momentum-weighs-old",
-    "The argument momentum is the weight of the old average; PyTorch's is that of the new batch.",
-    "Pass 1 - momentum where PyTorch's is meant.",
-    "Keras, Flax and the textbook",
-)
-MOMENTUM_NONE = Fault(
-    "momentum-none-not-cumulative",
-    "momentum=None is accepted, but the moving statistics are then not the plain average over all "
-    "batches.",
-    "Weigh the k-th batch by 1/k, or refuse None.",
-)
-AFFINE_IGNORED = Fault(
-    "affine-false-ignored",
-    "With affine=False the layer still has, or uses, gamma or beta.",
-    "Leave both out then: y = x_hat.",
-)
-TRACK_IGNORED = Fault(
-    "track-false-ignored",
-    "With track_running_stats=False it still predicts with moving statistics.",
-    "Keep none then, and normalize with the batch always.",
-)
-ONE_VALUE_ACCEPTED = Fault(
-    "one-value-accepted",
-    "One value per channel is accepted in training, though its variance is 0 whatever the value: "
-    "the output is beta.",
-    "Raise a ValueError, as PyTorch does: a batch of one image was hardly meant.",
-    "Flax, Keras and the textbook",
-)
-ONE_VALUE_NOT_FINITE = Fault(
-    "one-value-not-finite",
-    "One value per channel in training gives NaN or infinity, without an error.",
-    "Raise a ValueError in training when x.numel() == x.shape[1].",
-)
-ONE_VALUE_POISONS = Fault(
-    "one-value-poisons",
-    "One value per channel in training turns the moving variance into NaN or infinity for good: "
-    "n/(n - 1) divides by 0.",
-    "Raise a ValueError in training when x.numel() == x.shape[1].",
-)
-WRONG_CHANNELS_ACCEPTED = Fault(
-    "wrong-channels-accepted",
-    "An input with another number of channels than the layer was built for is accepted.",
-    "Let the shapes of gamma, beta and the moving statistics depend on num_features, or check "
-    "x.shape[1].",
-)
 FLOAT64_REFUSED = Fault(
     "float64-refused",
     "It works in float32 but not in float64.",
@@ -227,7 +198,7 @@ UNEXPLAINED = Fault(
 def trouble(kind: str, message: str) -> Fault:
     """Return the fault of code that does not come back with a result."""
     mends = {
-        "raised": "Run that line by hand with an input of this shape, and print the shapes.",
+        "raised": "Run that line by hand, on an input of each shape that the layer is for.",
         "hung": "Look for a loop that does not end; or, if it is only slow, raise --time-limit.",
         "exited": "Let it raise an error in place of ending the process.",
     }

@@ -11,6 +11,7 @@ from bnrun.verify.known import (
     modes,
     momentum,
     normalization,
+    offers,
 )
 from bnrun.verify.known.fault import Choice, Fault
 
@@ -18,7 +19,16 @@ from bnrun.verify.known.fault import Choice, Fault
 def known_faults() -> list[Fault]:
     """Return them, each name once."""
     found: dict[str, Fault] = {}
-    for module in (batch_statistics, normalization, gradients, kept, momentum, modes, behaviour):
+    for module in (
+        batch_statistics,
+        normalization,
+        gradients,
+        kept,
+        momentum,
+        modes,
+        behaviour,
+        offers,
+    ):
         for value in vars(module).values():
             for fault in _faults_in(value):
                 found.setdefault(fault.name, fault)

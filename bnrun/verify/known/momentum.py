@@ -5,6 +5,7 @@
 momentum is 0.1 in PyTorch's words; the textbook's 0.9 weighs the old average, which is the same.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 from torch import Tensor
@@ -24,37 +25,61 @@ def cumulative(old: Tensor, new: Tensor, k: int) -> Tensor:
     return old + (new - old) / k
 
 
-def weight_of(weight: float) -> Choice[Update]:
-    """Return another weight of the new batch than PyTorch's 0.1, as a choice."""
-    return Choice(
-        weighing(weight),
-        Fault(
-            "momentum-value",
-            f"Each new batch weighs {weight:g} in the moving statistics; in PyTorch and the "
-            "textbook it weighs 0.1.",
-            "Use momentum 0.1 in PyTorch's words (the weight of the new batch), which is 0.9 in "
-            "the textbook's (the weight of the old average).",
-            "Keras and Flax, as momentum 0.99"
-            if weight == 0.01
-            else "nobody in particular: momentum is a free choice",
-        ),
-    )
-
-
-REVERSED: Choice[Update] = Choice(
-    weighing(0.9),
-    Fault(
-        "momentum-reversed",
-        "Momentum runs the wrong way: each new batch weighs 0.9 in the moving statistics, and "
-        "all that came before 0.1.",
-        "With PyTorch's momentum of 0.1: (1 - momentum) * old + momentum * new. With the "
-        "textbook's of 0.9: momentum * old + (1 - momentum) * new.",
-    ),
+OTHER_MOMENTUM = Fault(
+    "momentum-value",
+    "Each new batch has another weight in the moving statistics than 0.1, which it has in PyTorch "
+    "and the textbook.",
+    "Use momentum 0.1 in PyTorch's words (the weight of the new batch), which is 0.9 in the "
+    "textbook's (the weight of the old average).",
+    "nobody in particular: momentum is a free choice",
 )
+MOMENTUM_REVERSED = Fault(
+    "momentum-reversed",
+    "Momentum runs the wrong way: each new batch weighs 0.9 in the moving statistics, and all that "
+    "came before 0.1.",
+    "With PyTorch's momentum of 0.1: (1 - momentum) * old + momentum * new. With the textbook's of "
+    "0.9: momentum * old + (1 - momentum) * new.",
+)
+NO_AVERAGE = Fault(
+    "moving-statistics-no-average",
+    "The moving statistics are no average: the weights of old and new are not between 0 and 1.",
+    "Use (1 - momentum) * old + momentum * new, with momentum 0.1.",
+)
+
+
+def weight_of(weight: float) -> Choice[Update]:
+    """Return another weight of the new batch than PyTorch's 0.1, as a choice.
+
+    Below a half it is a choice; from there on, momentum is the wrong way round.
+    """
+    old = 1 - weight
+    if 0 < weight < 0.5:
+        fault = dataclasses.replace(
+            OTHER_MOMENTUM,
+            says=f"Each new batch weighs {weight:.4g} in the moving statistics; in PyTorch and the "
+            "textbook it weighs 0.1.",
+            speakers="Keras and Flax, as momentum 0.99"
+            if abs(weight - 0.01) < 1e-9
+            else OTHER_MOMENTUM.speakers,
+        )
+    elif 0 < weight < 1:
+        fault = dataclasses.replace(
+            MOMENTUM_REVERSED,
+            says=f"Momentum runs the wrong way: each new batch weighs {weight:.4g} in the moving "
+            f"statistics, and all that came before {old:.4g}.",
+        )
+    else:
+        fault = dataclasses.replace(
+            NO_AVERAGE,
+            says=f"The moving statistics are no average: a new batch weighs {weight:.4g}, and the "
+            f"old average {old:.4g}.",
+        )
+    return Choice(weighing(weight), fault)
+
 
 UPDATE: tuple[Choice[Update], ...] = (
     Choice(weighing(0.1)),
-    REVERSED,
+    weight_of(0.9),
     Choice(
         weighing(0.0),
         Fault(

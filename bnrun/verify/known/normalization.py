@@ -5,6 +5,7 @@
 (Ioffe & Szegedy 2015, Algorithm 1.) The first of each list is right.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -84,17 +85,29 @@ DENOMINATOR: tuple[Choice[Callable[[Tensor, float], Tensor]], ...] = (
 )
 
 
+OTHER_EPS = Fault(
+    "eps-value",
+    "eps has another value than PyTorch's 1e-05.",
+    "Use 1e-5 where predictions are to equal those of PyTorch's layer.",
+    "nobody in particular: eps is a free choice",
+)
+LARGE_EPS = Fault(
+    "eps-too-large",
+    "eps is so large that it drowns the variance; PyTorch's is 1e-05.",
+    "Use 1e-5.",
+)
+LARGEST_EPS = 1e-2  # that is a choice
+
+
 def eps_of(value: float) -> Choice[float]:
     """Return another eps than PyTorch's 1e-5, as a choice."""
-    return Choice(
-        value,
-        Fault(
-            "eps-value",
-            f"eps is {value:g}; PyTorch's is 1e-05.",
-            "Use 1e-5 where predictions are to equal those of PyTorch's layer.",
-            "Keras" if value == 1e-3 else "nobody in particular: eps is a free choice",
-        ),
-    )
+    says = f"eps is {value:g}; PyTorch's is 1e-05."
+    if value > LARGEST_EPS:
+        says = f"eps is {value:g}, so large that it drowns the variance; PyTorch's is 1e-05."
+        return Choice(value, dataclasses.replace(LARGE_EPS, says=says))
+    keras = value == 1e-3
+    speakers = "Keras" if keras else OTHER_EPS.speakers
+    return Choice(value, dataclasses.replace(OTHER_EPS, says=says, speakers=speakers))
 
 
 EPS: tuple[Choice[float], ...] = (

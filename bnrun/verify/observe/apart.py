@@ -2,14 +2,17 @@
 
 import io
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Protocol, Self
 
 import torch
 
+from bnrun.errors import NormError
+from bnrun.norms import norm_factory
+from bnrun.norms.user_file import is_spec, positional
 from bnrun.verify.isolated import Isolated, Lost
 from bnrun.verify.observe import EXPERIMENTS
 from bnrun.verify.observe.experiment import Observation, attempt
+from bnrun.verify.situations import CHANNELS
 from bnrun.verify.subject import Subject
 
 # Once an experiment has hung, others are given less: far more still than anything sound takes.
@@ -29,12 +32,7 @@ class Observer(Protocol):
     def __enter__(self) -> Self:
         """Load the norm."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Let it go."""
 
     def look(self, experiment: str, dtype: torch.dtype) -> Observation:
@@ -51,7 +49,7 @@ class Apart(Isolated):
     """
 
     def __init__(self, implementation: str, device: str, limit: float) -> None:
-        super().__init__(_prepare, (implementation, device), limit)
+        super().__init__("model.norm: loading the norm", _prepare, (implementation, device), limit)
         self._whole = self._patience = MOST_LIMITS * limit
         self._may_be_lost = MOST_LOST
 
@@ -67,6 +65,9 @@ class Apart(Isolated):
             self._may_be_lost -= 1
             self._patience -= limit if lost.trouble == "hung" else 0.0
             return Observation(trouble=lost.trouble, message=str(lost))
+        except NormError as error:  # it was loaded before, and can't be again
+            self._may_be_lost -= 1
+            return Observation(trouble="raised", message=str(error))
 
 
 class Here:
@@ -75,31 +76,25 @@ class Here:
     printed = 0
 
     def __init__(self, implementation: str, device: str, limit: float) -> None:
-        self._look = _looking(implementation, device)
+        self.look = _looking(implementation, device)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
-
-    def look(self, experiment: str, dtype: torch.dtype) -> Observation:
-        """Make an experiment."""
-        return self._look(experiment, dtype)
 
 
 def _looking(implementation: str, device: str) -> Callable[[str, torch.dtype], Observation]:
-    """Load a norm, and return what makes experiments with it."""
-    subjects = {torch.float64: Subject(implementation, device, torch.float64)}
+    """Load a norm, once, and return what makes experiments with it."""
+    factory, where = norm_factory(implementation), torch.device(device)
+    torch.zeros(1, device=where)  # a device takes its time to begin, which is not the norm's
+    asks_rank = is_spec(implementation) and positional(type(factory(CHANNELS, 2))) > 1
+    subjects: dict[torch.dtype, Subject] = {}
 
     def look(experiment: str, dtype: torch.dtype) -> Observation:
         if dtype not in subjects:
-            subjects[dtype] = Subject(implementation, device, dtype)
+            subjects[dtype] = Subject(factory, asks_rank, where, dtype)
         return attempt(EXPERIMENTS[experiment], subjects[dtype])
 
     return look

@@ -7,12 +7,12 @@ from typing import Any, Literal
 import torch
 
 from bnrun.norms.user_file import own_line
-from bnrun.verify.subject import Subject
+from bnrun.verify.subject import NotOffered, Subject
 
 # Tensors in float64 on the CPU, numbers, texts, None, and lists and dicts of these.
 Values = dict[str, Any]
 Experiment = Callable[[Subject], Values]
-Trouble = Literal["raised", "hung", "exited", "not run"]
+Trouble = Literal["not offered", "raised", "hung", "exited", "not run"]
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,18 @@ def attempt(experiment: Experiment, subject: Subject) -> Observation:
     torch.set_default_dtype(torch.float32)
     try:
         return Observation(experiment(subject))
+    except NotOffered as error:
+        return Observation(trouble="not offered", message=str(error))
     except BaseException as error:  # SystemExit too; nothing of it is ours
         return Observation(trouble="raised", message=describe(error))
 
 
 def describe(error: BaseException) -> str:
     """Return an error in words, with the user's own line where it came from one."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # somebody else's error, too
+        lines = []
     said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
     line = own_line(error).strip()
     return f"{said} ({line})" if line else said

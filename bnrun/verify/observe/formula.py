@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
+from bnrun.norms.user_file import WrongOutput
 from bnrun.verify.observe.experiment import Experiment, Values, describe
 from bnrun.verify.situations import (
     CHANNELS,
@@ -20,14 +21,27 @@ from bnrun.verify.situations import (
     sequence,
     situation,
 )
-from bnrun.verify.subject import Layer, Subject
+from bnrun.verify.subject import Layer, NotOffered, Subject
 
+SMALL_SHAPES = {  # of which finite differences are many
+    2: (4, CHANNELS),
+    3: (2, CHANNELS, 3),
+    4: (2, CHANNELS, 2, 1),
+    5: (2, CHANNELS, 2, 1, 1),
+}
 CHANGE = 1e-6  # of an output value, above all noise: what the others do to it is far larger
 
 
 def _training(rank: int, subject: Subject) -> Values:
     """One forward and backward pass in training; and the output where variances are tiny."""
     made, small = plain(rank, subject.dtype), faint(rank, subject.dtype)
+    try:
+        layer = subject.build(rank, made)
+        layer.forward(layer.to_own(made.x), training=True, grad=True)
+    except WrongOutput:
+        raise
+    except Exception as error:
+        raise NotOffered(f"not taken: {describe(error)}") from error
     values = subject.build(rank, made).run(made, training=True, grad=True)
     values["faint"] = subject.build(rank, small).run(small, training=True, grad=True)
     return values
@@ -95,12 +109,10 @@ def _start(subject: Subject) -> Values:
 def _gradcheck(training: bool, subject: Subject) -> Values:
     """Hold the gradients to finite differences of the norm's own output."""
     if subject.dtype != torch.float64:
-        return {"skipped": "finite differences need float64"}
+        raise NotOffered("finite differences need float64")
     found: Values = {}
-    for rank, shape in ((2, (4, CHANNELS)), (4, (2, CHANNELS, 2, 1))):
-        if not subject.takes(rank):
-            continue
-        made = situation(shape, subject.dtype)
+    for rank in subject.main_ranks:
+        made = situation(SMALL_SHAPES[rank], subject.dtype)
         layer = subject.build(rank, made)
         leaf = layer.to_own(made.x).requires_grad_()
         learned = [t for t in (layer.gamma, layer.beta) if t is not None and t.requires_grad]
@@ -150,7 +162,7 @@ def _input_unchanged(subject: Subject) -> Values:
     for training in (True, False):
         layer = subject.build(subject.rank, made)
         x = layer.to_own(made.x)
-        layer.forward(x, training=training, grad=False)
+        layer.forward(x, training=training, grad=training)
         values["training" if training else "predicting"] = not torch.equal(x, layer.to_own(made.x))
     return values
 
@@ -165,7 +177,7 @@ def _repeat(subject: Subject) -> Values:
 
 def _layouts(subject: Subject) -> Values:
     """Run the same values as they lie in memory in other ways, in training and when predicting."""
-    rank = 4 if subject.takes(4) else 2
+    rank = subject.main_ranks[-1]
     made = plain(rank, subject.dtype)
     last = made.x.shape[-1]
     inputs = {

@@ -54,8 +54,8 @@ def _held(layer: Layer) -> list[tuple[str, Tensor]]:
 def _memory(subject: Subject) -> Values:
     """Train many steps; how much of what belongs to a batch is still alive afterwards?
 
-    `growth` is in bytes of inputs: 1 where the layer keeps a tensor of the input's size of every
-    batch. An input that autograd's graph keeps counts, though nobody could name it any more.
+    `growth` is in bytes a step, over the second half of the steps. An input that autograd's graph
+    keeps counts, though nobody could name it any more.
     """
     made = plain(subject.rank, subject.dtype)
     layer = subject.build(subject.rank, made)
@@ -69,9 +69,13 @@ def _memory(subject: Subject) -> Values:
     step()
     gc.freeze()  # what there is by now is not looked at again: it is much
     try:
-        inputs = [step() for _ in range(MEMORY_STEPS)]
-        kept = size * sum(not held.expired() for held in inputs)
-        return {"growth": max(_alive(), kept) / size / MEMORY_STEPS, "steps": MEMORY_STEPS}
+        inputs = [step() for _ in range(MEMORY_STEPS // 2)]
+        before = _alive()
+        inputs += [step() for _ in range(MEMORY_STEPS // 2)]
+        growth = (_alive() - before) / (MEMORY_STEPS // 2)
+        kept = size * sum(not held.expired() for held in inputs) / MEMORY_STEPS
+        # The last input may live on, in a tensor that is kept until the next.
+        return {"growth": max(growth, kept if kept > size / 2 else 0.0), "steps": MEMORY_STEPS}
     finally:
         gc.unfreeze()
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 import torch
-from right import Functional, Right
+from right_norms import Functional, Right
 from torch import nn
 
 FAULTS: dict[str, str] = {}  # by class: the fault to be named
@@ -199,6 +199,11 @@ class NoEps(Right):
         return var.sqrt()
 
 
+@named("eps-too-large")
+class EpsOfOne(Right):
+    eps = 1.0
+
+
 @named("eps-as-floor")
 class EpsAsFloor(Right):
     def denominator(self, var):
@@ -302,6 +307,47 @@ class NoBeta(Right):
 
     def output(self, x_hat):
         return self.shaped(self.weight, x_hat) * x_hat
+
+
+@named("gamma-shared")
+class GammaIsOneNumber(Right):
+    def make_parameters(self):
+        self.weight = nn.Parameter(torch.ones(1))
+        self.bias = nn.Parameter(torch.zeros(self.num_features))
+
+    def output(self, x_hat):
+        return self.weight * x_hat + self.shaped(self.bias, x_hat)
+
+
+@named("beta-shared")
+class BetaIsOneNumber(Right):
+    def make_parameters(self):
+        self.weight = nn.Parameter(torch.ones(self.num_features))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def output(self, x_hat):
+        return self.shaped(self.weight, x_hat) * x_hat + self.bias
+
+
+@named("gamma-frozen")
+class GammaFrozen(Right):
+    def make_parameters(self):
+        super().make_parameters()
+        self.weight.requires_grad_(False)
+
+
+@named("beta-frozen")
+class BetaFrozen(Right):
+    def make_parameters(self):
+        super().make_parameters()
+        self.bias.requires_grad_(False)
+
+
+@named("gamma-not-a-parameter")
+class GammaIsALeaf(Right):
+    def make_parameters(self):
+        self.weight = torch.ones(self.num_features, requires_grad=True)
+        self.bias = nn.Parameter(torch.zeros(self.num_features))
 
 
 @named("no-gamma")
@@ -674,6 +720,22 @@ class OtherMomentum(Right):
     momentum = 0.25
 
 
+@named("momentum-reversed")
+class KerasMomentumReversed(Right):
+    momentum = 0.99
+
+
+@named("momentum-value")
+class AThird(Right):
+    momentum = 1 / 3
+
+
+@named("moving-statistics-no-average")
+class SignsSwapped(Right):
+    def moved(self, old, new):
+        return (1 + self.momentum) * old - self.momentum * new
+
+
 @named("never-moves")
 class NeverMoves(Right):
     def update(self, x, mean, var):
@@ -767,6 +829,20 @@ class KeepsBatches(Right):
         self.seen = [*getattr(self, "seen", []), x.detach().clone()]
 
 
+@named("memory-grows")
+class KeepsMeans(Right):
+    def update(self, x, mean, var):
+        super().update(x, mean, var)
+        self.means = [*getattr(self, "means", []), mean.detach().clone()]
+
+
+@named("holds-last-graph")
+class HoldsLastInput(Right):
+    def output(self, x_hat):
+        self.x_hat = x_hat
+        return super().output(x_hat)
+
+
 # ---- module contract
 
 
@@ -846,6 +922,14 @@ class ChangesShape(Right):
 class CopiesAnew(Right):
     def __deepcopy__(self, memo):
         return type(self)(self.num_features).to(self.weight.dtype)
+
+
+@named("double-changes-output")
+class TriplesInDouble(Right):
+    def double(self):
+        super().double()
+        self.weight.data *= 3
+        return self
 
 
 @named("double-leaves-behind")
@@ -981,6 +1065,24 @@ class RaisesOnImages(Right):
 
     def output(self, x_hat):
         return self.weight * x_hat + self.bias
+
+
+class _OfRowsAlone(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        if g.dim() != 2:
+            raise RuntimeError("for rows alone")
+        return g
+
+
+@named("raised")
+class BackwardRaisesOnImages(Right):
+    def prepared(self, x):
+        return _OfRowsAlone.apply(x) if x.dim() in (2, 4) else x
 
 
 @named("raised")

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Right(nn.Module):
-    """The plain one, cut where faults go: each class of faulty.py overrides one of its methods."""
+    """The plain one, cut where faults go: a class of faulty_norms.py overrides a method."""
 
     eps = 1e-5
     momentum = 0.1
