@@ -168,12 +168,7 @@ class Search:
         ]
         as_right = keeping[: len(spreads)]
         usual, *others = momentum.UPDATE
-        for ways, updates in (
-            (as_right, [usual]),
-            (as_right, others),
-            (keeping, [usual]),
-            (keeping, others),
-        ):
+        for ways, updates in itertools.product((as_right, keeping), ([usual], others)):
             for way, update in itertools.product(ways, updates):
                 yield way.having(**{f"{name}_update": update})
             if updates is others:
