@@ -1053,6 +1053,14 @@ class AcceptsOtherChannels(Right):
         return super().kept_var(x, var).repeat(2)[: self.num_features]
 
 
+class KeyedAndOutside(KeyedOnGradients, EpsOutside):
+    pass
+
+
+class KeyedAndWriting(KeyedOnGradients, WritesIntoInput):
+    pass
+
+
 # ---- code that does not come back with a result
 
 
@@ -1108,6 +1116,37 @@ class HangsAlways(Right):
     def forward(self, x):
         while True:
             time.sleep(0.01)
+
+
+class HangsOnImages(nn.Module):
+    """Has no moving statistics; and where there are images, does not come back."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(num_features))
+        self.beta = nn.Parameter(torch.zeros(num_features))
+
+    def forward(self, x):
+        while x.dim() == 4:
+            time.sleep(0.01)
+        var, mean = torch.var_mean(x, 0, correction=0)
+        return self.gamma * (x - mean) / (var + 1e-5).sqrt() + self.beta
+
+
+class FailsInThreeWays(Right):
+    """Raises another error in each of three methods."""
+
+    def used_when_predicting(self, x):
+        raise RuntimeError("one")
+
+    def double(self):
+        raise RuntimeError("two")
+
+    def load_state_dict(self, *args, **kwargs):
+        raise RuntimeError("three")
+
+    def __deepcopy__(self, memo):
+        raise RuntimeError("four")
 
 
 class Prints(Functional):

@@ -323,3 +323,36 @@ class Subclass(nn.BatchNorm2d):
             0.1,
             self.eps,
         )
+
+
+class Volumes(nn.BatchNorm3d):
+    """For (N, C, D, H, W) and nothing else."""
+
+    def __init__(self, num_features):
+        super().__init__(num_features)
+
+
+class Sequences(nn.Module):
+    """For (N, C, L) and nothing else."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(num_features)
+
+    def forward(self, x):
+        _, _, _ = x.shape
+        return self.bn(x)
+
+
+class StatisticsAsParameters(Right):
+    """Moving statistics in parameters that are not learned."""
+
+    def make_statistics(self):
+        zeros, ones = torch.zeros(self.num_features), torch.ones(self.num_features)
+        self.running_mean = nn.Parameter(zeros, requires_grad=False)
+        self.running_var = nn.Parameter(ones, requires_grad=False)
+
+    def update(self, x, mean, var):
+        with torch.no_grad():
+            self.running_mean.copy_(self.moved(self.running_mean, self.kept_mean(mean)))
+            self.running_var.copy_(self.moved(self.running_var, self.kept_var(x, var)))

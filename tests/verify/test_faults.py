@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import faulty_norms as faulty
 import pytest
+import torch
 
 from bnrun.verify.known.catalogue import known_faults
 from bnrun.verify.observe.apart import Apart
@@ -152,3 +153,35 @@ def test_what_a_class_prints_is_counted_and_not_shown(
     assert report.verdict == "pass"
     assert report.printed > 100
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_hangs_before_it_is_known_what_the_class_has_still_has_a_table(
+    report_on: ReportOn,
+) -> None:
+    report = report_on("faulty_norms.py:HangsOnImages", observer=Apart, limit=0.4)
+    by_name = {check.name: check for check in report.checks}
+    assert by_name["forward in training, (N, C)"].status == "pass"
+    assert by_name["forward in training, (N, C, H, W)"].status == "fail"
+    assert "predicts-with-batch" in _names(report)
+
+
+def test_errors_of_other_kinds_are_findings_of_their_own(report_on: ReportOn) -> None:
+    report = report_on("faulty_norms.py:FailsInThreeWays")
+    said = [found.fault.says for found in report.found if found.fault.name == "raised"]
+    assert len(said) == len(set(said)) == 2
+    assert "RuntimeError: one" in said[0]
+    assert "RuntimeError: two" in said[1]
+    assert "cannot-be-copied" in _names(report)
+
+
+@pytest.mark.parametrize("name", ["EpsOutside", "OverBatchAlone", "Reversed", "MeanDetached"])
+def test_faults_are_named_in_float32_too(report_on: ReportOn, name: str) -> None:
+    report = report_on(f"faulty_norms.py:{name}", dtype=torch.float32)
+    assert _names(report) == [faulty.FAULTS[name]]
+
+
+def test_faults_are_named_by_the_textbooks_contract_too(report_on: ReportOn) -> None:
+    report = report_on("faulty_norms.py:KeyedAndOutside", contract="textbook")
+    assert _names(report) == ["eps-outside-root", "unbiased-moving-variance"]
+    report = report_on("faulty_norms.py:KeyedAndWriting", contract="textbook")
+    assert "writes-into-input" in _names(report)

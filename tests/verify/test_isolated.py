@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -53,6 +54,27 @@ def test_what_is_printed_is_counted_and_not_shown(capfd: pytest.CaptureFixture[s
         apart.do("print")
         assert apart.printed == 6
     assert capfd.readouterr() == ("", "")
+
+
+def test_where_processes_are_spawned_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")  # as on macOS and Windows
+    with _isolated() as apart:
+        assert apart.do(7) == 7
+        with pytest.raises(Lost, match="exit code 3"):
+            apart.do("exit")
+
+
+def test_it_can_be_used_in_another_thread() -> None:
+    done: list[object] = []
+
+    def work() -> None:
+        with _isolated() as apart:
+            done.append(apart.do(7))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == [7]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def test_they_pass_in_every_dtype(report_on: ReportOn, norm: str, dtype: torch.d
         ("RankFour", set()),
         ("Wrapping", set()),
         ("Subclass", set()),
+        ("StatisticsAsParameters", set()),
         ("TextbookSignature", {"biased-moving-variance", "one-value-accepted"}),
         ("KerasLike", {"biased-moving-variance", "eps-value", "momentum-value"}),
     ],
@@ -81,6 +82,20 @@ def test_a_class_for_images_offers_what_pytorchs_does(report_on: ReportOn) -> No
     assert "forward in training, (N, C)" in skipped
     for offered in ("eps=", "momentum=", "momentum=None", "affine=False", "track_running_stats="):
         assert not any(name.startswith(offered) for name in skipped)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"), [("Volumes", "(N, C, D, H, W)"), ("Sequences", "(N, C, L)")]
+)
+def test_a_class_for_one_other_rank_is_judged_by_that(
+    report_on: ReportOn, name: str, layout: str
+) -> None:
+    report = report_on(f"right_norms.py:{name}")
+    assert (report.verdict, report.found) == ("pass", ())
+    passed = [check.name for check in report.checks if check.status == "pass"]
+    assert {f"forward in training, {layout}", "one value per channel", "mode"} <= set(passed)
+    assert "finite differences in training" in passed
+    assert "forward in training, (N, C)" in _skipped(report)
 
 
 def test_the_textbook_fails_on_what_the_textbook_does_differently(report_on: ReportOn) -> None:
