@@ -13,11 +13,18 @@ def begin(process: BaseProcess) -> None:
     if threading.current_thread() is not threading.main_thread():
         process.start()
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # handed on to the process
+    if hasattr(signal, "pthread_sigmask"):  # what comes meanwhile is kept for afterwards
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # handed on
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return
+    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.start()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, heeded)
 
 
 def how_it_ended(exitcode: int | None) -> str:

@@ -100,6 +100,10 @@ class MovingStatistics:
         mean, var = (getattr(self.module, name) for name in self.names)
         return mean, var
 
+    def named(self) -> dict[str, Tensor]:
+        """Return them by the names of their attributes."""
+        return dict(zip(self.names, self.held(), strict=True))
+
     def hold(self, mean: Tensor, var: Tensor) -> None:
         """Let the module hold these very tensors, as the kind of thing it holds now."""
         for name, tensor in zip(self.names, (mean, var), strict=True):

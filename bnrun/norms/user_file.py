@@ -189,4 +189,7 @@ def _check_output(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _a(thing: Any) -> str:
-    return "nothing" if thing is None else f"a {type(thing).__name__}"
+    if thing is None:
+        return "nothing"
+    name = type(thing).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

@@ -125,6 +125,9 @@ def _closing(report: Report) -> Iterator[RenderableType]:
         style="not bold default",
     )
     yield verdict
+    if report.takes and report.not_taken:
+        layouts = " and ".join(report.not_taken)
+        yield Text(f"That is without {layouts}, which it does not take: see above.")
     if report.printed:
         yield Text(f"It printed {_count(report.printed, 'line')} meanwhile, not shown here.")
 

@@ -90,11 +90,16 @@ def _mode(evidence: Evidence, right: Recipe) -> tuple[Choice[modes.Mode], Choice
     for mode in (right.mode, *modes.MODES):
         trains = [mode.does(training, grad) for training, grad in COMBINATIONS]
         seen = [own, moved] if evidence.offers["moving"] else [own]
-        if not all(switch == trains or len(set(switch)) == 1 for switch in seen):
+        not_trains = [not does for does in trains]
+        if own != trains and len(set(own)) > 1:
+            continue
+        if moved not in (trains, not_trains) and len(set(moved)) > 1 and evidence.offers["moving"]:
             continue
         mistakes = (mode is not right.mode) + sum(switch != trains for switch in seen)
         if mistakes < fewest:
             found, fewest = mode, mistakes
     trains = [found.does(training, grad) for training, grad in COMBINATIONS]
-    always = all(moved) and not all(trains)
-    return found, modes.MOVES[1] if always else modes.MOVES[0]
+    usual, always, outside = modes.MOVES
+    if moved == [not does for does in trains] and any(moved):
+        return found, outside
+    return found, always if all(moved) and not all(trains) else usual

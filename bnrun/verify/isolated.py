@@ -119,7 +119,7 @@ class Isolated:
         said = "does not come back within the time limit"
         if trouble == "exited" and self._process is not None:
             self._process.join(1)
-            said = f"ends its process, which {how_it_ended(self._process.exitcode)}"
+            said = f"ends the process that it runs in: it {how_it_ended(self._process.exitcode)}"
         self._end()
         return Lost(trouble, said)
 

@@ -5,7 +5,8 @@ implementation is held to; and, played with a known mistake in it, the evidence 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,20 @@ def _parts(recipe: Recipe) -> Iterator[tuple[str, str]]:
         yield from ((field.name, part.name) for part in parts)
         if not parts:
             yield field.name, ""
+
+
+def candidates(
+    start: Formula, slots: Mapping[str, Iterable[Choice[Any]]], most: int
+) -> Iterator[Formula]:
+    """Yield the formulas that differ from one in a part, then in two, up to `most`."""
+    others = {
+        slot: [choice for choice in choices if choice is not getattr(start, slot)]
+        for slot, choices in slots.items()
+    }
+    for many in range(1, most + 1):
+        for names in itertools.combinations(others, many):
+            for picked in itertools.product(*(others[name] for name in names)):
+                yield start.having(**dict(zip(names, picked, strict=True)))
 
 
 # ---- playing it

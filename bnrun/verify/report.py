@@ -56,7 +56,8 @@ class Found:
 class Report:
     """What came of verifying an implementation, held to a contract.
 
-    `printed` counts the lines that it printed meanwhile, which are not shown.
+    `printed` counts the lines that it printed meanwhile, which are not shown; `takes` names the
+    layouts of input that it takes.
     """
 
     implementation: str
@@ -67,6 +68,12 @@ class Report:
     found: tuple[Found, ...]
     printed: int
     seconds: float
+    takes: tuple[str, ...] = ()
+
+    @property
+    def not_taken(self) -> list[str]:
+        """Return which of rows and images the class does not take, if it takes the other."""
+        return [layout for layout in ("(N, C)", "(N, C, H, W)") if layout not in self.takes]
 
     @property
     def verdict(self) -> Literal["pass", "fail"]:
@@ -91,6 +98,7 @@ class Report:
             "contract": self.contract,
             "dtype": self.dtype,
             "device": self.device,
+            "takes": list(self.takes),
             "faults": [_found(found) for found in self.faults],
             "dialects": [
                 _found(found) | {"speakers": found.fault.speakers} for found in self.dialects

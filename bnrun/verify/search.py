@@ -5,7 +5,7 @@ then every one known mistake, then every two, every three.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -14,8 +14,8 @@ from bnrun.verify.evidence import Evidence, distance
 from bnrun.verify.known import batch_statistics, gradients, kept, momentum, normalization
 from bnrun.verify.known.fault import Choice
 from bnrun.verify.observe.experiment import Values
-from bnrun.verify.recipe import Formula, Recipe, move, normalize, pieces_of, see
-from bnrun.verify.situations import Situation, faint, plain, sequence
+from bnrun.verify.recipe import Formula, Recipe, candidates, move, normalize, pieces_of, see
+from bnrun.verify.situations import MAIN_RANKS, Situation, faint, plain, sequence
 
 MOST_MISTAKES = 3  # in one part
 
@@ -79,6 +79,9 @@ class Search:
             if fits(likely):
                 found: Formula = likely
                 return found
+        if not seen["y"].isfinite().any():  # which some mistake or other gives
+            self.unexplained.add(part)
+            return start
         known = batch_statistics
         slots: dict[str, Iterable[Choice[Any]]] = {
             "source": known.TRAINING_SOURCE if trains else known.PREDICTING_SOURCE,
@@ -125,10 +128,12 @@ class Search:
         steps = self._steps()
         if not steps:
             return recipe
+        # One step tells less than several: other ranks move as the main ones do, or not at all.
+        alone = self._rank == self._evidence.rank or self._rank in MAIN_RANKS
         for name, known in (("mean", kept.KEPT_MEAN), ("var", kept.KEPT_VAR)):
             ways = itertools.chain(
                 (_moving_as(recipe, likely, name) for likely in self._likely),
-                self._ways(recipe, name, known, steps),
+                self._ways(recipe, name, known, steps) if alone else (),
             )
             fitting = (way for way in ways if self._moves(way, name, steps))
             found = next(fitting, None)
@@ -139,14 +144,17 @@ class Search:
         return recipe
 
     def _steps(self) -> list[tuple[Tensor, Values]]:
-        """Return batches in training, each with the moving statistics after it."""
-        if self._right.mode.does(True, True) and self._rank in (2, 4):
+        """Return batches that moved the moving statistics, each with those after it."""
+        x = self._evidence.situation(plain, self._rank).x
+        if not self._right.moves.does(True):
+            seen = self._seen_where(False, grads=(False, True))
+            return [] if seen is None else [(x, seen)]
+        if self._right.mode.does(True, True) and self._rank in MAIN_RANKS:
             updates = self._evidence.values(f"updates {self._rank}")
             if updates is not None:
                 batches = [made.x for made in sequence(self._rank, self._evidence.dtype)]
                 return list(zip(batches, updates["after"], strict=True))
         seen = self._seen_where(True, grads=(True, False))
-        x = self._evidence.situation(plain, self._rank).x
         return [] if seen is None else [(x, seen)]
 
     def _ways(
@@ -231,17 +239,3 @@ def _moving_as(recipe: Recipe, other: Recipe, name: str) -> Recipe:
     """Return a recipe in which a moving statistic moves as it does in another."""
     slots = [f"kept_{name}", f"{name}_update", *(["keeps_spread"] if name == "var" else [])]
     return recipe.having(**{slot: getattr(other, slot) for slot in slots})
-
-
-def candidates(
-    start: Formula, slots: Mapping[str, Iterable[Choice[Any]]], most: int
-) -> Iterator[Formula]:
-    """Yield the formulas that differ from one in a part, then in two, up to `most`."""
-    others = {
-        slot: [choice for choice in choices if choice is not getattr(start, slot)]
-        for slot, choices in slots.items()
-    }
-    for many in range(1, most + 1):
-        for names in itertools.combinations(others, many):
-            for picked in itertools.product(*(others[name] for name in names)):
-                yield start.having(**dict(zip(names, picked, strict=True)))

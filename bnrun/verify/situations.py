@@ -18,8 +18,11 @@ SHAPES = {2: (6, 4), 3: (6, 4, 5), 4: (6, 4, 3, 5), 5: (6, 4, 2, 3, 5)}
 RANKS = (2, 4, 3, 5)  # in the order in which experiments that ask for none try them
 MAIN_RANKS = (2, 4)  # what LeNet needs
 LAYOUTS = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
-ODD_SHAPES = ((2, 4), (7, 1), (1, 4, 3, 5), (2, 4, 1, 1), (3, 1, 2, 2), (2, 5, 1, 7))
-STEPS = 3  # of a sequence of updates
+ODD_SHAPES = (
+    *((2, 4), (7, 1), (4, 4), (1, 4, 3, 5), (2, 4, 1, 1), (3, 1, 2, 2), (2, 5, 1, 7)),
+    *((5, 4, 3, 4), (4, 4, 4, 4)),  # as many columns, or anything, as channels
+)
+STEPS = 12  # of a sequence of updates
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,18 @@ class Situation:
     moving_mean: Tensor
     moving_var: Tensor
 
-    def without(self, *, gamma: bool = False, beta: bool = False) -> "Situation":
-        """Return the situation of a norm that has no gamma, or no beta: one of 1, or of 0."""
+    def without(
+        self, *, gamma: bool = False, beta: bool = False, moving: bool = False
+    ) -> "Situation":
+        """Return the situation of a norm that has no such thing: 1 or 0, with which it starts."""
         changes = {}
         if gamma:
             changes["gamma"] = torch.ones_like(self.gamma)
         if beta:
             changes["beta"] = torch.zeros_like(self.beta)
+        if moving:
+            changes["moving_mean"] = torch.zeros_like(self.moving_mean)
+            changes["moving_var"] = torch.ones_like(self.moving_var)
         return dataclasses.replace(self, **changes)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from bnrun.norms import NormFactory
 from bnrun.norms.parts import MovingStatistics, parts, values_of
+from bnrun.norms.user_file import WrongOutput
 from bnrun.verify.situations import CHANNELS, MAIN_RANKS, RANKS, Situation, plain
 
 EPS_NAMES = ("eps", "epsilon")
@@ -35,6 +36,7 @@ class Subject:
         self.asks_rank, self.device, self.dtype = asks_rank, device, dtype
         self._factory = factory
         self._takes: dict[int, bool] = {}
+        self._has = (True, True)  # gamma and beta, as far as is known yet
         self.cls = type(factory(CHANNELS, 2))
 
     def build(
@@ -57,6 +59,12 @@ class Subject:
         module = self._factory(channels, rank, **options).to(self.device, dtype)
         _convert_attributes(module, self.device, dtype)
         layer = Layer(module, self.device, dtype)
+        if channels == CHANNELS:
+            self._has = (layer.gamma is not None, layer.beta is not None)
+        else:  # with one channel, what is shared by all, or a convolution's, has the same shape
+            has_gamma, has_beta = self._has
+            layer.gamma = layer.gamma if has_gamma else None
+            layer.beta = layer.beta if has_beta else None
         if situation is not None:
             layer.hold(situation)
         return layer
@@ -131,6 +139,8 @@ class Layer:
         self.module.train(training)
         with torch.set_grad_enabled(grad):
             y: Tensor = self.module(x)
+        if y.layout != torch.strided or y.device != x.device:
+            raise WrongOutput(f"forward returned a {y.layout} tensor on {y.device}")
         return y
 
     def run(self, situation: Situation, *, training: bool, grad: bool) -> dict[str, Any]:

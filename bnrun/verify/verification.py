@@ -16,6 +16,7 @@ from bnrun.verify.observe import EXPERIMENTS, Observation
 from bnrun.verify.observe.apart import Apart, Observer
 from bnrun.verify.recipe import right
 from bnrun.verify.report import Contract, Report
+from bnrun.verify.situations import LAYOUTS
 
 LIMIT = 10.0  # seconds
 
@@ -75,6 +76,7 @@ def verify(
         checks=tuple(check(kind, outcome) for kind, outcome in outcomes),
         found=tuple(findings(case, outcomes)),
         printed=printed,
+        takes=tuple(LAYOUTS[rank] for rank in evidence.ranks),
         seconds=time.perf_counter() - began,
     )
 

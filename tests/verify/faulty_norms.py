@@ -92,6 +92,20 @@ class SumOfSquares(Right):
         return ((x - mean) ** 2).sum(self.dims(x), keepdim=True)
 
 
+@named("variance-divided-by-batch-alone")
+class DividedByBatchAlone(Right):
+    def variance(self, x, mean):
+        return ((x - mean) ** 2).sum(self.dims(x), keepdim=True) / len(x)
+
+
+@named("variance-within-images")
+class WithinImages(Right):
+    def variance(self, x, mean):
+        positions = [*range(2, x.dim())] or [0]
+        own = ((x - x.mean(positions, keepdim=True)) ** 2).mean(positions, keepdim=True)
+        return own.mean(0, keepdim=True)
+
+
 @named("deviation-as-variance")
 class DeviationAsVariance(Right):
     def variance(self, x, mean):
@@ -140,6 +154,12 @@ class TrainsWithMovingVariance(Right):
             self.update(x, mean, own)
             return self.output(self.normalized(x, mean, var))
         return super().forward(x)
+
+
+@named("trains-with-moved-mean")
+class TrainsWithMovedMean(Right):
+    def used_in_training(self, mean, var):
+        return self.shaped(self.running_mean, mean), var
 
 
 @named("trains-with-moving-mean")
@@ -202,6 +222,12 @@ class NoEps(Right):
 @named("eps-too-large")
 class EpsOfOne(Right):
     eps = 1.0
+
+
+@named("eps-squared")
+class EpsSquared(Right):
+    def denominator(self, var):
+        return (var + self.eps**2).sqrt()
 
 
 @named("eps-as-floor")
@@ -294,6 +320,12 @@ class GammaPlusOne(Right):
         return (1 + self.shaped(self.weight, x_hat)) * x_hat + self.shaped(self.bias, x_hat)
 
 
+@named("gamma-exponentiated")
+class GammaExponentiated(Right):
+    def output(self, x_hat):
+        return self.shaped(self.weight, x_hat).exp() * x_hat + self.shaped(self.bias, x_hat)
+
+
 @named("affine-twice")
 class AffineTwice(Right):
     def output(self, x_hat):
@@ -350,6 +382,17 @@ class GammaIsALeaf(Right):
         self.bias = nn.Parameter(torch.zeros(self.num_features))
 
 
+@named("statistics-are-learned")
+class StatisticsAreLearned(Right):
+    def make_statistics(self):
+        self.running_mean = nn.Parameter(torch.zeros(self.num_features))
+        self.running_var = nn.Parameter(torch.ones(self.num_features))
+
+    def update(self, x, mean, var):
+        self.running_mean.data = self.moved(self.running_mean.data, self.kept_mean(mean))
+        self.running_var.data = self.moved(self.running_var.data, self.kept_var(x, var))
+
+
 @named("no-gamma")
 class NoGamma(Right):
     def make_parameters(self):
@@ -403,6 +446,12 @@ class Identity(nn.Module):
 
     def forward(self, x):
         return x
+
+
+@named("output-not-finite")
+class NotANumber(Right):
+    def output(self, x_hat):
+        return super().output(x_hat) * torch.nan
 
 
 # ---- mathematics: gradients
@@ -654,6 +703,13 @@ class CountsBatchAlone(Right):
         return var.detach().flatten() * len(x) / (len(x) - 1)
 
 
+@named("moving-variance-counts-positions-alone")
+class CountsPositionsAlone(Right):
+    def kept_var(self, x, var):
+        m = x.numel() / x.shape[1] / len(x)
+        return var.detach().flatten() * m / (m - 1) if m > 1 else super().kept_var(x, var)
+
+
 @named("moving-variance-correction-inverted")
 class CorrectionInverted(Right):
     def kept_var(self, x, var):
@@ -790,6 +846,30 @@ class Cumulative(Right):
         super().update(x, mean, var)
 
 
+@named("first-batch-initializes")
+class FirstBatchInitializes(Right):
+    started = False
+
+    def moved(self, old, new):
+        return super().moved(old, new) if self.started else new
+
+    def update(self, x, mean, var):
+        super().update(x, mean, var)
+        self.started = True
+
+
+@named("moves-only-when-predicting")
+class MovesOnlyWhenPredicting(Right):
+    def update(self, x, mean, var):
+        if not self.training:
+            super().update(x, mean, var)
+
+    def used_when_predicting(self, x):
+        held = super().used_when_predicting(x)
+        self.update(x, *self.statistics(x))
+        return held
+
+
 @named("moves-when-predicting")
 class MovesWhenPredicting(Right):
     def used_when_predicting(self, x):
@@ -910,6 +990,29 @@ class HiddenState(Right):
     def used_when_predicting(self, x):
         mean, var = super().used_when_predicting(x)
         return (mean / (1 - 0.9**self.batches) if self.batches else mean), var
+
+
+@named("never-trains-again")
+class NeverTrainsAgain(Right):
+    predicted = False
+
+    def trains(self):
+        self.predicted = self.predicted or not self.training
+        return not self.predicted
+
+
+@named("changes-torch")
+class DisablesGradients(Right):
+    def output(self, x_hat):
+        y = super().output(x_hat)
+        torch.set_grad_enabled(False)
+        return y
+
+
+@named("not-repeatable")
+class Dropout(Right):
+    def output(self, x_hat):
+        return super().output(nn.functional.dropout(x_hat, 0.3))
 
 
 @named("state-dict-refused")

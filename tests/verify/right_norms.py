@@ -356,3 +356,35 @@ class StatisticsAsParameters(Right):
         with torch.no_grad():
             self.running_mean.copy_(self.moved(self.running_mean, self.kept_mean(mean)))
             self.running_var.copy_(self.moved(self.running_var, self.kept_var(x, var)))
+
+
+class OtherNames(Right):
+    """Its moving statistics go by names that nobody knows."""
+
+    def make_statistics(self):
+        self.register_buffer("ema_mu", torch.zeros(self.num_features))
+        self.register_buffer("ema_sigma2", torch.ones(self.num_features))
+
+    def used_when_predicting(self, x):
+        return self.shaped(self.ema_mu, x), self.shaped(self.ema_sigma2, x)
+
+    def update(self, x, mean, var):
+        with torch.no_grad():
+            self.ema_mu = self.moved(self.ema_mu, self.kept_mean(mean))
+            self.ema_sigma2 = self.moved(self.ema_sigma2, self.kept_var(x, var))
+
+
+class AffineByConvolution(Right):
+    """Scales by a convolution of each channel with one weight."""
+
+    def make_parameters(self):
+        self.affine = nn.Conv2d(self.num_features, self.num_features, 1, groups=self.num_features)
+        nn.init.ones_(self.affine.weight)
+        nn.init.zeros_(self.affine.bias)
+
+    def check(self, x):
+        assert x.dim() == 4
+        super().check(x)
+
+    def output(self, x_hat):
+        return self.affine(x_hat)

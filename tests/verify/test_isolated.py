@@ -32,12 +32,14 @@ def test_jobs_are_done_in_one_process_until_one_is_lost() -> None:
         assert first != os.getpid()
         assert apart.do(("a", 1.5, None)) == ("a", 1.5, None)
         assert apart.do("pid") == first
-        with pytest.raises(Lost, match=r"^ends its process, which ended with exit code 3$") as lost:
+        with pytest.raises(
+            Lost, match=r"^ends the process that it runs in: it ended with exit code 3$"
+        ) as lost:
             apart.do("exit")
         assert lost.value.trouble == "exited"
         second = apart.do("pid")
         assert second != first
-        with pytest.raises(Lost, match=r"which was ended by signal 11 \(SIGSEGV\)$"):
+        with pytest.raises(Lost, match=r"it was ended by signal 11 \(SIGSEGV\)$"):
             apart.do("die")
         with pytest.raises(Lost, match=r"^does not come back within the time limit$") as lost:
             apart.do("hang", limit=0.2)
@@ -81,7 +83,7 @@ def test_it_can_be_used_in_another_thread() -> None:
     ("how", "message"),
     [
         ("refuses", "no such norm"),
-        ("exits", "loading it ends its process, which ended with exit code 4."),
+        ("exits", "loading it ends the process that it runs in: it ended with exit code 4."),
         ("hangs", "loading it does not come back within the time limit."),
     ],
 )

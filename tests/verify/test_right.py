@@ -52,6 +52,8 @@ def test_they_pass_in_every_dtype(report_on: ReportOn, norm: str, dtype: torch.d
         ("RankFour", set()),
         ("Wrapping", set()),
         ("Subclass", set()),
+        ("OtherNames", set()),
+        ("AffineByConvolution", set()),
         ("StatisticsAsParameters", set()),
         ("TextbookSignature", {"biased-moving-variance", "one-value-accepted"}),
         ("KerasLike", {"biased-moving-variance", "eps-value", "momentum-value"}),
@@ -74,6 +76,24 @@ def test_a_class_for_rows_skips_what_is_of_images_and_says_so(report_on: ReportO
         assert images.status == "skip"
         assert images.message.startswith("not taken: ")
         assert said in images.message
+
+
+def test_the_verdict_is_restricted_to_what_is_taken(report_on: ReportOn) -> None:
+    report = report_on("right_norms.py:RankTwo")
+    assert (report.takes, report.not_taken) == (("(N, C)",), ["(N, C, H, W)"])
+    whole = report_on("scratch")
+    assert len(whole.takes) == 4
+    assert whole.not_taken == []
+
+
+def test_what_goes_by_no_known_name_is_skipped_and_said(report_on: ReportOn) -> None:
+    report = report_on("right_norms.py:OtherNames")
+    by_name = {check.name: check for check in report.checks}
+    assert by_name["first update"].status == "skip"
+    assert "under the usual names" in by_name["first update"].message
+    parts = {check.name: check for check in report_on("right_norms.py:AffineByConvolution").checks}
+    assert parts["parameters"].status == "skip"
+    assert parts["parameters"].message.startswith("no gamma under the usual names")
 
 
 def test_a_class_for_images_offers_what_pytorchs_does(report_on: ReportOn) -> None:

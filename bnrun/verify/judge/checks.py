@@ -118,17 +118,17 @@ MATHEMATICS: tuple[CheckKind, ...] = (
         experiment="double",
         judge=module.float64_kept,
     ),
-    _mathematics(
-        name="non-contiguous input",
-        about="slices and transposes give what their copies give",
-        experiment="layouts",
-        judge=functools.partial(module.layouts, names=("strided", "transposed")),
-    ),
-    _mathematics(
-        name="channels_last input",
-        about="memory format channels_last gives what contiguous gives",
-        experiment="layouts",
-        judge=functools.partial(module.layouts, names=("channels_last",)),
+    *(
+        _mathematics(
+            name=f"{name} input",
+            about=f"{about} give what contiguous copies give",
+            experiment="layouts",
+            judge=functools.partial(module.layouts, names=names),
+        )
+        for name, about, names in (
+            ("non-contiguous", "slices and transposes", ("strided", "transposed")),
+            ("channels_last", "images in that memory format", ("channels_last",)),
+        )
     ),
     _mathematics(
         name="same output twice",
@@ -188,8 +188,14 @@ MODULE_CONTRACT: tuple[CheckKind, ...] = (
         judge=statistics.mode,
     ),
     _contract(
-        name="gamma and beta are parameters",
-        about="an optimizer would be given both",
+        name="trains again",
+        about="after train, predict and train it computes what a new layer does",
+        experiment="again",
+        judge=statistics.again,
+    ),
+    _contract(
+        name="parameters",
+        about="an optimizer is given gamma and beta, one for each channel, and no statistics",
         experiment="parameters",
         judge=module.parameters,
         forward=False,
@@ -200,17 +206,17 @@ MODULE_CONTRACT: tuple[CheckKind, ...] = (
         experiment="state_dict",
         judge=module.state_dict,
     ),
-    _contract(
-        name="deepcopy",
-        about="a copy predicts the same, and shares nothing",
-        experiment="deepcopy",
-        judge=functools.partial(module.copied, by="deepcopy", fails=behaviour.COPY_FAILS),
-    ),
-    _contract(
-        name="pickle",
-        about="the same of a pickled copy",
-        experiment="pickle",
-        judge=functools.partial(module.copied, by="pickle", fails=behaviour.PICKLE_FAILS),
+    *(
+        _contract(
+            name=name,
+            about="a copy predicts the same, and shares nothing",
+            experiment=name,
+            judge=functools.partial(module.copied, by=name, fails=fails),
+        )
+        for name, fails in (
+            ("deepcopy", behaviour.COPY_FAILS),
+            ("pickle", behaviour.PICKLE_FAILS),
+        )
     ),
     _contract(
         name=".double()",
@@ -218,27 +224,23 @@ MODULE_CONTRACT: tuple[CheckKind, ...] = (
         experiment="double",
         judge=module.double,
     ),
+    _contract(
+        name="torch left alone",
+        about="gradients, default dtype and random numbers are as they were",
+        experiment="torch",
+        judge=module.torch_left,
+    ),
     *(
-        _contract(name=name, about=f"{about}, where offered", experiment=experiment, judge=judge)
-        for name, about, experiment, judge in (
-            ("eps=", "another eps has its effect", "eps", offered.other_eps),
-            ("momentum=", "it weighs the new batch", "momentum", offered.other_momentum),
-            ("momentum=None", "the plain average", "momentum none", offered.momentum_none),
-            ("affine=False", "neither gamma nor beta", "affine", offered.affine_false),
-            ("track_running_stats=False", "predicts by batch", "track", offered.track_false),
+        _contract(name=name, about=about, experiment=experiment, judge=judge)
+        for name, experiment, judge, about in (
+            ("eps=", "eps", offered.other_eps, "another eps has its effect (where offered)"),
+            ("momentum=", "momentum", offered.other_momentum, "it weighs the new batch"),
+            ("momentum=None", "momentum none", offered.momentum_none, "the plain average"),
+            ("affine=False", "affine", offered.affine_false, "neither gamma nor beta"),
+            ("track_running_stats=False", "track", offered.track_false, "predicts by the batch"),
+            ("one value per channel", "one value", statistics.one_value, "refused in training"),
+            ("wrong channel count", "channels", module.wrong_channels, "refused"),
         )
-    ),
-    _contract(
-        name="one value per channel",
-        about="refused in training: its variance is 0 always",
-        experiment="one value",
-        judge=statistics.one_value,
-    ),
-    _contract(
-        name="wrong channel count",
-        about="an input of other channels than it was built for is refused",
-        experiment="channels",
-        judge=module.wrong_channels,
     ),
 )
 

@@ -24,7 +24,26 @@ def judge(kind: CheckKind, case: Case) -> Outcome:
             return skipped(seen.message)
         if seen.trouble is not None:
             return _trouble(case, kind.experiment)
-    return kind.judge(case)
+    outcome = kind.judge(case)
+    spoilt = case.spoilt
+    if spoilt is not None and _of_values(outcome):
+        return failed(spoilt, error=outcome.error)
+    return outcome
+
+
+def _of_values(outcome: Outcome) -> bool:
+    """Tell whether a check failed for values alone, which NaN or noise can be the reason of."""
+    return outcome.status == "fail" and set(outcome.faults) <= {
+        behaviour.UNEXPLAINED,
+        behaviour.WRONG_LAYOUTS,
+        behaviour.STATE_DICT_INCOMPLETE,
+        behaviour.COPY_DIFFERS,
+        behaviour.DOUBLE_CHANGES,
+        behaviour.CANCELLING,
+        behaviour.NEVER_TRAINS_AGAIN,
+        behaviour.NOT_FINITE_AT_ZERO_VARIANCE,
+        behaviour.NOT_REPEATABLE,
+    }
 
 
 def _not_taken(kind: CheckKind, case: Case, rank: int) -> Outcome:

@@ -9,6 +9,7 @@ from bnrun.verify.judge.outcome import Case, Outcome, failed, passed, playing, s
 from bnrun.verify.known import behaviour, offers
 from bnrun.verify.known.fault import Fault
 from bnrun.verify.observe.experiment import Values
+from bnrun.verify.observe.module import RANDOM_NUMBERS
 from bnrun.verify.situations import plain
 
 # ---- inputs and outputs
@@ -53,7 +54,9 @@ def float64_kept(case: Case) -> Outcome:
         return failed(behaviour.FLOAT64_REFUSED)
     values = case.values("double")
     if case.narrowing is not None:
-        return failed(case.narrowing, note=f"the output is {values['y_dtype']}")
+        dtype = values["y_dtype"].removeprefix("torch.")
+        note = f"the output's dtype is {dtype}, its digits are float32's"
+        return failed(case.narrowing, note=note)
     if case.evidence.dtype != torch.float64:
         return skipped("asked for another dtype")
     return passed()
@@ -69,6 +72,7 @@ def parameters(case: Case) -> Outcome:
     if not parts and not shared and not others:
         return failed(behaviour.IDENTITY if case.identity else behaviour.NOTHING_LEARNED)
     faults = [behaviour.PARAMETER_SHARED[part] for part in shared]
+    faults += [behaviour.STATISTICS_LEARNED] if values["statistics"] else []
     for part, seen in parts.items():
         if not seen["learned"]:
             frozen = seen["parameter"]
@@ -150,6 +154,16 @@ def _doubled_output(case: Case, values: Values) -> Outcome:
     if error <= case.tolerance or case.identity or case.narrowing is not None:
         return passed()
     return failed(behaviour.DOUBLE_CHANGES, error=error)
+
+
+def torch_left(case: Case) -> Outcome:
+    """Judge whether torch's own state is left alone."""
+    changed = case.values("torch")["changed"]
+    if not changed:
+        return passed()
+    draws = changed == [RANDOM_NUMBERS] and repeatable(case).status == "fail"
+    fault = behaviour.NOT_REPEATABLE if draws else behaviour.CHANGES_TORCH
+    return failed(fault, note=", ".join(changed))
 
 
 # ---- what it refuses

@@ -18,7 +18,7 @@ from bnrun.verify.judge.outcome import (
 )
 from bnrun.verify.known import batch_statistics, momentum, offers
 from bnrun.verify.known.fault import Choice, Fault
-from bnrun.verify.observe.module import OTHER_EPS, OTHER_MOMENTUM
+from bnrun.verify.observe.offered import OTHER_EPS, OTHER_MOMENTUM
 from bnrun.verify.recipe import Recipe, move, normalize
 from bnrun.verify.situations import plain, sequence
 

@@ -85,9 +85,24 @@ class Case:
     def narrowing(self) -> Fault | None:
         """Return why float64 does not come out with its precision, if it does not."""
         values = self.evidence.values("double")
+        if self.identity:
+            return None
         if values is not None and values.get("y_dtype", "torch.float64") != "torch.float64":
             return behaviour.OUTPUT_DTYPE
         return behaviour.NARROWED if self.diagnosis.narrowed else None
+
+    @property
+    def spoilt(self) -> Fault | None:
+        """Return what spoils every comparison of values, if something does: NaN, or noise."""
+        seen = [self.evidence.values(f"training {rank}") for rank in self.evidence.ranks]
+        if any(values is not None and not values["y"].isfinite().any() for values in seen):
+            return behaviour.OUTPUT_NOT_FINITE
+        values = self.evidence.values("repeat") or {
+            "first": torch.zeros(1),
+            "second": torch.zeros(1),
+        }
+        noise = distance(values["second"], values["first"])
+        return behaviour.NOT_REPEATABLE if noise > self.evidence.tolerance else None
 
     @property
     def identity(self) -> bool:
@@ -173,11 +188,12 @@ def _first_difference(observed: Tensors, expected: Tensors) -> str:
         return f"{label} has the shape {tuple(ours.shape)}, not {tuple(right.shape)}"
     wrong = ~torch.isclose(ours, right, rtol=1e-6, atol=1e-9, equal_nan=True)
     index = tuple(int(i) for i in wrong.nonzero()[0]) if wrong.any() else (0,) * ours.dim()
-    return (
-        f"{label}{list(index)} is {float(ours[index]):.6g}, and {float(right[index]):.6g} is right"
-    )
+    one, other = float(ours[index]) + 0.0, float(right[index]) + 0.0  # and no -0
+    digits = next(n for n in (6, 9, 17) if f"{one:.{n}g}" != f"{other:.{n}g}" or n == MOST_DIGITS)
+    return f"{label}{list(index)} is {one:.{digits}g}, and {other:.{digits}g} is right"
 
 
+MOST_DIGITS = 17
 LABELS = {
     "y": "y",
     "d_x": "the gradient of x",

@@ -5,6 +5,7 @@ import dataclasses
 import torch
 
 from bnrun.verify.diagnose import COMBINATIONS
+from bnrun.verify.evidence import distance
 from bnrun.verify.judge.outcome import (
     MOVING,
     NOTHING_MOVING,
@@ -122,6 +123,19 @@ def _modes_of(recipe: Recipe, case: Case) -> Tensors:
         for kind, value in (("own", bool(own)), ("moved", moved)):
             expected[f"{kind} {training} {grad}"] = torch.tensor(float(value))
     return expected
+
+
+def again(case: Case) -> Outcome:
+    """Judge whether a layer that has predicted trains as a new one does."""
+    values, recipe = case.values("again"), case.recipe(case.evidence.rank)
+    if recipe.training.source is not batch_statistics.BY_BATCH:
+        return skipped("in training it does not go by the batch alone")
+    error = distance(values["again"], values["fresh"])
+    if error > case.tolerance:
+        trains = recipe.mode.does(True, True)
+        fault = None if trains else recipe.mode.fault
+        return failed(fault or behaviour.NEVER_TRAINS_AGAIN, error=error)
+    return passed(error)
 
 
 def no_graph(case: Case) -> Outcome:

@@ -83,6 +83,12 @@ OVER: tuple[Choice[Callable[[int], Dims]], ...] = (
 
 # ---- the batch's variance, from x and its mean
 
+
+def _about_own_image(x: Tensor) -> Tensor:
+    positions = _positions(x.dim())
+    return x - x.mean(positions or (0,), keepdim=True)
+
+
 SPREAD: tuple[Choice[Callable[[Tensor, Tensor, Dims], Tensor]], ...] = (
     Choice(lambda x, mean, dims: (x - mean).square().mean(dims, keepdim=True)),
     Choice(
@@ -109,6 +115,22 @@ SPREAD: tuple[Choice[Callable[[Tensor, Tensor, Dims], Tensor]], ...] = (
             "variance-not-divided",
             "The variance is a sum of squares that is not divided by the number of values.",
             "Use ((x - mean) ** 2).mean(...), not .sum(...).",
+        ),
+    ),
+    Choice(
+        lambda x, mean, dims: (x - mean).square().sum(dims, keepdim=True) / x.shape[0],
+        Fault(
+            "variance-divided-by-batch-alone",
+            "The sum of squares is divided by the batch size, not by all values of a channel.",
+            "Use ((x - mean) ** 2).mean(...), or divide by N * H * W.",
+        ),
+    ),
+    Choice(
+        lambda x, mean, dims: _about_own_image(x).square().mean(dims, keepdim=True),
+        Fault(
+            "variance-within-images",
+            "The variance is the mean of each image's own: how far images lie apart is not in it.",
+            "Take one variance over batch and positions: dimensions (0, 2, 3) for (N, C, H, W).",
         ),
     ),
     Choice(
@@ -160,6 +182,15 @@ TRAINING_SOURCE: tuple[Choice[Source], ...] = (
             "In training it normalizes with the moving statistics that it has just updated, not "
             "with those of the batch.",
             "Normalize with the batch's own mean and variance; the moving ones are for predicting.",
+        ),
+    ),
+    Choice(
+        lambda own, held, moved: (moved[0], own[1]),
+        Fault(
+            "trains-with-moved-mean",
+            "In training it divides by the batch's variance but subtracts the moving mean that it "
+            "has just updated.",
+            "Subtract the batch's own mean in training.",
         ),
     ),
     Choice(

@@ -7,6 +7,11 @@ IDENTITY = Fault(
     "It returns its input as it is: nothing is normalized.",
     "Return gamma * (x - mean) / sqrt(var + eps) + beta.",
 )
+OUTPUT_NOT_FINITE = Fault(
+    "output-not-finite",
+    "The output is NaN or infinite for an ordinary input.",
+    "Print what goes into each root and each division: something is negative, or 0.",
+)
 OUTPUT_DETACHED = Fault(
     "output-detached",
     "The output has no gradient at all: neither the input nor gamma and beta would ever learn.",
@@ -103,7 +108,8 @@ STATE_DICT_REFUSED = Fault(
 COPY_FAILS = Fault(
     "cannot-be-copied",
     "copy.deepcopy of the layer fails.",
-    "Hold nothing but parameters, buffers and plain values; detach tensors that are kept.",
+    "Hold nothing but parameters, buffers and plain values: no locks, generators or open files; "
+    "and detach tensors that are kept.",
 )
 COPY_SHARES = Fault(
     "copies-share-state",
@@ -162,6 +168,23 @@ PARAMETER_ABSENT = {
     )
     for part, does, start in (("gamma", "the scale", "ones"), ("beta", "the shift", "zeros"))
 }
+STATISTICS_LEARNED = Fault(
+    "statistics-are-learned",
+    "The moving statistics are parameters that an optimizer is given: whoever trains after eval() "
+    "learns them away.",
+    "Use buffers: self.register_buffer('moving_mean', torch.zeros(num_features)), and so on.",
+)
+CHANGES_TORCH = Fault(
+    "changes-torch",
+    "A forward pass changes torch's own state, for everything else in the program.",
+    "Use `with torch.no_grad():`, which ends, in place of torch.set_grad_enabled(False); and call "
+    "neither torch.manual_seed nor torch.set_default_dtype.",
+)
+NEVER_TRAINS_AGAIN = Fault(
+    "never-trains-again",
+    "After it has predicted once, it does not train as a new layer does.",
+    "Ask self.training in each forward pass, and remember nothing of the last one.",
+)
 NOTHING_LEARNED = Fault(
     "no-gamma-and-beta",
     "There are no gamma and beta: nothing is learned.",
@@ -190,16 +213,27 @@ FLOAT64_REFUSED = Fault(
 UNEXPLAINED = Fault(
     "unexplained",
     "No known mistake, nor any two or three in one part, gives what was observed.",
-    "Work through a small input by hand, and compare with the formula: "
-    "gamma * (x - mean) / sqrt(var + eps) + beta.",
+    "Hold each part to its formula by hand, on a small input: gamma * (x - mean) / sqrt(var + eps) "
+    "+ beta; (1 - momentum) * moving + momentum * new.",
 )
 
 
 def trouble(kind: str, message: str) -> Fault:
     """Return the fault of code that does not come back with a result."""
-    mends = {
-        "raised": "Run that line by hand, on an input of each shape that the layer is for.",
-        "hung": "Look for a loop that does not end; or, if it is only slow, raise --time-limit.",
-        "exited": "Let it raise an error in place of ending the process.",
-    }
-    return Fault(kind, f"It {'raises ' if kind == 'raised' else ''}{message}.", mends[kind])
+    if kind != "raised":
+        mends = {
+            "hung": "Look for a loop that does not end; or, if it is only slow, raise "
+            "--time-limit.",
+            "exited": "Let it raise an error instead of ending the process.",
+        }
+        return Fault(kind, f"It {message}.", mends[kind])
+    of_shapes = any(
+        word in message for word in ("size of tensor", "shape", "dimension", "size mis")
+    )
+    mend = "Mend that line, or what leads to it."
+    if "forward returned" in message:
+        mend = "Return one tensor, of the input's shape, and nothing else."
+    elif of_shapes:
+        mend = "Run that line by hand on an input of each shape that the layer is for, and print "
+        mend += "the shapes."
+    return Fault(kind, f"It raises {message}.", mend)

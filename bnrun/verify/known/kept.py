@@ -19,7 +19,8 @@ from bnrun.verify.known.fault import Choice, Fault
 class Seen:
     """What one batch has to offer, by channel.
 
-    `n` counts the values per channel, `batch` the examples; `squares` is the mean of x², and
+    `n` counts the values per channel, `batch` the examples and `positions` those of an image;
+    `squares` is the mean of x², and
     `about_moving` the mean of (x - moving mean)².
     """
 
@@ -30,6 +31,11 @@ class Seen:
     squares: Tensor
     about_moving: Tensor
     eps: float
+
+    @property
+    def positions(self) -> int:
+        """Return how many values of a channel each example has."""
+        return self.n // self.batch
 
 
 Kept = Callable[[Seen], Tensor]
@@ -95,6 +101,19 @@ KEPT_VAR: tuple[Choice[Kept], ...] = (
             "moving-variance-counts-batch-alone",
             "The moving variance is corrected by N/(N - 1) with the batch size N; the count is "
             "that of all values of a channel, N * H * W for images.",
+            "Use n = x.numel() / x.shape[1] in n / (n - 1).",
+        ),
+    ),
+    Choice(
+        lambda seen: (
+            seen.var * seen.positions / (seen.positions - 1)
+            if seen.positions > 1
+            else seen.var * seen.n / (seen.n - 1)
+        ),
+        Fault(
+            "moving-variance-counts-positions-alone",
+            "The moving variance is corrected by m/(m - 1) with m = H * W; the count is that of "
+            "all values of a channel, N * H * W.",
             "Use n = x.numel() / x.shape[1] in n / (n - 1).",
         ),
     ),

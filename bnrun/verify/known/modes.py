@@ -86,4 +86,12 @@ MOVES: tuple[Choice[Callable[[bool], bool]], ...] = (
             "Update them only in training.",
         ),
     ),
+    Choice(
+        lambda trains: not trains,
+        Fault(
+            "moves-only-when-predicting",
+            "The moving statistics move when predicting, and not in training.",
+            "Update them in training, and then alone.",
+        ),
+    ),
 )

@@ -31,7 +31,7 @@ OTHER_MOMENTUM = Fault(
     "and the textbook.",
     "Use momentum 0.1 in PyTorch's words (the weight of the new batch), which is 0.9 in the "
     "textbook's (the weight of the old average).",
-    "nobody in particular: momentum is a free choice",
+    "many: momentum is a free choice",
 )
 MOMENTUM_REVERSED = Fault(
     "momentum-reversed",
@@ -138,6 +138,16 @@ UPDATE: tuple[Choice[Update], ...] = (
             "exponential one.",
             "Use (1 - momentum) * old + momentum * new.",
             "PyTorch, with momentum=None",
+        ),
+    ),
+    Choice(
+        lambda old, new, k: new if k == 1 else 0.9 * old + 0.1 * new,
+        Fault(
+            "first-batch-initializes",
+            "The first batch's statistics replace what the moving statistics start with; from the "
+            "second on they are averaged.",
+            "Average the first batch in, too: 0.9 * old + 0.1 * new.",
+            "some: it starts the average where the data is",
         ),
     ),
     weight_of(0.01),

@@ -50,6 +50,14 @@ DENOMINATOR: tuple[Choice[Callable[[Tensor, float], Tensor]], ...] = (
         ),
     ),
     Choice(
+        lambda var, eps: (var + eps**2).sqrt(),
+        Fault(
+            "eps-squared",
+            "eps is squared: it divides by sqrt(var + eps²).",
+            "Divide by sqrt(var + eps).",
+        ),
+    ),
+    Choice(
         lambda var, eps: var + eps,
         Fault(
             "root-missing",
@@ -89,7 +97,7 @@ OTHER_EPS = Fault(
     "eps-value",
     "eps has another value than PyTorch's 1e-05.",
     "Use 1e-5 where predictions are to equal those of PyTorch's layer.",
-    "nobody in particular: eps is a free choice",
+    "many: eps is a free choice",
 )
 LARGE_EPS = Fault(
     "eps-too-large",
@@ -112,7 +120,7 @@ def eps_of(value: float) -> Choice[float]:
 
 EPS: tuple[Choice[float], ...] = (
     Choice(1e-5),
-    *map(eps_of, (1e-3, 1e-6, 1e-8, 1e-12, 1e-7, 1e-10, 1e-4, 1e-2)),
+    *map(eps_of, (1e-3, 1e-6, 1e-8, 1e-12, 1e-7, 1e-4, 1e-2)),
 )
 
 # ---- scale and shift
@@ -164,6 +172,14 @@ AFFINE: tuple[Choice[Callable[[Tensor, Tensor, Tensor], Tensor]], ...] = (
         Fault(
             "gamma-plus-one",
             "It scales by 1 + gamma, not by gamma.",
+            "Return gamma * x_hat + beta, and start gamma at 1.",
+        ),
+    ),
+    Choice(
+        lambda x_hat, gamma, beta: gamma.exp() * x_hat + beta,
+        Fault(
+            "gamma-exponentiated",
+            "It scales by exp(gamma), not by gamma.",
             "Return gamma * x_hat + beta, and start gamma at 1.",
         ),
     ),

@@ -8,7 +8,8 @@ from bnrun.verify.observe.experiment import Experiment, Observation, Values, att
 from bnrun.verify.observe.formula import FORMULA
 from bnrun.verify.observe.keeping import KEEPING
 from bnrun.verify.observe.module import MODULE
+from bnrun.verify.observe.offered import OFFERED
 
-EXPERIMENTS: dict[str, Experiment] = FORMULA | KEEPING | MODULE
+EXPERIMENTS: dict[str, Experiment] = FORMULA | KEEPING | MODULE | OFFERED
 
 __all__ = ["EXPERIMENTS", "Experiment", "Observation", "Values", "attempt"]

@@ -49,7 +49,9 @@ class Apart(Isolated):
     """
 
     def __init__(self, implementation: str, device: str, limit: float) -> None:
-        super().__init__("model.norm: loading the norm", _prepare, (implementation, device), limit)
+        super().__init__(
+            "model.norm: importing or building the norm", _prepare, (implementation, device), limit
+        )
         self._whole = self._patience = MOST_LIMITS * limit
         self._may_be_lost = MOST_LOST
 

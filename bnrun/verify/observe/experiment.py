@@ -12,6 +12,7 @@ from bnrun.verify.subject import NotOffered, Subject
 # Tensors in float64 on the CPU, numbers, texts, None, and lists and dicts of these.
 Values = dict[str, Any]
 Experiment = Callable[[Subject], Values]
+LONGEST = 300  # of an error's words
 Trouble = Literal["not offered", "raised", "hung", "exited", "not run"]
 
 
@@ -45,4 +46,5 @@ def describe(error: BaseException) -> str:
         lines = []
     said = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
     line = own_line(error).strip()
-    return f"{said} ({line})" if line else said
+    shown = f"{said[:LONGEST]} ({line})" if line else said[:LONGEST]
+    return "".join(letter if letter.isprintable() else "?" for letter in shown)

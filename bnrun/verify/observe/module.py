@@ -1,37 +1,23 @@
-"""Experiments on a norm as a module: what it registers, copies, converts, offers and refuses."""
+"""Experiments on a norm as a module: what it registers, copies, converts, and leaves alone."""
 
-import contextlib
 import copy
 import functools
 import io
 import pickle
+import sys
+import types
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bnrun.norms.parts import BETA, GAMMA
 from bnrun.verify.observe.experiment import Experiment, Values, describe
-from bnrun.verify.situations import CHANNELS, Situation, plain, sequence, situation
-from bnrun.verify.subject import EPS_NAMES, Layer, NotOffered, Subject
+from bnrun.verify.situations import Situation, plain, sequence
+from bnrun.verify.subject import Layer, NotOffered, Subject
 
+RANDOM_NUMBERS = "the random numbers that come next are others"
 ROLES = {"gamma": GAMMA, "beta": BETA}
-OTHER_EPS = 0.5  # values to build with, far from the usual ones
-OTHER_MOMENTUM = 0.3
-
-
-def _offers(subject: Subject) -> Values:
-    """What the class has; what is missing is not looked for any further."""
-    layer = subject.build(subject.rank)
-    stated = next((getattr(layer.module, name, None) for name in EPS_NAMES), None)
-    return {
-        "gamma": layer.gamma is not None,
-        "beta": layer.beta is not None,
-        "moving": layer.moving is not None,
-        "asks_rank": subject.asks_rank,
-        "eps": float(stated) if isinstance(stated, int | float) else None,
-    }
 
 
 def _parameters(subject: Subject) -> Values:
@@ -42,7 +28,13 @@ def _parameters(subject: Subject) -> Values:
     layer = subject.build(subject.rank)
     named = dict(layer.module.named_parameters())
     kept = {id(tensor) for tensor in layer.module.state_dict(keep_vars=True).values()}
-    found: Values = {"shared": [], "others": [], "parts": {}}
+    found: Values = {"shared": [], "others": [], "parts": {}, "statistics": []}
+    moving = {} if layer.moving is None else layer.moving.named()
+    found["statistics"] = [
+        name
+        for name, tensor in moving.items()
+        if tensor.requires_grad and any(tensor is parameter for parameter in named.values())
+    ]
     for part, tensor in (("gamma", layer.gamma), ("beta", layer.beta)):
         if tensor is not None:
             is_one = any(tensor is parameter for parameter in named.values())
@@ -50,7 +42,8 @@ def _parameters(subject: Subject) -> Values:
             state = {"parameter": is_one, "learned": learned, "kept": id(tensor) in kept}
             found["parts"][part] = state
     for name, parameter in named.items():
-        if parameter is layer.gamma or parameter is layer.beta or not parameter.requires_grad:
+        known = (layer.gamma, layer.beta, *moving.values())
+        if any(parameter is one for one in known) or not parameter.requires_grad:
             continue
         last = name.rpartition(".")[2]
         role = next((role for role, names in ROLES.items() if last in names), None)
@@ -105,6 +98,14 @@ def _copied(duplicate: Callable[[nn.Module], nn.Module], subject: Subject) -> Va
 
 
 def _pickled(module: nn.Module) -> nn.Module:
+    for part in module.modules():  # classes from files beside the norm's, which are forgotten
+        cls = type(part)
+        if cls.__module__ not in sys.modules:
+            sys.modules[cls.__module__] = types.ModuleType(cls.__module__)
+        if "<locals>" not in cls.__qualname__ and not hasattr(
+            sys.modules[cls.__module__], cls.__name__
+        ):
+            setattr(sys.modules[cls.__module__], cls.__name__, cls)
     loaded: nn.Module = pickle.loads(pickle.dumps(module))
     return loaded
 
@@ -131,101 +132,48 @@ def _double(subject: Subject) -> Values:
     }
 
 
-def _other_eps(subject: Subject) -> Values:
-    name = subject.argument(*EPS_NAMES)
+def _torch_left(subject: Subject) -> Values:
+    """Does a forward pass leave torch's own state as it is?"""
     made = plain(subject.rank, subject.dtype)
-    values = subject.build(subject.rank, made).run(made, training=True, grad=True)
-    options: dict[str, Any] = {name: OTHER_EPS}
-    other = subject.build(subject.rank, made, **options)
-    return {"default": values["y"], "y": other.run(made, training=True, grad=True)["y"]}
+    layer = subject.build(subject.rank, made)
+    changed = []
+    for training in (True, False):
+        random = torch.get_rng_state()
+        dtype = torch.get_default_dtype()
+        torch.set_grad_enabled(True)
+        layer.module.train(training)
+        layer.module(layer.to_own(made.x))
+        if not torch.is_grad_enabled():
+            changed.append("gradients are disabled")
+        if torch.get_default_dtype() != dtype:
+            changed.append(f"the default dtype is {torch.get_default_dtype()}")
+        if not torch.equal(random, torch.get_rng_state()):
+            changed.append(RANDOM_NUMBERS)
+    return {"changed": list(dict.fromkeys(changed))}
 
 
-def _other_momentum(subject: Subject) -> Values:
-    subject.argument("momentum")
-    made = plain(subject.rank, subject.dtype)
-    layer = subject.build(subject.rank, made, momentum=OTHER_MOMENTUM)
-    return layer.run(made, training=True, grad=True)
-
-
-def _momentum_none(subject: Subject) -> Values:
-    """With momentum=None PyTorch averages over all batches alike."""
-    subject.argument("momentum")
-    steps = sequence(subject.rank, subject.dtype)
-    try:
-        layer = subject.build(subject.rank, steps[0], momentum=None)
-        for step in steps:
-            layer.forward(layer.to_own(step.x), training=True, grad=True)
-    except Exception as error:
-        raise NotOffered(f"the class takes no momentum=None ({describe(error)})") from error
-    return dict(layer.moving_values())
-
-
-def _affine_false(subject: Subject) -> Values:
-    subject.argument("affine")
-    made = plain(subject.rank, subject.dtype)
-    layer = subject.build(subject.rank, made, affine=False)
-    learns = [name for name, p in layer.module.named_parameters() if p.requires_grad]
-    return {"learns": learns, **layer.run(made, training=True, grad=True)}
-
-
-def _track_false(subject: Subject) -> Values:
-    subject.argument("track_running_stats")
-    made = plain(subject.rank, subject.dtype)
-    layer = subject.build(subject.rank, made, track_running_stats=False)
-    return layer.run(made, training=False, grad=False)
-
-
-def _one_value(subject: Subject) -> Values:
-    """Train on a single value per channel, whose variance is 0 whatever the value."""
-    values: Values = {}
-    for rank in subject.main_ranks:
-        shape = (1, CHANNELS, *[1] * (rank - 2))
-        made = situation(shape, subject.dtype)
-        try:
-            seen = subject.build(rank, made).run(made, training=True, grad=True)
-        except Exception as error:
-            values[repr(shape)] = describe(error)
-        else:
-            values[repr(shape)] = {
-                "y": seen["y"],
-                "finite": _finite(seen["y"]),
-                "moving_finite": all(_finite(seen[k]) for k in seen if k.startswith("moving")),
-            }
-    return values
-
-
-def _finite(values: Tensor) -> bool:
-    return bool(values.isfinite().all())
-
-
-def _wrong_channels(subject: Subject) -> Values:
-    """Give it an input of more, and of fewer, channels than it was built for."""
-    accepted: list[str] = []
-    for rank in subject.main_ranks:
-        for channels in (CHANNELS - 1, CHANNELS + 2):
-            made = plain(rank, subject.dtype)
-            shape = (made.x.shape[0], channels, *made.x.shape[2:])
-            for training in (True, False):
-                layer = subject.build(rank, made)
-                x = situation(shape, subject.dtype).x
-                with contextlib.suppress(Exception):
-                    layer.forward(layer.to_own(x), training=training, grad=training)
-                    accepted.append(f"{shape} {'in training' if training else 'when predicting'}")
-    return {"accepted": accepted}
+def _again(subject: Subject) -> Values:
+    """Train, predict, and train again on one layer; and train on a new one."""
+    first, second, third = sequence(subject.rank, subject.dtype)[:3]
+    layer = subject.build(subject.rank, first)
+    layer.forward(layer.to_own(first.x), training=True, grad=True)
+    layer.forward(layer.to_own(second.x), training=False, grad=False)
+    before = layer.moving_values()
+    again = layer.run(third, training=True, grad=True)
+    fresh = subject.build(subject.rank, first).run(third, training=True, grad=True)
+    return {
+        "again": again["y"],
+        "fresh": fresh["y"],
+        "moved": any(not torch.equal(before[name], again[name]) for name in before),
+    }
 
 
 MODULE: dict[str, Experiment] = {
-    "offers": _offers,
     "parameters": _parameters,
+    "torch": _torch_left,
+    "again": _again,
     "state_dict": _state_dict,
     "deepcopy": functools.partial(_copied, copy.deepcopy),
     "pickle": functools.partial(_copied, _pickled),
     "double": _double,
-    "eps": _other_eps,
-    "momentum": _other_momentum,
-    "momentum none": _momentum_none,
-    "affine": _affine_false,
-    "track": _track_false,
-    "one value": _one_value,
-    "channels": _wrong_channels,
 }
