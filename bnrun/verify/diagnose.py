@@ -45,7 +45,7 @@ def diagnose(evidence: Evidence, right: Recipe) -> Diagnosis:
     usual, narrow = evidence.tolerance, TOLERANCE[torch.float32]
     # One mistake, and float32 somewhere, is likelier than two mistakes, and much sooner found.
     efforts = [(usual, 1), (narrow, 1), (usual, MOST_MISTAKES), (narrow, MOST_MISTAKES - 1)]
-    for tolerance, most in efforts:
+    for tolerance, most in efforts[:1] if evidence.noise else efforts:
         if tolerance == usual or evidence.dtype == torch.float64:
             found = _diagnose(evidence, right, tolerance, most)
             if not any(part in OUTPUTS for part, _ in found.unexplained):

@@ -69,6 +69,14 @@ class Evidence:
         """Return the rank of experiments that ask for none: the first that is taken."""
         return next(iter(self.ranks), RANKS[0])
 
+    @cached_property
+    def noise(self) -> bool:
+        """Tell whether the same input gives an output that is other than by rounding."""
+        values = self.values("repeat")
+        if values is None:
+            return False
+        return distance(values["second"], values["first"]) > self.tolerance
+
     @property
     def tolerance(self) -> float:
         """Return the largest distance that rounding makes."""

@@ -232,7 +232,7 @@ def test_an_empty_file_defines_nothing(write):
     [
         ("class Norm: ...", "Norm", "a type"),
         ("def norm(num_features): ...", "norm", "a function"),
-        ("norm = nn.Identity()", "norm", "a Identity"),
+        ("norm = nn.Identity()", "norm", "an Identity"),
         ("norm = None", "norm", "nothing"),
     ],
 )

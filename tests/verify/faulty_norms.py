@@ -1009,6 +1009,13 @@ class DisablesGradients(Right):
         return y
 
 
+@named("changes-torch")
+class Seeds(Right):
+    def output(self, x_hat):
+        torch.manual_seed(0)
+        return super().output(x_hat)
+
+
 @named("not-repeatable")
 class Dropout(Right):
     def output(self, x_hat):

@@ -129,7 +129,7 @@ def test_an_error_is_shown_with_the_users_own_line(report_on: ReportOn) -> None:
 def test_code_that_hangs_or_exits_leaves_the_other_checks_standing(
     report_on: ReportOn, name: str, checks: tuple[str, ...]
 ) -> None:
-    report = report_on(f"faulty_norms.py:{name}", observer=Apart, limit=2.0)
+    report = report_on(f"faulty_norms.py:{name}", observer=Apart, limit=1.0)
     assert _names(report) == [faulty.FAULTS[name]]
     assert report.found[0].checks == checks
     failed = [check.name for check in report.checks if check.status == "fail"]

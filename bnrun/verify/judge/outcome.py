@@ -97,12 +97,7 @@ class Case:
         seen = [self.evidence.values(f"training {rank}") for rank in self.evidence.ranks]
         if any(values is not None and not values["y"].isfinite().any() for values in seen):
             return behaviour.OUTPUT_NOT_FINITE
-        values = self.evidence.values("repeat") or {
-            "first": torch.zeros(1),
-            "second": torch.zeros(1),
-        }
-        noise = distance(values["second"], values["first"])
-        return behaviour.NOT_REPEATABLE if noise > self.evidence.tolerance else None
+        return behaviour.NOT_REPEATABLE if self.evidence.noise else None
 
     @property
     def identity(self) -> bool:

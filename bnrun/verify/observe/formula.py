@@ -118,7 +118,7 @@ def _gradcheck(training: bool, subject: Subject) -> Values:
         learned = [t for t in (layer.gamma, layer.beta) if t is not None and t.requires_grad]
         function = functools.partial(_function, layer, made, training)
         try:
-            gradcheck(function, (leaf, *learned))
+            gradcheck(function, (leaf, *learned), fast_mode=True)
             found[str(rank)] = ""
         except GradcheckError as error:
             found[str(rank)] = str(error).strip().splitlines()[0]
@@ -128,7 +128,7 @@ def _gradcheck(training: bool, subject: Subject) -> Values:
 def _function(layer: Layer, made: Situation, training: bool, x: Tensor, *learned: Tensor) -> Tensor:
     """Return a layer's output as a function of x (and of what it learns, which it holds)."""
     layer.hold_moving(made.moving_mean, made.moving_var)
-    return layer.forward(x.clone(), training=training, grad=True)
+    return layer.forward(x.clone(), training=training, grad=True).to(x.dtype)
 
 
 def _far(subject: Subject) -> Values:
