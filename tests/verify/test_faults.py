@@ -38,7 +38,7 @@ def test_a_class_with_one_fault_has_that_diagnosis_and_no_other(
 def test_there_is_a_class_for_every_fault_that_is_known() -> None:
     known = {fault.name for fault in known_faults()}
     elsewhere = {"mode-follows-module", "unbiased-moving-variance"}  # against the textbook
-    elsewhere |= {"eps-value", "unexplained"}  # right_norms.py's Keras-like class; and below
+    elsewhere |= {"eps-value"}  # the Keras-like class of right_norms.py
     assert known - elsewhere == set(faulty.FAULTS.values()) - {"raised", "hung", "exited"}
     assert len(faulty.FAULTS) > 120
 
