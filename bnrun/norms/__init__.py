@@ -6,7 +6,8 @@ whether a name exists (the command line, before it answers a mistyped one) does 
 
 from typing import TYPE_CHECKING, Any
 
-from bnrun.norms.table import NORMS, NormFactory, check_norm, norm_factory
+from bnrun.norms.factory import NormFactory
+from bnrun.norms.table import NORMS, check_norm, norm_factory
 
 if TYPE_CHECKING:
     from bnrun.norms.functional import batch_norm

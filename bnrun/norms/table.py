@@ -5,20 +5,14 @@ A factory takes `(num_features, num_dims)`, where `num_dims` is the rank of the 
 arguments on to the layer's class: `eps`, `momentum` and the like, where the class takes them.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from bnrun.errors import NormError, did_you_mean
 from bnrun.norms import user_file
+from bnrun.norms.factory import NormFactory
 
 if TYPE_CHECKING:
     from torch import nn
-
-
-class NormFactory(Protocol):
-    """Builds a layer for inputs of `num_features` channels and rank `num_dims`."""
-
-    def __call__(self, num_features: int, num_dims: int, **options: Any) -> "nn.Module":
-        """Return a new layer."""
 
 
 def _scratch(num_features: int, num_dims: int, **options: Any) -> "nn.Module":

@@ -19,7 +19,7 @@ from bnrun.errors import NormError, did_you_mean
 from bnrun.paths import user_path
 
 if TYPE_CHECKING:
-    from bnrun.norms.table import NormFactory
+    from bnrun.norms.factory import NormFactory
 
 _PREFIX = "bnrun_user_"  # of the modules that users' files become
 
