@@ -8,6 +8,7 @@ import typer
 
 from bnrun.cli.options import DeviceOption, JsonOption, QuietOption, known_value
 from bnrun.errors import WORK_FAILED, ConfigError
+from bnrun.verify.report import CONTRACTS, DTYPES, TIME_LIMIT, Report
 
 
 def verify(
@@ -25,7 +26,7 @@ def verify(
     device: DeviceOption = None,
     time_limit: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="For each experiment.")
-    ] = 10.0,
+    ] = TIME_LIMIT,
     list_: Annotated[
         bool, typer.Option("--list", help="List the checks, and the mistakes known by name.")
     ] = False,
@@ -37,7 +38,6 @@ def verify(
     For example: bnrun verify my_batchnorm.py:BatchNorm
     """
     from bnrun.norms import check_norm
-    from bnrun.verify.report import CONTRACTS, DTYPES
 
     held_to = known_value("--contract", contract, CONTRACTS)
     if dtype is not None:
@@ -58,14 +58,13 @@ def verify(
     from bnrun.show.stage_screen import StageBar, StageLines
     from bnrun.show.verify_tables import report_view
     from bnrun.training import pick_device
-    from bnrun.verify.report import Report
     from bnrun.verify.verification import verify
 
     where = str(pick_device(device or "cpu"))
     if where == "mps" and dtype == "float64":
         raise ConfigError("--dtype: there is no float64 on mps; leave it out, or take the CPU.")
     wanted = None if dtype is None else getattr(torch, dtype)
-    found = None
+    found: Report | None = None
     events = verify(implementation, held_to, wanted, where, time_limit)
     with (
         open_screen(stderr(), quiet=quiet, live=StageBar, lines=StageLines) as screen,

@@ -8,6 +8,7 @@ from bnrun.verify.known.fault import Fault
 
 Contract = Literal["torch", "textbook"]
 CONTRACTS: tuple[Contract, ...] = ("torch", "textbook")
+TIME_LIMIT = 10.0  # seconds, for each experiment
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 Status = Literal["pass", "fail", "skip"]
 Group = Literal["mathematics", "moving statistics", "module contract"]

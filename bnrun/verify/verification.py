@@ -15,10 +15,8 @@ from bnrun.verify.judge.outcome import Case
 from bnrun.verify.observe import EXPERIMENTS, Observation
 from bnrun.verify.observe.apart import Apart, Observer
 from bnrun.verify.recipe import right
-from bnrun.verify.report import Contract, Report
+from bnrun.verify.report import TIME_LIMIT, Contract, Report
 from bnrun.verify.situations import LAYOUTS
-
-LIMIT = 10.0  # seconds
 
 # The experiments that tell what there is: parts, ranks, float64.
 FIRST = ("offers", "training 2", "training 4")
@@ -29,7 +27,7 @@ def verify(
     contract: Contract = "torch",
     dtype: torch.dtype | None = None,
     device: str = "cpu",
-    limit: float = LIMIT,
+    limit: float = TIME_LIMIT,
     observer: Callable[[str, str, float], Observer] = Apart,
 ) -> Generator[Stage | Report, None, None]:
     """Hold an implementation of batch normalization to a contract, and name its faults.
