@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from bnrun.cli.options import DeviceOption, JsonOption, QuietOption, known_value
+from bnrun.cli.options import JsonOption, QuietOption, known_value
 from bnrun.errors import WORK_FAILED, ConfigError
 from bnrun.verify.report import CONTRACTS, DTYPES, TIME_LIMIT, Report
 
@@ -23,7 +23,9 @@ def verify(
         str | None,
         typer.Option(metavar="DTYPE", help="float64 (the default), float32, bfloat16, float16."),
     ] = None,
-    device: DeviceOption = None,
+    device: Annotated[
+        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
+    ] = "cpu",
     time_limit: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="For each experiment.")
     ] = TIME_LIMIT,
@@ -60,7 +62,7 @@ def verify(
     from bnrun.training import pick_device
     from bnrun.verify.verification import verify
 
-    where = str(pick_device(device or "cpu"))
+    where = str(pick_device(device))
     if where == "mps" and dtype == "float64":
         raise ConfigError("--dtype: there is no float64 on mps; leave it out, or take the CPU.")
     wanted = None if dtype is None else getattr(torch, dtype)
