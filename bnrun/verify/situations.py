@@ -25,7 +25,7 @@ ODD_SHAPES = (
 STEPS = 12  # of a sequence of updates
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Situation:
     """What a norm is given: x and the gradient g of its output; and its state, of shape (C,).
 
@@ -44,6 +44,8 @@ class Situation:
     ) -> "Situation":
         """Return the situation of a norm that has no such thing: 1 or 0, with which it starts."""
         changes = {}
+        if not (gamma or beta or moving):
+            return self
         if gamma:
             changes["gamma"] = torch.ones_like(self.gamma)
         if beta:
@@ -97,11 +99,13 @@ def situation(
     return Situation(**{name: value.to(dtype).double() for name, value in values.items()})
 
 
+@functools.lru_cache
 def plain(rank: int, dtype: torch.dtype, seed: int = 0) -> Situation:
     """Return an ordinary situation of inputs of a rank."""
     return situation(SHAPES[rank], dtype, seed=seed)
 
 
+@functools.lru_cache
 def faint(rank: int, dtype: torch.dtype) -> Situation:
     """Return one whose variances, near 1e-6, lie below eps: what eps does shows here.
 
@@ -112,11 +116,13 @@ def faint(rank: int, dtype: torch.dtype) -> Situation:
     return dataclasses.replace(made, moving_var=small)
 
 
+@functools.lru_cache
 def far(rank: int, dtype: torch.dtype) -> Situation:
     """Return one whose means are large beside their spread: where E[x²] - E[x]² cancels."""
     return situation(SHAPES[rank], dtype, mean=1e6 if dtype == torch.float64 else 1e3)
 
 
+@functools.lru_cache
 def level(rank: int, dtype: torch.dtype) -> Situation:
     """Return one whose channels are each of one value: variances of 0."""
     made = plain(rank, dtype)
