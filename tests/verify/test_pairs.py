@@ -37,6 +37,8 @@ PAIRS = [
     ("PredictsWithBatch", "MeanDetached"),
     ("MovesWhenPredicting", "Reversed"),
     ("Inverted", "AffineTwice"),
+    ("KeyedOnGradients", "VarianceDetached"),
+    ("AlwaysTrains", "BetaDetached"),
     # precision and inputs
     ("Narrows", "EpsOutside"),
     ("WritesIntoInput", "GammaPlusOne"),

@@ -83,7 +83,9 @@ def finite_differences(case: Case, training: bool) -> Outcome:
     faults: list[Fault] = []
     for rank in wrong:
         recipe = case.recipe(rank)
-        formula, reference = recipe.formula(training, True), case.right.formula(training, True)
+        trains = recipe.mode.does(training, True)  # whatever it should do
+        formula = recipe.training if trains else recipe.predicting
+        reference = case.right.training if trains else case.right.predicting
         for slot in slots:
             choice = getattr(formula, slot)
             if choice is not getattr(reference, slot) and choice.fault is not None:
