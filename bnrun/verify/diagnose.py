@@ -45,12 +45,14 @@ def diagnose(evidence: Evidence, right: Recipe) -> Diagnosis:
     usual, narrow = evidence.tolerance, TOLERANCE[torch.float32]
     # One mistake, and float32 somewhere, is likelier than two mistakes, and much sooner found.
     efforts = [(usual, 1), (narrow, 1), (usual, MOST_MISTAKES), (narrow, MOST_MISTAKES - 1)]
-    for tolerance, most in efforts[:1] if evidence.noise else efforts:
+    first = _diagnose(evidence, right, *efforts[0])
+    found = first
+    for tolerance, most in [] if evidence.noise else efforts[1:]:
+        if not any(part in OUTPUTS for part, _ in found.unexplained):
+            return found
         if tolerance == usual or evidence.dtype == torch.float64:
             found = _diagnose(evidence, right, tolerance, most)
-            if not any(part in OUTPUTS for part, _ in found.unexplained):
-                return found
-    return _diagnose(evidence, right, evidence.tolerance, 1)
+    return first if any(part in OUTPUTS for part, _ in found.unexplained) else found
 
 
 def _diagnose(evidence: Evidence, right: Recipe, tolerance: float, most: int) -> Diagnosis:

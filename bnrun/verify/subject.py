@@ -1,5 +1,6 @@
 """The norm under test: built anew for each observation, given a state, run, and read out."""
 
+import functools
 import inspect
 from typing import Any
 
@@ -36,7 +37,6 @@ class Subject:
         self.asks_rank, self.device, self.dtype = asks_rank, device, dtype
         self._factory = factory
         self._takes: dict[int, bool] = {}
-        self._has = (True, True)  # gamma and beta, as far as is known yet
         self.cls = type(factory(CHANNELS, 2))
 
     def build(
@@ -59,15 +59,20 @@ class Subject:
         module = self._factory(channels, rank, **options).to(self.device, dtype)
         _convert_attributes(module, self.device, dtype)
         layer = Layer(module, self.device, dtype)
-        if channels == CHANNELS:
-            self._has = (layer.gamma is not None, layer.beta is not None)
-        else:  # with one channel, what is shared by all, or a convolution's, has the same shape
+        if channels != CHANNELS:
+            # With one channel, what is shared by all, or a convolution's, has the shape of a gamma.
             has_gamma, has_beta = self._has
             layer.gamma = layer.gamma if has_gamma else None
             layer.beta = layer.beta if has_beta else None
         if situation is not None:
             layer.hold(situation)
         return layer
+
+    @functools.cached_property
+    def _has(self) -> tuple[bool, bool]:
+        """Tell whether the class has a gamma, and whether a beta, with a value for each channel."""
+        layer = self.build(self.rank)
+        return layer.gamma is not None, layer.beta is not None
 
     @property
     def arguments(self) -> set[str]:

@@ -110,20 +110,20 @@ MATHEMATICS: tuple[CheckKind, ...] = (
         name="input left unchanged",
         about="the input holds the same values afterwards",
         experiment="input",
-        judge=module.input_unchanged,
+        judge=outputs.input_unchanged,
     ),
     _mathematics(
         name="float64 kept",
         about="float64 is not narrowed on the way, nor in the output",
         experiment="double",
-        judge=module.float64_kept,
+        judge=outputs.float64_kept,
     ),
     *(
         _mathematics(
             name=f"{name} input",
             about=f"{about} give what contiguous copies give",
             experiment="layouts",
-            judge=functools.partial(module.layouts, names=names),
+            judge=functools.partial(outputs.layouts, names=names),
         )
         for name, about, names in (
             ("non-contiguous", "slices and transposes", ("strided", "transposed")),
@@ -134,7 +134,7 @@ MATHEMATICS: tuple[CheckKind, ...] = (
         name="same output twice",
         about="the same state and input give the same output, to the bit",
         experiment="repeat",
-        judge=module.repeatable,
+        judge=outputs.repeatable,
     ),
 )
 

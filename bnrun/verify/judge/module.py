@@ -1,68 +1,15 @@
-"""Judging a norm as a module: what it registers, copies, converts, offers and refuses."""
-
-from collections.abc import Sequence
+"""Judging a norm as a module: what it registers, copies, converts, and refuses."""
 
 import torch
 
 from bnrun.verify.evidence import distance
+from bnrun.verify.judge import outputs
 from bnrun.verify.judge.outcome import Case, Outcome, failed, passed, playing, skipped
 from bnrun.verify.known import behaviour, offers
 from bnrun.verify.known.fault import Fault
 from bnrun.verify.observe.experiment import Values
 from bnrun.verify.observe.module import RANDOM_NUMBERS
 from bnrun.verify.situations import plain
-
-# ---- inputs and outputs
-
-
-def input_unchanged(case: Case) -> Outcome:
-    """Judge whether the input holds the same values afterwards."""
-    changed = [part for part, is_so in case.values("input").items() if is_so]
-    note = " and ".join(
-        "in training" if part == "training" else "when predicting" for part in changed
-    )
-    return failed(behaviour.WRITES_INTO_INPUT, note=note) if changed else passed()
-
-
-def repeatable(case: Case) -> Outcome:
-    """Judge whether the same input gives the same output."""
-    values = case.values("repeat")
-    error = distance(values["second"], values["first"])
-    return failed(behaviour.NOT_REPEATABLE, error=error) if error > 0 else passed(error)
-
-
-def layouts(case: Case, names: Sequence[str]) -> Outcome:
-    """Judge inputs of the same values that lie otherwise in memory."""
-    values = case.values("layouts")
-    if isinstance(values["contiguous"], str):
-        return failed(behaviour.trouble("raised", values["contiguous"]))
-    present = [name for name in names if name in values]
-    if not present:
-        return skipped("needs inputs of (N, C, H, W)")
-    refused = [values[name] for name in present if isinstance(values[name], str)]
-    if refused:
-        return failed(behaviour.REFUSES_LAYOUTS, note=refused[0])
-    error = max(distance(values[name], values["contiguous"]) for name in present)
-    if error > case.tolerance:
-        return failed(behaviour.WRONG_LAYOUTS, error=error)
-    return passed(error)
-
-
-def float64_kept(case: Case) -> Outcome:
-    """Judge whether float64 stays so, on the way and in the output."""
-    if case.float64_refused:
-        return failed(behaviour.FLOAT64_REFUSED)
-    values = case.values("double")
-    if case.narrowing is not None:
-        dtype = values["y_dtype"].removeprefix("torch.")
-        note = f"the output's dtype is {dtype}, its digits are float32's"
-        return failed(case.narrowing, note=note)
-    if case.evidence.dtype != torch.float64:
-        return skipped("asked for another dtype")
-    return passed()
-
-
-# ---- the state
 
 
 def parameters(case: Case) -> Outcome:
@@ -161,7 +108,7 @@ def torch_left(case: Case) -> Outcome:
     changed = case.values("torch")["changed"]
     if not changed:
         return passed()
-    draws = changed == [RANDOM_NUMBERS] and repeatable(case).status == "fail"
+    draws = changed == [RANDOM_NUMBERS] and outputs.repeatable(case).status == "fail"
     fault = behaviour.NOT_REPEATABLE if draws else behaviour.CHANGES_TORCH
     return failed(fault, note=", ".join(changed))
 

@@ -43,10 +43,10 @@ def _held(layer: Layer) -> list[tuple[str, Tensor]]:
     found: list[tuple[str, Any]] = []
     for part in layer.module.modules():
         for name, value in {**vars(part), **part._buffers}.items():
-            members = value.values() if isinstance(value, dict) else value
+            members = [*value.values()] if isinstance(value, dict) else value
             if isinstance(members, Tensor):
                 found.append((name, members))
-            elif isinstance(members, list | tuple | set | deque | type({}.values())):
+            elif isinstance(members, list | tuple | set | deque):
                 found += [(name, member) for member in members]
     return [(name, value) for name, value in found if isinstance(value, Tensor)]
 
