@@ -1209,11 +1209,14 @@ class ReturnsTwo(Right):
         return super().output(x_hat), None
 
 
+class Hangs(BaseException):
+    """Stands for never coming back, where the observer knows of it."""
+
+
 @named("hung")
 class HangsInDouble(Right):
     def double(self):
-        while True:
-            time.sleep(0.01)
+        raise Hangs
 
 
 @named("exited")
@@ -1237,8 +1240,8 @@ class HangsOnImages(nn.Module):
         self.beta = nn.Parameter(torch.zeros(num_features))
 
     def forward(self, x):
-        while x.dim() == 4:
-            time.sleep(0.01)
+        if x.dim() == 4:
+            raise Hangs
         var, mean = torch.var_mean(x, 0, correction=0)
         return self.gamma * (x - mean) / (var + 1e-5).sqrt() + self.beta
 
