@@ -4,6 +4,7 @@ BnrunError                  what was asked cannot be done             exit code 
 ├── ConfigError             a config file, a key or a value
 ├── DataError               Fashion-MNIST is missing, damaged or out of reach
 ├── DeviceError             the device is not on this machine
+├── EngineError             a training step can't be compiled on this machine
 ├── NormError               a norm cannot be found, imported or built
 ├── RunError                a run directory cannot be read or written
 └── TrainingFailed          the work began, and failed                exit code 1
@@ -33,6 +34,10 @@ class DataError(BnrunError):
 
 class DeviceError(BnrunError):
     """The device asked for is not on this machine."""
+
+
+class EngineError(BnrunError):
+    """A training step cannot be compiled on this machine."""
 
 
 class NormError(BnrunError):

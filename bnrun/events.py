@@ -54,7 +54,8 @@ class EpochEnded:
 class RunStarted:
     """A run begins, or goes on: `finished` holds the epochs that an earlier session ended.
 
-    `machine` is the device's name for humans.
+    `machine` is the device's name for humans. `engine` executes the steps; where it was chosen,
+    `engine_chosen` says why.
     """
 
     norm: str
@@ -65,6 +66,8 @@ class RunStarted:
     steps_per_epoch: int
     data: DataUsed
     finished: tuple[EpochEnded, ...] = ()
+    engine: str = "eager"
+    engine_chosen: str = ""
 
 
 @dataclass(frozen=True)

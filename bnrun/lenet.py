@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bnrun.average_pool import AveragePool
+from bnrun.layers import ActivatedAveragePool, ActivatedMaxPool, Convolution
 
-POOLS: dict[str, Callable[[], nn.Module]] = {
-    "avg": AveragePool,
-    "max": lambda: nn.MaxPool2d(2, stride=2),
+POOLS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "avg": ActivatedAveragePool,
+    "max": ActivatedMaxPool,
 }
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
@@ -40,9 +40,9 @@ class LeNet(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 6, kernel_size=5)
+        self.conv1 = Convolution(1, 6, kernel_size=5)
         self.norm1 = norm(6, 4)
-        self.conv2 = nn.Conv2d(6, 16, kernel_size=5)
+        self.conv2 = Convolution(6, 16, kernel_size=5)
         self.norm2 = norm(16, 4)
         self.fc1 = nn.Linear(16 * 4 * 4, 120)
         self.norm3 = norm(120, 2)
@@ -50,13 +50,13 @@ class LeNet(nn.Module):
         self.norm4 = norm(84, 2)
         self.fc3 = nn.Linear(84, 10)
         self.act = ACTIVATIONS[activation]()
-        self.pool = POOLS[pool]()
+        self.act_pool = POOLS[pool](self.act)
         self._initialize(torch.Generator().manual_seed(seed))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, (N, 10), of images (N, 1, 28, 28)."""
-        x = self.pool(self.act(self.norm1(self.conv1(x))))  # (N,  6, 12, 12)
-        x = self.pool(self.act(self.norm2(self.conv2(x))))  # (N, 16,  4,  4)
+        x = self.act_pool(self.norm1(self.conv1(x)))  # (N,  6, 12, 12)
+        x = self.act_pool(self.norm2(self.conv2(x)))  # (N, 16,  4,  4)
         x = x.flatten(1)  # (N, 256)
         x = self.act(self.norm3(self.fc1(x)))
         x = self.act(self.norm4(self.fc2(x)))

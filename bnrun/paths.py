@@ -1,7 +1,9 @@
-"""Paths as users write them."""
+"""Paths as users write them, and where bnrun keeps what it can make again."""
 
 import os
 from pathlib import Path
+
+import platformdirs
 
 
 def user_path(text: str) -> Path:
@@ -10,3 +12,8 @@ def user_path(text: str) -> Path:
     Where there is not, the path stays as it is; pathlib's own `expanduser` raises then.
     """
     return Path(os.path.expanduser(text))  # noqa: PTH111
+
+
+def cache_root() -> Path:
+    """Return bnrun's cache folder: `BNRUN_CACHE`, or the platform's."""
+    return user_path(os.environ.get("BNRUN_CACHE") or platformdirs.user_cache_dir("bnrun"))

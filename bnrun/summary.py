@@ -29,6 +29,7 @@ class Summary:
     examples_per_second: float | None = None
     compute_examples_per_second: float | None = None
     run: str | None = None
+    engine: str = "eager"
 
     def after(self, event: Event) -> "Summary":
         """Return the summary with one more event counted."""
@@ -49,6 +50,7 @@ class Summary:
             "reason": self.reason,
             "device": self.device,
             "machine": self.machine,
+            "engine": self.engine,
             "norm": self.norm,
             "seed": self.seed,
             "data": dataclasses.asdict(self.data),
@@ -75,4 +77,5 @@ def begin(event: RunStarted, config: Mapping[str, Any], run: str | None = None) 
         data=event.data,
         epochs=event.finished,
         run=run,
+        engine=event.engine,
     )

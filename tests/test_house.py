@@ -14,8 +14,8 @@ HOUSE = Path(bnrun.__file__).parent
 FLOORS = [
     {"__init__"},  # the version
     {"errors", "events", "paths", "processes"},
-    {"config", "environment", "summary"},
-    {"average_pool", "norms"},
+    {"config", "environment", "kernels", "summary"},
+    {"layers", "norms"},
     {"data", "lenet"},
     {"training"},
     {"experiments", "verify"},

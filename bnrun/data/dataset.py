@@ -50,7 +50,12 @@ class Split:
             else:
                 index = order[start:stop]
                 images, labels = self.images.index_select(0, index), self.labels[index]
-            yield images.float().div_(255), labels  # divided as torchvision's ToTensor divides
+            yield scaled(images), labels
+
+
+def scaled(images: Tensor) -> Tensor:
+    """Return uint8 images as float32 in [0, 1], divided as torchvision's ToTensor divides."""
+    return images.float().div_(255)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import filelock
 from bnrun.data import files, places
 from bnrun.errors import DataError
 from bnrun.events import Fetching, Notice
+from bnrun.paths import cache_root
 
 Tell = Callable[[Fetching | Notice], None]
 
@@ -41,7 +42,7 @@ def fetch(tell: Tell) -> places.Place:
         DataError: no source had it, each with its reason; the cache cannot be written; or it
             holds other images, which are left alone.
     """
-    root = places.cache_root()
+    root = cache_root()
     try:
         if (cached := places.cache()).state == "verified":
             return cached

@@ -1,15 +1,12 @@
 """Where Fashion-MNIST may lie on this machine, and what is there."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import platformdirs
-
 from bnrun.data.files import FileReport, inspect
 from bnrun.errors import DataError
-from bnrun.paths import user_path
+from bnrun.paths import cache_root, user_path
 
 RAW = Path("FashionMNIST", "raw")  # torchvision's layout below a root
 ORIGIN = "origin.txt"  # in the cache: the source that its files came from
@@ -68,11 +65,6 @@ def find(root: str | None) -> Place | None:
             return place
     place = cache()
     return place if place.state == "verified" else None
-
-
-def cache_root() -> Path:
-    """Return bnrun's cache folder: `BNRUN_CACHE`, or the platform's."""
-    return user_path(os.environ.get("BNRUN_CACHE") or platformdirs.user_cache_dir("bnrun"))
 
 
 def configured(root: str) -> Place:

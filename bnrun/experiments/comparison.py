@@ -108,7 +108,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Speeds:
-    """The throughput of all arms, and the noise with which it was measured, over `rounds`.
+    """The throughput of all arms under one engine, and its noise, over `rounds`.
 
     `noise` is the throughput of the first arm's second blocks against its first ones.
     """
@@ -118,6 +118,7 @@ class Speeds:
     machine: str
     arms: tuple[Throughput, ...]
     noise: Throughput
+    engine: str = "eager"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def measured(document: Mapping[str, Any]) -> tuple[tuple[Parity, ...], Speeds | 
             machine=noise["machine"],
             arms=tuple(map(_throughput, throughput)),
             noise=_throughput(noise),
+            engine=noise.get("engine", "eager"),
         )
         if noise
         else None
@@ -97,7 +98,12 @@ def _largest(values: Iterable[float | None]) -> float | None:
 
 
 def _noise_document(speeds: Speeds) -> dict[str, Any]:
-    measured_so = {"rounds": speeds.rounds, "steps": speeds.steps, "machine": speeds.machine}
+    measured_so = {
+        "rounds": speeds.rounds,
+        "steps": speeds.steps,
+        "machine": speeds.machine,
+        "engine": speeds.engine,
+    }
     return measured_so | dataclasses.asdict(speeds.noise)
 
 

@@ -1,16 +1,15 @@
 """One arm's training, a step at a time: for what is measured beside the trials."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, image_order
 from bnrun.norms.parts import MovingStatistics
+from bnrun.training.engine import EAGER, Engine, make_steps, running
 from bnrun.training.failures import told
 from bnrun.training.schedule import learning_rate
-from bnrun.training.step import build_model, build_optimizer, train_step
+from bnrun.training.step import build_model, build_optimizer
 
 
 class Stepper:
@@ -23,6 +22,7 @@ class Stepper:
         dataset: Dataset,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        engine: Engine = EAGER,
     ) -> None:
         torch.manual_seed(config.training.seed)
         self.name = name
@@ -31,10 +31,10 @@ class Stepper:
             moving.to(device, dtype)
         self.steps = 0
         self._config = config
-        self._dtype = dtype
-        self._train = dataset.train
+        self._device, self._engine = device, engine
+        self._images, size = len(dataset.train), config.training.batch_size
         self._optimizer = build_optimizer(config, self.model)
-        self._batches = self._forever(device)
+        self._taker = make_steps(engine, self.model, self._optimizer, dataset.train, size)
         self.model.train()
 
     def step(self) -> tuple[Tensor, int]:
@@ -43,23 +43,21 @@ class Stepper:
         Raises:
             TrainingFailed: the model raised.
         """
-        images, labels = next(self._batches)
-        settings = self._config.optimizer
-        total = self._config.training.epochs * self._steps_per_epoch()
+        size = self._config.training.batch_size
+        epoch, step = divmod(self.steps, -(-self._images // size))
+        if step == 0:
+            order = image_order(self._config.training.seed, epoch + 1, self._images)
+            self._taker.begin(order.to(self._device))
+        self._set_learning_rate()
+        self.steps += 1
+        with told(f"arm {self.name}, step {self.steps}"), running(self._engine, self._device):
+            self._taker.fetch(step)
+            self._taker.take(step)
+        return self._taker.losses[step], min(size, self._images - step * size)
+
+    def _set_learning_rate(self) -> None:
+        settings, training = self._config.optimizer, self._config.training
+        total = training.epochs * -(-self._images // training.batch_size)
         self._optimizer.lr = learning_rate(
             settings.schedule, settings.lr, min(self.steps, total - 1), total
         )
-        self.steps += 1
-        with told(f"arm {self.name}, step {self.steps}"):
-            loss, _ = train_step(self.model, self._optimizer, images.to(self._dtype), labels)
-        return loss, len(labels)
-
-    def _steps_per_epoch(self) -> int:
-        return -(-len(self._train) // self._config.training.batch_size)
-
-    def _forever(self, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        settings, epoch = self._config.training, 0
-        while True:
-            epoch += 1
-            order = image_order(settings.seed, epoch, len(self._train)).to(device)
-            yield from self._train.batches(settings.batch_size, order)

@@ -16,6 +16,7 @@ from bnrun.events import Stage
 from bnrun.experiments.comparison import Arm, Speeds, Throughput
 from bnrun.experiments.stepper import Stepper
 from bnrun.training.device import device_name, synchronize
+from bnrun.training.engine import choose
 
 ROUNDS = 20
 STEPS = 10  # of a block
@@ -31,7 +32,11 @@ def measure_throughput(
         TrainingFailed: a model raised.
     """
     dataset = dataset.to(device)
-    steppers = [Stepper(arm.name, arm.config, dataset, device) for arm in (*arms, arms[0])]
+    first = arms[0].config
+    engine = choose(first, dataset, device, first.training.epochs)  # the same for all
+    steppers = [
+        Stepper(arm.name, arm.config, dataset, device, engine=engine) for arm in (*arms, arms[0])
+    ]
     for stepper in steppers * WARM_UP_BLOCKS:
         _block(stepper, device)
     rates: list[list[float]] = [[] for _ in steppers]
@@ -43,7 +48,7 @@ def measure_throughput(
     found = [
         _throughput(arm, rate, rates[0]) for arm, rate in zip((*arms, arms[0]), rates, strict=True)
     ]
-    yield Speeds(ROUNDS, STEPS, device_name(device), tuple(found[:-1]), found[-1])
+    yield Speeds(ROUNDS, STEPS, device_name(device), tuple(found[:-1]), found[-1], engine.name)
 
 
 def _block(stepper: Stepper, device: torch.device) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnrun import kernels
 from bnrun.norms import functional
 
 
@@ -31,6 +32,10 @@ def batch_norm(
             x, gamma, beta, moving_mean, moving_var, training=False, momentum=momentum, eps=eps
         )
     count = functional.check(x, gamma, beta, moving_mean, moving_var, training=True)
+    if count and kernels.take(x, gamma, beta, moving_mean, moving_var):
+        return kernels.batch_norm(
+            x, gamma, beta, moving_mean, moving_var, momentum=momentum, eps=eps
+        )
     wide = (None if vector is None else functional.widen(vector) for vector in (gamma, beta))
     y, mean, var = _NormalizeByBatch.apply(functional.widen(x), *wide, eps)
     moving_mean, moving_var = functional.move(moving_mean, moving_var, mean, var, momentum, count)

@@ -70,6 +70,7 @@ def run_view(run: KeptRun) -> RenderableType:
         head += [
             ("command", shlex.join(environment.get("command", ()))),
             ("device", f"{summary.device}: {summary.machine}"),
+            ("engine", summary.engine),
             ("platform", environment.get("platform", "-")),
             ("versions", ", ".join(f"{name} {environment.get(name, '-')}" for name in names)),
             ("git", _git(git) if git else "not in a git repository"),

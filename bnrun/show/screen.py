@@ -56,6 +56,11 @@ def epoch_figures(epoch: EpochEnded) -> str:
     )
 
 
+def engine_line(event: RunStarted) -> str:
+    """Write which engine was chosen for a run, and why."""
+    return f"engine: {event.engine} ({event.engine_chosen})"
+
+
 class QuietScreen:
     """Shows nothing."""
 
@@ -76,6 +81,8 @@ class LineScreen:
         match event:
             case RunStarted():
                 self._epochs = event.epochs
+                if event.engine_chosen:
+                    self._line(engine_line(event))
             case EpochEnded():
                 self._line(f"epoch {event.epoch}/{self._epochs}: {epoch_figures(event)}")
             case Notice():
@@ -138,6 +145,8 @@ class LiveScreen:
         if "fetching" in self._tasks:
             self.progress.remove_task(self._tasks.pop("fetching"))
         self._started = event
+        if event.engine_chosen:
+            self.progress.console.print(Text(engine_line(event)))
         steps = event.epochs * event.steps_per_epoch
         self._bar("run", "", "", total=steps)
         self._bar("epoch", "", "", total=event.steps_per_epoch)

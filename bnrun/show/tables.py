@@ -75,7 +75,7 @@ def closing_lines(summary: Summary) -> list[str]:
             f"{rate(summary.examples_per_second)} examples/s end to end "
             f"({rate(summary.compute_examples_per_second)} compute only) on {summary.device}"
         )
-        lines.append(f"  {summary.machine}")
+        lines.append(f"  {summary.machine}, engine {summary.engine}")
     match summary.status:
         case "diverged":
             lines.append(f"diverged: {summary.reason}")

@@ -14,10 +14,11 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, image_order
+from bnrun.errors import EngineError
 from bnrun.events import (
     CheckpointReady,
     EpochEnded,
@@ -31,13 +32,14 @@ from bnrun.events import (
 from bnrun.norms.statistics import never_moved
 from bnrun.training.clock import Clock, Reading
 from bnrun.training.device import device_name, repeatable
+from bnrun.training.engine import Engine, choose, make_steps, running
 from bnrun.training.evaluation import accuracies_by_statistics, accuracy
 from bnrun.training.failures import told
 from bnrun.training.memory import keep_freed_memory
 from bnrun.training.schedule import learning_rate
 from bnrun.training.sgd import SGD
 from bnrun.training.state import capture, fitting, restore
-from bnrun.training.step import build_model, build_optimizer, train_step
+from bnrun.training.step import build_model, build_optimizer
 
 PROGRESS_SECONDS = 0.25
 
@@ -55,6 +57,7 @@ def train(
 
     Raises:
         NormError: the norm cannot be loaded or built.
+        EngineError: the engine asked for is not to be had here.
         RunError: the checkpoint is not of this model.
         TrainingFailed: (while iterating) a step raised, in a user's own layer for example.
     """
@@ -62,12 +65,29 @@ def train(
         keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # whose stream the clock's events are recorded on
+    dataset = dataset.to(device)
+    engine = _engine(config, dataset, device, checkpoint)
     torch.manual_seed(config.training.seed)
     model = build_model(config).to(device)
-    training = _Training(config, dataset.to(device), device, model, build_optimizer(config, model))
+    training = _Training(config, dataset, device, engine, model, build_optimizer(config, model))
     if checkpoint is not None:
         training.go_on_from(checkpoint)
     return training.events()
+
+
+def _engine(
+    config: Config, dataset: Dataset, device: torch.device, checkpoint: Mapping[str, Any] | None
+) -> Engine:
+    """Return the engine of a run: of one that goes on, that which it began with, if it is here."""
+    epochs = config.training.epochs
+    if checkpoint is None:
+        return choose(config, dataset, device, epochs)
+    before = checkpoint.get("engine", "eager")  # which all were, before there was a choice
+    settings = config.training.model_copy(update={"engine": before})
+    try:
+        return choose(config.model_copy(update={"training": settings}), dataset, device, epochs)
+    except EngineError:
+        return choose(config, dataset, device, epochs - len(checkpoint["epochs"]))
 
 
 class _Diverged(Exception):
@@ -82,12 +102,14 @@ class _Training:
         config: Config,
         dataset: Dataset,
         device: torch.device,
+        engine: Engine,
         model: nn.Module,
         optimizer: SGD,
     ) -> None:
         self.config = config
         self.dataset = dataset
         self.device = device
+        self.engine = engine
         self.model = model
         self.optimizer = optimizer
         self.clock = Clock(device)
@@ -95,6 +117,7 @@ class _Training:
         self.timed = Reading()
         size, count = config.training.batch_size, len(dataset.train)
         self.sizes = [min(size, count - start) for start in range(0, count, size)]
+        self.steps = make_steps(engine, model, optimizer, dataset.train, size)
 
     def go_on_from(self, checkpoint: Mapping[str, Any]) -> None:
         """Take up the state of a checkpoint."""
@@ -113,11 +136,13 @@ class _Training:
             epochs=settings.epochs,
             steps_per_epoch=len(self.sizes),
             data=self.dataset.describe(),
+            engine=self.engine.name,
+            engine_chosen=self.engine.why,
             finished=tuple(self.finished),
         )
         if settings.deterministic and self.device.type == "mps":
             yield Notice("training.deterministic: torch promises nothing repeatable on mps")
-        with repeatable(self.device, settings.deterministic):
+        with repeatable(self.device, settings.deterministic), running(self.engine, self.device):
             for epoch in range(len(self.finished) + 1, settings.epochs + 1):
                 try:
                     ended = yield from self._epoch(epoch)
@@ -165,42 +190,39 @@ class _Training:
         """
         settings, steps = self.config.training, len(self.sizes)
         self.clock.start_epoch()
-        order = image_order(settings.seed, epoch, sum(self.sizes)).to(self.device)
-        losses = torch.zeros(steps, device=self.device)
-        corrects = torch.zeros(steps, device=self.device)
+        self.steps.begin(image_order(settings.seed, epoch, sum(self.sizes)).to(self.device))
         reported = time.perf_counter()
         self.model.train()
-        for step, batch in enumerate(self.dataset.train.batches(settings.batch_size, order)):
+        for step, size in enumerate(self.sizes):
+            self.steps.fetch(step)
             self.clock.batch_ready()
             self._set_learning_rate((epoch - 1) * steps + step)
-            with told(f"epoch {epoch}, step {step + 1} of {steps}, a batch of {self.sizes[step]}"):
-                losses[step], corrects[step] = train_step(self.model, self.optimizer, *batch)
-            self.clock.step_done(self.sizes[step])
+            with told(f"epoch {epoch}, step {step + 1} of {steps}, a batch of {size}"):
+                self.steps.take(step)
+            self.clock.step_done(size)
             if time.perf_counter() - reported > PROGRESS_SECONDS and step + 1 < steps:
-                loss, train_acc = self._means(epoch, step + 1, losses, corrects)
+                loss, train_acc = self._means(epoch, step + 1)
                 yield Progress(epoch, step + 1, loss, train_acc, self.clock.so_far())
                 reported = time.perf_counter()
         reading = self.clock.end_epoch()
-        return reading, *self._means(epoch, steps, losses, corrects)
+        return reading, *self._means(epoch, steps)
 
-    def _means(
-        self, epoch: int, steps: int, losses: Tensor, corrects: Tensor
-    ) -> tuple[float, float]:
+    def _means(self, epoch: int, steps: int) -> tuple[float, float]:
         """Read back the mean loss and accuracy of an epoch's first steps.
 
         Raises:
             _Diverged: a loss among them is not finite.
         """
-        step_losses = losses[:steps].tolist()
+        step_losses = self.steps.losses[:steps].tolist()
         for step, loss in enumerate(step_losses, start=1):
             if not math.isfinite(loss):
                 raise _Diverged(
-                    f"the loss became {loss} at epoch {epoch}, step {step} of {len(losses)} "
-                    f"(step {(epoch - 1) * len(losses) + step} of the run)"
+                    f"the loss became {loss} at epoch {epoch}, step {step} of {len(self.sizes)} "
+                    f"(step {(epoch - 1) * len(self.sizes) + step} of the run)"
                 )
         sizes = self.sizes[:steps]
         total = math.fsum(loss * size for loss, size in zip(step_losses, sizes, strict=True))
-        return total / sum(sizes), int(corrects[:steps].sum()) / sum(sizes)
+        return total / sum(sizes), int(self.steps.corrects[:steps].sum()) / sum(sizes)
 
     def _set_learning_rate(self, step: int) -> None:
         settings = self.config.optimizer
@@ -211,6 +233,7 @@ class _Training:
         return {
             **capture(self.model, self.optimizer),
             "config": self.config.document(),
+            "engine": self.engine.name,
             "epochs": [dataclasses.asdict(epoch) for epoch in self.finished],
             "timed": dataclasses.asdict(self.timed),
         }

@@ -22,13 +22,14 @@ class SGD:
         p <- p - lr * v                       with it,
         p <- p - lr * (g + momentum * v)      and in Nesterov's form.
 
-    `lr` is an attribute, to be set before each step. A parameter without a gradient is passed over.
+    `lr` is an attribute, to be set before each step: a number; or a tensor, (), which a captured
+    step reads anew each time. A parameter without a gradient is passed over.
     """
 
     def __init__(
         self,
         parameters: Iterable[Tensor],
-        lr: float,
+        lr: float | Tensor,
         *,
         momentum: float = 0.0,
         nesterov: bool = False,
@@ -48,20 +49,26 @@ class SGD:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take one step against the gradients."""
-        for i, parameter in enumerate(self.parameters):
-            gradient = parameter.grad
-            if gradient is None:
-                continue
-            if self.weight_decay:
-                gradient = gradient.add(parameter, alpha=self.weight_decay)
-            if self.momentum:
-                velocity = self.velocities[i].mul_(self.momentum).add_(gradient)
-                if self.nesterov:
-                    gradient = gradient.add(velocity, alpha=self.momentum)
-                else:
-                    gradient = velocity
-            parameter.add_(gradient, alpha=-self.lr)
+        """Take one step against the gradients; each line of it takes all parameters at once."""
+        moved = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        if not moved:
+            return
+        parameters = [self.parameters[i] for i in moved]
+        against = [p.grad for p in parameters if p.grad is not None]
+        if self.weight_decay:
+            against = list(torch._foreach_add(against, parameters, alpha=self.weight_decay))
+        if self.momentum:
+            velocities = [self.velocities[i] for i in moved]
+            torch._foreach_mul_(velocities, self.momentum)
+            torch._foreach_add_(velocities, against, alpha=1)
+            if self.nesterov:
+                against = list(torch._foreach_add(against, velocities, alpha=self.momentum))
+            else:
+                against = velocities
+        if isinstance(self.lr, Tensor):
+            torch._foreach_sub_(parameters, list(torch._foreach_mul(against, self.lr)), alpha=1)
+        else:
+            torch._foreach_add_(parameters, against, alpha=-self.lr)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what the next step depends on, besides the parameters and the settings."""

@@ -23,15 +23,15 @@ DYING = """
 import os, signal, sys
 from bnrun.cli import app
 from bnrun.runs import Run
-from bnrun.training import loop
+from bnrun.training import steps
 
 what, number, *arguments = sys.argv[1:]
-train_step, record, steps = loop.train_step, Run.record, 0
+train_step, record, taken = steps.train_step, Run.record, 0
 
 def dying_step(*args):
-    global steps
-    steps += 1
-    if (what, int(number)) == ("step", steps):
+    global taken
+    taken += 1
+    if (what, int(number)) == ("step", taken):
         os.kill(os.getpid(), signal.SIGKILL)
     return train_step(*args)
 
@@ -40,7 +40,7 @@ def dying_record(run, event):
         os.kill(os.getpid(), signal.SIGKILL)
     record(run, event)
 
-loop.train_step, Run.record = dying_step, dying_record
+steps.train_step, Run.record = dying_step, dying_record
 app(arguments)
 """
 

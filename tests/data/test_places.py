@@ -6,6 +6,7 @@ import pytest
 
 from bnrun.data import places
 from bnrun.data.files import FileReport
+from bnrun.paths import cache_root
 
 
 def place(*states):
@@ -48,7 +49,7 @@ def test_problems_name_each_bad_file_and_its_reason():
 def test_bnrun_cache_is_honoured(tmp_path, monkeypatch, lay):
     monkeypatch.setenv("BNRUN_CACHE", str(tmp_path / "mine"))
     lay(tmp_path / "mine" / "FashionMNIST" / "raw")
-    assert places.cache_root() == tmp_path / "mine"
+    assert cache_root() == tmp_path / "mine"
     assert places.cache().folder == tmp_path / "mine" / "FashionMNIST" / "raw"
     assert places.cache().state == "verified"
 
@@ -56,7 +57,7 @@ def test_bnrun_cache_is_honoured(tmp_path, monkeypatch, lay):
 def test_bnrun_cache_may_start_at_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("BNRUN_CACHE", "~/data")
-    assert places.cache_root() == tmp_path / "data"
+    assert cache_root() == tmp_path / "data"
 
 
 @pytest.mark.parametrize("value", [None, ""], ids=["unset", "empty"])
@@ -65,17 +66,17 @@ def test_without_bnrun_cache_it_is_the_platforms(monkeypatch, value):
         monkeypatch.delenv("BNRUN_CACHE")
     else:
         monkeypatch.setenv("BNRUN_CACHE", value)
-    assert places.cache_root() == Path(platformdirs.user_cache_dir("bnrun"))
+    assert cache_root() == Path(platformdirs.user_cache_dir("bnrun"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the XDG folders are Linux's")
 def test_on_linux_the_cache_is_below_xdg_cache_home_or_home(tmp_path, monkeypatch):
     monkeypatch.delenv("BNRUN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert places.cache_root() == tmp_path / "xdg" / "bnrun"
+    assert cache_root() == tmp_path / "xdg" / "bnrun"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert places.cache_root() == tmp_path / "home" / ".cache" / "bnrun"
+    assert cache_root() == tmp_path / "home" / ".cache" / "bnrun"
 
 
 def test_a_configured_root_is_in_torchvisions_layout(tmp_path, monkeypatch, lay):

@@ -1,10 +1,11 @@
 """Throughput: blocks alternate, warm-up is left out, ratios are taken within a round."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
 
+from bnrun.data import dataset
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
 from bnrun.events import Stage
@@ -74,10 +75,10 @@ def test_real_blocks_are_timed(
 def test_an_arm_that_raises_says_so(
     small: Dataset, arms_of: Arms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_batches(*_: object) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        yield torch.zeros(2, 3, 28, 28), torch.zeros(2, dtype=torch.long)  # three colours
+    def three_colours(*_: object) -> torch.Tensor:
+        return torch.zeros(2, 3, 28, 28)
 
-    monkeypatch.setattr(Stepper, "_forever", no_batches)
+    monkeypatch.setattr(dataset, "scaled", three_colours)
     with pytest.raises(TrainingFailed, match="arm scratch, step 1: RuntimeError"):
         _measure(arms_of("scratch", "none"), small)
 

@@ -109,8 +109,8 @@ def test_a_whole_comparison(whole: Comparison) -> None:
         "scratch         25,341                 1\n"
         "builtin         26,180              1.04  1.02 to 1.10  within the noise\n"
         "Noise: scratch against itself 1.02 (0.94 to 1.07). Medians and middle half of 20\n"
-        "rounds, in each of which every arm trains 10 steps, end to end, on Some CPU, 2\n"
-        "threads.\n"
+        "rounds, in each of which every arm trains 10 steps, end to end, engine eager, on\n"
+        "Some CPU, 2 threads.\n"
         "trained on cpu, Some CPU, 2 threads"
     )
 

@@ -125,6 +125,7 @@ def test_a_run() -> None:
         "status    completed\n"
         "command   bnrun train 'my config.yaml'\n"
         "device    cpu: Some CPU, 2 threads\n"
+        "engine    eager\n"
         "platform  Linux\n"
         "versions  bnrun 0.1.0, python 3.11.7, torch 2.15.0, torchvision 0.29.2\n"
         "git       4e8081c, with changes\n"
@@ -141,7 +142,7 @@ def test_a_run() -> None:
         "\n"
         "loss 0.266, train acc 0.901, test acc 0.871\n"
         "17,000 examples/s end to end (18,001 compute only) on cpu\n"
-        "  Some CPU, 2 threads"
+        "  Some CPU, 2 threads, engine eager"
     )
 
 

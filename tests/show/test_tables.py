@@ -48,7 +48,7 @@ def test_a_training() -> None:
         "\n"
         "loss 0.266, train acc 0.901, test acc 0.871\n"
         "17,000 examples/s end to end (18,001 compute only) on cpu\n"
-        "  Some CPU, 2 threads"
+        "  Some CPU, 2 threads, engine eager"
     )
 
 
@@ -64,7 +64,7 @@ def test_a_training_with_held_out_images_has_their_column() -> None:
         "\n"
         "loss 0.700, train acc 0.700, test acc 0.800\n"
         "17,000 examples/s end to end (18,001 compute only) on cpu\n"
-        "  Some CPU, 2 threads"
+        "  Some CPU, 2 threads, engine eager"
     )
 
 
@@ -151,7 +151,7 @@ def test_other_statistics_have_columns_and_a_wide_gap_a_sentence() -> None:
         "the moving average holds what batches were under earlier weights, the population\n"
         "what images are under these.\n"
         "17,000 examples/s end to end (18,001 compute only) on cpu\n"
-        "  Some CPU, 2 threads"
+        "  Some CPU, 2 threads, engine eager"
     )
 
 

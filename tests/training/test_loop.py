@@ -16,7 +16,7 @@ from bnrun.data.dataset import Dataset
 from bnrun.data.synthetic import synthetic
 from bnrun.errors import NormError, RunError, TrainingFailed
 from bnrun.events import CheckpointReady, EpochEnded, Event, Notice, Progress, RunEnded, RunStarted
-from bnrun.training import loop, train
+from bnrun.training import loop, steps, train
 
 CPU = torch.device("cpu")
 NOISY = """
@@ -104,7 +104,7 @@ def test_the_epoch_mean_weighs_a_smaller_last_batch_by_its_size(
         loss, correct = next(fixed)
         return torch.tensor(loss), torch.tensor(correct)
 
-    monkeypatch.setattr(loop, "train_step", step)
+    monkeypatch.setattr(steps, "train_step", step)
     ((loss, train_acc, _),) = _epochs(train(_config("training.epochs=1"), small, CPU))
     assert loss == pytest.approx((1.0 * 256 + 2.0 * 256 + 4.0 * 88) / 600)
     assert train_acc == pytest.approx(384 / 600)
@@ -163,7 +163,7 @@ def test_the_checkpoint_of_another_model_is_refused(small: Dataset) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_and_tells_the_step(
     small: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = loop.train_step, 0
+    real, calls = steps.train_step, 0
 
     def step(*args: Any) -> tuple[Tensor, Tensor]:
         nonlocal calls
@@ -171,7 +171,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_tells_the_step(
         loss, correct = real(*args)
         return (loss * math.nan if calls >= 5 else loss), correct
 
-    monkeypatch.setattr(loop, "train_step", step)
+    monkeypatch.setattr(steps, "train_step", step)
     events = list(train(_config(), small, CPU))
     ended = events[-1]
     assert isinstance(ended, RunEnded)

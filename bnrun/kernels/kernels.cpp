@@ -1,0 +1,67 @@
+// What Python calls, under plain names: the kernels, for the sizes that LeNet has.
+#include "batch_norm.h"
+#include "convolution.h"
+#include "pooling.h"
+
+// Input channels, output channels, input pixels a side; and the blocks that suit them.
+#define CONVOLUTION(name, IN, OUT, SIZE, BLOCK, ROWS, GRADIENT_BLOCK)                              \
+    EXPORT void name(                                                                              \
+        const float *x, const float *w, const float *b, float *y, long images, int threads) {      \
+        convolve<IN, OUT, SIZE, BLOCK, ROWS>(x, w, b, y, images, threads);                         \
+    }                                                                                              \
+    EXPORT void name##_weight_gradient(                                                            \
+        const float *x, const float *g, float *dw, float *db, long images, int threads) {          \
+        convolve_weight_gradient<IN, OUT, SIZE, GRADIENT_BLOCK>(x, g, dw, db, images, threads);    \
+    }                                                                                              \
+    EXPORT void name##_input_gradient(                                                             \
+        const float *g, const float *w, float *dx, long images, int threads) {                     \
+        convolve_input_gradient<IN, OUT, SIZE>(g, w, dx, images, threads);                         \
+    }
+
+CONVOLUTION(convolve_1_6_28, 1, 6, 28, 6, 1, 2)
+CONVOLUTION(convolve_6_16_12, 6, 16, 12, 4, 4, 8)
+
+#define POOLING(SIZE)                                                                              \
+    EXPORT void sigmoid_average_pool_##SIZE(const float *x, float *y, long planes, int threads) {  \
+        sigmoid_average_pool<SIZE>(x, y, planes, threads);                                         \
+    }                                                                                              \
+    EXPORT void sigmoid_average_pool_##SIZE##_gradient(                                            \
+        const float *x, const float *g, float *dx, long planes, int threads) {                     \
+        sigmoid_average_pool_gradient<SIZE>(x, g, dx, planes, threads);                            \
+    }                                                                                              \
+    EXPORT void max_pool_##SIZE(const float *x, float *y, int *winner, long planes, int threads) { \
+        max_pool<SIZE>(x, y, winner, planes, threads);                                             \
+    }                                                                                              \
+    EXPORT void max_pool_##SIZE##_gradient(                                                        \
+        const float *g, const int *winner, float *dx, long planes, int threads) {                  \
+        max_pool_gradient<SIZE>(g, winner, dx, planes, threads);                                   \
+    }
+
+POOLING(24)
+POOLING(8)
+
+EXPORT void batch_norm(
+    const float *x, const float *gamma, const float *beta, float *y, float *mean, float *var,
+    const float *moving_mean, const float *moving_var, float *moved, double momentum,
+    double *work, long images, long channels, long size, double eps, int threads) {
+    if (size == 1)  // then it is the loops over channels that are vectorized
+        normalize<1>(
+            x, gamma, beta, y, mean, var, moving_mean, moving_var, moved, momentum,
+            work, images, channels, size, eps, threads);
+    else
+        normalize<0>(
+            x, gamma, beta, y, mean, var, moving_mean, moving_var, moved, momentum,
+            work, images, channels, size, eps, threads);
+}
+
+EXPORT void batch_norm_gradient(
+    const float *x, const float *gamma, const float *mean, const float *var, const float *g,
+    float *dx, float *d_gamma, float *d_beta, double *work,
+    long images, long channels, long size, double eps, int threads) {
+    if (size == 1)
+        normalize_gradient<1>(
+            x, gamma, mean, var, g, dx, d_gamma, d_beta, work, images, channels, size, eps, threads);
+    else
+        normalize_gradient<0>(
+            x, gamma, mean, var, g, dx, d_gamma, d_beta, work, images, channels, size, eps, threads);
+}

@@ -1,0 +1,171 @@
+"""Each kernel computes what it stands for: values and gradients against float64 formulas."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bnrun import kernels
+from bnrun.norms import functional
+
+pytestmark = pytest.mark.usefixtures("enabled")
+
+Function = Callable[..., Tensor]
+# In units of the largest value: float32 rounds at 6e-8, and sums of 150,000 products add up.
+TOLERANCE = 3e-6
+BATCHES = [256, 96, 17, 7, 2, 1]  # whole, odd, and fewer than SIMD's lanes or the sums' parts
+
+
+def _random(*shape: int, scale: float = 1.0, seed: int = 0) -> Tensor:
+    return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _assert_right(ours: Function, right: Function, *inputs: Tensor | None) -> None:
+    """Hold values and gradients to those of the right function, in float64."""
+    single = [None if x is None else x.clone().requires_grad_() for x in inputs]
+    double = [None if x is None else x.double().requires_grad_() for x in inputs]
+    y, expected = ours(*single), right(*double)
+    slope = _random(*y.shape, seed=1)
+    found = torch.autograd.grad(y, [x for x in single if x is not None], slope)
+    wanted = torch.autograd.grad(expected, [x for x in double if x is not None], slope.double())
+    for mine, other in zip((y, *found), (expected, *wanted), strict=True):
+        assert (mine.dtype, mine.shape) == (torch.float32, other.shape)
+        mine, other = mine.detach().double(), other.detach()
+        error = float((mine - other).abs().max() / other.abs().max().clamp_min(1e-30))
+        assert error < TOLERANCE
+
+
+@pytest.mark.parametrize("images", BATCHES)
+@pytest.mark.parametrize(("inner", "outer", "size"), [(1, 6, 28), (6, 16, 12)])
+def test_convolution_is_conv2d(images: int, inner: int, outer: int, size: int) -> None:
+    x, weight, bias = (
+        _random(images, inner, size, size),
+        _random(outer, inner, 5, 5),
+        _random(outer),
+    )
+    assert kernels.take_convolution(x, weight, bias)
+    _assert_right(kernels.conv2d, F.conv2d, x, weight, bias)
+
+
+@pytest.mark.parametrize("images", BATCHES)
+@pytest.mark.parametrize(("channels", "size"), [(6, 24), (16, 8)])
+def test_pooling_is_that_of_the_sigmoids_or_the_largest(
+    images: int, channels: int, size: int
+) -> None:
+    x = _random(images, channels, size, size, scale=4.0)
+    assert kernels.take_pooling(x)
+    _assert_right(kernels.sigmoid_average_pool, lambda x: F.avg_pool2d(torch.sigmoid(x), 2), x)
+    _assert_right(kernels.max_pool, lambda x: F.max_pool2d(x, 2), x)
+
+
+def test_the_sigmoid_is_right_from_end_to_end() -> None:
+    x = torch.linspace(-120, 120, 4 * 12 * 12).view(1, 4, 12, 12)
+    x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)  # every window of one value
+    pooled = kernels.sigmoid_average_pool(x)
+    right = torch.sigmoid(F.avg_pool2d(x.double(), 2))
+    assert float((pooled - right).abs().max()) < 1e-7
+    assert pooled.min() >= 0
+    assert pooled.max() == 1
+
+
+def test_not_a_number_is_passed_on_and_infinities_are_not_made_one() -> None:
+    x = torch.zeros(1, 1, 8, 8)
+    x[0, 0, 0, 0], x[0, 0, 0, 2], x[0, 0, 0, 4] = torch.nan, torch.inf, -torch.inf
+    for ours, right in (
+        (kernels.max_pool, F.max_pool2d),
+        (kernels.sigmoid_average_pool, lambda x, _: F.avg_pool2d(torch.sigmoid(x), 2)),
+    ):
+        torch.testing.assert_close(ours(x), right(x, 2), equal_nan=True)
+    bad = _random(4, 6)
+    bad[0, 0] = torch.nan
+    y, mean, var = kernels.batch_norm(
+        bad, None, None, torch.zeros(6), torch.ones(6), momentum=0.1, eps=1e-5
+    )
+    assert y[:, 0].isnan().all()
+    assert y[:, 1:].isfinite().all()
+    assert mean is not None
+    assert var is not None
+    assert mean.isnan().tolist() == var.isnan().tolist() == [True, *[False] * 5]
+
+
+@pytest.mark.parametrize("shape", [(256, 120), (96, 84), (5, 3), (256, 6, 24, 24), (3, 16, 8, 8)])
+@pytest.mark.parametrize("center", [0.0, 100.0])
+def test_batch_norm_is_the_formula(shape: tuple[int, ...], center: float) -> None:
+    x = _random(*shape) + center
+    moving = _random(shape[1]), _random(shape[1]).abs()
+    settings = {"momentum": 0.3, "eps": 1e-5}
+
+    def ours(x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
+        return kernels.batch_norm(x, gamma, beta, *moving, **settings)[0]
+
+    def right(x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
+        return functional.batch_norm(x, gamma, beta, None, None, training=True, **settings)[0]
+
+    for affine in ((_random(shape[1]), _random(shape[1])), (_random(shape[1]), None), (None, None)):
+        if center == 0.0:  # else the input has lost two digits before we see it
+            _assert_right(ours, right, x, *affine)
+        y, *moved = kernels.batch_norm(x, *affine, *moving, **settings)
+        expected, *other = functional.batch_norm(
+            x.double(), *affine, *moving, training=True, **settings
+        )
+        assert float((y - expected).abs().max()) < 1e-4 * float(expected.abs().max())
+        for mine, theirs in zip(moved, other, strict=True):
+            torch.testing.assert_close(mine, theirs.float())
+
+
+def test_a_large_mean_costs_no_digits_of_the_variance() -> None:
+    x = _random(64, 3) + 1e4
+    _, _, var = kernels.batch_norm(
+        x, None, None, torch.zeros(3), torch.zeros(3), momentum=1.0, eps=0.0
+    )
+    torch.testing.assert_close(var, x.double().var(0).float(), rtol=1e-5, atol=0.0)
+
+
+def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
+    x, weight, bias = _random(50, 6, 12, 12), _random(16, 6, 5, 5), _random(16)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            leaves = [t.clone().requires_grad_() for t in (x, weight, bias)]
+            y = kernels.sigmoid_average_pool(kernels.conv2d(*leaves))
+            y, *moved = kernels.batch_norm(
+                y, None, None, torch.zeros(16), torch.ones(16), momentum=0.1, eps=1e-5
+            )
+            results.append((y, *moved, *torch.autograd.grad(y.sin().sum(), leaves)))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_inputs_and_gradients_need_not_be_contiguous() -> None:
+    x = _random(4, 28, 28, 1).permute(0, 3, 2, 1)
+    weight, bias = _random(5, 5, 1, 6).permute(3, 2, 1, 0), _random(6)
+    torch.testing.assert_close(kernels.conv2d(x, weight, bias), F.conv2d(x, weight, bias))
+    wide = _random(3, 24, 24, 6).permute(0, 3, 1, 2).requires_grad_()
+    y = kernels.max_pool(wide)
+    (ours,) = torch.autograd.grad(y, wide, torch.ones(()).expand(y.shape))
+    (right,) = torch.autograd.grad(F.max_pool2d(wide, 2).sum(), wide)
+    assert torch.equal(ours, right)
+
+
+def test_what_they_do_not_take_is_told() -> None:
+    x, weight, bias = _random(2, 6, 12, 12), _random(16, 6, 5, 5), _random(16)
+    assert kernels.take(x, None)
+    assert not kernels.take(x.double())
+    assert not kernels.take_convolution(x.double(), weight.double(), bias.double())
+    assert not kernels.take_convolution(x, weight, None)
+    assert not kernels.take_convolution(x[:, :, :10, :10], weight, bias)
+    assert not kernels.take_convolution(x, weight[..., :3, :3], bias)
+    assert not kernels.take_pooling(x)
+    assert not kernels.take_pooling(x[0])
+
+
+def test_a_second_derivative_is_refused_not_wrong() -> None:
+    x = _random(2, 6, 24, 24).requires_grad_()
+    (g,) = torch.autograd.grad(kernels.max_pool(x).square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        g.sum().backward()
