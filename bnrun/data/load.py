@@ -80,7 +80,8 @@ def _read_split(folder: Path, prefix: str) -> Split:
         )
     if len(labels) != len(images):
         raise DataError(
-            f"{images_path} holds {len(images)} images, but {labels_path.name} {len(labels)} labels."
+            f"{images_path} holds {len(images)} images, but {len(labels)} labels are in "
+            f"{labels_path.name}."
         )
     if labels.max() > 9:
         raise DataError(f"{labels_path} has the label {int(labels.max())}; they must be 0 to 9.")
