@@ -74,3 +74,14 @@ class LeNet(nn.Module):
             assert layer.bias is not None
             bound = layer.weight[0].numel() ** -0.5
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+
+def flops() -> int:
+    """Return the floating-point operations of training on one image, in multiplications and sums.
+
+    Of the convolutions and linear layers alone: forward, and the same again for the gradient of
+    the weights and for that of the input, which conv1 does not need.
+    """
+    conv1, conv2 = 6 * 24 * 24 * (1 * 5 * 5), 16 * 8 * 8 * (6 * 5 * 5)
+    linear = 256 * 120 + 120 * 84 + 84 * 10
+    return 2 * (3 * (conv1 + conv2 + linear) - conv1)

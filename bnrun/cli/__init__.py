@@ -9,7 +9,18 @@ from typing import Annotated
 import typer
 
 from bnrun import __version__
-from bnrun.cli import compare, data, doctor, evaluate, inspect_gamma, plot, runs, train, verify
+from bnrun.cli import (
+    bench,
+    compare,
+    data,
+    doctor,
+    evaluate,
+    inspect_gamma,
+    plot,
+    runs,
+    train,
+    verify,
+)
 from bnrun.cli.group import Commands
 
 app = typer.Typer(
@@ -21,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(train.train)
 app.command()(compare.compare)
+app.command()(bench.bench)
 app.command()(verify.verify)
 app.command()(doctor.doctor)
 app.command()(evaluate.evaluate)

@@ -53,14 +53,9 @@ def check_plan(arms: Sequence[Arm], seeds: Sequence[int] = (0,)) -> None:
     """
     if len(arms) < 2 or not seeds:
         raise ConfigError("a comparison is of two arms or more, over one seed or more.")
-    first, names = arms[0], [arm.name for arm in arms]
+    check_names([arm.name for arm in arms])
+    first = arms[0]
     for arm in arms:
-        _check_name(arm.name)
-        if names.count(arm.name) > 1:
-            raise ConfigError(
-                f"arm {arm.name}: there are two of this name. Give one of them another: "
-                f"other={arm.config.model.norm}"
-            )
         for found in config_difference(first.config.document(), arm.config.document()):
             if found.key in SHARED:
                 raise ConfigError(
@@ -75,13 +70,39 @@ def check_plan(arms: Sequence[Arm], seeds: Sequence[int] = (0,)) -> None:
             )
 
 
-def _build(text: str, stated: Sequence[Assignment]) -> Arm:
+def check_names(names: Sequence[str]) -> None:
+    """Check the names of arms.
+
+    Raises:
+        ConfigError: one is none, or stands twice.
+    """
+    for name in names:
+        _check_name(name)
+        if names.count(name) > 1:
+            raise ConfigError(
+                f"arm {name}: there are two of this name. Give one of them another, as in "
+                "other=scratch,model.pool=max"
+            )
+
+
+def parse_arm(text: str, stated: Sequence[Assignment]) -> Arm:
+    """Resolve an arm's config: its own keys over what is stated for all.
+
+    Raises:
+        ConfigError, NormError: it is not acceptable.
+    """
     name, own = _parse(text)
     config = resolve(None, [*stated, *own]).config
     check_norm(config.model.norm)
+    return Arm(name, config)
+
+
+def _build(text: str, stated: Sequence[Assignment]) -> Arm:
+    arm = parse_arm(text, stated)
+    config = arm.config
     more = [kind for kind in config.training.evaluate if kind not in ALWAYS_EVALUATED]
     training = config.training.model_copy(update={"evaluate": (*ALWAYS_EVALUATED, *more)})
-    return Arm(name, config.model_copy(update={"training": training}))
+    return Arm(arm.name, config.model_copy(update={"training": training}))
 
 
 def _parse(text: str) -> tuple[str, list[Assignment]]:

@@ -1,5 +1,8 @@
 """What is trained, with what, and what one step of it is."""
 
+from collections.abc import Callable
+from typing import Literal
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -7,6 +10,12 @@ from bnrun.config import Config
 from bnrun.lenet import LeNet
 from bnrun.norms import norm_factory
 from bnrun.training.sgd import SGD
+
+Phase = Literal["forward", "backward", "optimizer"]
+
+
+def nothing(phase: Phase) -> None:
+    """Take no notice of a phase's end."""
 
 
 def build_model(config: Config) -> LeNet:
@@ -31,12 +40,23 @@ def build_optimizer(config: Config, model: nn.Module) -> SGD:
 
 
 def train_step(
-    model: nn.Module, optimizer: SGD, images: Tensor, labels: Tensor
+    model: nn.Module,
+    optimizer: SGD,
+    images: Tensor,
+    labels: Tensor,
+    done: Callable[[Phase], None] = nothing,
 ) -> tuple[Tensor, Tensor]:
-    """Take one step on a batch; return its mean loss and the count of right answers, on device."""
+    """Take one step on a batch; return its mean loss and the count of right answers, on device.
+
+    `done` hears of the end of each phase.
+    """
     optimizer.zero_grad()
     logits = model(images)
     loss = F.cross_entropy(logits, labels)
+    done("forward")
     loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+    done("backward")
     optimizer.step()
-    return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+    correct = (logits.detach().argmax(1) == labels).sum()
+    done("optimizer")
+    return loss.detach(), correct

@@ -9,7 +9,7 @@ Both read the batches of `order` from a split that lies on the device, and leave
 loss in `steps.losses` and its count of right answers in `steps.corrects`, on the device.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bnrun.data.dataset import Split, scaled
 from bnrun.training.sgd import SGD
 from bnrun.training.state import capture, restore
-from bnrun.training.step import train_step
+from bnrun.training.step import Phase, nothing, train_step
 
 WARM_UP_STEPS = 3  # before a capture: libraries make themselves ready, and must not be captured
 
@@ -35,8 +35,8 @@ class Steps(Protocol):
     def fetch(self, step: int) -> None:
         """Have the batch of a step there; steps are counted from 0, and come one by one."""
 
-    def take(self, step: int) -> None:
-        """Train on it."""
+    def take(self, step: int, done: Callable[[Phase], None] = nothing) -> None:
+        """Train on it; `done` hears of the end of each phase, where there are any."""
 
 
 class PlainSteps:
@@ -59,11 +59,11 @@ class PlainSteps:
         images, labels = next(self._batches)
         self._batch = images.to(self._dtype), labels
 
-    def take(self, step: int) -> None:
+    def take(self, step: int, done: Callable[[Phase], None] = nothing) -> None:
         """Train on it."""
         assert self._batch is not None
         self.losses[step], self.corrects[step] = train_step(
-            self._model, self._optimizer, *self._batch
+            self._model, self._optimizer, *self._batch, done
         )
 
 
@@ -97,7 +97,7 @@ class CapturedSteps:
     def fetch(self, step: int) -> None:
         """Do nothing: to fetch the batch is part of the graph."""
 
-    def take(self, step: int) -> None:
+    def take(self, step: int, done: Callable[[Phase], None] = nothing) -> None:
         """Launch the graph of a batch of this size."""
         size = min(self._batch_size, len(self._train) - step * self._batch_size)
         if size not in self._graphs:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from bnrun.events import Stage
+from bnrun.isolated import Isolated, Lost
 from bnrun.verify.cells import DTYPES, ENGINES, SUSPECT, Cell, Examined
-from bnrun.verify.isolated import Isolated, Lost
 from bnrun.verify.recipe import Recipe, play
 from bnrun.verify.situations import SHAPES, Situation, situation
 

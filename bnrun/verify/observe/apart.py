@@ -7,9 +7,9 @@ from typing import Any, Protocol, Self
 import torch
 
 from bnrun.errors import NormError
+from bnrun.isolated import Isolated, Lost
 from bnrun.norms import norm_factory
 from bnrun.norms.user_file import is_spec, positional
-from bnrun.verify.isolated import Isolated, Lost
 from bnrun.verify.observe import EXPERIMENTS
 from bnrun.verify.observe.experiment import Observation, attempt
 from bnrun.verify.situations import CHANNELS

@@ -38,14 +38,24 @@ class Isolated:
         prepare: called once in each process with `arguments`; returns the function that does a
             job. It must be such as can be pickled, and so must jobs and answers.
         limit: seconds that `prepare`, and each job, may take.
+        with_children: whether it may have processes of its own, such as a DataLoader's.
 
     Raises:
         NormError: from `prepare`; or it was lost. On entering, or from `do` in a later process.
     """
 
-    def __init__(self, what: str, prepare: Any, arguments: Sequence[Any], limit: float) -> None:
+    def __init__(
+        self,
+        what: str,
+        prepare: Any,
+        arguments: Sequence[Any],
+        limit: float,
+        *,
+        with_children: bool = False,
+    ) -> None:
         self._what, self._prepare, self._arguments = what, prepare, tuple(arguments)
         self._limit = limit
+        self._daemon = not with_children
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._printed_before = self._printed = 0
@@ -88,7 +98,7 @@ class Isolated:
             context.set_forkserver_preload(["torch", __name__])
         self._pipe, theirs = context.Pipe()
         process: BaseProcess = context.Process(
-            target=_work, args=(theirs, self._prepare, self._arguments), daemon=True
+            target=_work, args=(theirs, self._prepare, self._arguments), daemon=self._daemon
         )
         begin(process)
         theirs.close()

@@ -13,7 +13,7 @@ import isolated_jobs
 import pytest
 
 from bnrun.errors import NormError
-from bnrun.verify.isolated import Isolated, Lost
+from bnrun.isolated import Isolated, Lost
 
 
 def _isolated(how: str = "works", limit: float = 10.0) -> Isolated:
@@ -97,7 +97,7 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import isolated_jobs
-from bnrun.verify.isolated import Isolated
+from bnrun.isolated import Isolated
 
 if __name__ == "__main__":
     with Isolated("", isolated_jobs.prepare, ("works",), 60.0) as apart:

@@ -1,0 +1,119 @@
+"""`bnrun bench`: how fast is training here, against what else one would use?"""
+
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import closing, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnrun.cli.options import DeviceOption, JsonOption, QuietOption, SetOption
+from bnrun.errors import ConfigError
+from bnrun.events import Stage
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from bnrun.config import Config
+    from bnrun.experiments.bench_plan import BenchArm
+    from bnrun.experiments.benchmark import Benchmark
+    from bnrun.experiments.speedrun import Speedrun
+    from bnrun.show.screen import Screen
+
+STEPS = 30
+
+
+def bench(
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A YAML file; else configs/lenet_bn.yaml's values."),
+    ] = None,
+    arms: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ARMS", help="loop:WORKERS, a norm, or NAME=NORM,KEY=VALUE,…; with spaces."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help=f"Of a block.  [default: {STEPS}]")
+    ] = None,
+    set_: SetOption = None,
+    device: DeviceOption = None,
+    speedrun: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Train the config to its end with N seeds instead."),
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure the speed of training, in turns with the textbook's loop.
+
+    For example: bnrun bench, or
+    bnrun bench --arms "scratch builtin mine=my_batchnorm.py:BatchNorm", or
+    bnrun bench --config configs/lenet_fast.yaml --speedrun 20
+    """
+    if speedrun is not None and (arms or steps):
+        raise ConfigError("--speedrun trains one config to its end: it takes no --arms or --steps.")
+    from bnrun.cli.stated import stated
+    from bnrun.config import resolve
+    from bnrun.experiments.bench_plan import DEFAULT_ARMS, bench_arms
+    from bnrun.norms import check_norm
+
+    overrides = stated(set_ or [], device=device)
+    whole = resolve(config, overrides).config
+    check_norm(whole.model.norm)
+    planned = bench_arms(arms or [DEFAULT_ARMS], config, overrides) if speedrun is None else ()
+
+    from bnrun.show.console import show_json, stderr, stdout
+    from bnrun.show.screen import open_screen
+    from bnrun.show.stage_screen import StageBar, StageLines
+
+    found: Benchmark | Speedrun | None = None
+    with (
+        redirect_stdout(sys.stderr),  # what a user's own layer prints is no result of ours
+        open_screen(stderr(), quiet=quiet, live=StageBar, lines=StageLines) as screen,
+    ):
+        events: Generator[Stage | Benchmark | Speedrun, None, None] = (
+            _bench(planned, steps or STEPS, screen)
+            if speedrun is None
+            else _speedrun(whole, speedrun, screen)
+        )
+        with closing(events):
+            for event in events:
+                if isinstance(event, Stage):
+                    screen.show(event)
+                else:
+                    found = event
+    assert found is not None
+    if json:
+        show_json(found.document())
+    else:
+        stdout().print(_view(found))
+
+
+def _bench(
+    arms: "Sequence[BenchArm]", steps: int, screen: "Screen"
+) -> "Generator[Stage | Benchmark, None, None]":
+    from bnrun.data.load import load
+    from bnrun.experiments.bench import bench
+
+    return bench(arms, load(arms[0].config.data, screen.show), steps)
+
+
+def _speedrun(
+    config: "Config", count: int, screen: "Screen"
+) -> "Generator[Stage | Speedrun, None, None]":
+    from bnrun import training
+    from bnrun.data.load import load
+    from bnrun.experiments.speedrun import speedrun
+
+    device = training.pick_device(config.training.device)
+    return speedrun(config, load(config.data, screen.show), device, count)
+
+
+def _view(found: "Benchmark | Speedrun") -> "RenderableType":
+    from bnrun.experiments.benchmark import Benchmark
+    from bnrun.show.bench_tables import benchmark_view, speedrun_view
+
+    return benchmark_view(found) if isinstance(found, Benchmark) else speedrun_view(found)

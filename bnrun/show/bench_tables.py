@@ -1,0 +1,129 @@
+"""A benchmark as tables: how fast each arm is, and where its time goes. And a speedrun as one."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bnrun.experiments.benchmark import PHASES, ArmSpeed, Benchmark
+from bnrun.experiments.estimate import Estimate
+from bnrun.experiments.speedrun import Speedrun
+from bnrun.show.tables import norm_name, rate
+
+
+def benchmark_view(found: Benchmark) -> RenderableType:
+    """Show a benchmark."""
+    parts: list[RenderableType] = [
+        Text(f"LeNet on {found.data}, batches of {found.batch_size}"),
+        *("", _speed_table(found), "", _epoch_table(found), "", _step_table(found), ""),
+    ]
+    return Group(*parts, *map(Text, _notes(found)))
+
+
+def _speed_table(found: Benchmark) -> Table:
+    table = _table("training", "norm", "engine", "examples/s", "compute only", "ratio", "spread")
+    for arm in found.arms:
+        table.add_row(
+            Text(arm.name),
+            Text(norm_name(arm.norm)),
+            arm.engine,
+            rate(arm.examples_per_second),
+            rate(arm.compute_examples_per_second),
+            *_against(arm, found.baseline, arm.ratio, arm.spread),
+        )
+    return table
+
+
+def _epoch_table(found: Benchmark) -> Table:
+    table = _table("with evaluation", "examples/s", "ratio", "spread")
+    for arm in found.arms:
+        ratio = _against(arm, found.baseline, arm.epoch_ratio, arm.epoch_spread)
+        table.add_row(Text(arm.name), rate(arm.epoch_examples_per_second), *ratio)
+    return table
+
+
+def _step_table(found: Benchmark) -> Table:
+    table = _table("ms a step", *PHASES, "peak MB", "of peak")
+    for arm in found.arms:
+        phases = arm.phases
+        table.add_row(
+            Text(arm.name),
+            *(f"{1000 * phases[name]:.2f}" if phases else "-" for name in PHASES),
+            f"{arm.peak_memory / 1e6:,.0f}",
+            f"{100 * arm.share_of_peak:.1f} %",
+        )
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    """Begin a table whose first column is never cut, and whose figures stand to the right."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        words = name in ("norm", "engine")
+        table.add_column(name, justify="left" if words else "right", overflow="fold")
+    return table
+
+
+def _against(
+    arm: ArmSpeed, baseline: str, ratio: float, spread: tuple[float, float]
+) -> tuple[str, str]:
+    if arm.name == baseline:
+        return "1", ""
+    return f"{ratio:.2f}", f"{spread[0]:.2f} to {spread[1]:.2f}"
+
+
+def _notes(found: Benchmark) -> Iterator[str]:
+    noise, rounds = found.noise, found.rounds
+    yield (
+        f"Medians of {rounds} rounds, in each of which every arm trains {found.steps} steps; "
+        f"ratios to {found.baseline} within a round, and the middle half of them. "
+        f"Noise: {noise.name} against itself {noise.ratio:.2f} "
+        f"({noise.spread[0]:.2f} to {noise.spread[1]:.2f})."
+    )
+    if any(arm.name.startswith("loop-") for arm in found.arms):
+        yield (
+            "loop-N is the textbook's own training loop, its loader with N workers; the time that "
+            "these take to start, once an epoch, is left out."
+        )
+    yield (
+        f"Peak: {found.flops_per_second / 1e9:,.0f} GFLOP/s in products of 1024 x 1024 matrices. "
+        "Memory is that of the arm's process, without its loader's workers."
+        if found.device == "cpu"
+        else f"Peak: {found.flops_per_second / 1e12:,.1f} TFLOP/s in products of 1024 x 1024 "
+        "matrices. Memory is what was allocated on the device."
+    )
+    yield f"on {found.device}: {found.machine}, torch {found.versions['torch']}"
+
+
+def speedrun_view(found: Speedrun) -> RenderableType:
+    """Show a speedrun: means with their intervals, and the range."""
+    n, epochs = len(found.trials), found.config["training"]["epochs"]
+    seeds = (
+        f"{n} seeds ({found.trials[0].seed} to {found.trials[-1].seed})" if n > 1 else "one seed"
+    )
+    word = "epoch" if epochs == 1 else "epochs"
+    table = _table("", "mean", "95 % interval", "lowest", "highest", "n")
+    accuracies = [trial.test_acc for trial in found.trials]
+    seconds = [trial.seconds for trial in found.trials]
+    table.add_row("test acc", *_row(found.test_acc, accuracies, "{:.4f}".format))
+    table.add_row("seconds", *_row(found.seconds, seconds, "{:.2f}".format))
+    engines = ", ".join(sorted({trial.engine for trial in found.trials}))
+    return Group(
+        Text(f"LeNet on {found.data}, {epochs} {word}, {seeds}"),
+        *("", table, ""),
+        Text(
+            "Seconds are wall time of a whole training, evaluation included, once torch and the "
+            f"data are loaded; {sum(seconds):,.0f} s in all."
+        ),
+        Text(f"on {found.device}: {found.machine}, engine {engines}, torch {found.torch}"),
+    )
+
+
+def _row(
+    found: Estimate, values: Sequence[float], written: Callable[[float], str]
+) -> tuple[str, ...]:
+    interval = " to ".join(map(written, found.ci95)) if found.ci95 else "-"
+    return written(found.mean), interval, written(min(values)), written(max(values)), str(found.n)
