@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bnrun.experiments.speedrun import Speedrun
     from bnrun.show.screen import Screen
 
-STEPS = 30
+STEPS, ROUNDS = 30, 10
 
 
 def bench(
@@ -38,6 +38,10 @@ def bench(
     steps: Annotated[
         int | None, typer.Option(min=1, metavar="N", help=f"Of a block.  [default: {STEPS}]")
     ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help=f"Blocks of each arm.  [default: {ROUNDS}]"),
+    ] = None,
     set_: SetOption = None,
     device: DeviceOption = None,
     speedrun: Annotated[
@@ -53,8 +57,10 @@ def bench(
     bnrun bench --arms "scratch builtin mine=my_batchnorm.py:BatchNorm", or
     bnrun bench --config configs/lenet_fast.yaml --speedrun 20
     """
-    if speedrun is not None and (arms or steps):
-        raise ConfigError("--speedrun trains one config to its end: it takes no --arms or --steps.")
+    if speedrun is not None and (arms or steps or rounds):
+        raise ConfigError(
+            "--speedrun trains one config to its end: it takes no --arms, --steps or --rounds."
+        )
     from bnrun.cli.stated import stated
     from bnrun.config import resolve
     from bnrun.experiments.bench_plan import DEFAULT_ARMS, bench_arms
@@ -75,7 +81,7 @@ def bench(
         open_screen(stderr(), quiet=quiet, live=StageBar, lines=StageLines) as screen,
     ):
         events: Generator[Stage | Benchmark | Speedrun, None, None] = (
-            _bench(planned, steps or STEPS, screen)
+            _bench(planned, steps or STEPS, rounds or ROUNDS, screen)
             if speedrun is None
             else _speedrun(whole, speedrun, screen)
         )
@@ -93,12 +99,12 @@ def bench(
 
 
 def _bench(
-    arms: "Sequence[BenchArm]", steps: int, screen: "Screen"
+    arms: "Sequence[BenchArm]", steps: int, rounds: int, screen: "Screen"
 ) -> "Generator[Stage | Benchmark, None, None]":
     from bnrun.data.load import load
     from bnrun.experiments.bench import bench
 
-    return bench(arms, load(arms[0].config.data, screen.show), steps)
+    return bench(arms, load(arms[0].config.data, screen.show), steps, rounds)
 
 
 def _speedrun(

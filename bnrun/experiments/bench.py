@@ -25,7 +25,6 @@ from bnrun.lenet import flops
 from bnrun.training.clock import Reading
 from bnrun.training.device import device_name, pick_device
 
-ROUNDS = 10
 EVALUATED_EVERY = 2  # rounds
 PHASE_STEPS = 30
 LIMIT_SECONDS = 600.0  # of a block: what takes longer hangs
@@ -69,7 +68,7 @@ class _Measured:
 
 
 def bench(
-    arms: Sequence[BenchArm], dataset: Dataset, steps: int, rounds: int = ROUNDS
+    arms: Sequence[BenchArm], dataset: Dataset, steps: int, rounds: int
 ) -> Generator[Stage | Benchmark, None, None]:
     """Yield how far the measurement has come and, last, what it came to.
 
@@ -125,7 +124,7 @@ def bench(
         rounds=rounds,
         steps=steps,
         batch_size=first.config.training.batch_size,
-        data=dataset.name,
+        data=dataset.describe(),
         device=str(device),
         machine=device_name(device),
         versions={"torch": torch.__version__},

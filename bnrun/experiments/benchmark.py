@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bnrun.events import DataUsed
+
 PHASES = ("data", "forward", "backward", "optimizer")
 
 
@@ -54,7 +56,7 @@ class Benchmark:
     rounds: int
     steps: int
     batch_size: int
-    data: str
+    data: DataUsed
     device: str
     machine: str
     versions: Mapping[str, str]

@@ -11,7 +11,7 @@ import torch
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
-from bnrun.events import EpochEnded, RunEnded, RunStarted, Stage
+from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted, Stage
 from bnrun.experiments.comparison import Arm
 from bnrun.experiments.estimate import Estimate, estimate
 from bnrun.training.device import device_name
@@ -37,7 +37,7 @@ class Speedrun:
 
     config: Mapping[str, Any]
     trials: tuple[SpeedrunTrial, ...]
-    data: str
+    data: DataUsed
     device: str
     machine: str
     torch: str
@@ -88,7 +88,7 @@ def speedrun(
     yield Speedrun(
         config=config.document(),
         trials=tuple(trials),
-        data=dataset.name,
+        data=dataset.describe(),
         device=str(device),
         machine=device_name(device),
         torch=torch.__version__,

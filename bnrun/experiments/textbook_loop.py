@@ -6,6 +6,7 @@ PyTorch's layers with the textbook's norm, and both metrics read back after ever
 rendering of it.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -77,7 +78,7 @@ class TextbookLoop:
         self._net.eval()
         correct = 0.0
         with torch.no_grad():
-            for X, y in DataLoader(self._test, self._batch_size, num_workers=self._workers):
+            for X, y in self._loader(self._test):
                 y = y.to(self._device)
                 correct += _correct(self._net(X.to(self._device)), y)
         self._net.train()
@@ -85,8 +86,17 @@ class TextbookLoop:
     def _batches(self, count: int) -> Iterator[Any]:
         """Begin an epoch of a number of batches, in new worker processes."""
         sampler = RandomSampler(self._train, num_samples=count * self._batch_size)
-        return iter(
-            DataLoader(self._train, self._batch_size, sampler=sampler, num_workers=self._workers)
+        return iter(self._loader(self._train, sampler=sampler))
+
+    def _loader(self, images: _Images, **settings: Any) -> DataLoader[Any]:
+        # Said, since a process of a benchmark may have another way than Python's own on Linux.
+        context = "fork" if self._workers and sys.platform == "linux" else None
+        return DataLoader(
+            images,
+            self._batch_size,
+            num_workers=self._workers,
+            multiprocessing_context=context,
+            **settings,
         )
 
     def _step(self, X: Tensor, y: Tensor, done: Callable[[str], None]) -> None:

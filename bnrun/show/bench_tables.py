@@ -10,13 +10,13 @@ from rich.text import Text
 from bnrun.experiments.benchmark import PHASES, ArmSpeed, Benchmark
 from bnrun.experiments.estimate import Estimate
 from bnrun.experiments.speedrun import Speedrun
-from bnrun.show.tables import norm_name, rate
+from bnrun.show.tables import data_name, norm_name, rate
 
 
 def benchmark_view(found: Benchmark) -> RenderableType:
     """Show a benchmark."""
     parts: list[RenderableType] = [
-        Text(f"LeNet on {found.data}, batches of {found.batch_size}"),
+        Text(f"LeNet, {data_name(found.data)}, batches of {found.batch_size}"),
         *("", _speed_table(found), "", _epoch_table(found), "", _step_table(found), ""),
     ]
     return Group(*parts, *map(Text, _notes(found)))
@@ -112,7 +112,7 @@ def speedrun_view(found: Speedrun) -> RenderableType:
     table.add_row("seconds", *_row(found.seconds, seconds, "{:.2f}".format))
     engines = ", ".join(sorted({trial.engine for trial in found.trials}))
     return Group(
-        Text(f"LeNet on {found.data}, {epochs} {word}, {seeds}"),
+        Text(f"LeNet, {data_name(found.data)}, {epochs} {word}, {seeds}"),
         *("", table, ""),
         Text(
             "Seconds are wall time of a whole training, evaluation included, once torch and the "

@@ -16,8 +16,8 @@ def test_help_names_every_command(bnrun: Run) -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     for command in (
-        "train", "compare", "verify", "doctor", "inspect-gamma", "evaluate", "recalibrate", "plot",
-        "runs", "data",
+        "train", "compare", "bench", "verify", "doctor", "inspect-gamma", "evaluate",
+        "recalibrate", "plot", "runs", "data",
     ):  # fmt: skip
         assert f"\n  {command}  " in done.stdout
 
@@ -52,6 +52,7 @@ def test_completion_is_typers(bnrun: Run) -> None:
         ["verify", "scratch", "--contract", "x"],
         ["doctor", "--engine", "x"],
         ["plot", "x"],
+        ["bench", "--arms", "x"],
     ],
 )
 def test_torch_is_not_loaded_to_answer(arguments: list[str]) -> None:

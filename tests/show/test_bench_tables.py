@@ -1,0 +1,122 @@
+"""A benchmark, whole, as it is rendered on 80 columns."""
+
+import io
+
+from rich.console import Console, RenderableType
+
+from bnrun.events import DataUsed
+from bnrun.experiments.benchmark import PHASES, ArmSpeed, Benchmark, Noise
+from bnrun.experiments.speedrun import Speedrun, SpeedrunTrial
+from bnrun.show.bench_tables import benchmark_view, speedrun_view
+
+FASHION = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)
+
+
+def _rendered(view: RenderableType) -> str:
+    file = io.StringIO()
+    Console(file=file, width=80, no_color=True, highlight=False).print(view)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def _arm(name: str, norm: str, engine: str, ratio: float, phases: bool = True) -> ArmSpeed:
+    return ArmSpeed(
+        name=name,
+        norm=norm,
+        engine=engine,
+        examples_per_second=7_000 * ratio,
+        compute_examples_per_second=8_000 * ratio,
+        epoch_examples_per_second=6_000 * ratio,
+        ratio=ratio,
+        spread=(0.9 * ratio, 1.1 * ratio),
+        epoch_ratio=1.05 * ratio,
+        epoch_spread=(0.95 * ratio, 1.15 * ratio),
+        phases=dict(zip(PHASES, (0.02, 0.0012, 0.00345, 0.0001), strict=True)) if phases else None,
+        peak_memory=456_000_000,
+        share_of_peak=0.0543 * ratio,
+    )
+
+
+def _benchmark(*arms: ArmSpeed, device: str = "cpu") -> Benchmark:
+    return Benchmark(
+        arms=arms,
+        baseline=arms[0].name,
+        noise=Noise("scratch", 1.01, (0.97, 1.04)),
+        rounds=10,
+        steps=30,
+        batch_size=256,
+        data=FASHION,
+        device=device,
+        machine="Some CPU, 2 threads",
+        versions={"torch": "2.15.0"},
+        flops_per_second=1.98e11,
+    )
+
+
+def test_a_benchmark() -> None:
+    found = _benchmark(
+        _arm("loop-0", "textbook", "eager", 1.0), _arm("scratch", "scratch", "compiled", 6.25)
+    )
+    assert _rendered(benchmark_view(found)) == (
+        "LeNet, Fashion-MNIST, batches of 256\n"
+        "\n"
+        "training  norm      engine    examples/s  compute only  ratio        spread\n"
+        "───────────────────────────────────────────────────────────────────────────\n"
+        "loop-0    textbook  eager          7,000         8,000      1\n"
+        "scratch   scratch   compiled      43,750        50,000   6.25  5.62 to 6.88\n"
+        "\n"
+        "with evaluation  examples/s  ratio        spread\n"
+        "────────────────────────────────────────────────\n"
+        "loop-0                6,000      1\n"
+        "scratch              37,500   6.56  5.94 to 7.19\n"
+        "\n"
+        "ms a step   data  forward  backward  optimizer  peak MB  of peak\n"
+        "────────────────────────────────────────────────────────────────\n"
+        "loop-0     20.00     1.20      3.45       0.10      456    5.4 %\n"
+        "scratch    20.00     1.20      3.45       0.10      456   33.9 %\n"
+        "\n"
+        "Medians of 10 rounds, in each of which every arm trains 30 steps; ratios to\n"
+        "loop-0 within a round, and the middle half of them. Noise: scratch against\n"
+        "itself 1.01 (0.97 to 1.04).\n"
+        "loop-N is the textbook's own training loop, its loader with N workers; the time\n"
+        "that these take to start, once an epoch, is left out.\n"
+        "Peak: 198 GFLOP/s in products of 1024 x 1024 matrices. Memory is that of the\n"
+        "arm's process, without its loader's workers.\n"
+        "on cpu: Some CPU, 2 threads, torch 2.15.0"
+    )
+
+
+def test_a_captured_step_has_no_phases_and_memory_is_the_devices() -> None:
+    found = _benchmark(_arm("scratch", "scratch", "compiled", 1.0, phases=False), device="cuda:0")
+    shown = _rendered(benchmark_view(found))
+    assert "scratch       -        -         -          -      456    5.4 %" in shown
+    assert "Peak: 0.2 TFLOP/s" in shown
+    assert "what was allocated on the device" in shown.replace("\n", " ")
+    assert "loop-N" not in shown
+
+
+def test_a_speedrun() -> None:
+    accuracies = (0.901, 0.904, 0.902)
+    trials = tuple(
+        SpeedrunTrial(seed, test_acc, 5.0 + seed, "compiled")
+        for seed, test_acc in enumerate(accuracies)
+    )
+    found = Speedrun(
+        config={"training": {"epochs": 4}},
+        trials=trials,
+        data=FASHION,
+        device="cpu",
+        machine="Some CPU, 2 threads",
+        torch="2.15.0",
+    )
+    assert _rendered(speedrun_view(found)) == (
+        "LeNet, Fashion-MNIST, 4 epochs, 3 seeds (0 to 2)\n"
+        "\n"
+        "            mean     95 % interval  lowest  highest  n\n"
+        "──────────────────────────────────────────────────────\n"
+        "test acc  0.9023  0.8985 to 0.9061  0.9010   0.9040  3\n"
+        "seconds     6.00      3.52 to 8.48    5.00     7.00  3\n"
+        "\n"
+        "Seconds are wall time of a whole training, evaluation included, once torch and\n"
+        "the data are loaded; 18 s in all.\n"
+        "on cpu: Some CPU, 2 threads, engine compiled, torch 2.15.0"
+    )
