@@ -13,7 +13,8 @@ HOUSE = Path(bnrun.__file__).parent
 # Ground floor first. A module imports only from floors below it, or from its own folder.
 FLOORS = [
     {"__init__"},  # the version
-    {"errors", "events", "isolated", "paths", "processes"},
+    {"errors", "events", "paths", "processes"},
+    {"isolated"},
     {"config", "environment", "kernels", "summary"},
     {"layers", "norms"},
     {"data", "lenet"},

@@ -13,8 +13,6 @@ from bnrun.errors import ConfigError
 from bnrun.events import Stage
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from bnrun.config import Config
     from bnrun.experiments.bench_plan import BenchArm
     from bnrun.experiments.benchmark import Benchmark
@@ -71,7 +69,7 @@ def bench(
     check_norm(whole.model.norm)
     planned = bench_arms(arms or [DEFAULT_ARMS], config, overrides) if speedrun is None else ()
 
-    from bnrun.show.console import show_json, stderr, stdout
+    from bnrun.show.console import stderr
     from bnrun.show.screen import open_screen
     from bnrun.show.stage_screen import StageBar, StageLines
 
@@ -92,10 +90,7 @@ def bench(
                 else:
                     found = event
     assert found is not None
-    if json:
-        show_json(found.document())
-    else:
-        stdout().print(_view(found))
+    _show(found, json)
 
 
 def _bench(
@@ -118,8 +113,14 @@ def _speedrun(
     return speedrun(config, load(config.data, screen.show), device, count)
 
 
-def _view(found: "Benchmark | Speedrun") -> "RenderableType":
+def _show(found: "Benchmark | Speedrun", json: bool) -> None:
     from bnrun.experiments.benchmark import Benchmark
     from bnrun.show.bench_tables import benchmark_view, speedrun_view
+    from bnrun.show.console import show_json, stdout
 
-    return benchmark_view(found) if isinstance(found, Benchmark) else speedrun_view(found)
+    if json:
+        show_json(found.document())
+    elif isinstance(found, Benchmark):
+        stdout().print(benchmark_view(found))
+    else:
+        stdout().print(speedrun_view(found))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from bnrun import kernels
 from bnrun.errors import ConfigError
 from bnrun.events import DataUsed
 
@@ -46,11 +47,16 @@ class Split:
         for start in range(0, len(self), batch_size):
             stop = start + batch_size
             if order is None:
-                images, labels = self.images[start:stop], self.labels[start:stop]
+                yield scaled(self.images[start:stop]), self.labels[start:stop]
             else:
-                index = order[start:stop]
-                images, labels = self.images.index_select(0, index), self.labels[index]
-            yield scaled(images), labels
+                yield self.batch(order[start:stop])
+
+    def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the images at an index as float32 in [0, 1], and their labels."""
+        labels = self.labels.index_select(0, index)
+        if kernels.is_enabled() and self.images.device.type == "cpu":
+            return kernels.gather(self.images, index), labels
+        return scaled(self.images.index_select(0, index)), labels
 
 
 def scaled(images: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ class Stepper:
         if step == 0:
             order = image_order(self._config.training.seed, epoch + 1, self._images)
             self._taker.begin(order.to(self._device))
-        self._taker.fetch(step)
+        with running(self._engine, self._device):
+            self._taker.fetch(step)
 
     def take(self, done: Callable[[Phase], None] = nothing) -> tuple[Tensor, int]:
         """Train on it; `done` hears of each phase's end. Returns and raises what `step` does."""

@@ -74,6 +74,20 @@ void normalize(
     }
 }
 
+// Writes y, normalized by the statistics that are given.
+static void normalize_by(
+    const float *x, const float *gamma, const float *beta, const float *mean, const float *var,
+    float *y, long images, long channels, long size, double eps, int threads) {
+    IN_PARALLEL(threads)
+    for (long n = 0; n < images; n++)
+        for (long c = 0; c < channels; c++) {
+            const float *in = x + (n * channels + c) * size;
+            float *out = y + (n * channels + c) * size, middle = mean[c], shift = beta ? beta[c] : 0;
+            float scale = (gamma ? gamma[c] : 1) / __builtin_sqrt(var[c] + eps);
+            for (long j = 0; j < size; j++) out[j] = (in[j] - middle) * scale + shift;
+        }
+}
+
 // Writes the gradients, from that of y:
 //
 //   d_beta  = sum(g)

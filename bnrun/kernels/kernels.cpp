@@ -1,6 +1,7 @@
 // What Python calls, under plain names: the kernels, for the sizes that LeNet has.
 #include "batch_norm.h"
 #include "convolution.h"
+#include "ends.h"
 #include "pooling.h"
 
 // Input channels, output channels, input pixels a side; and the blocks that suit them.
@@ -64,4 +65,22 @@ EXPORT void batch_norm_gradient(
     else
         normalize_gradient<0>(
             x, gamma, mean, var, g, dx, d_gamma, d_beta, work, images, channels, size, eps, threads);
+}
+
+EXPORT void batch_norm_by(
+    const float *x, const float *gamma, const float *beta, const float *mean, const float *var,
+    float *y, long images, long channels, long size, double eps, int threads) {
+    normalize_by(x, gamma, beta, mean, var, y, images, channels, size, eps, threads);
+}
+
+EXPORT void gather_images(
+    const unsigned char *images, const long *index, float *batch, long count, long pixels,
+    int threads) {
+    gather(images, index, batch, count, pixels, threads);
+}
+
+EXPORT void softmax_cross_entropy(
+    const float *logits, const long *labels, float *loss, float *d_logits, long images,
+    long classes, int) {
+    cross_entropy(logits, labels, loss, d_logits, images, classes);
 }

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from bnrun.config import Config
+from bnrun.layers import cross_entropy
 from bnrun.lenet import LeNet
 from bnrun.norms import norm_factory
 from bnrun.training.sgd import SGD
@@ -52,7 +52,7 @@ def train_step(
     """
     optimizer.zero_grad()
     logits = model(images)
-    loss = F.cross_entropy(logits, labels)
+    loss = cross_entropy(logits, labels)
     done("forward")
     loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
     done("backward")

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from bnrun.data.dataset import Split, scaled
+from bnrun.data.dataset import Split
 from bnrun.training.sgd import SGD
 from bnrun.training.state import capture, restore
 from bnrun.training.step import Phase, nothing, train_step
@@ -138,8 +138,7 @@ class CapturedSteps:
         """Take a step, reading all that changes from the device."""
         within = torch.arange(size, device=self._order.device)
         index = self._order[self._step * self._batch_size + within]
-        images, labels = self._train.images.index_select(0, index), self._train.labels[index]
-        loss, correct = train_step(self._model, self._optimizer, scaled(images), labels)
+        loss, correct = train_step(self._model, self._optimizer, *self._train.batch(index))
         self.losses.index_copy_(0, self._step, loss.view(1))
         self.corrects.index_copy_(0, self._step, correct.to(self.corrects.dtype).view(1))
         self._step += 1

@@ -25,7 +25,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 SMALL = (
     "--set", "data.name=synthetic", "--set", "training.batch_size=32", "--device", "cpu",
-    "--set", "training.population_images=100",
+    "--set", "training.population_images=100", "--set", "training.engine=eager",
 )  # fmt: skip
 
 RAISES = """
@@ -131,7 +131,6 @@ def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
     tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     arguments = ["compare", "scratch", "textbook", "--seeds", "1", "--epochs", "3", *SMALL]
-    arguments += ["--set", "training.engine=eager"]  # not left to a measurement: bits are compared
     process = subprocess.Popen(
         [sys.executable, "-m", "bnrun", *arguments, "--jobs", str(jobs)],
         cwd=tmp_path,

@@ -59,7 +59,7 @@ def test_every_arm_is_evaluated_with_moving_and_population_statistics() -> None:
         ([], "compare takes two arms or more, received 0"),
         (["scratch"], "compare takes two arms or more, received 1"),
         (["scratch", "scratch"], "arm scratch: there are two of this name"),
-        (["a=scratch", "a=builtin"], "Give one of them another: other=scratch"),
+        (["a=scratch", "a=builtin"], "Give one of them another, as in other=scratch"),
         (["scratch", "=builtin"], "arm =builtin: an arm is a norm, or NAME=NORM,KEY=VALUE"),
         (["scratch", "a="], "arm a=: an arm is a norm"),
         (["scratch,model.pool=max", "builtin"], "an arm is a norm, or NAME=NORM,KEY=VALUE"),

@@ -181,7 +181,7 @@ def test_both_engines_train_the_same_network(data: Dataset, activation: str, poo
     stated = [
         Assignment("model.activation", activation, "test"),
         Assignment("model.pool", pool, "test"),
-        Assignment("optimizer.lr", 0.005, "test"),
+        Assignment("optimizer.lr", 0.0005, "test"),
     ]
     config = resolve(None, stated).config
     train_split = Split(data.train.images[:617], data.train.labels[:617])

@@ -115,6 +115,34 @@ def test_batch_norm_is_the_formula(shape: tuple[int, ...], center: float) -> Non
             torch.testing.assert_close(mine, theirs.float())
 
 
+@pytest.mark.parametrize("shape", [(7, 120), (3, 6, 24, 24), (0, 6), (2, 3, 5)])
+def test_batch_norm_predicts_by_the_formula(shape: tuple[int, ...]) -> None:
+    x, mean, var = _random(*shape), _random(shape[1], seed=1), _random(shape[1], seed=2).square()
+    for affine in ((_random(shape[1]), _random(shape[1])), (_random(shape[1]), None), (None, None)):
+        y = kernels.batch_norm_by(x, *affine, mean, var, 1e-3)
+        right, _, _ = functional.batch_norm(
+            x, *affine, mean, var, training=False, momentum=0.1, eps=1e-3
+        )
+        torch.testing.assert_close(y, right)
+
+
+def test_a_batch_is_looked_up_and_scaled_to_the_bit() -> None:
+    images = torch.arange(5 * 784).remainder(256).to(torch.uint8).view(5, 1, 28, 28)
+    index = torch.tensor([4, 0, 0, 3])
+    assert torch.equal(kernels.gather(images, index), images[index].float().div_(255))
+
+
+@pytest.mark.parametrize(("images", "classes"), [(256, 10), (7, 16), (5, 3)])
+def test_the_loss_is_cross_entropy(images: int, classes: int) -> None:
+    logits = _random(images, classes, scale=5.0)
+    labels = torch.arange(images).remainder(classes)
+    _assert_right(
+        lambda x: kernels.cross_entropy(x, labels), lambda x: F.cross_entropy(x, labels), logits
+    )
+    logits[0, 0] = torch.nan
+    assert kernels.cross_entropy(logits, labels).isnan()
+
+
 def test_a_large_mean_costs_no_digits_of_the_variance() -> None:
     x = _random(64, 3) + 1e4
     _, _, var = kernels.batch_norm(

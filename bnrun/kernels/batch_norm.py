@@ -1,0 +1,88 @@
+"""Batch normalization: what `batch_norm.h` computes, with its gradients."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bnrun.kernels.calling import PARTS, call
+
+
+def batch_norm(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    moving_mean: Tensor | None,
+    moving_var: Tensor | None,
+    *,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Normalize by the batch: `norms.functional.batch_norm` with `training`, for what that takes.
+
+    The batch must not be empty.
+    """
+    y, moved = _BatchNorm.apply(x, gamma, beta, moving_mean, moving_var, momentum, eps)
+    return y, None if moving_mean is None else moved[0], None if moving_var is None else moved[1]
+
+
+def batch_norm_by(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    eps: float,
+) -> Tensor:
+    """Normalize by given statistics, (C,), without gradients."""
+    x = x.contiguous()
+    y = torch.empty_like(x)
+    size = x.shape[2:].numel()
+    call("batch_norm_by", x, gamma, beta, mean, var, y, *x.shape[:2], size, float(eps))
+    return y
+
+
+class _BatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        gamma: Tensor | None,
+        beta: Tensor | None,
+        moving_mean: Tensor | None,
+        moving_var: Tensor | None,
+        momentum: float,
+        eps: float,
+    ) -> tuple[Tensor, Tensor]:
+        x = x.contiguous()
+        images, channels = x.shape[:2]
+        y, mean, var = torch.empty_like(x), x.new_empty(channels), x.new_empty(channels)
+        moved = x.new_empty(2, channels)
+        size = x[0, 0].numel()
+        call(
+            *("batch_norm", x, gamma, beta, y, mean, var, moving_mean, moving_var, moved),
+            *(float(momentum), _work(x), images, channels, size, float(eps)),
+        )
+        ctx.mark_non_differentiable(moved)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, gamma, beta, mean, var)
+        ctx.eps, ctx.size = float(eps), size
+        return y, moved
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        x, gamma, beta, mean, var = ctx.saved_tensors
+        d_x, d_gamma, d_beta = torch.empty_like(x), torch.empty_like(mean), torch.empty_like(mean)
+        call(
+            *("batch_norm_gradient", x, gamma, mean, var, g.contiguous(), d_x, d_gamma, d_beta),
+            *(_work(x), *x.shape[:2], ctx.size, ctx.eps),
+        )
+        gradients = (d_x, None if gamma is None else d_gamma, None if beta is None else d_beta)
+        return *gradients, None, None, None, None
+
+
+def _work(x: Tensor) -> Tensor:
+    """Return room for the sums of all parts, and for their totals."""
+    return x.new_empty(PARTS + 1, 2, x.shape[1], dtype=torch.float64)
