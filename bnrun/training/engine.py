@@ -20,6 +20,7 @@ from bnrun import kernels
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split
 from bnrun.errors import EngineError
+from bnrun.norms.parts import MovingStatistics
 from bnrun.training.device import synchronize
 from bnrun.training.sgd import SGD
 from bnrun.training.step import build_model, build_optimizer
@@ -30,7 +31,7 @@ TIMED_STEPS = 7
 FEWEST_STEPS = 200  # of a run: what is shorter ends before a measurement would have paid
 COMPILE_SECONDS = 4.0  # more than compiling takes; and what it saves is about
 SAVED = 0.3  # of the time of a step, or more
-TOLERANCE = 1e-3  # between the losses of the same few steps, relative
+TOLERANCE = 1e-3  # between what the same few steps come to, relative
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,8 @@ def _faster(config: Config, dataset: Dataset, device: torch.device, steps: int) 
         SystemExit,
     ):  # of the model, most likely: training will come to it, and tell where
         return EAGER
-    if not _same(eager.losses, fast.losses):
-        return Engine("eager", "compiled steps of this model do not come to the same losses")
+    if not _same(eager.figures, fast.figures):
+        return Engine("eager", "compiled steps of this model do not come to the same")
     faster = "compiled" if fast.seconds < eager.seconds else "eager"
     return Engine(
         faster,
@@ -139,20 +140,24 @@ def _check_capture(config: Config, dataset: Dataset, device: torch.device) -> No
         EngineError: they do not.
     """
     runs = [_time(engine, config, dataset, device) for engine in (EAGER, COMPILED)]
-    if not _same(runs[0].losses, runs[1].losses):
+    if not _same(runs[0].figures, runs[1].figures):
         raise EngineError(
-            f"training.engine: captured steps with norm '{config.model.norm}' do not come to the "
-            "losses of plain ones: it keeps its state where a CUDA graph does not see it change. "
+            f"training.engine: captured steps with norm '{config.model.norm}' do not come to "
+            "what plain ones do: it keeps its state where a CUDA graph does not see it change. "
             "The engine eager has no such limit."
         )
 
 
 @dataclass(frozen=True)
 class _Timed:
-    """A few steps: the seconds that one takes, and the loss of each."""
+    """A few steps: the seconds that one takes, and what they came to.
+
+    That is the loss of each, and the size of every moving statistic after them, which may go
+    wrong without the loss.
+    """
 
     seconds: float
-    losses: list[float]
+    figures: list[float]
 
 
 def _time(engine: Engine, config: Config, dataset: Dataset, device: torch.device) -> _Timed:
@@ -176,11 +181,13 @@ def _time(engine: Engine, config: Config, dataset: Dataset, device: torch.device
                 synchronize(device)
                 seconds.append(time.perf_counter() - began)
                 losses.append(float(steps.losses[step]))
-    return _Timed(statistics.median(seconds[WARM_UP_STEPS:count]), losses[:count])
+    held = [tensor for moving in MovingStatistics.find(model).values() for tensor in moving.held()]
+    figures = losses[:count] + [float(tensor.norm()) for tensor in held]
+    return _Timed(statistics.median(seconds[WARM_UP_STEPS:count]), figures)
 
 
 def _same(ours: list[float], theirs: list[float]) -> bool:
-    """Tell whether the same steps came to the same losses, as far as rounding lets them."""
+    """Tell whether the same steps came to the same figures, as far as rounding lets them."""
     return all(
         math.isclose(a, b, rel_tol=TOLERANCE) or not (math.isfinite(a) or math.isfinite(b))
         for a, b in zip(ours, theirs, strict=True)
