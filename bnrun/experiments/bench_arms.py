@@ -114,9 +114,7 @@ class _Training:
         return timer.medians()
 
     def peak_memory(self) -> int:
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device)
-        return _peak_of_process()
+        return _peak_memory(self._device)
 
 
 def _loop(arm: BenchArm) -> Timed:
@@ -158,9 +156,7 @@ class _Loop:
         return timer.medians()
 
     def peak_memory(self) -> int:
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device)
-        return _peak_of_process()
+        return _peak_memory(self._device)
 
 
 class _PhaseTimer:
@@ -187,7 +183,10 @@ class _PhaseTimer:
         return {phase: statistics.median(self._seconds[phase]) for phase in PHASES}
 
 
-def _peak_of_process() -> int:
+def _peak_memory(device: torch.device) -> int:
+    """Return what was allocated on an accelerator at most; or what this process was, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024  # bytes there, KiB elsewhere
 

@@ -11,10 +11,11 @@ import torch
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
-from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted, Stage
+from bnrun.events import DataUsed, EpochEnded, RunEnded, Stage
 from bnrun.experiments.comparison import Arm
 from bnrun.experiments.estimate import Estimate, estimate
 from bnrun.training.device import device_name
+from bnrun.training.engine import choose
 from bnrun.training.loop import train
 
 
@@ -28,7 +29,6 @@ class SpeedrunTrial:
     seed: int
     test_acc: float
     seconds: float
-    engine: str
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Speedrun:
     data: DataUsed
     device: str
     machine: str
+    engine: str
     torch: str
 
     @property
@@ -70,27 +71,29 @@ def speedrun(
         TrainingFailed: (while iterating) a seed raised, or diverged.
     """
     dataset = dataset.to(device)
-    arm, first, epochs = Arm("", config), config.training.seed, config.training.epochs
+    first, epochs = config.training.seed, config.training.epochs
+    engine = choose(config, dataset, device, epochs).name  # one for all
+    training = config.training.model_copy(update={"engine": engine})
+    arm = Arm("", config.model_copy(update={"training": training}))
     trials: list[SpeedrunTrial] = []
     for seed in range(first, first + count):
         yield Stage(f"seed {seed}", len(trials) * epochs, count * epochs)
-        began, engine, test_acc = time.perf_counter(), "", 0.0
+        began, test_acc = time.perf_counter(), 0.0
         for event in train(arm.with_seed(seed), dataset, device):
             match event:
-                case RunStarted():
-                    engine = event.engine
                 case EpochEnded():
                     test_acc = event.test_acc
                     yield Stage(f"seed {seed}", len(trials) * epochs + event.epoch, count * epochs)
                 case RunEnded(status="diverged"):
                     raise TrainingFailed(f"seed {seed}: {event.reason}.")
-        trials.append(SpeedrunTrial(seed, test_acc, time.perf_counter() - began, engine))
+        trials.append(SpeedrunTrial(seed, test_acc, time.perf_counter() - began))
     yield Speedrun(
         config=config.document(),
         trials=tuple(trials),
         data=dataset.describe(),
         device=str(device),
         machine=device_name(device),
+        engine=engine,
         torch=torch.__version__,
     )
 

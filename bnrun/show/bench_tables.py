@@ -110,7 +110,6 @@ def speedrun_view(found: Speedrun) -> RenderableType:
     seconds = [trial.seconds for trial in found.trials]
     table.add_row("test acc", *_row(found.test_acc, accuracies, "{:.4f}".format))
     table.add_row("seconds", *_row(found.seconds, seconds, "{:.2f}".format))
-    engines = ", ".join(sorted({trial.engine for trial in found.trials}))
     return Group(
         Text(f"LeNet, {data_name(found.data)}, {epochs} {word}, {seeds}"),
         *("", table, ""),
@@ -118,7 +117,7 @@ def speedrun_view(found: Speedrun) -> RenderableType:
             "Seconds are wall time of a whole training, evaluation included, once torch and the "
             f"data are loaded; {sum(seconds):,.0f} s in all."
         ),
-        Text(f"on {found.device}: {found.machine}, engine {engines}, torch {found.torch}"),
+        Text(f"on {found.device}: {found.machine}, engine {found.engine}, torch {found.torch}"),
     )
 
 

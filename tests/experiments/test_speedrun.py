@@ -22,7 +22,7 @@ def test_every_seed_is_a_training_of_its_own(small: Dataset) -> None:
     *stages, found = speedrun(_config(), small, CPU, 3)
     assert isinstance(found, Speedrun)
     assert [trial.seed for trial in found.trials] == [3, 4, 5]
-    assert {trial.engine for trial in found.trials} == {"eager"}
+    assert found.engine == "eager"
     config = _config("training.seed=5")
     last = [event for event in train(config, small, CPU) if isinstance(event, EpochEnded)][-1]
     assert found.trials[2].test_acc == last.test_acc

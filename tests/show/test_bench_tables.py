@@ -97,8 +97,7 @@ def test_a_captured_step_has_no_phases_and_memory_is_the_devices() -> None:
 def test_a_speedrun() -> None:
     accuracies = (0.901, 0.904, 0.902)
     trials = tuple(
-        SpeedrunTrial(seed, test_acc, 5.0 + seed, "compiled")
-        for seed, test_acc in enumerate(accuracies)
+        SpeedrunTrial(seed, test_acc, 5.0 + seed) for seed, test_acc in enumerate(accuracies)
     )
     found = Speedrun(
         config={"training": {"epochs": 4}},
@@ -106,6 +105,7 @@ def test_a_speedrun() -> None:
         data=FASHION,
         device="cpu",
         machine="Some CPU, 2 threads",
+        engine="compiled",
         torch="2.15.0",
     )
     assert _rendered(speedrun_view(found)) == (
