@@ -36,9 +36,16 @@ def is_enabled() -> bool:
 
 
 def take(*tensors: Tensor | None) -> bool:
-    """Tell whether the kernels are enabled, and take these tensors."""
-    return is_enabled() and all(
-        t is None or (t.dtype == torch.float32 and t.device.type == "cpu") for t in tensors
+    """Tell whether the kernels are enabled, and take these tensors.
+
+    Those are of float32, on the CPU; a vector must lie in one piece.
+    """
+    return is_enabled() and all(t is None or _is_taken(t) for t in tensors)
+
+
+def _is_taken(t: Tensor) -> bool:
+    return (
+        t.dtype == torch.float32 and t.device.type == "cpu" and (t.dim() != 1 or t.is_contiguous())
     )
 
 

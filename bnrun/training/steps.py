@@ -48,7 +48,7 @@ class PlainSteps:
         self._dtype = next(model.parameters()).dtype
         self._batches: Iterator[tuple[Tensor, Tensor]] = iter(())
         self._batch: tuple[Tensor, Tensor] | None = None
-        self.losses, self.corrects = _results(train, batch_size)
+        self.losses, self.corrects = _results(model, train, batch_size)
 
     def begin(self, order: Tensor) -> None:
         """Begin an epoch."""
@@ -83,7 +83,7 @@ class CapturedSteps:
         self._model, self._optimizer = model, optimizer
         self._train, self._batch_size = train, batch_size
         device = train.labels.device
-        self.losses, self.corrects = _results(train, batch_size)
+        self.losses, self.corrects = _results(model, train, batch_size)
         self._order = torch.arange(len(train), device=device)
         self._step = torch.zeros(1, dtype=torch.long, device=device)
         self._lr = torch.zeros((), device=device)
@@ -144,8 +144,8 @@ class CapturedSteps:
         self._step += 1
 
 
-def _results(train: Split, batch_size: int) -> tuple[Tensor, Tensor]:
-    """Return room for each step's loss and count of right answers."""
-    steps = -(-len(train) // batch_size)
-    device = train.labels.device
-    return torch.zeros(steps, device=device), torch.zeros(steps, device=device)
+def _results(model: nn.Module, train: Split, batch_size: int) -> tuple[Tensor, Tensor]:
+    """Return room for each step's loss, as precise as the model, and count of right answers."""
+    steps, device = -(-len(train) // batch_size), train.labels.device
+    losses = torch.zeros(steps, device=device, dtype=next(model.parameters()).dtype)
+    return losses, torch.zeros(steps, device=device)

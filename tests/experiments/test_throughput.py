@@ -96,3 +96,11 @@ def test_a_stepper_trains_as_a_trial_does(small: Dataset, arms_of: Arms) -> None
     *_, last = (e for e in train(arm.config, small, CPU) if isinstance(e, CheckpointReady))
     for name, tensor in stepper.model.state_dict().items():
         assert torch.equal(tensor, last.state["model"][name]), name
+
+
+def test_a_stepper_in_float64_tells_its_loss_in_float64(small: Dataset, arms_of: Arms) -> None:
+    """Else two arms' losses would agree where they do not."""
+    arm, _ = arms_of("scratch", "none")
+    loss, count = Stepper(arm.name, arm.config, small, CPU, torch.float64).step()
+    assert (loss.dtype, count) == (torch.float64, 32)
+    assert float(loss) != float(loss.float())

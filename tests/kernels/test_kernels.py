@@ -184,6 +184,7 @@ def test_what_they_do_not_take_is_told() -> None:
     x, weight, bias = _random(2, 6, 12, 12), _random(16, 6, 5, 5), _random(16)
     assert kernels.take(x, None)
     assert not kernels.take(x.double())
+    assert not kernels.take(x, _random(12)[::2])
     assert not kernels.take_convolution(x.double(), weight.double(), bias.double())
     assert not kernels.take_convolution(x, weight, None)
     assert not kernels.take_convolution(x[:, :, :10, :10], weight, bias)
