@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 
 
@@ -14,6 +15,7 @@ def begin(process: BaseProcess) -> None:
         process.start()
         return
     if hasattr(signal, "pthread_sigmask"):  # what comes meanwhile is kept for afterwards
+        resource_tracker.ensure_running()  # else it is begun by the way, and lifts the block
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # handed on
         try:
             process.start()
