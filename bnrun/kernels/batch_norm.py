@@ -59,7 +59,7 @@ class _BatchNorm(torch.autograd.Function):
         images, channels = x.shape[:2]
         y, mean, var = torch.empty_like(x), x.new_empty(channels), x.new_empty(channels)
         moved = x.new_empty(2, channels)
-        size = x[0, 0].numel()
+        size = x.shape[2:].numel()
         call(
             *("batch_norm", x, gamma, beta, y, mean, var, moving_mean, moving_var, moved),
             *(float(momentum), _work(x), images, channels, size, float(eps)),
