@@ -62,7 +62,7 @@ class ActivatedAveragePool(nn.Module):
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return `F.cross_entropy(logits, labels)`: the mean over the batch, for logits (N, 10)."""
-    if kernels.take(logits):
+    if kernels.take(logits) and logits.shape[1] <= 16 and labels.dtype == torch.long:
         return kernels.cross_entropy(logits, labels)
     return F.cross_entropy(logits, labels)
 

@@ -26,6 +26,7 @@ from bnrun.training.clock import Reading
 from bnrun.training.device import device_name, pick_device
 
 EVALUATED_EVERY = 2  # rounds
+FEW = 4  # rounds have no middle half, and show their range
 PHASE_STEPS = 30
 LIMIT_SECONDS = 600.0  # of a block: what takes longer hangs
 
@@ -46,13 +47,7 @@ class _Measured:
         Raises:
             BnrunError: it could not.
         """
-        try:
-            answer = self.process.do((what, arguments))
-        except Lost as lost:
-            raise TrainingFailed(f"arm {self.arm.name} {lost}.") from None
-        if isinstance(answer, BnrunError):
-            raise answer
-        return answer
+        return _answer(self.process, f"arm {self.arm.name}", (what, arguments))
 
     def rates(self) -> list[float]:
         """Return the end-to-end examples/s of each round."""
@@ -97,7 +92,7 @@ def bench(
         )
         products = []
         for turn in range(rounds):
-            products.append(matmul.do(None))
+            products.append(_answer(matmul, "the matrix product", None))
             yield from _round(measured, steps, turn, rounds)
         phases, memory = [], []
         for one in measured[:-1]:
@@ -130,6 +125,21 @@ def bench(
         versions={"torch": torch.__version__},
         flops_per_second=flops_per_second,
     )
+
+
+def _answer(process: Isolated, name: str, job: Any) -> Any:
+    """Have a process do a job.
+
+    Raises:
+        BnrunError: it could not.
+    """
+    try:
+        answer = process.do(job)
+    except Lost as lost:
+        raise TrainingFailed(f"{name} {lost}.") from None
+    if isinstance(answer, BnrunError):
+        raise answer
+    return answer
 
 
 def _round(measured: Sequence[_Measured], steps: int, turn: int, rounds: int) -> Iterator[Stage]:
@@ -177,7 +187,7 @@ def _speed(
 def _ratios(rates: Sequence[float], others: Sequence[float]) -> tuple[float, tuple[float, float]]:
     """Return the median of the ratios within rounds, and their middle half."""
     ratios = [rate / other for rate, other in zip(rates, others, strict=True)]
-    if len(ratios) == 1:
-        return ratios[0], (ratios[0], ratios[0])
+    if len(ratios) < FEW:
+        return statistics.median(ratios), (min(ratios), max(ratios))
     lower, _, upper = statistics.quantiles(ratios, n=4)
     return statistics.median(ratios), (lower, upper)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from bnrun.data.load import load
-from bnrun.errors import BnrunError
+from bnrun.errors import BnrunError, TrainingFailed
 from bnrun.experiments.bench_plan import BenchArm
 from bnrun.experiments.benchmark import PHASES
 from bnrun.experiments.stepper import Stepper
@@ -67,6 +67,8 @@ def prepare_arm(arm: BenchArm) -> Callable[[tuple[str, Any]], Any]:
             return timed.engine if what == "begin" else getattr(timed, what)(*arguments)
         except BnrunError as error:
             return error
+        except Exception as error:  # of a loader's workers, or of memory
+            return TrainingFailed(f"arm {arm.name}: {type(error).__name__}: {error}")
 
     return do
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnrun.config import Assignment, Config, resolve
+from bnrun.config.difference import config_difference
 from bnrun.config.resolve import read_file
 from bnrun.errors import ConfigError
 from bnrun.experiments.arms import check_names, parse_arm
 
 LOOP = "loop:"
+SHARED = ("training.device", "training.batch_size", "data.name", "data.root", "data.validation")
 DEFAULT_ARMS = (
     "loop:4 loop:0 scratch builtin eager=scratch,training.engine=eager "
     "builtin-eager=builtin,training.engine=eager"
@@ -48,6 +50,13 @@ def bench_arms(
     if not arms:
         raise ConfigError(f"--arms: name one arm or more, such as --arms '{DEFAULT_ARMS}'.")
     check_names([arm.name for arm in arms])
+    for arm in arms:
+        for found in config_difference(arms[0].config.document(), arm.config.document()):
+            if found.key in SHARED:
+                raise ConfigError(
+                    f"arm {arm.name}: {found.key} can't differ between arms, whose times would not "
+                    f"be of the same work. For all of them: --set {found.key}=…"
+                )
     return arms
 
 

@@ -10,7 +10,7 @@ Read `lanes.h` first, then `convolution.h`, where most of the time goes.
 """
 
 from bnrun.kernels.batch_norm import batch_norm, batch_norm_by
-from bnrun.kernels.calling import enabled, is_enabled, take
+from bnrun.kernels.calling import disabled, enabled, is_enabled, take
 from bnrun.kernels.convolution import conv2d, take_convolution
 from bnrun.kernels.ends import cross_entropy, gather
 from bnrun.kernels.library import is_compiled
@@ -21,6 +21,7 @@ __all__ = [
     "batch_norm_by",
     "conv2d",
     "cross_entropy",
+    "disabled",
     "enabled",
     "gather",
     "is_compiled",

@@ -30,6 +30,17 @@ def enabled() -> Iterator[None]:
         _library = before
 
 
+@contextlib.contextmanager
+def disabled() -> Iterator[None]:
+    """Let nothing compute by them for the time being, whatever is going on around it."""
+    global _library
+    before, _library = _library, None
+    try:
+        yield
+    finally:
+        _library = before
+
+
 def is_enabled() -> bool:
     """Tell whether they are."""
     return _library is not None

@@ -10,8 +10,12 @@ from bnrun.kernels.calling import call
 
 
 def gather(images: Tensor, index: Tensor) -> Tensor:
-    """Return `images[index].float() / 255`, of images (N, 1, 28, 28), uint8, on the CPU."""
-    batch = torch.empty(len(index), *images.shape[1:])
+    """Return `images[index].float() / 255`, of images (N, 1, 28, 28), uint8, on the CPU.
+
+    The index, int64, must be of images that there are.
+    """
+    images, index = images.contiguous(), index.contiguous()
+    batch = torch.empty(len(index), *images.shape[1:], dtype=torch.float32)
     call("gather_images", images, index, batch, len(index), images[0].numel())
     return batch
 

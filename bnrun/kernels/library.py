@@ -1,8 +1,8 @@
 """The kernels as a library in this process: compiled once on a machine, and kept.
 
 They are compiled for the very processor that they run on, by the C++ compiler that is there (a
-second or two), and kept in bnrun's cache under a name that changes with the source, the compiler
-and the processor. They need none of C++'s own library, and share the threads that torch runs.
+second or two), and kept in bnrun's cache under a name that changes with the source, the compiler's
+path and the processor. They need none of C++'s own library, and share the threads that torch runs.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from bnrun.errors import EngineError
 from bnrun.paths import cache_root
 
 SOURCE = Path(__file__).parent
-COMPILERS = ("c++", "g++", "clang++")
+COMPILERS = ("c++", "g++")
 COMPILE_SECONDS = 120
 # Sums may be taken in any order, as SIMD needs; what is not finite stays so, which -ffast-math
 # would not promise.

@@ -8,7 +8,7 @@
 typedef float Wide __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int WideInt __attribute__((vector_size(64), may_alias));
 
-// e^x to 2 units in the last place, by e^x = 2^n * e^r with |r| <= ln(2) / 2: the power of two is
+// e^x to some 5 units in the last place, by e^x = 2^n * e^r with |r| <= ln(2) / 2: the power of two is
 // put together from its exponent's bits, and e^r is a polynomial (its coefficients: Cephes, `expf`).
 INLINE Wide exponential(Wide x) {
     x = x < -87.0f ? Wide{} - 87.0f : x;

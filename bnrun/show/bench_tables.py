@@ -83,10 +83,13 @@ def _notes(found: Benchmark) -> Iterator[str]:
         f"Noise: {noise.name} against itself {noise.ratio:.2f} "
         f"({noise.spread[0]:.2f} to {noise.spread[1]:.2f})."
     )
-    if any(arm.name.startswith("loop-") for arm in found.arms):
+    yield (
+        "With evaluation: an epoch at that rate, and one evaluation, taken in every second round."
+    )
+    if any(arm.name.startswith("loop-") and arm.norm == "textbook" for arm in found.arms):
         yield (
-            "loop-N is the textbook's own training loop, its loader with N workers; the time that "
-            "these take to start, once an epoch, is left out."
+            "loop-N is the textbook's own network, recipe and training loop, its loader with N "
+            "workers; the time that these take to start for an epoch's training is left out."
         )
     yield (
         f"Peak: {found.flops_per_second / 1e9:,.0f} GFLOP/s in products of 1024 x 1024 matrices. "

@@ -21,6 +21,7 @@ from bnrun.data.dataset import Dataset, Split
 from bnrun.errors import EngineError
 from bnrun.norms.parts import MovingStatistics
 from bnrun.training.device import synchronize
+from bnrun.training.failures import told
 from bnrun.training.sgd import SGD
 from bnrun.training.step import build_model, build_optimizer
 from bnrun.training.steps import CapturedSteps, PlainSteps, Steps
@@ -51,10 +52,8 @@ def running(engine: Engine, device: torch.device) -> Iterator[None]:
     Raises:
         EngineError: `compiled` is not to be had on this machine.
     """
-    if engine.name == "compiled" and device.type == "cpu":
-        with kernels.enabled():
-            yield
-    else:
+    compiled = engine.name == "compiled" and device.type == "cpu"
+    with kernels.enabled() if compiled else kernels.disabled():
         yield
 
 
@@ -77,6 +76,8 @@ def choose(config: Config, dataset: Dataset, device: torch.device, epochs: int) 
     Raises:
         EngineError: `compiled` is asked for, and is not to be had here.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # whose streams steps are captured and timed on
     wanted = config.training.engine
     if wanted == "eager":
         return EAGER
@@ -103,14 +104,19 @@ def _faster(config: Config, dataset: Dataset, device: torch.device, steps: int) 
         eager = _time(EAGER, config, dataset, device)
         if not compiled and steps * eager.seconds * SAVED < COMPILE_SECONDS:
             return Engine("eager", "compiling would take longer than it saves in this run")
+    except EngineError as error:
+        return Engine("eager", str(error).removeprefix("training.engine: "))
+    except (Exception, SystemExit):
+        return EAGER  # it is the model's: training will come to it, and tell where
+    try:
         _check(device)
         fast, again, fast_again = (
             _time(engine, config, dataset, device) for engine in (COMPILED, EAGER, COMPILED)
         )
     except EngineError as error:
         return Engine("eager", str(error).removeprefix("training.engine: "))
-    except (Exception, SystemExit):
-        return EAGER  # it is the model's: training will come to it, and tell where
+    except (Exception, SystemExit) as error:
+        return Engine("eager", f"compiled steps of this model raise {type(error).__name__}")
     if not _same(eager, fast):
         return Engine("eager", "compiled steps of this model do not come to the same")
     ours, theirs = min(fast.seconds, fast_again.seconds), min(eager.seconds, again.seconds)
@@ -138,12 +144,21 @@ def _check_capture(config: Config, dataset: Dataset, device: torch.device) -> No
     Raises:
         EngineError: they do not.
     """
-    runs = [_time(engine, config, dataset, device) for engine in (EAGER, COMPILED)]
-    if not _same(*runs):
+    norm = f"norm '{config.model.norm}'"
+    with told("steps taken on trial"):
+        eager = _time(EAGER, config, dataset, device)
+    try:
+        captured = _time(COMPILED, config, dataset, device)
+    except Exception as error:
         raise EngineError(
-            f"training.engine: captured steps with norm '{config.model.norm}' do not come to "
-            "what plain ones do: it keeps its state where a CUDA graph does not see it change. "
-            "The engine eager has no such limit."
+            f"training.engine: a step with {norm} can't be captured: {error}. The engine eager has "
+            "no such limit."
+        ) from error
+    if not _same(eager, captured):
+        raise EngineError(
+            f"training.engine: captured steps with {norm} do not come to what plain ones do: it "
+            "keeps its state where a CUDA graph does not see it change. The engine eager has no "
+            "such limit."
         )
 
 

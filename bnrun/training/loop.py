@@ -63,8 +63,6 @@ def train(
     """
     if device.type == "cpu":
         keep_freed_memory()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # whose stream the clock's events are recorded on
     dataset = dataset.to(device)
     engine = _engine(config, dataset, device, checkpoint)
     torch.manual_seed(config.training.seed)
@@ -86,8 +84,9 @@ def _engine(
     settings = config.training.model_copy(update={"engine": before})
     try:
         return choose(config.model_copy(update={"training": settings}), dataset, device, epochs)
-    except EngineError:
-        return choose(config, dataset, device, epochs - len(checkpoint["epochs"]))
+    except EngineError as error:
+        now = choose(config, dataset, device, epochs - len(checkpoint["epochs"]))
+        return Engine(now.name, f"the run began {before}; {error}")
 
 
 class _Diverged(Exception):

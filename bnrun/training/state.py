@@ -84,7 +84,15 @@ def restore_model(state: Mapping[str, Any], model: nn.Module) -> None:
     modules = dict(model.named_modules())
     for path, attributes in state["attributes"].items():
         for name, value in attributes.items():
+            held = getattr(modules[path], name, None)
+            if isinstance(value, Tensor) and isinstance(held, Tensor) and _fits(value, held):
+                held.detach().copy_(value)  # in place, where a captured step may look for it
+                continue
             setattr(modules[path], name, _map(lambda tensor: tensor.to(device, copy=True), value))
+
+
+def _fits(value: Tensor, held: Tensor) -> bool:
+    return value.shape == held.shape and value.dtype == held.dtype
 
 
 def _attributes(model: nn.Module) -> dict[str, dict[str, Any]]:

@@ -48,6 +48,7 @@ def test_the_default_arms_are_acceptable() -> None:
         ("loop:²", "loop:N"),
         ("scratch scratch", "there are two of this name"),
         ("loop:0 loop:00", "there are two of this name"),
+        ("scratch big=scratch,training.batch_size=512", "training.batch_size can't differ"),
         ("  ", "name one arm or more"),
         ("'scratch", "No closing quotation"),
         ("a=scratch,training.engine=eagr", "training.engine"),
