@@ -8,8 +8,9 @@
 typedef float Wide __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int WideInt __attribute__((vector_size(64), may_alias));
 
-// e^x to some 5 units in the last place, by e^x = 2^n * e^r with |r| <= ln(2) / 2: the power of two is
-// put together from its exponent's bits, and e^r is a polynomial (its coefficients: Cephes, `expf`).
+// e^x to some 5 units in the last place, or 70 where multiply-add is not fused. By
+// e^x = 2^n * e^r with |r| <= ln(2) / 2: the power of two is put together from its exponent's bits,
+// and e^r is a polynomial (its coefficients: Cephes, `expf`).
 INLINE Wide exponential(Wide x) {
     x = x < -87.0f ? Wide{} - 87.0f : x;
     x = x > 88.0f ? Wide{} + 88.0f : x;

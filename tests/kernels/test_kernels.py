@@ -65,7 +65,7 @@ def test_the_sigmoid_is_right_from_end_to_end() -> None:
     x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)  # every window of one value
     pooled = kernels.sigmoid_average_pool(x)
     right = torch.sigmoid(F.avg_pool2d(x.double(), 2))
-    assert float((pooled - right).abs().max()) < 1e-7
+    assert float((pooled - right).abs().max()) < 2e-6  # 1e-7 where multiply-add is fused
     assert pooled.min() >= 0
     assert pooled.max() == 1
 
