@@ -13,6 +13,9 @@ from bnrun.experiments.speedrun import Speedrun
 from bnrun.show.tables import data_name, norm_name, rate
 
 
+FEW_OF_ALL = 8  # rounds: of those with an evaluation, which are half, fewer than four
+
+
 def benchmark_view(found: Benchmark) -> RenderableType:
     """Show a benchmark."""
     parts: list[RenderableType] = [
@@ -77,9 +80,10 @@ def _against(
 
 def _notes(found: Benchmark) -> Iterator[str]:
     noise, rounds = found.noise, found.rounds
+    few = " (of fewer than four, the range)" if rounds < FEW_OF_ALL else ""
     yield (
         f"Medians of {rounds} rounds, in each of which every arm trains {found.steps} steps; "
-        f"ratios to {found.baseline} within a round, and the middle half of them. "
+        f"ratios to {found.baseline} within a round, and the middle half of them{few}. "
         f"Noise: {noise.name} against itself {noise.ratio:.2f} "
         f"({noise.spread[0]:.2f} to {noise.spread[1]:.2f})."
     )
