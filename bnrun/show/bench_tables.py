@@ -12,7 +12,6 @@ from bnrun.experiments.estimate import Estimate
 from bnrun.experiments.speedrun import Speedrun
 from bnrun.show.tables import data_name, norm_name, rate
 
-
 FEW_OF_ALL = 8  # rounds: of those with an evaluation, which are half, fewer than four
 
 
