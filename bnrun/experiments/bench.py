@@ -6,7 +6,6 @@ second process: it against itself is the noise.
 """
 
 import contextlib
-import dataclasses
 import statistics
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +39,8 @@ class _Measured:
     engine: str = ""
     readings: list[Reading] = field(default_factory=list)
     evaluations: list[float] = field(default_factory=list)
+    phases: dict[str, float] | None = None
+    peak_memory: int = 0
 
     def ask(self, what: str, *arguments: Any) -> Any:
         """Have the arm do something.
@@ -94,23 +95,15 @@ def bench(
         for turn in range(rounds):
             products.append(_answer(matmul, "the matrix product", None))
             yield from _round(measured, steps, turn, rounds)
-        phases, memory = [], []
         for one in measured[:-1]:
             yield Stage(f"a step of {one.arm.name}", rounds, rounds)
-            phases.append(one.ask("phases", PHASE_STEPS))
-            memory.append(one.ask("peak_memory"))
+            one.phases = one.ask("phases", PHASE_STEPS)
+            one.peak_memory = one.ask("peak_memory")
     again = measured.pop()
     itself = next(one for one in measured if one.arm is again.arm)
     baseline = _baseline(measured)
     flops_per_second = statistics.median(products)
-    speeds = [
-        dataclasses.replace(
-            _speed(one, baseline, dataset, flops_per_second),
-            phases=taken,
-            peak_memory=most,
-        )
-        for one, taken, most in zip(measured, phases, memory, strict=True)
-    ]
+    speeds = [_speed(one, baseline, dataset, flops_per_second) for one in measured]
     noise = _ratios(again.rates(), itself.rates())
     yield Benchmark(
         arms=tuple(speeds),
@@ -178,8 +171,8 @@ def _speed(
         spread=spread,
         epoch_ratio=epoch_ratio,
         epoch_spread=epoch_spread,
-        phases=None,
-        peak_memory=0,
+        phases=one.phases,
+        peak_memory=one.peak_memory,
         share_of_peak=rate * flops() / flops_per_second,
     )
 

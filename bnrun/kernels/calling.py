@@ -15,26 +15,24 @@ PARTS = 16  # as in lanes.h: in how many parts sums over a batch are taken
 _library: ctypes.CDLL | None = None  # while they are enabled
 
 
-@contextlib.contextmanager
-def enabled() -> Iterator[None]:
-    """Let the modules that can compute by the kernels do so, for the time being.
+def enabled() -> contextlib.AbstractContextManager[None]:
+    """Let what can compute by the kernels do so, for the time being.
 
     Raises:
         EngineError: they can't be compiled on this machine.
     """
-    global _library
-    before, _library = _library, load()
-    try:
-        yield
-    finally:
-        _library = before
+    return _using(load())
+
+
+def disabled() -> contextlib.AbstractContextManager[None]:
+    """Let nothing compute by them for the time being, whatever is going on around it."""
+    return _using(None)
 
 
 @contextlib.contextmanager
-def disabled() -> Iterator[None]:
-    """Let nothing compute by them for the time being, whatever is going on around it."""
+def _using(library: ctypes.CDLL | None) -> Iterator[None]:
     global _library
-    before, _library = _library, None
+    before, _library = _library, library
     try:
         yield
     finally:
