@@ -9,8 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from bnrun.comparison.result import Arm
+    from bnrun.data.dataset import Dataset
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -57,3 +62,34 @@ def idx_root(tmp_path: Path) -> Path:
         (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + images)
         (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels)
     return tmp_path / "root"
+
+
+@pytest.fixture(scope="session")
+def small() -> "Dataset":
+    """300 + 100 generated images: an epoch of ten steps of 32, the last of 12 images."""
+    import torch
+
+    from bnrun.data.dataset import Dataset
+    from bnrun.data.synthetic import synthetic
+
+    whole = synthetic()
+    train, test = whole.train.take(torch.arange(300)), whole.test.take(torch.arange(100))
+    return Dataset(train, test, "synthetic", "generated", None)
+
+
+@pytest.fixture
+def arms_of() -> "Callable[..., tuple[Arm, ...]]":
+    """Build arms of small batches and few epochs on generated data."""
+    from bnrun.comparison.arms import build_arms
+    from bnrun.config import parse_override
+
+    def build(*texts: str, epochs: int = 2) -> "tuple[Arm, ...]":
+        settings = [
+            "data.name=synthetic",
+            "training.device=cpu",
+            "training.batch_size=32",
+            f"training.epochs={epochs}",
+        ]
+        return build_arms(texts, None, [a for text in settings for a in parse_override(text)])
+
+    return build

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from bnrun.cli import app
 from bnrun.config import KEYS
 from bnrun.show.verify_tables import report_view
-from bnrun.verify.observe.apart import Here
-from bnrun.verify.verification import verify
+from bnrun.verification.observe.apart import Here
+from bnrun.verification.verification import verify
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

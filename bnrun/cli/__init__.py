@@ -21,7 +21,7 @@ from bnrun.cli import (
     train,
     verify,
 )
-from bnrun.cli.group import Commands
+from bnrun.cli.errors import Commands
 
 app = typer.Typer(
     cls=Commands,

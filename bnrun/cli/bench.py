@@ -13,11 +13,11 @@ from bnrun.errors import ConfigError
 from bnrun.events import Stage
 
 if TYPE_CHECKING:
+    from bnrun.benchmark.plan import BenchArm
+    from bnrun.benchmark.result import Benchmark
+    from bnrun.benchmark.speedrun import Speedrun
     from bnrun.config import Config
-    from bnrun.experiments.bench_plan import BenchArm
-    from bnrun.experiments.benchmark import Benchmark
-    from bnrun.experiments.speedrun import Speedrun
-    from bnrun.show.screen import Screen
+    from bnrun.show.progress import Screen
 
 STEPS, ROUNDS = 30, 10
 
@@ -59,9 +59,9 @@ def bench(
         raise ConfigError(
             "--speedrun trains one config to its end: it takes no --arms, --steps or --rounds."
         )
-    from bnrun.cli.stated import stated
+    from bnrun.benchmark.plan import DEFAULT_ARMS, bench_arms
+    from bnrun.cli.overrides import stated
     from bnrun.config import resolve
-    from bnrun.experiments.bench_plan import DEFAULT_ARMS, bench_arms
     from bnrun.norms import check_norm
 
     overrides = stated(set_ or [], device=device)
@@ -70,7 +70,7 @@ def bench(
     planned = bench_arms(arms or [DEFAULT_ARMS], config, overrides) if speedrun is None else ()
 
     from bnrun.show.console import stderr
-    from bnrun.show.screen import open_screen
+    from bnrun.show.progress import open_screen
     from bnrun.show.stage_screen import StageBar, StageLines
 
     found: Benchmark | Speedrun | None = None
@@ -96,8 +96,8 @@ def bench(
 def _bench(
     arms: "Sequence[BenchArm]", steps: int, rounds: int, screen: "Screen"
 ) -> "Generator[Stage | Benchmark, None, None]":
+    from bnrun.benchmark.measurement import bench
     from bnrun.data.load import load
-    from bnrun.experiments.bench import bench
 
     return bench(arms, load(arms[0].config.data, screen.show), steps, rounds)
 
@@ -106,15 +106,15 @@ def _speedrun(
     config: "Config", count: int, screen: "Screen"
 ) -> "Generator[Stage | Speedrun, None, None]":
     from bnrun import training
+    from bnrun.benchmark.speedrun import speedrun
     from bnrun.data.load import load
-    from bnrun.experiments.speedrun import speedrun
 
     device = training.pick_device(config.training.device)
     return speedrun(config, load(config.data, screen.show), device, count)
 
 
 def _show(found: "Benchmark | Speedrun", json: bool) -> None:
-    from bnrun.experiments.benchmark import Benchmark
+    from bnrun.benchmark.result import Benchmark
     from bnrun.show.bench_tables import benchmark_view, speedrun_view
     from bnrun.show.console import show_json, stdout
 

@@ -22,15 +22,15 @@ from bnrun.errors import ConfigError, TrainingFailed
 if TYPE_CHECKING:
     import torch
 
+    from bnrun.comparison.compare import CompareEvent
+    from bnrun.comparison.result import Arm, Comparison
+    from bnrun.comparison.trials import Trial
     from bnrun.config import DataConfig
     from bnrun.data.dataset import Dataset
     from bnrun.data.fetch import Tell
     from bnrun.events import Event
-    from bnrun.experiments.compare import CompareEvent
-    from bnrun.experiments.comparison import Arm, Comparison
-    from bnrun.experiments.trials import Trial
     from bnrun.runs.comparisons import ComparisonFolder
-    from bnrun.show.screen import Screen
+    from bnrun.show.progress import Screen
 
 SEEDS = 3
 
@@ -71,8 +71,8 @@ def compare(
     For example: bnrun compare scratch builtin, or
     bnrun compare max=scratch,model.pool=max avg=scratch,model.pool=avg
     """
-    from bnrun.cli.stated import stated
-    from bnrun.experiments.arms import build_arms
+    from bnrun.cli.overrides import stated
+    from bnrun.comparison.arms import build_arms
     from bnrun.show.console import stderr
 
     overrides = stated(set_ or [], epochs=epochs, device=device)
@@ -83,8 +83,8 @@ def compare(
         )
     built = build_arms(arms or [], config, overrides) if resume is None else ()
 
-    from bnrun.show.compare_screen import CompareBars, CompareLines
-    from bnrun.show.screen import open_screen
+    from bnrun.show.compare_progress import CompareBars, CompareLines
+    from bnrun.show.progress import open_screen
 
     folder = None
     try:
@@ -145,7 +145,7 @@ def _ready(arms: "Sequence[Arm]", screen: "Screen") -> "tuple[Dataset, torch.dev
 def _events(
     folder: "ComparisonFolder", dataset: "Dataset", device: "torch.device", jobs: int
 ) -> "Generator[CompareEvent, None, None]":
-    from bnrun.experiments.compare import compare
+    from bnrun.comparison.compare import compare
 
     return compare(folder.comparison, folder.unfinished(), dataset, device, train_trial, jobs)
 
@@ -194,7 +194,7 @@ def _finish(folder: "ComparisonFolder", json: bool) -> None:
 
 def show_comparison(comparison: "Comparison", json: bool) -> None:
     """Show a comparison, as tables or as its document."""
-    from bnrun.experiments.document import document
+    from bnrun.comparison.document import document
     from bnrun.show.compare_tables import comparison_view
     from bnrun.show.console import show_json, stdout
 

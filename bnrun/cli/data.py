@@ -67,7 +67,7 @@ def fetch() -> None:
     """Get Fashion-MNIST into bnrun's cache, verified."""
     from bnrun.data.fetch import fetch as fetch_data
     from bnrun.show.console import stderr, stdout
-    from bnrun.show.screen import open_screen
+    from bnrun.show.progress import open_screen
 
     with open_screen(stderr(), quiet=False) as screen:
         place = fetch_data(screen.show)

@@ -23,7 +23,7 @@ def doctor(
     quiet: QuietOption = False,
 ) -> None:
     """Tell whether torch's own norms are right on this machine."""
-    from bnrun.verify.cells import ENGINES
+    from bnrun.verification.cells import ENGINES
 
     engines = ENGINES if engine is None else (known_value("--engine", engine, ENGINES),)
 
@@ -31,11 +31,11 @@ def doctor(
 
     from bnrun.show.console import show_json, stderr, stdout
     from bnrun.show.doctor_tables import doctor_view
-    from bnrun.show.screen import open_screen
+    from bnrun.show.progress import open_screen
     from bnrun.show.stage_screen import StageBar, StageLines
     from bnrun.training.device import available, device_name, pick_device
-    from bnrun.verify.cells import SUSPECT, Examined, verdict
-    from bnrun.verify.doctor import examine
+    from bnrun.verification.cells import SUSPECT, Examined, verdict
+    from bnrun.verification.doctor import examine
 
     devices = available() if device is None else [str(pick_device(device))]
     machines = {name: device_name(torch.device(name)) for name in devices}

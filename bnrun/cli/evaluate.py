@@ -110,7 +110,7 @@ def _config(state: Mapping[str, Any], images: int | None, device: str | None) ->
     Raises:
         ConfigError: that is not acceptable.
     """
-    from bnrun.cli.stated import stated
+    from bnrun.cli.overrides import stated
     from bnrun.config import Assignment, resolve
 
     trained = [
@@ -125,7 +125,7 @@ def _load(config: "Config") -> "tuple[Dataset, torch.device]":
     from bnrun import training
     from bnrun.data.load import load
     from bnrun.show.console import stderr
-    from bnrun.show.screen import open_screen
+    from bnrun.show.progress import open_screen
 
     device = training.pick_device(config.training.device)
     with open_screen(stderr(), quiet=False) as screen:

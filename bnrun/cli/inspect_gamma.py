@@ -9,7 +9,7 @@ from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption, Run
 from bnrun.errors import RunError, did_you_mean
 
 if TYPE_CHECKING:
-    from bnrun.experiments.gamma import NormLayer, Vector
+    from bnrun.training.inspection import NormLayer, Vector
 
 
 def inspect_gamma(
@@ -26,8 +26,10 @@ def inspect_gamma(
     from bnrun.show.console import show_json, stdout
 
     path = runs.find(run, out)
-    from bnrun.experiments.gamma import inspect  # loads torch: what cannot be found is told before
     from bnrun.show.gamma_tables import GammaTables
+    from bnrun.training.inspection import (
+        inspect,  # loads torch: what cannot be found is told before
+    )
 
     state = runs.read_kept_checkpoint(path, checkpoint)
     norm, epoch = state["config"]["model"]["norm"], len(state["epochs"])

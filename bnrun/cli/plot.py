@@ -9,7 +9,7 @@ from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption
 from bnrun.errors import RunError
 
 if TYPE_CHECKING:
-    from bnrun.experiments.comparison import Comparison
+    from bnrun.comparison.result import Comparison
 
 
 def plot(
@@ -54,11 +54,11 @@ def draw_comparison(path: Path, comparison: "Comparison") -> list[Path]:
 def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     """Draw a run's curves, and its gammas where it has a checkpoint and its norms have any."""
     from bnrun import runs
-    from bnrun.experiments.gamma import inspect
     from bnrun.runs.kept import read_run
     from bnrun.runs.pictures import write_picture
     from bnrun.show import pictures
     from bnrun.show.tables import training_title
+    from bnrun.training.inspection import inspect
 
     summary = read_run(path).summary
     if not summary.epochs:

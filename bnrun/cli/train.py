@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bnrun.config import Config, Resolved
     from bnrun.events import Event
     from bnrun.runs import Run
-    from bnrun.show.screen import Screen
+    from bnrun.show.progress import Screen
     from bnrun.summary import Summary
 
 
@@ -58,11 +58,11 @@ def train(
     quiet: QuietOption = False,
 ) -> None:
     """Train LeNet with a norm; show loss, accuracy and speed."""
-    from bnrun.cli.stated import stated
+    from bnrun.cli.overrides import stated
     from bnrun.config import resolve
     from bnrun.norms import check_norm
     from bnrun.show.console import stderr
-    from bnrun.show.screen import open_screen
+    from bnrun.show.progress import open_screen
 
     overrides = stated(set_ or [], norm=norm, epochs=epochs, seed=seed, device=device)
     if resume is not None and (config or overrides or dry_run):

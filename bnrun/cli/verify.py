@@ -8,7 +8,7 @@ import typer
 
 from bnrun.cli.options import JsonOption, QuietOption, known_value
 from bnrun.errors import WORK_FAILED, ConfigError
-from bnrun.verify.report import CONTRACTS, DTYPES, TIME_LIMIT, Report
+from bnrun.verification.report import CONTRACTS, DTYPES, TIME_LIMIT, Report
 
 
 def verify(
@@ -56,11 +56,11 @@ def verify(
     import torch
 
     from bnrun.show.console import show_json, stderr, stdout
-    from bnrun.show.screen import open_screen
+    from bnrun.show.progress import open_screen
     from bnrun.show.stage_screen import StageBar, StageLines
     from bnrun.show.verify_tables import report_view
     from bnrun.training import pick_device
-    from bnrun.verify.verification import verify
+    from bnrun.verification.verification import verify
 
     where = str(pick_device(device))
     if where == "mps" and dtype == "float64":
@@ -89,8 +89,8 @@ def verify(
 def _list(json: bool) -> None:
     from bnrun.show.console import show_json, stdout
     from bnrun.show.verify_tables import catalogue_view
-    from bnrun.verify.judge.checks import CHECKS
-    from bnrun.verify.known.catalogue import known_faults
+    from bnrun.verification.judge.checks import CHECKS
+    from bnrun.verification.known.catalogue import known_faults
 
     faults = known_faults()
     if json:

@@ -1,5 +1,5 @@
 // Batch normalization by the batch's own statistics, and its gradients (Ioffe & Szegedy 2015,
-// Algorithm 1 and section 3). `bnrun/norms/functional.py` is the specification.
+// Algorithm 1 and section 3). `bnrun/norms/reference.py` is the specification.
 //
 // x is (images, channels, size), where `size` is the pixels of a channel, and 1 after a fully
 // connected layer. gamma and beta may be null. A row is the pixels of one channel of one image.

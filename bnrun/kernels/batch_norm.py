@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bnrun.kernels.calling import PARTS, call
+from bnrun.kernels.dispatch import PARTS, call
 
 
 def batch_norm(
@@ -19,7 +19,7 @@ def batch_norm(
     momentum: float,
     eps: float,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Normalize by the batch: `norms.functional.batch_norm` with `training`, for what that takes.
+    """Normalize by the batch: `norms.reference.batch_norm` with `training`, for what that takes.
 
     The batch must not be empty.
     """

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bnrun.kernels.calling import PARTS, call, take
+from bnrun.kernels.dispatch import PARTS, call, take
 
 CONVOLUTIONS = {(6, 1, 28): "convolve_1_6_28", (16, 6, 12): "convolve_6_16_12"}
 

@@ -1,7 +1,7 @@
 // What Python calls, under plain names: the kernels, for the sizes that LeNet has.
 #include "batch_norm.h"
 #include "convolution.h"
-#include "ends.h"
+#include "loss.h"
 #include "pooling.h"
 
 // Input channels, output channels, input pixels a side; and the blocks that suit them.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bnrun.kernels.calling import call, take
+from bnrun.kernels.dispatch import call, take
 
 POOLED = ((24, 24), (8, 8))
 

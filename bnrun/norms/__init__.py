@@ -1,28 +1,23 @@
-"""Normalization layers: the formula, the layers built on it, and the table of their names.
+"""Normalization layers: the formula, the layers built on it, and the registry of their names.
 
-`batch_norm` and `BatchNorm` load torch when they are first asked for: whoever only wants to know
-whether a name exists (the command line, before it answers a mistyped one) does not wait for it.
+`BatchNorm` loads torch when it is first asked for: the command line checks whether a name exists,
+and answers a mistyped one, without waiting for torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
 from bnrun.norms.factory import NormFactory
-from bnrun.norms.table import NORMS, check_norm, norm_factory
+from bnrun.norms.registry import NORMS, check_norm, norm_factory
 
 if TYPE_CHECKING:
-    from bnrun.norms.functional import batch_norm
-    from bnrun.norms.scratch import BatchNorm
+    from bnrun.norms.batch_norm import BatchNorm
 
-__all__ = ["NORMS", "BatchNorm", "NormFactory", "batch_norm", "check_norm", "norm_factory"]
+__all__ = ["NORMS", "BatchNorm", "NormFactory", "check_norm", "norm_factory"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "BatchNorm":
-        from bnrun.norms.scratch import BatchNorm
+        from bnrun.norms.batch_norm import BatchNorm
 
         return BatchNorm
-    if name == "batch_norm":
-        from bnrun.norms.functional import batch_norm
-
-        return batch_norm
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

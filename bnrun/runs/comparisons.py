@@ -20,12 +20,10 @@ from typing import Any, Self
 import filelock
 from pydantic import TypeAdapter, ValidationError
 
-from bnrun.config import Config, yaml_text
-from bnrun.config.difference import config_difference
-from bnrun.errors import ConfigError, RunError
-from bnrun.experiments.arms import check_plan
-from bnrun.experiments.compare import CompareEvent, TrialEnded, after, ended
-from bnrun.experiments.comparison import (
+from bnrun.comparison.arms import check_plan
+from bnrun.comparison.compare import CompareEvent, TrialEnded, after, ended
+from bnrun.comparison.document import document, measured
+from bnrun.comparison.result import (
     Arm,
     ArmResult,
     Comparison,
@@ -33,8 +31,10 @@ from bnrun.experiments.comparison import (
     Parity,
     Speeds,
 )
-from bnrun.experiments.document import document, measured
-from bnrun.experiments.trials import Trial
+from bnrun.comparison.trials import Trial
+from bnrun.config import Config, yaml_text
+from bnrun.config.difference import config_difference
+from bnrun.errors import ConfigError, RunError
 from bnrun.runs.atomic import replace
 from bnrun.runs.directory import make_directory
 from bnrun.runs.find import COMPARISON

@@ -73,7 +73,7 @@ def read_kept_checkpoint(path: Path, which: str) -> Mapping[str, Any]:
 def _load_checkpoint(file: Path) -> Mapping[str, Any]:
     import torch
 
-    from bnrun.training.state import FORMAT
+    from bnrun.training.checkpoint import FORMAT
 
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)

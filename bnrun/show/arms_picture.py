@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bnrun.experiments.comparison import ArmResult, Comparison
-from bnrun.experiments.estimate import Estimate, estimate
-from bnrun.show.sheet import (
+from bnrun.comparison.estimate import Estimate, estimate
+from bnrun.comparison.result import ArmResult, Comparison
+from bnrun.show.plot_style import (
     Stroke,
     curve,
     epoch_axis,

@@ -7,9 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.experiments.benchmark import PHASES, ArmSpeed, Benchmark
-from bnrun.experiments.estimate import Estimate
-from bnrun.experiments.speedrun import Speedrun
+from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark
+from bnrun.benchmark.speedrun import Speedrun
+from bnrun.comparison.estimate import Estimate
 from bnrun.show.tables import data_name, norm_name, rate
 
 FEW_OF_ALL = 8  # rounds: of those with an evaluation, which are half, fewer than four

@@ -8,14 +8,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.experiments.comparison import (
+from bnrun.comparison.estimate import Estimate
+from bnrun.comparison.result import (
     NO_DIFFERENCE,
     ROUNDING,
     Comparison,
     Speeds,
     Throughput,
 )
-from bnrun.experiments.estimate import Estimate
 from bnrun.show.remarks import MOVING_ROW, remarks
 from bnrun.show.tables import data_name, rate
 from bnrun.summary import METRICS

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.verify.cells import DTYPES, SUSPECT, Examined, verdict
+from bnrun.verification.cells import DTYPES, SUSPECT, Examined, verdict
 
 Place = tuple[str, str]  # device and engine
 

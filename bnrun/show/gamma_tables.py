@@ -10,8 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.experiments.gamma import DEFAULT_EPS, NormLayer, Vector
 from bnrun.show.tables import norm_name
+from bnrun.training.inspection import DEFAULT_EPS, NormLayer, Vector
 
 BAR_WIDTH = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

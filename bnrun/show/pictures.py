@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bnrun.events import EpochEnded
 from bnrun.show.arms_picture import compare
-from bnrun.show.sheet import (
+from bnrun.show.plot_style import (
     BLUE,
     GREY,
     RED,
@@ -30,7 +30,7 @@ from bnrun.show.tables import training_title
 from bnrun.summary import Summary
 
 if TYPE_CHECKING:  # it loads torch, and the curves of a kept run need none of it
-    from bnrun.experiments.gamma import NormLayer, Vector
+    from bnrun.training.inspection import NormLayer, Vector
 
 __all__ = ["compare", "curves", "gamma", "render", "run_footer"]
 

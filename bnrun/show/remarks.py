@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from bnrun.experiments.comparison import NO_DIFFERENCE, Comparison, Parity
+from bnrun.comparison.result import NO_DIFFERENCE, Comparison, Parity
 from bnrun.show.tables import POINTS_WORTH_SAYING, as_yaml
 from bnrun.summary import METRICS
 

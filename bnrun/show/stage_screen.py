@@ -1,7 +1,7 @@
 """What work beside training looks like while it is done: one bar, through its stages."""
 
 from bnrun.events import Stage
-from bnrun.show.screen import LineScreen, LiveScreen
+from bnrun.show.progress import LineScreen, LiveScreen
 
 
 class StageBar(LiveScreen):

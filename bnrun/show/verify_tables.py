@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bnrun.show.tables import norm_name
-from bnrun.verify.judge.checks import CheckKind
-from bnrun.verify.known.fault import Fault
-from bnrun.verify.report import GROUPS, Check, Found, Report
+from bnrun.verification.judge.checks import CheckKind
+from bnrun.verification.known.fault import Fault
+from bnrun.verification.report import GROUPS, Check, Found, Report
 
 CONTRACTS = {"torch": "PyTorch's layer", "textbook": "the textbook's layer"}
 STYLES = {"pass": "green", "dialect": "yellow", "fail": "bold red", "skip": "dim"}

@@ -19,10 +19,10 @@ from bnrun import kernels
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split
 from bnrun.errors import EngineError
-from bnrun.norms.parts import MovingStatistics
+from bnrun.norms.introspection import MovingStatistics
 from bnrun.training.device import synchronize
 from bnrun.training.failures import told
-from bnrun.training.sgd import SGD
+from bnrun.training.optimizer import SGD
 from bnrun.training.step import build_model, build_optimizer
 from bnrun.training.steps import CapturedSteps, PlainSteps, Steps
 

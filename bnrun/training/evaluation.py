@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split
-from bnrun.norms.parts import MovingStatistics
-from bnrun.norms.statistics import (
+from bnrun.norms.introspection import MovingStatistics
+from bnrun.norms.population import (
     batch_statistics,
     predicting,
     restored,

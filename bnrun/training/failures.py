@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from bnrun.errors import TrainingFailed
-from bnrun.norms.user_file import own_line
+from bnrun.norms.user_module import own_line
 
 
 @contextlib.contextmanager

@@ -29,17 +29,17 @@ from bnrun.events import (
     RunStarted,
     Status,
 )
-from bnrun.norms.statistics import never_moved
-from bnrun.training.clock import Clock, Reading
+from bnrun.norms.population import never_moved
+from bnrun.training.checkpoint import capture, fitting, restore
 from bnrun.training.device import device_name, repeatable
 from bnrun.training.engine import Engine, choose, make_steps, running
 from bnrun.training.evaluation import accuracies_by_statistics, accuracy
 from bnrun.training.failures import told
 from bnrun.training.memory import keep_freed_memory
+from bnrun.training.optimizer import SGD
 from bnrun.training.schedule import learning_rate
-from bnrun.training.sgd import SGD
-from bnrun.training.state import capture, fitting, restore
 from bnrun.training.step import build_model, build_optimizer
+from bnrun.training.timing import Clock, Reading
 
 PROGRESS_SECONDS = 0.25
 

@@ -6,10 +6,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from bnrun.config import Config
-from bnrun.layers import cross_entropy
-from bnrun.lenet import LeNet
+from bnrun.networks.layers import cross_entropy
+from bnrun.networks.lenet import LeNet
 from bnrun.norms import norm_factory
-from bnrun.training.sgd import SGD
+from bnrun.training.optimizer import SGD
 
 Phase = Literal["forward", "backward", "optimizer"]
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from bnrun.data.dataset import Split
-from bnrun.training.sgd import SGD
-from bnrun.training.state import capture, restore
+from bnrun.training.checkpoint import capture, restore
+from bnrun.training.optimizer import SGD
 from bnrun.training.step import Phase, nothing, train_step
 
 WARM_UP_STEPS = 3  # before a capture: libraries make themselves ready, and must not be captured

@@ -10,12 +10,12 @@ from bnrun.config import STATISTICS, Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import RunError
 from bnrun.events import DataUsed
-from bnrun.lenet import LeNet
-from bnrun.norms.parts import MovingStatistics
+from bnrun.networks.lenet import LeNet
+from bnrun.norms.introspection import MovingStatistics
+from bnrun.training.checkpoint import fitting, restore_model, with_model
 from bnrun.training.evaluation import accuracies_by_statistics, take_population
 from bnrun.training.failures import told
 from bnrun.training.memory import keep_freed_memory
-from bnrun.training.state import fitting, restore_model, with_model
 from bnrun.training.step import build_model
 
 

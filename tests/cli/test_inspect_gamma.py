@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from bnrun import runs
 from bnrun.cli import app
 from bnrun.config import Assignment, resolve
-from bnrun.lenet import LeNet
+from bnrun.networks.lenet import LeNet
 from bnrun.norms import norm_factory
-from bnrun.training.sgd import SGD
-from bnrun.training.state import capture
+from bnrun.training.checkpoint import capture
+from bnrun.training.optimizer import SGD
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from bnrun.cli import app
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-FAULTY = Path(__file__).parents[1] / "verify" / "faulty_norms.py"
+FAULTY = Path(__file__).parents[1] / "verification" / "faulty_norms.py"
 
 BROKEN = """
 import torch

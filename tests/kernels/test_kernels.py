@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bnrun import kernels
-from bnrun.norms import functional
+from bnrun.norms import reference
 
 pytestmark = pytest.mark.usefixtures("enabled")
 
@@ -101,13 +101,13 @@ def test_batch_norm_is_the_formula(shape: tuple[int, ...], center: float) -> Non
         return kernels.batch_norm(x, gamma, beta, *moving, **settings)[0]
 
     def right(x: Tensor, gamma: Tensor | None, beta: Tensor | None) -> Tensor:
-        return functional.batch_norm(x, gamma, beta, None, None, training=True, **settings)[0]
+        return reference.batch_norm(x, gamma, beta, None, None, training=True, **settings)[0]
 
     for affine in ((_random(shape[1]), _random(shape[1])), (_random(shape[1]), None), (None, None)):
         if center == 0.0:  # else the input has lost two digits before we see it
             _assert_right(ours, right, x, *affine)
         y, *moved = kernels.batch_norm(x, *affine, *moving, **settings)
-        expected, *other = functional.batch_norm(
+        expected, *other = reference.batch_norm(
             x.double(), *affine, *moving, training=True, **settings
         )
         assert float((y - expected).abs().max()) < 1e-4 * float(expected.abs().max())
@@ -120,7 +120,7 @@ def test_batch_norm_predicts_by_the_formula(shape: tuple[int, ...]) -> None:
     x, mean, var = _random(*shape), _random(shape[1], seed=1), _random(shape[1], seed=2).square()
     for affine in ((_random(shape[1]), _random(shape[1])), (_random(shape[1]), None), (None, None)):
         y = kernels.batch_norm_by(x, *affine, mean, var, 1e-3)
-        right, _, _ = functional.batch_norm(
+        right, _, _ = reference.batch_norm(
             x, *affine, mean, var, training=False, momentum=0.1, eps=1e-3
         )
         torch.testing.assert_close(y, right)

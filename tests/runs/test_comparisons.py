@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from bnrun.comparison.arms import build_arms
+from bnrun.comparison.compare import TrialEnded
+from bnrun.comparison.result import Arm, Parity, Speeds, Throughput
 from bnrun.config import Config
 from bnrun.errors import ConfigError, RunError
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
-from bnrun.experiments.arms import build_arms
-from bnrun.experiments.compare import TrialEnded
-from bnrun.experiments.comparison import Arm, Parity, Speeds, Throughput
 from bnrun.runs.comparisons import (
     ComparisonFolder,
     create_comparison,

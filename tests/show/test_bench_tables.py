@@ -4,9 +4,9 @@ import io
 
 from rich.console import Console, RenderableType
 
+from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark, Noise
+from bnrun.benchmark.speedrun import Speedrun, SpeedrunTrial
 from bnrun.events import DataUsed
-from bnrun.experiments.benchmark import PHASES, ArmSpeed, Benchmark, Noise
-from bnrun.experiments.speedrun import Speedrun, SpeedrunTrial
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
 
 FASHION = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)

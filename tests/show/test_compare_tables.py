@@ -6,9 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from bnrun.config import Config, parse_override, resolve
-from bnrun.events import DataUsed, EpochEnded
-from bnrun.experiments.comparison import (
+from bnrun.comparison.result import (
     Arm,
     ArmResult,
     Comparison,
@@ -16,6 +14,8 @@ from bnrun.experiments.comparison import (
     Speeds,
     Throughput,
 )
+from bnrun.config import Config, parse_override, resolve
+from bnrun.events import DataUsed, EpochEnded
 from bnrun.show.compare_tables import comparison_view
 from bnrun.show.remarks import parity_sentence
 from bnrun.summary import Summary

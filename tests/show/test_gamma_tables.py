@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from bnrun.experiments.gamma import NormLayer
 from bnrun.show.gamma_tables import GammaTables
+from bnrun.training.inspection import NormLayer
 
 FIRST = NormLayer(
     name="norm1",

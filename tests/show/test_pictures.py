@@ -14,13 +14,13 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from bnrun.comparison.result import Arm, ArmResult, Comparison
 from bnrun.config import resolve
 from bnrun.events import DataUsed, EpochEnded
-from bnrun.experiments.comparison import Arm, ArmResult, Comparison
-from bnrun.experiments.gamma import NormLayer
 from bnrun.show.pictures import compare, curves, gamma, render, run_footer
-from bnrun.show.sheet import stroke
+from bnrun.show.plot_style import stroke
 from bnrun.summary import Summary
+from bnrun.training.inspection import NormLayer
 
 FASHION = DataUsed("fashion-mnist", "bnrun's cache: /c", True, 60_000, 0, 10_000)
 SYNTHETIC = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)

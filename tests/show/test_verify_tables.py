@@ -7,11 +7,11 @@ from rich.console import Console, RenderableType
 
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.verify_tables import catalogue_view, report_view
-from bnrun.verify.cells import Cell, Examined
-from bnrun.verify.judge.checks import CHECKS
-from bnrun.verify.known.catalogue import known_faults
-from bnrun.verify.known.fault import Fault
-from bnrun.verify.report import Check, Found, Report, Status
+from bnrun.verification.cells import Cell, Examined
+from bnrun.verification.judge.checks import CHECKS
+from bnrun.verification.known.catalogue import known_faults
+from bnrun.verification.known.fault import Fault
+from bnrun.verification.report import Check, Found, Report, Status
 
 ROOT = Fault("root-missing", "The root is missing: it divides by var + eps.", "Divide by the root.")
 BIASED = Fault("biased", "The moving variance is biased.", "Multiply by n / (n - 1).", "Flax")

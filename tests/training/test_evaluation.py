@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split
 from bnrun.data.synthetic import synthetic
-from bnrun.lenet import LeNet
+from bnrun.networks.lenet import LeNet
 from bnrun.norms import NORMS
 from bnrun.training.evaluation import accuracies_by_statistics, accuracy, take_population
 

@@ -1,0 +1,1 @@
+"""Networks to train: each takes a norm factory, and never asks which norm it is."""

@@ -1,0 +1,87 @@
+"""LeNet with a norm before each nonlinearity, as the textbook draws it.
+
+LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition",
+1998, without its padding; norms as in *Dive into Deep Learning*, section "Batch Normalization".
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from bnrun.networks.layers import ActivatedAveragePool, ActivatedMaxPool, Convolution
+
+POOLS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "avg": ActivatedAveragePool,
+    "max": ActivatedMaxPool,
+}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
+
+
+class LeNet(nn.Module):
+    """Two convolutions and three linear layers, with a norm after all but the last.
+
+    Shapes: input (N, 1, 28, 28) in [0, 1]; output (N, 10), the logits of ten classes.
+    44,878 parameters with batch norms, 44,426 without.
+
+    Args:
+        norm: a factory `(num_features, num_dims) -> nn.Module`, called once for each place.
+        pool: `avg` or `max`.
+        activation: `sigmoid` or `relu`.
+        seed: of the initial weights of conv and linear layers, which do not depend on the norm.
+    """
+
+    def __init__(
+        self,
+        norm: Callable[[int, int], nn.Module],
+        *,
+        pool: str = "avg",
+        activation: str = "sigmoid",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.conv1 = Convolution(1, 6, kernel_size=5)
+        self.norm1 = norm(6, 4)
+        self.conv2 = Convolution(6, 16, kernel_size=5)
+        self.norm2 = norm(16, 4)
+        self.fc1 = nn.Linear(16 * 4 * 4, 120)
+        self.norm3 = norm(120, 2)
+        self.fc2 = nn.Linear(120, 84)
+        self.norm4 = norm(84, 2)
+        self.fc3 = nn.Linear(84, 10)
+        self.act = ACTIVATIONS[activation]()
+        self.act_pool = POOLS[pool](self.act)
+        self._initialize(torch.Generator().manual_seed(seed))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits, (N, 10), of images (N, 1, 28, 28)."""
+        x = self.act_pool(self.norm1(self.conv1(x)))  # (N,  6, 12, 12)
+        x = self.act_pool(self.norm2(self.conv2(x)))  # (N, 16,  4,  4)
+        x = x.flatten(1)  # (N, 256)
+        x = self.act(self.norm3(self.fc1(x)))
+        x = self.act(self.norm4(self.fc2(x)))
+        logits: Tensor = self.fc3(x)
+        return logits
+
+    def _initialize(self, generator: torch.Generator) -> None:
+        """Xavier-uniform weights, and PyTorch's uniform biases, from a generator of our own.
+
+        A norm's constructor may draw random numbers too; with a generator that it does not
+        share, the same seed gives the same conv and linear weights whatever the norm.
+        """
+        for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            assert layer.bias is not None
+            bound = layer.weight[0].numel() ** -0.5
+            nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+
+
+def flops() -> int:
+    """Return the floating-point operations of training on one image, in multiplications and sums.
+
+    Of the convolutions and linear layers alone: forward, and the same again for the gradient of
+    the weights and for that of the input, which conv1 does not need.
+    """
+    conv1, conv2 = 6 * 24 * 24 * (1 * 5 * 5), 16 * 8 * 8 * (6 * 5 * 5)
+    linear = 256 * 120 + 120 * 84 + 84 * 10
+    return 2 * (3 * (conv1 + conv2 + linear) - conv1)

@@ -1,0 +1,149 @@
+"""Norm `scratch`: the batch normalization layer, from our own formula alone."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnrun.norms.fused import batch_norm
+from bnrun.norms.reference import check_rank
+
+
+class BatchNorm(nn.Module):
+    """Batch normalization (Ioffe & Szegedy 2015), a drop-in for `nn.BatchNorm1d`, `2d` and `3d`.
+
+    Formula: see `bnrun.norms.reference.batch_norm`; gradients: `bnrun.norms.fused`.
+
+    Shapes: input (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W) with C = `num_features`;
+    output the same.
+
+    In training (`module.train()`), normalizes by the batch's mean and biased variance and moves
+    `running_mean` and `running_var` (unbiased) towards them. In evaluation (`module.eval()`),
+    normalizes by those two; without them (`track_running_stats=False`) by the batch, always.
+
+    Args:
+        num_features: the channel count C.
+        eps: added to the variance, inside the root.
+        momentum: the weight of the new batch in the moving statistics; None takes their plain
+            average over all batches seen (cumulative).
+        affine: whether to learn gamma (`weight`, starts at 1) and beta (`bias`, starts at 0).
+        track_running_stats: whether to keep moving statistics.
+        device, dtype: of the parameters and buffers.
+        bias: False leaves beta out.
+
+    The parameters, buffers and state_dict keys are those of PyTorch's layers: `weight`, `bias`,
+    `running_mean`, `running_var` and `num_batches_tracked`, of shape (C,) and ().
+
+    Raises (when called): as `reference.batch_norm`, in every case where PyTorch's layer does.
+    """
+
+    _version = 2  # of the state_dict: PyTorch's layers, from version 2, hold num_batches_tracked
+
+    weight: Tensor | None
+    bias: Tensor | None
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.momentum = momentum
+        self.affine = affine
+        self.track_running_stats = track_running_stats
+
+        def vector() -> Tensor:
+            return torch.empty(num_features, device=device, dtype=dtype)
+
+        self.register_parameter("weight", nn.Parameter(vector()) if affine else None)
+        self.register_parameter("bias", nn.Parameter(vector()) if affine and bias else None)
+        self.register_buffer("running_mean", vector() if track_running_stats else None)
+        self.register_buffer("running_var", vector() if track_running_stats else None)
+        count = torch.tensor(0, dtype=torch.long, device=device)
+        self.register_buffer("num_batches_tracked", count if track_running_stats else None)
+        self.reset_parameters()
+
+    def reset_running_stats(self) -> None:
+        """Set the moving mean to 0, the moving variance to 1 and the batch count to 0."""
+        if self.track_running_stats:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            self.running_mean.zero_()
+            self.running_var.fill_(1)
+            self.num_batches_tracked.zero_()
+
+    def reset_parameters(self) -> None:
+        """Set gamma to 1 and beta to 0, and reset the moving statistics."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize x, of shape (N, C, ...); in training, move the moving statistics too."""
+        check_rank(x)  # before the batch is counted
+        moves = self.training and self.track_running_stats
+        kept = self.track_running_stats or not self.training  # the buffers have a say
+        running_mean = self.running_mean if kept else None
+        running_var = self.running_var if kept else None
+        y, moved_mean, moved_var = batch_norm(
+            x,
+            self.weight,
+            self.bias,
+            running_mean,
+            running_var,
+            training=self.training or running_mean is None or running_var is None,
+            momentum=self._count_batch() if moves else 0.0,
+            eps=self.eps,
+        )
+        if moves:
+            _assign(self.running_mean, moved_mean)
+            _assign(self.running_var, moved_var)
+        return y
+
+    def _count_batch(self) -> float:
+        """Count this batch, and return its weight in the moving statistics."""
+        if self.num_batches_tracked is None:  # taken away by hand: nothing to average over
+            return self.momentum or 0.0
+        self.num_batches_tracked.add_(1)
+        if self.momentum is None:
+            return 1.0 / float(self.num_batches_tracked)
+        return self.momentum
+
+    def extra_repr(self) -> str:
+        """Show the arguments, as `print(module)` lists them."""
+        return (
+            f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
+        )
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
+    ) -> None:
+        """Load a state_dict, also one from before PyTorch's layers counted batches (version 1)."""
+        version = local_metadata.get("version")
+        if self.num_batches_tracked is not None and (version is None or version < 2):
+            state_dict.setdefault(f"{prefix}num_batches_tracked", self.num_batches_tracked)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+
+def _assign(buffer: Tensor | None, value: Tensor | None) -> None:
+    """Write into the buffer in place: whoever holds a reference to it sees the new value."""
+    if buffer is not None and value is not None and value is not buffer:
+        with torch.no_grad():
+            buffer.copy_(value)

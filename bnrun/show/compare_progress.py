@@ -1,0 +1,125 @@
+"""What a comparison looks like while it works: a line or a bar for each trial."""
+
+from rich.console import Console
+from rich.text import Text
+
+from bnrun import events
+from bnrun.comparison.compare import CompareStarted, ThroughputFailed, TrialEnded, TrialEvent
+from bnrun.comparison.result import Parity
+from bnrun.events import EpochEnded, Fetching, Notice, RunStarted, Stage
+from bnrun.show.progress import LineScreen, LiveScreen, epoch_figures
+from bnrun.show.remarks import parity_sentence
+
+
+class CompareLines(LineScreen):
+    """A plain line for each trial that ended, each measurement and each notice."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._trials = 0
+        self._ended = 0
+        self._stage = ""
+
+    def show(self, event: object) -> None:
+        """Write the event's line, if it has one."""
+        match event:
+            case CompareStarted():
+                self._trials = len(event.trials)
+            case Stage() if event.name != self._stage:
+                self._stage = event.name
+                self._line(f"measuring {event.name}")
+            case Parity():
+                self._line(parity_sentence(event))
+            case TrialEvent(event=Notice(message=message)):
+                self._line(f"{event.trial.name}: {message}")
+            case TrialEnded():
+                self._ended += 1
+                self._line(f"{self._ended}/{self._trials} {_result(event)}")
+            case ThroughputFailed():
+                self._line(f"throughput was not measured: {event.reason}")
+            case Notice() | Fetching():
+                super().show(event)
+
+
+class CompareBars(LiveScreen):
+    """Bars on a terminal: all trials, and one for each that is being trained."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._ended = 0
+        self._done: dict[str, float] = {}  # epochs of each trial
+        self._epochs = 0  # of all trials
+        self._steps: dict[str, int] = {}  # of an epoch of each trial
+
+    def _take(self, event: object) -> None:
+        match event:
+            case CompareStarted():
+                self._end("fetching")
+                self._done = {trial.name: 0.0 for trial in event.trials}
+                self._epochs = sum(trial.config.training.epochs for trial in event.trials)
+            case Stage():
+                self._bar("stage", f"measuring {event.name}", "", total=event.total)
+                self._update("stage", completed=event.done, total=event.total)
+            case Parity():
+                self._print(parity_sentence(event))
+            case TrialEvent():
+                self._end("stage")
+                self._show_trial(event)
+            case TrialEnded():
+                self._ended += 1
+                self._end(event.trial.name)
+                self._done[event.trial.name] = event.trial.config.training.epochs
+                self._count()
+                self._print(f"{self._ended}/{len(self._done)} {_result(event)}")
+            case _:
+                super()._take(event)
+
+    def _count(self) -> None:
+        """Bring the bar of all trials up to date: it counts their epochs."""
+        if self._ended == len(self._done):
+            self._end("all")
+            return
+        trial = f"trial {self._ended + 1}/{len(self._done)}"
+        self._bar("all", trial, "", total=self._epochs)
+        self._update("all", completed=sum(self._done.values()))
+
+    def _show_trial(self, event: TrialEvent) -> None:
+        """Bring a trial's own bar to where it is."""
+        name, inner = event.trial.name, event.event
+        match inner:
+            case RunStarted():
+                self._steps[name] = inner.steps_per_epoch
+                self._bar(name, name, "", total=inner.epochs * inner.steps_per_epoch)
+                self._at_step(event, len(inner.finished) + 1, 0)
+            case events.Progress():
+                self._at_step(event, inner.epoch, inner.step)
+                figures = f"loss {inner.loss:.3f}  train {inner.accuracy:.3f}"
+                self._update(name, figures=figures)
+            case EpochEnded():
+                self._at_step(event, inner.epoch, self._steps[name])
+            case Notice():
+                self._print(f"{name}: {inner.message}")
+
+    def _at_step(self, event: TrialEvent, epoch: int, step: int) -> None:
+        name, epochs = event.trial.name, event.trial.config.training.epochs
+        self._done[name] = epoch - 1 + step / self._steps[name]
+        self._count()
+        self._update(
+            name,
+            completed=(epoch - 1) * self._steps[name] + step,
+            description=f"{name} epoch {epoch}/{epochs}",
+        )
+
+    def _end(self, name: str) -> None:
+        if name in self._tasks:
+            self.progress.remove_task(self._tasks.pop(name))
+
+    def _print(self, text: str) -> None:
+        self.progress.console.print(Text(text))
+
+
+def _result(event: TrialEnded) -> str:
+    summary, name = event.summary, event.trial.name
+    if summary.status != "completed":
+        return f"{name}: {summary.status}: {summary.reason}"
+    return f"{name}: {epoch_figures(summary.epochs[-1])}"

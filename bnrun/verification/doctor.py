@@ -1,0 +1,170 @@
+"""Are torch's own norms right on this machine? Each of them, held to a formula in float64.
+
+Batch, layer, group and instance normalization, in training and when predicting, on every device,
+in every memory format and dtype, executed step by step (eager) and compiled. Errors are counted in
+units of the dtype's rounding: its eps, times the largest value expected. A few are unavoidable.
+"""
+
+import itertools
+import math
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnrun.events import Stage
+from bnrun.verification.cells import DTYPES, ENGINES, SUSPECT, Cell, Examined
+from bnrun.verification.recipe import Recipe, play
+from bnrun.verification.situations import SHAPES, Situation, situation
+from bnrun.workers import Isolated, Lost
+
+FORMATS = {
+    "contiguous": torch.contiguous_format,
+    "channels_last": torch.channels_last,
+    "channels_last_3d": torch.channels_last_3d,
+}
+GROUPS = 2
+EPS = 1e-5
+LACKING = ("not implemented for", "not supported", "compiler", "triton")  # in errors: a gap here
+LIMIT = 120.0  # seconds for a cell: compiling the first one loads a compiler
+
+
+@dataclass(frozen=True)
+class Norm:
+    """One of torch's norms: its name, the rank of its input, and in which modes it differs."""
+
+    name: str
+    rank: int
+    modes: tuple[str, ...] = ("any",)
+    formats: tuple[str, ...] = ("contiguous",)
+
+
+BOTH = ("training", "predicting")
+NORMS = (
+    Norm("BatchNorm1d", 2, BOTH),
+    Norm("BatchNorm2d", 4, BOTH, ("contiguous", "channels_last")),
+    Norm("BatchNorm3d", 5, BOTH, ("contiguous", "channels_last_3d")),
+    Norm("LayerNorm", 2),
+    Norm("GroupNorm", 4, formats=("contiguous", "channels_last")),
+    Norm("InstanceNorm2d", 4, formats=("contiguous", "channels_last")),
+)
+
+
+def cells(devices: Sequence[str], engines: Sequence[str]) -> Iterator[Cell]:
+    """Yield everything that there is to examine on these devices."""
+    for device, engine, norm in itertools.product(devices, engines, NORMS):
+        for mode, layout, dtype in itertools.product(norm.modes, norm.formats, DTYPES):
+            yield Cell(norm.name, mode, layout, dtype, device, engine)
+
+
+def examine(
+    devices: Sequence[str], engines: Sequence[str] = ENGINES, limit: float = LIMIT
+) -> Generator[Stage | Examined, None, None]:
+    """Examine torch's norms, cell by cell, in a process of its own.
+
+    Yields a stage and then the result for each cell.
+    """
+    every = list(cells(devices, engines))
+    with Isolated("loading torch's norms", _prepare, (), limit) as apart:
+        for done, cell in enumerate(every):
+            yield Stage(f"{cell.norm}, {cell.dtype}, {cell.engine}", done, len(every))
+            try:
+                yield apart.do(cell)
+            except Lost as lost:
+                yield Examined(cell, "fail", reason=f"it {lost}")
+
+
+def _prepare() -> Any:
+    return examine_here
+
+
+def examine_here(cell: Cell) -> Examined:
+    """Examine a cell in this process."""
+    if cell.dtype == "float64" and cell.device == "mps":
+        return Examined(cell, "skip", reason="there is no float64 on mps")
+    try:
+        units = _units(cell)
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
+        lacking = any(word in str(error).lower() for word in LACKING)
+        is_gap = lacking or isinstance(error, NotImplementedError)
+        return Examined(cell, "skip" if is_gap else "fail", reason=reason)
+    if not math.isfinite(units):
+        return Examined(cell, "fail", reason="the error is not finite")
+    return Examined(cell, "fail" if units > SUSPECT else "pass", units)
+
+
+def _units(cell: Cell) -> float:
+    norm = next(norm for norm in NORMS if norm.name == cell.norm)
+    dtype: torch.dtype = getattr(torch, cell.dtype)
+    made = situation(SHAPES[norm.rank], dtype)
+    training = cell.mode != "predicting"
+    expected = formula(cell.norm, made, training)
+    seen = _run(cell, made, dtype, training)
+    rounding = torch.finfo(dtype).eps
+    worst = 0.0
+    for name, values in seen.items():
+        right = expected[name]
+        distance = float((values - right).abs().max()) / float(right.abs().max())
+        worst = max(worst, distance / rounding)
+        if distance != distance:  # not a number: `max` would pass over it
+            return float("inf")
+    return worst
+
+
+def formula(norm: str, made: Situation, training: bool) -> dict[str, Tensor]:
+    """Return y, the gradients and any moving statistics of one of torch's norms, in float64."""
+    if norm.startswith("BatchNorm"):
+        return play(Recipe(), made, training=training, grad=True)
+    x, gamma, beta = (t.clone().requires_grad_() for t in (made.x, made.gamma, made.beta))
+    shape = (1, -1, *[1] * (x.dim() - 2))
+    batch, channels = x.shape[:2]
+    # Each row of `parts` is normalized by itself (Ba et al. 2016; Wu & He 2018; Ulyanov et al.
+    # 2016): all channels of an example, a group of them, one.
+    groups = {"LayerNorm": 1, "GroupNorm": GROUPS, "InstanceNorm2d": channels}[norm]
+    parts = x.reshape(batch, groups, -1)
+    centred = parts - parts.mean(-1, keepdim=True)
+    x_hat = centred / (centred.square().mean(-1, keepdim=True) + EPS).sqrt()
+    y = x_hat.reshape(x.shape) * gamma.view(shape) + beta.view(shape)
+    d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, gamma, beta), made.g)
+    return {"y": y.detach(), "d_x": d_x, "d_gamma": d_gamma, "d_beta": d_beta}
+
+
+def _run(cell: Cell, made: Situation, dtype: torch.dtype, training: bool) -> dict[str, Tensor]:
+    """Run one of torch's norms, and return the same."""
+    device = torch.device(cell.device)
+    layer = _layer(cell.norm, made.x.shape[1]).to(device, dtype).train(training)
+    held = {"weight": made.gamma, "bias": made.beta}
+    held |= {"running_mean": made.moving_mean, "running_var": made.moving_var}
+    with torch.no_grad():
+        for name, values in held.items():
+            if getattr(layer, name, None) is not None:
+                getattr(layer, name).copy_(values.to(dtype))
+    function: Any = layer
+    if cell.engine == "compiled":
+        torch.compiler.reset()
+        function = torch.compile(layer)
+    x, g = (
+        values.to(dtype).to(device, copy=True).contiguous(memory_format=FORMATS[cell.format])
+        for values in (made.x, made.g)
+    )
+    x.requires_grad_()
+    y = function(x)
+    d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, layer.weight, layer.bias), g)
+    seen = {"y": y, "d_x": d_x, "d_gamma": d_gamma, "d_beta": d_beta}
+    if getattr(layer, "running_mean", None) is not None:
+        seen |= {"moving_mean": layer.running_mean, "moving_var": layer.running_var}
+    return {name: values.detach().cpu().double() for name, values in seen.items()}
+
+
+def _layer(norm: str, channels: int) -> Any:
+    if norm == "LayerNorm":
+        return nn.LayerNorm(channels, eps=EPS)
+    if norm == "GroupNorm":
+        return nn.GroupNorm(GROUPS, channels, eps=EPS)
+    if norm == "InstanceNorm2d":
+        return nn.InstanceNorm2d(channels, eps=EPS, affine=True)
+    return getattr(nn, norm)(channels, eps=EPS)

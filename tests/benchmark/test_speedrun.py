@@ -1,0 +1,46 @@
+"""A speedrun: a config trained to its end with several seeds."""
+
+import pytest
+import torch
+
+from bnrun.benchmark.speedrun import Speedrun, speedrun
+from bnrun.config import parse_override, resolve
+from bnrun.data.dataset import Dataset
+from bnrun.errors import TrainingFailed
+from bnrun.events import EpochEnded, Stage
+from bnrun.training import train
+
+CPU = torch.device("cpu")
+
+
+def _config(*stated: str) -> object:
+    given = ["training.epochs=2", "training.batch_size=50", "training.seed=3", "optimizer.lr=0.1"]
+    return resolve(None, [a for one in (*given, *stated) for a in parse_override(one)]).config
+
+
+def test_every_seed_is_a_training_of_its_own(small: Dataset) -> None:
+    *stages, found = speedrun(_config(), small, CPU, 3)
+    assert isinstance(found, Speedrun)
+    assert [trial.seed for trial in found.trials] == [3, 4, 5]
+    assert found.engine == "eager"
+    config = _config("training.seed=5")
+    last = [event for event in train(config, small, CPU) if isinstance(event, EpochEnded)][-1]
+    assert found.trials[2].test_acc == last.test_acc
+    document = found.document()
+    assert document["test_acc"]["n"] == 3
+    assert document["test_acc"]["mean"] == pytest.approx(
+        sum(trial["test_acc"] for trial in document["trials"]) / 3
+    )
+    assert all(trial["seconds"] > 0 for trial in document["trials"])
+    assert [(s.name, s.done, s.total) for s in stages if isinstance(s, Stage)][-1] == (
+        "seed 5", 6, 6,
+    )  # fmt: skip
+
+
+def test_a_seed_that_diverges_ends_it(small: Dataset) -> None:
+    with pytest.raises(TrainingFailed, match="seed 3: the loss became"):
+        list(
+            speedrun(
+                _config("model={norm: none, activation: relu}", "optimizer.lr=1e10"), small, CPU, 2
+            )
+        )

@@ -1,0 +1,146 @@
+"""LeNet: its size, its initial weights, and the order of its layers."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+
+from bnrun.networks.lenet import ACTIVATIONS, POOLS, LeNet
+from bnrun.norms import NORMS
+
+OWN_LAYERS = ["conv1", "conv2", "fc1", "fc2", "fc3"]
+
+
+def own_weights(net):
+    """The state of conv and linear layers, whatever the norm holds."""
+    return {k: v for k, v in net.state_dict().items() if k.split(".")[0] in OWN_LAYERS}
+
+
+class Drawing(nn.Module):
+    """A user's norm that draws random numbers when it is built."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.noise = nn.Parameter(torch.randn(num_features))
+        torch.manual_seed(int(torch.randint(1000, ())))
+
+    def forward(self, x):
+        return x
+
+
+FACTORIES = {**NORMS, "drawing": lambda num_features, num_dims: Drawing(num_features)}
+
+
+@pytest.mark.parametrize(
+    ("norm", "count"),
+    [("scratch", 44_878), ("builtin", 44_878), ("textbook", 44_878), ("none", 44_426)],
+)
+def test_the_number_of_parameters(norm, count):
+    assert sum(p.numel() for p in LeNet(NORMS[norm]).parameters()) == count
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("pool", ["avg", "max"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_output_is_ten_logits_an_image(norm, pool, activation):
+    net = LeNet(NORMS[norm], pool=pool, activation=activation)
+    logits = net(torch.rand(5, 1, 28, 28))
+    assert logits.shape == (5, 10)
+    logits.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_the_pools_and_activations():
+    assert list(POOLS) == ["avg", "max"]
+    assert list(ACTIVATIONS) == ["sigmoid", "relu"]
+
+
+def test_the_factory_is_asked_once_for_each_place_with_width_and_rank():
+    asked = []
+
+    def factory(num_features, num_dims):
+        asked.append((num_features, num_dims))
+        return nn.Identity()
+
+    LeNet(factory)
+    assert asked == [(6, 4), (16, 4), (120, 2), (84, 2)]
+
+
+@pytest.mark.parametrize("norm", FACTORIES)
+def test_the_same_seed_gives_the_same_weights_whatever_the_norm(norm):
+    expected = own_weights(LeNet(NORMS["none"], seed=3))
+    torch.manual_seed(99)  # the global generator has no say
+    got = own_weights(LeNet(FACTORIES[norm], seed=3))
+    assert list(got) == list(expected)
+    for key, value in expected.items():
+        assert torch.equal(got[key], value), key
+
+
+@pytest.mark.parametrize("other", [{"pool": "max"}, {"activation": "relu"}], ids=str)
+def test_the_same_seed_gives_the_same_weights_whatever_pool_and_activation(other):
+    expected = own_weights(LeNet(NORMS["none"], seed=3))
+    for key, value in own_weights(LeNet(NORMS["none"], seed=3, **other)).items():
+        assert torch.equal(value, expected[key]), key
+
+
+def test_different_seeds_give_different_weights():
+    one, two = (own_weights(LeNet(NORMS["none"], seed=seed)) for seed in (0, 1))
+    for key in one:
+        assert not torch.equal(one[key], two[key]), key
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in", "fan_out"),
+    [
+        ("conv1", 1 * 25, 6 * 25),
+        ("conv2", 6 * 25, 16 * 25),
+        ("fc1", 256, 120),
+        ("fc2", 120, 84),
+        ("fc3", 84, 10),
+    ],
+)
+def test_weights_fill_xaviers_range(layer, fan_in, fan_out):
+    weight = getattr(LeNet(NORMS["none"]), layer).weight.detach()
+    bound = (6 / (fan_in + fan_out)) ** 0.5
+    assert weight.abs().max() <= bound
+    assert weight.max() > 0.9 * bound
+    assert weight.min() < -0.9 * bound
+    uniform = bound / 3**0.5  # the standard deviation of a uniform distribution
+    assert weight.std() == pytest.approx(uniform, rel=0.15)
+
+
+def recomputed(state, x, pool, activation, training):
+    """LeNet written out with torch's functions, from its state_dict."""
+    pool = {"avg": F.avg_pool2d, "max": F.max_pool2d}[pool]
+    act = {"sigmoid": torch.sigmoid, "relu": torch.relu}[activation]
+
+    def norm(x, name):
+        mean, var, weight, bias = (
+            state[f"{name}.{key}"] for key in ("running_mean", "running_var", "weight", "bias")
+        )
+        return F.batch_norm(x, mean.clone(), var.clone(), weight, bias, training=training)
+
+    x = F.conv2d(x, state["conv1.weight"], state["conv1.bias"])
+    x = pool(act(norm(x, "norm1")), 2)
+    x = F.conv2d(x, state["conv2.weight"], state["conv2.bias"])
+    x = pool(act(norm(x, "norm2")), 2)
+    x = x.reshape(len(x), 256)
+    x = act(norm(F.linear(x, state["fc1.weight"], state["fc1.bias"]), "norm3"))
+    x = act(norm(F.linear(x, state["fc2.weight"], state["fc2.bias"]), "norm4"))
+    return F.linear(x, state["fc3.weight"], state["fc3.bias"])
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("pool", ["avg", "max"])
+@pytest.mark.parametrize("norm", ["scratch", "builtin"])
+def test_each_norm_stands_before_its_activation_and_pool(norm, pool, activation, training):
+    torch.manual_seed(0)
+    net = LeNet(NORMS[norm], pool=pool, activation=activation).double().train(training)
+    for key, value in net.state_dict().items():
+        if key.startswith("norm") and value.is_floating_point():
+            value.uniform_(0.5, 2)
+    x = torch.rand(5, 1, 28, 28, dtype=torch.float64)
+    expected = recomputed(net.state_dict(), x, pool, activation, training)
+    assert_close(net(x), expected, rtol=0, atol=1e-10)

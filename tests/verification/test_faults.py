@@ -1,0 +1,212 @@
+"""Every known mistake, made in a class, is called by its name, and by no other."""
+
+from collections.abc import Callable
+
+import faulty_norms as faulty
+import pytest
+import torch
+
+from bnrun.verification.known.catalogue import known_faults
+from bnrun.verification.observe import apart
+from bnrun.verification.observe.apart import Apart, Here
+from bnrun.verification.observe.experiment import Observation
+from bnrun.verification.report import Report
+
+ReportOn = Callable[..., Report]
+
+LOST = {name for name, fault in faulty.FAULTS.items() if fault in ("hung", "exited")}
+
+
+def _names(report: Report) -> list[str]:
+    return [found.fault.name for found in report.found]
+
+
+@pytest.mark.filterwarnings("ignore:var\\(\\):UserWarning")  # torch's, of one value per channel
+@pytest.mark.parametrize("name", [name for name in faulty.FAULTS if name not in LOST])
+def test_a_class_with_one_fault_has_that_diagnosis_and_no_other(
+    report_on: ReportOn, name: str
+) -> None:
+    report = report_on(f"faulty_norms.py:{name}")
+    assert _names(report) == [faulty.FAULTS[name]]
+    (found,) = report.found
+    assert report.verdict == ("pass" if found.fault.is_dialect else "fail")
+    shown = [check for check in report.checks if check.faults]
+    assert found.checks == tuple(check.name for check in shown)
+    assert all(found.fault.says in check.message for check in shown)
+    if not found.fault.is_dialect:
+        assert all(check.status == "fail" for check in shown)
+
+
+def test_there_is_a_class_for_every_fault_that_is_known() -> None:
+    known = {fault.name for fault in known_faults()}
+    elsewhere = {"mode-follows-module", "unbiased-moving-variance"}  # against the textbook
+    elsewhere |= {"eps-value"}  # the Keras-like class of right_norms.py
+    assert known - elsewhere == set(faulty.FAULTS.values()) - {"raised", "hung", "exited"}
+    assert len(faulty.FAULTS) > 120
+
+
+def test_each_known_fault_says_two_whole_sentences() -> None:
+    for fault in known_faults():
+        for sentence in (fault.says, fault.mend):
+            assert sentence.endswith((".", ")")), fault.name
+            assert "  " not in sentence
+        assert fault.says != fault.mend
+
+
+@pytest.mark.parametrize(
+    ("name", "where"),
+    [
+        ("NoRootWhenPredicting", "when predicting only"),
+        ("VarianceNeverMoves", "the moving variance only"),
+        ("BackwardOfBetaAveraged", "in training only"),
+        ("EpsOutside", ""),
+        ("MeanDetached", ""),
+        ("OverBatchAlone", ""),
+        ("Reversed", ""),
+    ],
+)
+def test_a_fault_says_where_alone_it_is_found(report_on: ReportOn, name: str, where: str) -> None:
+    (found,) = report_on(f"faulty_norms.py:{name}").found
+    assert found.where == where
+    assert found.sentence.endswith(f" ({where})." if where else found.fault.says)
+
+
+def test_a_fault_in_images_alone_says_so(report_on: ReportOn, write: Callable[[str], str]) -> None:
+    spec = write(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Norm(nn.BatchNorm1d):\n"
+        "    def __init__(self, num_features):\n"
+        "        super().__init__(num_features)\n"
+        "    def _check_input_dim(self, x):\n"
+        "        assert x.dim() in (2, 4)\n"
+        "    def forward(self, x):\n"
+        "        if self.training and x.dim() == 4 and x.numel() > x.shape[1]:\n"
+        "            super().forward(x)\n"  # for the moving statistics
+        "            var, mean = torch.var_mean(x, (0, 2, 3), keepdim=True)\n"
+        "            shape = (1, -1, 1, 1)\n"
+        "            y = (x - mean) / (var + self.eps).sqrt()\n"
+        "            return y * self.weight.view(shape) + self.bias.view(shape)\n"
+        "        return super().forward(x)\n"
+    )
+    (found,) = report_on(spec).found
+    assert found.fault.name == "unbiased-variance-normalizes"
+    assert found.where == "for (N, C, H, W) only"
+
+
+def test_what_no_known_mistake_explains_is_shown_with_numbers(
+    report_on: ReportOn, write: Callable[[str], str]
+) -> None:
+    spec = write(
+        "from torch import nn\n"
+        "class Norm(nn.BatchNorm1d):\n"
+        "    def __init__(self, num_features):\n"
+        "        super().__init__(num_features)\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x).tanh()\n"
+    )
+    report = report_on(spec)
+    assert [found.fault.name for found in report.found] == ["unexplained"]
+    seen = report.found[0].seen
+    assert seen.startswith("y[0, 0] is ")
+    assert seen.endswith(" is right")
+    by_name = {check.name: check for check in report.checks}
+    assert by_name["finite differences in training"].status == "pass"
+    gradients = by_name["gradients in training, (N, C)"]
+    assert gradients.status == "fail"
+    assert "the gradients follow from the fault in that" in gradients.message
+
+
+def test_an_error_is_shown_with_the_users_own_line(report_on: ReportOn) -> None:
+    (found,) = report_on("faulty_norms.py:RaisesOnImages").found
+    assert found.fault.says.startswith("It raises RuntimeError: The size of tensor a (4)")
+    assert "faulty_norms.py:" in found.fault.says
+    assert "return self.weight * x_hat + self.bias" in found.fault.says
+
+
+class SeesHanging(Here):
+    """Takes `faulty_norms.Hangs` for hanging: whatever the machine does meanwhile, and at once."""
+
+    def __init__(self, implementation: str, device: str, limit: float) -> None:
+        super().__init__(implementation, device, limit)
+        here = self.look
+
+        def look(experiment: str, dtype: torch.dtype) -> Observation:
+            seen = here(experiment, dtype)
+            if not seen.message.startswith("Hangs"):
+                return seen
+            return Observation(trouble="hung", message="does not come back")
+
+        self.look = look
+
+
+@pytest.mark.parametrize(
+    ("name", "observer", "checks"),
+    [
+        ("HangsInDouble", SeesHanging, ("float64 kept", ".double()")),
+        ("ExitsWhenCopied", Apart, ("deepcopy",)),
+    ],
+)
+def test_code_that_hangs_or_exits_leaves_the_other_checks_standing(
+    report_on: ReportOn, name: str, observer: type, checks: tuple[str, ...]
+) -> None:
+    report = report_on(f"faulty_norms.py:{name}", observer=observer, limit=60.0)
+    assert _names(report) == [faulty.FAULTS[name]]
+    assert report.found[0].checks == checks
+    failed = [check.name for check in report.checks if check.status == "fail"]
+    assert tuple(failed) == checks
+    assert sum(check.status == "pass" for check in report.checks) > 30
+
+
+def test_code_that_always_hangs_is_given_up_in_a_few_time_limits(
+    report_on: ReportOn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart, "IMPATIENT_SECONDS", 0.1)
+    monkeypatch.setattr(apart, "MOST_LIMITS", 1.1)
+    report = report_on("faulty_norms.py:HangsAlways", observer=Apart, limit=2.0)
+    assert _names(report) == ["hung"]
+    assert report.verdict == "fail"
+    left = [check for check in report.checks if check.message.startswith("not run")]
+    assert left != []
+    assert {check.status for check in left} == {"skip"}
+
+
+def test_what_a_class_prints_is_counted_and_not_shown(
+    report_on: ReportOn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    report = report_on("faulty_norms.py:Prints", observer=Apart)
+    assert report.verdict == "pass"
+    assert report.printed > 100
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_hangs_before_it_is_known_what_the_class_has_still_has_a_table(
+    report_on: ReportOn,
+) -> None:
+    report = report_on("faulty_norms.py:HangsOnImages", observer=SeesHanging)
+    by_name = {check.name: check for check in report.checks}
+    assert by_name["forward in training, (N, C)"].status == "pass"
+    assert by_name["forward in training, (N, C, H, W)"].status == "fail"
+    assert "predicts-with-batch" in _names(report)
+
+
+def test_errors_of_other_kinds_are_findings_of_their_own(report_on: ReportOn) -> None:
+    report = report_on("faulty_norms.py:FailsInThreeWays")
+    said = [found.fault.says for found in report.found if found.fault.name == "raised"]
+    assert len(said) == len(set(said)) == 2
+    assert "RuntimeError: one" in said[0]
+    assert "RuntimeError: two" in said[1]
+    assert "cannot-be-copied" in _names(report)
+
+
+@pytest.mark.parametrize("name", ["EpsOutside", "OverBatchAlone", "Reversed", "MeanDetached"])
+def test_faults_are_named_in_float32_too(report_on: ReportOn, name: str) -> None:
+    report = report_on(f"faulty_norms.py:{name}", dtype=torch.float32)
+    assert _names(report) == [faulty.FAULTS[name]]
+
+
+def test_faults_are_named_by_the_textbooks_contract_too(report_on: ReportOn) -> None:
+    report = report_on("faulty_norms.py:KeyedAndOutside", contract="textbook")
+    assert _names(report) == ["eps-outside-root", "unbiased-moving-variance"]
+    report = report_on("faulty_norms.py:KeyedAndWriting", contract="textbook")
+    assert "writes-into-input" in _names(report)

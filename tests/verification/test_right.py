@@ -1,0 +1,165 @@
+"""What is right passes, in whatever style; what differs by choice is called a dialect."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from bnrun.verification.report import Report
+
+ReportOn = Callable[..., Report]
+NAMES = ("scratch", "builtin", "textbook")
+
+
+def _found(report: Report) -> dict[str, tuple[str, ...]]:
+    return {found.fault.name: found.checks for found in report.found}
+
+
+def _skipped(report: Report) -> list[str]:
+    return [check.name for check in report.checks if check.status == "skip"]
+
+
+@pytest.mark.parametrize("norm", ["scratch", "builtin"])
+def test_scratch_and_builtin_pass_every_check_there_is(report_on: ReportOn, norm: str) -> None:
+    report = report_on(norm)
+    assert report.verdict == "pass"
+    assert {check.status for check in report.checks} == {"pass"}
+    assert report.found == ()
+    errors = [check.max_error for check in report.checks if check.max_error is not None]
+    assert max(errors) < 1e-6  # at a mean of 1e6
+    assert sorted(errors)[len(errors) // 2] < 1e-14
+
+
+@pytest.mark.parametrize("norm", ["scratch", "builtin"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_they_pass_in_every_dtype(report_on: ReportOn, norm: str, dtype: torch.dtype) -> None:
+    report = report_on(norm, dtype=dtype)
+    assert report.verdict == "pass"
+    assert report.dtype == str(dtype).removeprefix("torch.")
+    assert report.found == ()
+    assert "finite differences in training" in _skipped(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "dialects"),
+    [
+        ("Right", set()),
+        ("Functional", set()),
+        ("InPlace", set()),
+        ("Fused", set()),
+        ("RankTwo", set()),
+        ("RankTwoThatRaises", set()),
+        ("RankFour", set()),
+        ("Wrapping", set()),
+        ("Subclass", set()),
+        ("OtherNames", set()),
+        ("AffineByConvolution", set()),
+        ("StatisticsAsParameters", set()),
+        ("TextbookSignature", {"biased-moving-variance", "one-value-accepted"}),
+        ("KerasLike", {"biased-moving-variance", "eps-value", "momentum-value"}),
+    ],
+)
+def test_right_ones_pass_or_speak_a_dialect(
+    report_on: ReportOn, name: str, dialects: set[str]
+) -> None:
+    report = report_on(f"right_norms.py:{name}")
+    assert report.verdict == "pass"
+    assert set(_found(report)) == dialects
+    assert report.faults == []
+    assert all(found.fault.speakers for found in report.dialects)
+
+
+def test_a_class_for_rows_skips_what_is_of_images_and_says_so(report_on: ReportOn) -> None:
+    for name, said in (("RankTwo", "ValueError: too many values"), ("RankTwoThatRaises", "size")):
+        report = report_on(f"right_norms.py:{name}")
+        (images,) = [c for c in report.checks if c.name == "forward in training, (N, C, H, W)"]
+        assert images.status == "skip"
+        assert images.message.startswith("not taken: ")
+        assert said in images.message
+
+
+def test_the_verdict_is_restricted_to_what_is_taken(report_on: ReportOn) -> None:
+    report = report_on("right_norms.py:RankTwo")
+    assert (report.takes, report.not_taken) == (("(N, C)",), ["(N, C, H, W)"])
+    whole = report_on("scratch")
+    assert len(whole.takes) == 4
+    assert whole.not_taken == []
+
+
+def test_what_goes_by_no_known_name_is_skipped_and_said(report_on: ReportOn) -> None:
+    report = report_on("right_norms.py:OtherNames")
+    by_name = {check.name: check for check in report.checks}
+    assert by_name["first update"].status == "skip"
+    assert "under the usual names" in by_name["first update"].message
+    parts = {check.name: check for check in report_on("right_norms.py:AffineByConvolution").checks}
+    assert parts["parameters"].status == "skip"
+    assert parts["parameters"].message.startswith("no gamma under the usual names")
+
+
+def test_a_class_for_images_offers_what_pytorchs_does(report_on: ReportOn) -> None:
+    report = report_on("right_norms.py:RankFour")
+    skipped = _skipped(report)
+    assert "forward in training, (N, C)" in skipped
+    for offered in ("eps=", "momentum=", "momentum=None", "affine=False", "track_running_stats="):
+        assert not any(name.startswith(offered) for name in skipped)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"), [("Volumes", "(N, C, D, H, W)"), ("Sequences", "(N, C, L)")]
+)
+def test_a_class_for_one_other_rank_is_judged_by_that(
+    report_on: ReportOn, name: str, layout: str
+) -> None:
+    report = report_on(f"right_norms.py:{name}")
+    assert (report.verdict, report.found) == ("pass", ())
+    passed = [check.name for check in report.checks if check.status == "pass"]
+    assert {f"forward in training, {layout}", "one value per channel", "mode"} <= set(passed)
+    assert "finite differences in training" in passed
+    assert "forward in training, (N, C)" in _skipped(report)
+
+
+def test_the_textbook_fails_on_what_the_textbook_does_differently(report_on: ReportOn) -> None:
+    report = report_on("textbook")
+    assert report.verdict == "fail"
+    assert [found.fault.name for found in report.faults] == [
+        "mode-follows-gradients",
+        "statistics-not-in-state-dict",
+    ]
+    assert [found.fault.name for found in report.dialects] == [
+        "biased-moving-variance",
+        "one-value-accepted",
+    ]
+    assert [check.name for check in report.checks if check.status == "fail"] == [
+        "gradients when predicting, (N, C)",
+        "gradients when predicting, (N, C, H, W)",
+        "mode",
+        "state_dict",
+        ".double()",
+    ]
+
+
+def test_by_its_own_contract_the_textbook_passes(report_on: ReportOn) -> None:
+    report = report_on("textbook", contract="textbook")
+    assert (report.verdict, report.found) == ("pass", ())
+
+
+@pytest.mark.parametrize("norm", ["scratch", "builtin"])
+def test_by_the_textbooks_contract_pytorchs_mode_is_a_fault(report_on: ReportOn, norm: str) -> None:
+    report = report_on(norm, contract="textbook")
+    assert [found.fault.name for found in report.faults] == ["mode-follows-module"]
+    assert [found.fault.name for found in report.dialects] == ["unbiased-moving-variance"]
+
+
+def test_no_norm_at_all_has_one_diagnosis(report_on: ReportOn) -> None:
+    report = report_on("none")
+    assert list(_found(report)) == ["identity"]
+
+
+def test_two_verifications_find_the_same_to_the_bit(report_on: ReportOn) -> None:
+    assert report_on("textbook") == report_on("textbook")
+
+
+def test_every_check_is_in_every_report_in_one_order(report_on: ReportOn) -> None:
+    names = [[check.name for check in report_on(norm).checks] for norm in (*NAMES, "none")]
+    assert all(these == names[0] for these in names)
+    assert len(set(names[0])) == len(names[0]) > 40
