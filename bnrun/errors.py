@@ -1,10 +1,10 @@
-"""What can go wrong, as a tree.
+"""The error tree of bnrun, and the exit code of each branch.
 
 BnrunError                  what was asked cannot be done             exit code 2
 ├── ConfigError             a config file, a key or a value
 ├── DataError               Fashion-MNIST is missing, damaged or out of reach
 ├── DeviceError             the device is not on this machine
-├── EngineError             a training step can't be compiled on this machine
+├── EngineError             an engine cannot run on this machine
 ├── NormError               a norm cannot be found, imported or built
 ├── RunError                a run directory cannot be read or written
 └── TrainingFailed          the work began, and failed                exit code 1
@@ -15,13 +15,31 @@ Every message names the field or file, the value received, what is required, and
 import difflib
 from collections.abc import Iterable
 
-WORK_FAILED = 1  # the exit code where what was asked was done, and came out badly
+WORK_FAILED = 1
+"""Exit code of work that ran and came out badly: diverged, raised, or failed a check."""
 
 
 class BnrunError(Exception):
-    """What was asked cannot be done. `exit_code` is what the command line ends with."""
+    """What was asked cannot be done.
+
+    Args:
+        reason: what is wrong, what is required, and the next step.
+        key: the config key or option that the error is about, such as `training.device`. Callers
+            that know a better name for it (`--device`) may replace it.
+
+    `str(error)` is `key: reason`, or the reason alone where there is no key. `exit_code` is what
+    the command line ends with.
+    """
 
     exit_code = 2
+
+    def __init__(self, reason: str, key: str | None = None) -> None:
+        super().__init__(reason, key)  # both, so that the error can be pickled
+        self.reason = reason
+        self.key = key
+
+    def __str__(self) -> str:
+        return self.reason if self.key is None else f"{self.key}: {self.reason}"
 
 
 class ConfigError(BnrunError):
@@ -37,7 +55,7 @@ class DeviceError(BnrunError):
 
 
 class EngineError(BnrunError):
-    """A training step cannot be compiled on this machine."""
+    """An engine cannot run on this machine, or cannot run this model."""
 
 
 class NormError(BnrunError):

@@ -1,12 +1,41 @@
-"""What a run emits while it works: frozen records, known to nobody in particular.
+"""Events: the frozen records that long work yields, and how to run such work to its result.
 
-Training yields them; the run directory keeps them, the screen shows them, a study counts them.
-They hold plain values (no tensors), except for `CheckpointReady`, whose state is opaque here.
+All long work is a generator that yields events and *returns* its result:
+
+    def verify(...) -> Generator[Stage, None, Report]: ...
+
+    report = drain(verify(...), screen.show)
+
+Events hold plain values and no tensors, except for `CheckpointReady`, whose state is opaque here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
+
+AnyEvent = TypeVar("AnyEvent")
+Result = TypeVar("Result")
+
+
+def drain(
+    work: Generator[AnyEvent, None, Result],
+    on_event: Callable[[AnyEvent], object] = lambda event: None,
+) -> Result:
+    """Run work to its end, pass each event to `on_event`, and return the work's result.
+
+    The generator is closed however this ends, so that it stops its processes and releases its
+    locks when `on_event` raises.
+    """
+    with closing(work):
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            on_event(event)
+
 
 Status = Literal["completed", "interrupted", "diverged", "failed"]
 
