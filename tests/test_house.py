@@ -76,8 +76,3 @@ def test_only_the_view_knows_rich_and_prints(path: Path) -> None:
     assert not any(name.partition(".")[0] in ("rich", "matplotlib") for name in _imports(path))
     calls = (n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
     assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=_name)
-def test_no_file_has_outgrown_its_name(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 250
