@@ -41,7 +41,7 @@ class Summary:
             case _:
                 return self
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun train --json` prints and `summary.json` holds."""
         last = self.epochs[-1] if self.epochs else None
         return {

@@ -51,7 +51,7 @@ def bench_arms(
         raise ConfigError(f"--arms: name one arm or more, such as --arms '{DEFAULT_ARMS}'.")
     check_names([arm.name for arm in arms])
     for arm in arms:
-        for found in config_difference(arms[0].config.document(), arm.config.document()):
+        for found in config_difference(arms[0].config.to_dict(), arm.config.to_dict()):
             if found.key in SHARED:
                 raise ConfigError(
                     f"arm {arm.name}: {found.key} can't differ between arms, whose times would not "

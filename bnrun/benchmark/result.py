@@ -62,6 +62,6 @@ class Benchmark:
     versions: Mapping[str, str]
     flops_per_second: float
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun bench --json` prints."""
         return dataclasses.asdict(self)

@@ -53,7 +53,7 @@ class Speedrun:
         """Return the mean wall time and its interval."""
         return _estimate([trial.seconds for trial in self.trials])
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun bench --speedrun N --json` prints."""
         estimates = {"test_acc": self.test_acc, "seconds": self.seconds}
         return dataclasses.asdict(self) | {
@@ -88,7 +88,7 @@ def speedrun(
                     raise TrainingFailed(f"seed {seed}: {event.reason}.")
         trials.append(SpeedrunTrial(seed, test_acc, time.perf_counter() - began))
     yield Speedrun(
-        config=config.document(),
+        config=config.to_dict(),
         trials=tuple(trials),
         data=dataset.describe(),
         device=str(device),

@@ -119,7 +119,7 @@ def _show(found: "Benchmark | Speedrun", json: bool) -> None:
     from bnrun.show.console import show_json, stdout
 
     if json:
-        show_json(found.document())
+        show_json(found.to_dict())
     elif isinstance(found, Benchmark):
         stdout().print(benchmark_view(found))
     else:

@@ -82,7 +82,7 @@ def show(
         return
     kept = read_run(path)
     if json:
-        show_json(kept.summary.document() | _beside(kept) | {"environment": dict(kept.environment)})
+        show_json(kept.summary.to_dict() | _beside(kept) | {"environment": dict(kept.environment)})
     else:
         stdout().print(run_view(kept))
         stdout().print(f"kept in {kept.path}", soft_wrap=True, markup=False)
@@ -127,6 +127,6 @@ def _line(run: "KeptRun | DamagedRun") -> dict[str, Any]:
         known: dict[str, Any] = {"run": str(run.path), "status": "damaged", "reason": run.problem}
         summary: dict[str, Any] = {}
     else:
-        summary = run.summary.document()
+        summary = run.summary.to_dict()
         known = _beside(run) | {"epochs": len(run.summary.epochs)}
     return {key: (summary | known).get(key) for key in LISTED}

@@ -127,7 +127,7 @@ def _show_config(resolved: "Resolved", json: bool) -> None:
     from bnrun.show.tables import config_table
 
     if json:
-        show_json({"config": resolved.config.document(), "sources": dict(resolved.sources)})
+        show_json({"config": resolved.config.to_dict(), "sources": dict(resolved.sources)})
     else:
         stdout().print(config_table(resolved.rows()))
 
@@ -137,7 +137,7 @@ def _show_result(summary: "Summary", json: bool) -> None:
     from bnrun.show.tables import training_table
 
     if json:
-        show_json(summary.document())
+        show_json(summary.to_dict())
     else:
         stdout().print(training_table(summary))
         stdout().print(f"kept in {summary.run}", soft_wrap=True, markup=False)

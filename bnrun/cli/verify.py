@@ -79,7 +79,7 @@ def verify(
                 screen.show(event)
     assert found is not None
     if json:
-        show_json(found.document())
+        show_json(found.to_dict())
     else:
         stdout().print(report_view(found))
     if found.verdict == "fail":

@@ -56,7 +56,7 @@ def check_plan(arms: Sequence[Arm], seeds: Sequence[int] = (0,)) -> None:
     check_names([arm.name for arm in arms])
     first = arms[0]
     for arm in arms:
-        for found in config_difference(first.config.document(), arm.config.document()):
+        for found in config_difference(first.config.to_dict(), arm.config.to_dict()):
             if found.key in SHARED:
                 raise ConfigError(
                     f"arm {arm.name}: {found.key} can't differ between arms, whose trials share "

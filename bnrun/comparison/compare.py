@@ -106,7 +106,7 @@ def _train(
     """Train the trials, folding the events of each into its summary."""
     summaries = {
         trial.name: Summary(
-            config=trial.config.document(),
+            config=trial.config.to_dict(),
             norm=trial.config.model.norm,
             device=str(device),
             machine=device_name(device),
@@ -123,7 +123,7 @@ def _train(
                 case TrialFailed():
                     summary = dataclasses.replace(summary, status="failed", reason=event.reason)
                 case RunStarted():
-                    summary = begin(event, trial.config.document(), trial.run)
+                    summary = begin(event, trial.config.to_dict(), trial.run)
                 case _:
                     summary = summary.after(event)
             summaries[trial.name] = summary

@@ -56,8 +56,8 @@ def _arm_document(result: ArmResult) -> dict[str, Any]:
     return {
         "name": result.arm.name,
         "norm": result.arm.config.model.norm,
-        "config": result.arm.config.document(),
-        "trials": [trial.document() for trial in result.trials],
+        "config": result.arm.config.to_dict(),
+        "trials": [trial.to_dict() for trial in result.trials],
         "n": len(result.completed),
         "mean": {metric: found and found.mean for metric, found in estimates.items()},
         "ci95": {metric: found and found.ci95 for metric, found in estimates.items()},

@@ -157,7 +157,7 @@ class Comparison:
         return tuple(
             ArmDifference(first.name, other.name, found.key, found.a, found.b)
             for other in others
-            for found in config_difference(first.config.document(), other.config.document())
+            for found in config_difference(first.config.to_dict(), other.config.to_dict())
             if found.key != "model.norm"
         )
 

@@ -40,7 +40,7 @@ class Resolved:
 
     def rows(self) -> list[tuple[str, Any, str]]:
         """Return (dotted key, value, source) for every key, in the schema's order."""
-        document = self.config.document()
+        document = self.config.to_dict()
         return [
             (key, document[key.split(".")[0]][key.split(".")[1]], self.sources[key]) for key in KEYS
         ]

@@ -97,13 +97,13 @@ class Config(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the config as plain nested values, as YAML and JSON hold it."""
         return self.model_dump(mode="json")
 
     def yaml(self) -> str:
         """Return the config as YAML that `resolve` reads back to an equal config."""
-        return yaml_text.dump(self.document())
+        return yaml_text.dump(self.to_dict())
 
 
 SECTIONS: Mapping[str, type[BaseModel]] = {

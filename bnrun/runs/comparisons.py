@@ -124,7 +124,7 @@ def create_comparison(out: Path, arms: Sequence[Arm], seeds: Sequence[int]) -> C
     """
     check_plan(arms, seeds)
     plan = {
-        "arms": [{"name": arm.name, "config": arm.config.document()} for arm in arms],
+        "arms": [{"name": arm.name, "config": arm.config.to_dict()} for arm in arms],
         "seeds": list(seeds),
     }
     stem = "-".join(["compare", *(arm.name for arm in arms)])
@@ -216,7 +216,7 @@ def _read_trials(path: Path, arm: Arm, seeds: Sequence[int]) -> Iterator[Summary
         if not (trial / "config.yaml").is_file():
             continue
         summary = read_run(trial).summary
-        for found in config_difference(arm.with_seed(seed).document(), summary.config):
+        for found in config_difference(arm.with_seed(seed).to_dict(), summary.config):
             raise RunError(
                 f"{trial} is no trial of this plan: {found.key} is {found.b} there, and {found.a} "
                 f"in {path / COMPARISON.file}. Put the plan back, or move the trial away."

@@ -31,4 +31,4 @@ def difference(a: KeptRun, b: KeptRun) -> RunDifference:
 
 def _result(run: KeptRun) -> dict[str, Any]:
     own = {"status": run.status, "epochs": len(run.summary.epochs)}
-    return run.summary.document() | own
+    return run.summary.to_dict() | own

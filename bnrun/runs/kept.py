@@ -115,7 +115,7 @@ class _Metrics:
 
 
 def _read_metrics(path: Path, config: Config) -> _Metrics:
-    file, document = path / "metrics.jsonl", config.document()
+    file, document = path / "metrics.jsonl", config.to_dict()
     nothing = DataUsed(config.data.name, "not loaded yet", None, 0, 0, 0)
     norm, seed, device = config.model.norm, config.training.seed, config.training.device
     metrics = _Metrics(Summary(document, norm, device, "", seed, nothing, run=str(path)))

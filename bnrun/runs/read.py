@@ -91,9 +91,9 @@ def _refuse_other_config(path: Path, checkpoint: Mapping[str, Any], config: Conf
     # An older version of bnrun's may not have had a key: it then took today's default.
     theirs = {
         section: values | checkpoint["config"].get(section, {})
-        for section, values in Config().document().items()
+        for section, values in Config().to_dict().items()
     }
-    differing = [pair.key for pair in config_difference(theirs, config.document())]
+    differing = [pair.key for pair in config_difference(theirs, config.to_dict())]
     if differing:
         raise RunError(
             f"{path / 'checkpoint.pt'} is from another config: {', '.join(differing)} differ"

@@ -83,7 +83,7 @@ class Run:
                 self._replace("checkpoint.pt", content)
                 return
             case RunStarted():
-                self.summary = begin(event, self.config.document(), str(self.path))
+                self.summary = begin(event, self.config.to_dict(), str(self.path))
                 self._begin(event)
                 return
             case _ if self.summary is not None:
@@ -102,7 +102,7 @@ class Run:
                 return
             if kind is not None and issubclass(kind, Exception):
                 self.summary = dataclasses.replace(self.summary, status="failed", reason=f"{error}")
-            self._replace("summary.json", _json(self.summary.document()))
+            self._replace("summary.json", _json(self.summary.to_dict()))
         except RunError:
             if error is None:  # else the first error is the one to tell
                 raise

@@ -75,7 +75,7 @@ def run_view(run: KeptRun) -> RenderableType:
             ("versions", ", ".join(f"{name} {environment.get(name, '-')}" for name in names)),
             ("git", _git(git) if git else "not in a git repository"),
         ]
-    changed = config_difference(summary.config, Config().document())
+    changed = config_difference(summary.config, Config().to_dict())
     parts: list[RenderableType] = [_pairs(head), ""]
     if changed:
         parts.append(_differences(changed, ("config", "here", "default"), as_yaml))

@@ -231,7 +231,7 @@ class _Training:
     def _state(self) -> dict[str, Any]:
         return {
             **capture(self.model, self.optimizer),
-            "config": self.config.document(),
+            "config": self.config.to_dict(),
             "engine": self.engine.name,
             "epochs": [dataclasses.asdict(epoch) for epoch in self.finished],
             "timed": dataclasses.asdict(self.timed),

@@ -91,7 +91,7 @@ class Report:
         """Return the dialects that were found."""
         return [found for found in self.found if found.fault.is_dialect]
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
         return {
             "implementation": self.implementation,

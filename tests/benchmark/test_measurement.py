@@ -89,7 +89,7 @@ def test_ratios_are_medians_within_rounds_to_the_faster_of_the_loops(
     assert scratch.share_of_peak == pytest.approx(30_000 * flops() / 1e11)
     assert (scratch.phases, scratch.peak_memory) == (dict.fromkeys(PHASES, 0.001), 5_000_000)
     assert (found.noise.name, found.noise.ratio) == ("scratch", 1.0)
-    assert found.document()["noise"] == {"name": "scratch", "ratio": 1.0, "spread": (1.0, 1.0)}
+    assert found.to_dict()["noise"] == {"name": "scratch", "ratio": 1.0, "spread": (1.0, 1.0)}
 
 
 def test_every_second_round_runs_backwards_and_every_process_is_ended(

@@ -26,7 +26,7 @@ def test_every_seed_is_a_training_of_its_own(small: Dataset) -> None:
     config = _config("training.seed=5")
     last = [event for event in train(config, small, CPU) if isinstance(event, EpochEnded)][-1]
     assert found.trials[2].test_acc == last.test_acc
-    document = found.document()
+    document = found.to_dict()
     assert document["test_acc"]["n"] == 3
     assert document["test_acc"]["mean"] == pytest.approx(
         sum(trial["test_acc"] for trial in document["trials"]) / 3

@@ -36,7 +36,7 @@ def make(tmp_path: Path) -> Callable[..., Path]:
                 )
             model.norm1.moving_var = torch.full((1, 6, 1, 1), 0.25)
         state = capture(model, SGD(model.parameters(), lr=1))
-        state |= {"config": resolved.config.document(), "epochs": [None] * 4}
+        state |= {"config": resolved.config.to_dict(), "epochs": [None] * 4}
         torch.save(state, path / name)
         return path
 

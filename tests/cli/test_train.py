@@ -49,7 +49,7 @@ def test_a_whole_training_on_idx_files(bnrun: Run, idx_root: Path, tmp_path: Pat
     assert run.parent == tmp_path / "kept"
     assert run.name.endswith("-mine-builtin-s7")
     assert json.loads((run / "summary.json").read_text()) == document
-    assert resolve(run / "config.yaml").config.document() == document["config"]
+    assert resolve(run / "config.yaml").config.to_dict() == document["config"]
     assert "holds other images than the published Fashion-MNIST" in done.stderr
     assert "epoch 6/6" in done.stderr
     assert torch.load(run / "checkpoint.pt", weights_only=True)["format"] == 1

@@ -28,7 +28,7 @@ DATA = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)
 
 def _trial(seed: int, loss: float, acc: float, population: float | None = 0.8) -> Summary:
     epoch = EpochEnded(1, loss, 0.9, acc, None, 1e4, 1e4, 3.0, population)
-    return Summary(Config().document(), "scratch", "cpu", "CPU", seed, DATA, (epoch,), "completed")
+    return Summary(Config().to_dict(), "scratch", "cpu", "CPU", seed, DATA, (epoch,), "completed")
 
 
 def _arm(name: str, *trials: Summary) -> ArmResult:

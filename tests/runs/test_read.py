@@ -15,7 +15,7 @@ from bnrun.errors import ConfigError, RunError
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     path = runs.create(tmp_path / "runs", resolve(None)).path
-    state = {"format": 1, "config": resolve(None).config.document(), "epochs": []}
+    state = {"format": 1, "config": resolve(None).config.to_dict(), "epochs": []}
     torch.save(state, path / "checkpoint.pt")
     return path
 

@@ -17,7 +17,7 @@ from bnrun.summary import Summary
 DATA = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)
 TRIAL, OTHER = Trial("scratch", Config()), Trial("b", Config())
 EPOCH = EpochEnded(10, 0.264, 0.902, 0.725, None, 1e4, 1e4, 3.0, 0.861)
-DONE = Summary(Config().document(), "scratch", "cpu", "CPU", 0, DATA, (EPOCH,), "completed")
+DONE = Summary(Config().to_dict(), "scratch", "cpu", "CPU", 0, DATA, (EPOCH,), "completed")
 LOST = replace(DONE, status="diverged", reason="the loss became nan")
 BEGUN = RunStarted("scratch", "cpu", "CPU", 0, 10, 16, DATA)
 EVENTS = (

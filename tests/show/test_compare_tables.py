@@ -30,7 +30,7 @@ def _config(*stated: str) -> Config:
 
 def _trial(seed: int, loss: float, test: float, population: float | None = None) -> Summary:
     epoch = EpochEnded(10, loss, 0.9, test, None, 1e4, 1e4, 3.0, population)
-    config = Config().document()
+    config = Config().to_dict()
     return Summary(config, "x", "cpu", "Some CPU, 2 threads", seed, DATA, (epoch,), "completed")
 
 

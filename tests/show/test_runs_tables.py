@@ -50,7 +50,7 @@ def _run(
     config = resolve(None, stated).config
     rows = (EpochEnded(n + 1, loss, 0.9009, 0.8712, None, None, None, 4.0) for n in range(epochs))
     summary = Summary(
-        config=config.document(),
+        config=config.to_dict(),
         norm=config.model.norm,
         device="cpu",
         machine="Some CPU, 2 threads",

@@ -90,7 +90,7 @@ def test_a_report_without_a_fault_is_short() -> None:
 
 def test_a_report_for_json_has_the_keys_of_the_contract() -> None:
     found = (Found(ROOT, "in training only", (CHECK_ROOT.name,)), Found(BIASED, "", ("x",)))
-    document = _report(CHECK_BOTH, CHECK_BIASED, found=found).document()
+    document = _report(CHECK_BOTH, CHECK_BIASED, found=found).to_dict()
     assert document["implementation"] == "folder/my_norm.py:Norm"
     assert document["verdict"] == "fail"
     assert document["checks"][0] == {
