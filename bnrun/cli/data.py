@@ -24,7 +24,7 @@ def data(
         return
     from bnrun.data import places
     from bnrun.show.console import show_json, stdout
-    from bnrun.show.tables import places_table
+    from bnrun.show.training_tables import places_table
 
     looked = [places.configured(root)] if root is not None else []
     looked += [places.cache(), places.debian_package()]

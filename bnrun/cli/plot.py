@@ -57,7 +57,7 @@ def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     from bnrun.runs.kept import read_run
     from bnrun.runs.pictures import write_picture
     from bnrun.show import pictures
-    from bnrun.show.tables import training_title
+    from bnrun.show.wording import training_title
     from bnrun.training.inspection import inspect
 
     summary = read_run(path).summary

@@ -124,7 +124,7 @@ def _train(
 
 def _show_config(resolved: "Resolved", json: bool) -> None:
     from bnrun.show.console import show_json, stdout
-    from bnrun.show.tables import config_table
+    from bnrun.show.training_tables import config_table
 
     if json:
         show_json({"config": resolved.config.to_dict(), "sources": dict(resolved.sources)})
@@ -134,7 +134,7 @@ def _show_config(resolved: "Resolved", json: bool) -> None:
 
 def _show_result(summary: "Summary", json: bool) -> None:
     from bnrun.show.console import show_json, stderr, stdout
-    from bnrun.show.tables import training_table
+    from bnrun.show.training_tables import training_table
 
     if json:
         show_json(summary.to_dict())

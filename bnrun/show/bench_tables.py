@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark
 from bnrun.benchmark.speedrun import Speedrun
 from bnrun.comparison.estimate import Estimate
-from bnrun.show.tables import data_name, norm_name, rate
+from bnrun.show.tables import label, number, table, text
+from bnrun.show.wording import data_name, norm_name, rate
 
 FEW_OF_ALL = 8  # rounds: of those with an evaluation, which are half, fewer than four
 
@@ -25,9 +25,10 @@ def benchmark_view(found: Benchmark) -> RenderableType:
 
 
 def _speed_table(found: Benchmark) -> Table:
-    table = _table("training", "norm", "engine", "examples/s", "compute only", "ratio", "spread")
+    figures = ("examples/s", "compute only", "ratio", "spread")
+    shown = table(label("training"), text("norm"), text("engine"), *map(_figure, figures))
     for arm in found.arms:
-        table.add_row(
+        shown.add_row(
             Text(arm.name),
             Text(norm_name(arm.norm)),
             arm.engine,
@@ -35,38 +36,32 @@ def _speed_table(found: Benchmark) -> Table:
             rate(arm.compute_examples_per_second),
             *_against(arm, found.baseline, arm.ratio, arm.spread),
         )
-    return table
+    return shown
 
 
 def _epoch_table(found: Benchmark) -> Table:
-    table = _table("with evaluation", "examples/s", "ratio", "spread")
+    shown = table(label("with evaluation"), *map(_figure, ("examples/s", "ratio", "spread")))
     for arm in found.arms:
         ratio = _against(arm, found.baseline, arm.epoch_ratio, arm.epoch_spread)
-        table.add_row(Text(arm.name), rate(arm.epoch_examples_per_second), *ratio)
-    return table
+        shown.add_row(Text(arm.name), rate(arm.epoch_examples_per_second), *ratio)
+    return shown
 
 
 def _step_table(found: Benchmark) -> Table:
-    table = _table("ms a step", *PHASES, "peak MB", "of peak")
+    shown = table(label("ms a step"), *map(_figure, (*PHASES, "peak MB", "of peak")))
     for arm in found.arms:
         phases = arm.phases
-        table.add_row(
+        shown.add_row(
             Text(arm.name),
             *(f"{1000 * phases[name]:.2f}" if phases else "-" for name in PHASES),
             f"{arm.peak_memory / 1e6:,.0f}",
             f"{100 * arm.share_of_peak:.1f} %",
         )
-    return table
+    return shown
 
 
-def _table(first: str, *others: str) -> Table:
-    """Begin a table whose first column is never cut, and whose figures stand to the right."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(first, no_wrap=True)
-    for name in others:
-        words = name in ("norm", "engine")
-        table.add_column(name, justify="left" if words else "right", overflow="fold")
-    return table
+def _figure(heading: str) -> Column:
+    return number(heading, fold=True)
 
 
 def _against(
@@ -111,14 +106,15 @@ def speedrun_view(found: Speedrun) -> RenderableType:
         f"{n} seeds ({found.trials[0].seed} to {found.trials[-1].seed})" if n > 1 else "one seed"
     )
     word = "epoch" if epochs == 1 else "epochs"
-    table = _table("", "mean", "95 % interval", "lowest", "highest", "n")
+    figures = ("mean", "95 % interval", "lowest", "highest", "n")
+    shown = table(label(), *map(_figure, figures))
     accuracies = [trial.test_acc for trial in found.trials]
     seconds = [trial.seconds for trial in found.trials]
-    table.add_row("test acc", *_row(found.test_acc, accuracies, "{:.4f}".format))
-    table.add_row("seconds", *_row(found.seconds, seconds, "{:.2f}".format))
+    shown.add_row("test acc", *_row(found.test_acc, accuracies, "{:.4f}".format))
+    shown.add_row("seconds", *_row(found.seconds, seconds, "{:.2f}".format))
     return Group(
         Text(f"LeNet, {data_name(found.data)}, {epochs} {word}, {seeds}"),
-        *("", table, ""),
+        *("", shown, ""),
         Text(
             "Seconds are wall time of a whole training, evaluation included, once torch and the "
             f"data are loaded; {sum(seconds):,.0f} s in all."

@@ -3,9 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bnrun.comparison.estimate import Estimate
@@ -17,7 +15,8 @@ from bnrun.comparison.result import (
     Throughput,
 )
 from bnrun.show.remarks import MOVING_ROW, remarks
-from bnrun.show.tables import data_name, rate
+from bnrun.show.tables import label, number, table, text
+from bnrun.show.wording import data_name, rate
 from bnrun.summary import METRICS
 
 NAMES = {
@@ -56,43 +55,33 @@ def _title(comparison: Comparison) -> str:
     return f"LeNet, {names}{data}, {' or '.join(map(str, epochs))} {word}, {named}"
 
 
-def _table(first: RenderableType) -> Table:
-    """Begin a table whose first column is never cut, narrow enough for 80 columns."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column(first, no_wrap=True)
-    return table
-
-
 def _arm_tables(comparison: Comparison) -> Iterator[RenderableType]:
     """A column for each arm, a row for each metric after the last epoch; a few arms a table."""
     for start in range(0, len(comparison.arms), ARMS_A_TABLE):
         arms = comparison.arms[start : start + ARMS_A_TABLE]
-        table = _table("mean ± 95 % interval")
-        for result in arms:
-            heading = Text(f"{result.arm.name}\nn = {len(result.completed)}")
-            table.add_column(heading, justify="right", overflow="fold")
+        headings = (Text(f"{result.arm.name}\nn = {len(result.completed)}") for result in arms)
+        columns = (number(heading, fold=True) for heading in headings)
+        shown = table(label("mean ± 95 % interval"), *columns)
         for metric in METRICS:
-            table.add_row(NAMES[metric], *(_mean(result.estimate(metric)) for result in arms))
-        yield Group(table, Text())
+            shown.add_row(NAMES[metric], *(_mean(result.estimate(metric)) for result in arms))
+        yield Group(shown, Text())
 
 
 def _pair_tables(comparison: Comparison) -> Iterator[RenderableType]:
     """A table for every two arms, a row for each metric that both have."""
     for (a, b), pairs in itertools.groupby(comparison.pairs, key=lambda pair: (pair.a, pair.b)):
-        table = _table("")
-        for heading in ("mean", "95 % interval", "n"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("verdict", overflow="fold", min_width=len(NO_DIFFERENCE))
+        figures = map(number, ("mean", "95 % interval", "n"))
+        shown = table(label(), *figures, text("verdict", min_width=len(NO_DIFFERENCE)))
         for pair in pairs:
             found = pair.difference
-            table.add_row(
+            shown.add_row(
                 NAMES[pair.metric],
                 _signed(found.mean),
                 " to ".join(map(_signed, found.ci95)) if found.ci95 else "-",
                 str(found.n),
                 Text(pair.verdict),
             )
-        yield Group(Text(f"{a} - {b}"), table, Text())
+        yield Group(Text(f"{a} - {b}"), shown, Text())
 
 
 def _mean(found: Estimate | None) -> str:
@@ -110,21 +99,20 @@ def _signed(value: float) -> str:
 
 def _throughput(speeds: Speeds) -> Iterator[RenderableType]:
     """Show each arm's throughput, its ratio to the first within each round, and the noise."""
-    table = _table("throughput")
-    for heading in ("examples/s", f"ratio to {speeds.arms[0].arm}", "middle half"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
+    headings = ("examples/s", f"ratio to {speeds.arms[0].arm}", "middle half")
+    figures = (number(heading, fold=True) for heading in headings)
+    shown = table(label("throughput"), *figures, text())
     for arm in speeds.arms:
         low, high = arm.spread
         first = arm is speeds.arms[0]
-        table.add_row(
+        shown.add_row(
             Text(arm.arm),
             rate(arm.examples_per_second),
             "1" if first else f"{arm.ratio_to_first:.2f}",
             "" if first else f"{low:.2f} to {high:.2f}",
             "" if first else _against(arm, speeds.noise),
         )
-    yield table
+    yield shown
     low, high = speeds.noise.spread
     yield Text(
         f"Noise: {speeds.noise.arm} against itself {speeds.noise.ratio_to_first:.2f} ({low:.2f} to "

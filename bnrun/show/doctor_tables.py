@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bnrun.show.tables import label, number, table
 from bnrun.verification.cells import DTYPES, SUSPECT, Examined, verdict
 
 Place = tuple[str, str]  # device and engine
@@ -44,18 +44,15 @@ def _where(place: Place, machines: Mapping[str, str]) -> str:
 
 
 def _matrix(cells: Iterable[Examined]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
-    for name in ("norm", "mode", "memory format"):
-        table.add_column(name, no_wrap=True)
-    for dtype in DTYPES:
-        table.add_column(dtype, justify="right", no_wrap=True)
+    names = ("norm", "mode", "memory format")
+    shown = table(*map(label, names), *map(number, DTYPES), gap=1)
     rows: dict[tuple[str, str, str], dict[str, Text]] = {}
     for one in cells:
         cell = one.cell
         rows.setdefault((cell.norm, cell.mode, cell.format), {})[cell.dtype] = _units(one)
-    for names, by_dtype in rows.items():
-        table.add_row(*names, *(by_dtype.get(dtype, Text("-")) for dtype in DTYPES))
-    return table
+    for row, by_dtype in rows.items():
+        shown.add_row(*row, *(by_dtype.get(dtype, Text("-")) for dtype in DTYPES))
+    return shown
 
 
 def _units(one: Examined) -> Text:

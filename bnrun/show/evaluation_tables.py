@@ -2,28 +2,25 @@
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from bnrun.show.tables import run_title
+from bnrun.show.tables import label, number, table
+from bnrun.show.wording import run_title
 from bnrun.training.trained import Evaluation
 
 
 def evaluation_table(found: Evaluation) -> RenderableType:
     """Show a checkpoint's accuracies: a row for each kind of statistics, and what they are of."""
     title = f"{run_title(found.norm, found.data, found.seed)}, after epoch {found.epoch}"
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("statistics", no_wrap=True)
-    table.add_column("test acc", justify="right", no_wrap=True)
-    table.add_column("against moving", justify="right", no_wrap=True)
+    columns = (label("statistics"), number("test acc"), number("against moving"))
+    shown = table(*columns, gap=3, margin=2)
     moving = found.accuracies["moving"]
     for name, accuracy in found.accuracies.items():
         if accuracy is not None and moving is not None:
             points = "" if name == "moving" else f"{100 * (accuracy - moving):+.2f} points"
-            table.add_row(name if found.keeps_moving else "-", f"{accuracy:.4f}", points)
-    return Group(Text(title), table, *map(Text, _notes(found)))
+            shown.add_row(name if found.keeps_moving else "-", f"{accuracy:.4f}", points)
+    return Group(Text(title), shown, *map(Text, _notes(found)))
 
 
 def _notes(found: Evaluation) -> Iterator[str]:

@@ -5,12 +5,12 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.show.tables import norm_name
+from bnrun.show.tables import label, number, table
+from bnrun.show.wording import norm_name
 from bnrun.training.inspection import DEFAULT_EPS, NormLayer, Vector
 
 BAR_WIDTH = 8
@@ -95,28 +95,26 @@ def _title(layer: NormLayer, norm: str) -> str:
 
 
 def _table(layer: NormLayer, plain: bool) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     gamma, beta = ("gamma", "beta") if plain else ("γ", "β")
-    for name in ("channel", gamma, beta, "moving\nmean", "moving\nvar", "scale"):
-        table.add_column(name, justify="right", no_wrap=True)
     barred = layer.gamma or layer.effective_scale
-    table.add_column(f" |{gamma}|" if layer.gamma else " |scale|" if barred else "", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    bar = f" |{gamma}|" if layer.gamma else " |scale|" if barred else ""
+    names = ("channel", gamma, beta, "moving\nmean", "moving\nvar", "scale")
+    shown = table(*map(number, names), label(bar), label())
 
     scale = layer.effective_scale
     columns = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_var, scale)
     bars = _bars(barred, plain) if barred else [""] * layer.channels
     for channel in range(layer.channels):
-        table.add_row(
+        shown.add_row(
             str(channel),
             *("-" if column is None else _number(column[channel]) for column in columns),
             bars[channel],
             "nearly off" if layer.nearly_off[channel] else "",
         )
-    table.add_section()
+    shown.add_section()
     for name, summary in _SUMMARIES:
-        table.add_row(name, *(_summarized(summary, column) for column in columns))
-    return table
+        shown.add_row(name, *(_summarized(summary, column) for column in columns))
+    return shown
 
 
 def _bars(values: Sequence[float], plain: bool) -> list[str]:

@@ -26,7 +26,7 @@ from bnrun.show.plot_style import (
     stroke,
     style,
 )
-from bnrun.show.tables import training_title
+from bnrun.show.wording import training_title
 from bnrun.summary import Summary
 
 if TYPE_CHECKING:  # it loads torch, and the curves of a kept run need none of it

@@ -22,7 +22,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bnrun.events import EpochEnded
-from bnrun.show.tables import data_name
+from bnrun.show.wording import data_name
 from bnrun.summary import Summary
 
 RED, BLUE, GREY = "#BB5566", "#004488", "#666666"

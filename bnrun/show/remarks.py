@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from bnrun.comparison.result import NO_DIFFERENCE, Comparison, Parity
-from bnrun.show.tables import POINTS_WORTH_SAYING, as_yaml
+from bnrun.show.training_tables import POINTS_WORTH_SAYING
+from bnrun.show.wording import as_yaml
 from bnrun.summary import METRICS
 
 MOVING_ROW = "test acc, moving"

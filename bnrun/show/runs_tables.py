@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -15,7 +14,9 @@ from bnrun.config import Config
 from bnrun.config.difference import Difference, config_difference
 from bnrun.runs.difference import difference
 from bnrun.runs.kept import DamagedRun, KeptComparison, KeptRun
-from bnrun.show.tables import as_yaml, fraction, rate, training_table
+from bnrun.show.tables import label, number, pairs, table, text
+from bnrun.show.training_tables import training_table
+from bnrun.show.wording import as_yaml, fraction, rate
 from bnrun.summary import METRICS
 
 ONE_SEED_EACH = (
@@ -30,27 +31,26 @@ def runs_table(runs: Sequence[KeptRun | DamagedRun]) -> RenderableType:
     A name that does not tell them, the user's own, has them below it. Damaged runs say why below
     the table.
     """
-    table = _table("run: UTC time-config-norm-seed", "status")
-    for name in ("loss", "train\nacc", "test\nacc"):
-        table.add_column(name, justify="right", no_wrap=True)
+    columns = (text("run: UTC time-config-norm-seed"), label("status"))  # a name is for copying
+    shown = table(*columns, *map(number, ("loss", "train\nacc", "test\nacc")), margin=1)
     for run in runs:
         if isinstance(run, DamagedRun):
-            table.add_row(Text(run.path.name), "damaged", "-", "-", "-")
+            shown.add_row(Text(run.path.name), "damaged", "-", "-", "-")
             continue
         last = run.summary.epochs[-1] if run.summary.epochs else None
         values = (last.loss, last.train_acc, last.test_acc) if last else (None, None, None)
-        table.add_row(Text(_name(run)), _status(run), *map(fraction, values))
+        shown.add_row(Text(_name(run)), _status(run), *map(fraction, values))
     damaged = (run.problem for run in runs if isinstance(run, DamagedRun))
-    return Group(table, *(Text(f"damaged: {problem}") for problem in damaged))
+    return Group(shown, *(Text(f"damaged: {problem}") for problem in damaged))
 
 
 def comparisons_table(comparisons: Iterable[KeptComparison]) -> Table:
     """Show comparisons, a line for each arm: the name needs the width."""
-    table = _table("comparison", "status", "arms", "seeds")
+    shown = table(text("comparison"), label("status"), text("arms"), text("seeds"), margin=1)
     for found in comparisons:
         row = (found.path.name, found.status or "no result", "\n".join(found.arms))
-        table.add_row(*map(Text, row), ", ".join(map(str, found.seeds)))
-    return table
+        shown.add_row(*map(Text, row), ", ".join(map(str, found.seeds)))
+    return shown
 
 
 def run_view(run: KeptRun) -> RenderableType:
@@ -76,7 +76,7 @@ def run_view(run: KeptRun) -> RenderableType:
             ("git", _git(git) if git else "not in a git repository"),
         ]
     changed = config_difference(summary.config, Config().to_dict())
-    parts: list[RenderableType] = [_pairs(head), ""]
+    parts: list[RenderableType] = [pairs(head), ""]
     if changed:
         parts.append(_differences(changed, ("config", "here", "default"), as_yaml))
     else:
@@ -93,7 +93,7 @@ def run_view(run: KeptRun) -> RenderableType:
 def diff_table(a: KeptRun, b: KeptRun) -> RenderableType:
     """Show all in which two runs differ, and nothing else."""
     found = difference(a, b)
-    parts: list[RenderableType] = [_pairs([("a", str(a.path)), ("b", str(b.path))])]
+    parts: list[RenderableType] = [pairs([("a", str(a.path)), ("b", str(b.path))])]
     for title, differences, write in (
         ("config", found.config, as_yaml),
         ("result", found.result, _value),
@@ -109,35 +109,15 @@ def diff_table(a: KeptRun, b: KeptRun) -> RenderableType:
     return Group(*parts)
 
 
-def _table(*names: str) -> Table:
-    """Begin a table whose first column gives way by folding: a run's name is for copying."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for number, name in enumerate(names):
-        table.add_column(name, overflow="fold", no_wrap=number == 1)
-    return table
-
-
-def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for key, value in rows:
-        table.add_row(key, Text(value))
-    return table
-
-
 def _differences(
     differences: Iterable[Difference], names: tuple[str, str, str], write: Callable[[Any], str]
 ) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column(names[0], no_wrap=True)
-    for name in names[1:]:
-        table.add_column(name, overflow="fold")
+    shown = table(label(names[0]), *map(text, names[1:]), gap=3)
     for pair in differences:
         a, b = write(pair.a), write(pair.b)
         # Equal in four digits, and yet listed as a difference: show all of them.
-        table.add_row(pair.key, *map(Text, (a, b) if a != b else (str(pair.a), str(pair.b))))
-    return table
+        shown.add_row(pair.key, *map(Text, (a, b) if a != b else (str(pair.a), str(pair.b))))
+    return shown
 
 
 def _value(value: Any) -> str:

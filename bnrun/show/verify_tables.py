@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.show.tables import norm_name
+from bnrun.show.tables import label, number, pairs, table
+from bnrun.show.wording import norm_name
 from bnrun.verification.judge.checks import CheckKind
 from bnrun.verification.known.fault import Fault
 from bnrun.verification.report import GROUPS, Check, Found, Report
@@ -40,25 +40,22 @@ def _title(report: Report) -> str:
 
 
 def _checks(report: Report, numbers: dict[Fault, str]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("check", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    table.add_column("largest error", justify="right", no_wrap=True)
-    table.add_column("from", no_wrap=True)
+    columns = (label("check"), label(), number("largest error"), label("from"))
+    shown = table(*columns, gap=3)
     for at, group in enumerate(GROUPS):
         if at:
-            table.add_section()
-        table.add_row(Text(group, style="bold"))
+            shown.add_section()
+        shown.add_row(Text(group, style="bold"))
         for check in (check for check in report.checks if check.group == group):
             status = "dialect" if check.status == "pass" and check.faults else check.status
             origins = [number for fault, number in numbers.items() if fault in check.faults]
-            table.add_row(
+            shown.add_row(
                 Text(f"  {check.name}"),
                 Text(status, style=STYLES[status]),
                 size(check.max_error),
                 " ".join(origins),
             )
-    return table
+    return shown
 
 
 def size(error: float | None) -> str:
@@ -140,19 +137,14 @@ def catalogue_view(kinds: Sequence[CheckKind], faults: Sequence[Fault]) -> Rende
     """Show what is checked, and which mistakes are known by name."""
     parts: list[RenderableType] = []
     for group in GROUPS:
-        table = _pairs((kind.name, kind.about) for kind in kinds if kind.group == group)
-        parts += [Text(group, style="bold"), table, Text()]
+        checks = pairs((kind.name, kind.about) for kind in kinds if kind.group == group)
+        parts += [Text(group, style="bold"), _indented(checks), Text()]
     for title, dialects in (("known mistakes", False), ("known dialects", True)):
         chosen = [fault for fault in faults if fault.is_dialect == dialects]
-        table = _pairs((fault.name, fault.says) for fault in chosen)
-        parts += [Text(f"{len(chosen)} {title}", style="bold"), table, Text()]
+        known = pairs((fault.name, fault.says) for fault in chosen)
+        parts += [Text(f"{len(chosen)} {title}", style="bold"), _indented(known), Text()]
     return Group(*parts[:-1])
 
 
-def _pairs(rows: Iterable[tuple[str, str]]) -> RenderableType:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, about in rows:
-        table.add_row(Text(name), Text(about))
-    return Padding(table, (0, 0, 0, 2))
+def _indented(view: RenderableType) -> RenderableType:
+    return Padding(view, (0, 0, 0, 2))

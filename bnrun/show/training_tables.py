@@ -1,0 +1,107 @@
+"""A training as a table, and the config and the data that one would run on."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bnrun.events import EpochEnded
+from bnrun.show.tables import label, number, table, text
+from bnrun.show.wording import as_yaml, fraction, rate, training_title
+from bnrun.summary import Summary
+
+MANY_COLUMNS = 6
+POINTS_WORTH_SAYING = 2.0  # of test accuracy, between two kinds of statistics
+
+
+def training_table(summary: Summary) -> RenderableType:
+    """Show a training: a row per epoch, then the textbook's closing lines."""
+    if not summary.epochs:
+        return Group(*map(Text, (training_title(summary), *closing_lines(summary))))
+    held_out = summary.data.validation_images > 0
+    others = [name for name in ("population", "batch") if _evaluated(summary, name)]
+    if others:  # headings of two lines, to fit a terminal of 80 columns
+        tests = [f"test\n{name}" for name in ("moving", *others)]
+        names = ["epoch", "loss", "train\nacc", *(["val\nacc"] if held_out else []), *tests]
+    else:
+        names = ["epoch", "loss", "train acc", *(["val acc"] if held_out else []), "test acc"]
+    shown = table(
+        *map(number, (*names, "examples/s", "seconds")),
+        gap=2 if len(names) > MANY_COLUMNS else 3,
+        margin=1 if others else 2,
+        title=Text(training_title(summary)),
+    )
+    for epoch in summary.epochs:
+        validation = [fraction(epoch.validation_acc)] if held_out else []
+        shown.add_row(
+            str(epoch.epoch),
+            fraction(epoch.loss),
+            fraction(epoch.train_acc),
+            *validation,
+            fraction(epoch.test_acc),
+            *(fraction(getattr(epoch, f"test_acc_{name}")) for name in others),
+            rate(epoch.examples_per_second),
+            f"{epoch.seconds:.1f}",
+        )
+    return Group(shown, *map(Text, closing_lines(summary)))
+
+
+def closing_lines(summary: Summary) -> list[str]:
+    """Return the textbook's two lines, and what else must be said of the run."""
+    lines = []
+    if summary.epochs:
+        last = summary.epochs[-1]
+        lines.append(
+            f"loss {last.loss:.3f}, train acc {last.train_acc:.3f}, test acc {last.test_acc:.3f}"
+        )
+        lines += stale_statistics(last)
+    if summary.examples_per_second is not None:
+        lines.append(
+            f"{rate(summary.examples_per_second)} examples/s end to end "
+            f"({rate(summary.compute_examples_per_second)} compute only) on {summary.device}"
+        )
+        lines.append(f"  {summary.machine}, engine {summary.engine}")
+    match summary.status:
+        case "diverged":
+            lines.append(f"diverged: {summary.reason}")
+        case "interrupted":
+            lines.append("interrupted before its last epoch")
+        case "failed":
+            lines.append("failed")  # why is on stderr, with the error
+    return lines
+
+
+def stale_statistics(epoch: EpochEnded) -> list[str]:
+    """Say in one sentence that moving and population accuracy differ, where they do, and why."""
+    if epoch.test_acc_population is None:
+        return []
+    points = 100 * (epoch.test_acc_population - epoch.test_acc)
+    if abs(points) <= POINTS_WORTH_SAYING:
+        return []
+    return [
+        f"The same weights reach {epoch.test_acc:.3f} with moving and "
+        f"{epoch.test_acc_population:.3f} with population statistics: the moving average holds "
+        "what batches were under earlier weights, the population what images are under these."
+    ]
+
+
+def config_table(rows: Iterable[tuple[str, Any, str]]) -> Table:
+    """Show a resolved config: each key, its value, and where the value came from."""
+    shown = table(label("key"), text("value"), text("from"), gap=3, margin=2)
+    for key, value, source in rows:
+        shown.add_row(key, Text(as_yaml(value)), Text(source))
+    return shown
+
+
+def places_table(rows: Iterable[tuple[str, str, str]]) -> Table:
+    """Show the places that may hold the images: (source, state, folder)."""
+    shown = table(label("source"), label("state"), text("folder"), gap=3, margin=2)
+    for row in rows:
+        shown.add_row(*map(Text, row))
+    return shown
+
+
+def _evaluated(summary: Summary, statistics: str) -> bool:
+    return any(getattr(epoch, f"test_acc_{statistics}") is not None for epoch in summary.epochs)
