@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from bnrun.comparison.result import Arm
+    from bnrun.comparison.outcome import Arm
     from bnrun.data.dataset import Dataset
 
 os.environ["OMP_NUM_THREADS"] = "1"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from bnrun.comparison.estimate import Estimate, estimate
-from bnrun.comparison.result import Arm
+from bnrun.comparison.outcome import Arm
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed

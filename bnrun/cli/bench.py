@@ -13,9 +13,9 @@ from bnrun.errors import ConfigError
 from bnrun.events import Stage
 
 if TYPE_CHECKING:
-    from bnrun.benchmark.plan import BenchArm
-    from bnrun.benchmark.result import Benchmark
+    from bnrun.benchmark.bench_arms import BenchArm
     from bnrun.benchmark.speedrun import Speedrun
+    from bnrun.benchmark.speeds import Benchmark
     from bnrun.config import Config
     from bnrun.show.progress import Screen
 
@@ -59,7 +59,7 @@ def bench(
         raise ConfigError(
             "--speedrun trains one config to its end: it takes no --arms, --steps or --rounds."
         )
-    from bnrun.benchmark.plan import DEFAULT_ARMS, bench_arms
+    from bnrun.benchmark.bench_arms import DEFAULT_ARMS, bench_arms
     from bnrun.cli.overrides import stated
     from bnrun.config import resolve
     from bnrun.norms import check_norm
@@ -96,7 +96,7 @@ def bench(
 def _bench(
     arms: "Sequence[BenchArm]", steps: int, rounds: int, screen: "Screen"
 ) -> "Generator[Stage | Benchmark, None, None]":
-    from bnrun.benchmark.measurement import bench
+    from bnrun.benchmark.speed_measurement import bench
     from bnrun.data.load import load
 
     return bench(arms, load(arms[0].config.data, screen.show), steps, rounds)
@@ -114,7 +114,7 @@ def _speedrun(
 
 
 def _show(found: "Benchmark | Speedrun", json: bool) -> None:
-    from bnrun.benchmark.result import Benchmark
+    from bnrun.benchmark.speeds import Benchmark
     from bnrun.show.bench_tables import benchmark_view, speedrun_view
     from bnrun.show.console import show_json, stdout
 

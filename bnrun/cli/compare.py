@@ -22,14 +22,14 @@ from bnrun.errors import ConfigError, TrainingFailed
 if TYPE_CHECKING:
     import torch
 
-    from bnrun.comparison.compare import CompareEvent
-    from bnrun.comparison.result import Arm, Comparison
+    from bnrun.comparison.experiment import CompareEvent
+    from bnrun.comparison.outcome import Arm, Comparison
     from bnrun.comparison.trials import Trial
     from bnrun.config import DataConfig
     from bnrun.data.dataset import Dataset
     from bnrun.data.fetch import Tell
     from bnrun.events import Event
-    from bnrun.runs.comparisons import ComparisonFolder
+    from bnrun.runs.comparison_directory import ComparisonFolder
     from bnrun.show.progress import Screen
 
 SEEDS = 3
@@ -112,7 +112,7 @@ def _begin(
     arms: "Sequence[Arm]", seeds: int, jobs: int, out: Path, screen: "Screen"
 ) -> "tuple[ComparisonFolder, Generator[CompareEvent, None, None]]":
     """Build a new comparison; its directory is made last, when nothing else can be refused."""
-    from bnrun.runs.comparisons import create_comparison
+    from bnrun.runs.comparison_directory import create_comparison
 
     dataset, device = _ready(arms, screen)
     first = arms[0].config.training.seed
@@ -124,7 +124,7 @@ def _go_on(
     name: str, jobs: int, out: Path, screen: "Screen"
 ) -> "tuple[ComparisonFolder, Generator[CompareEvent, None, None]]":
     """Build a comparison from its directory."""
-    from bnrun.runs.comparisons import reopen_comparison
+    from bnrun.runs.comparison_directory import reopen_comparison
     from bnrun.runs.find import find_comparison
 
     folder = reopen_comparison(find_comparison(name, out))
@@ -145,7 +145,7 @@ def _ready(arms: "Sequence[Arm]", screen: "Screen") -> "tuple[Dataset, torch.dev
 def _events(
     folder: "ComparisonFolder", dataset: "Dataset", device: "torch.device", jobs: int
 ) -> "Generator[CompareEvent, None, None]":
-    from bnrun.comparison.compare import compare
+    from bnrun.comparison.experiment import compare
 
     return compare(folder.comparison, folder.unfinished(), dataset, device, train_trial, jobs)
 
@@ -153,7 +153,7 @@ def _events(
 def train_trial(trial: "Trial") -> "Generator[Event, None, None]":
     """Train a trial in its run directory, from where it stands, and yield what happens."""
     from bnrun.events import CheckpointReady
-    from bnrun.runs.comparisons import open_trial
+    from bnrun.runs.comparison_directory import open_trial
     from bnrun.training import pick_device, train
 
     dataset = _dataset(trial.config.data, lambda event: None)
@@ -194,7 +194,7 @@ def _finish(folder: "ComparisonFolder", json: bool) -> None:
 
 def show_comparison(comparison: "Comparison", json: bool) -> None:
     """Show a comparison, as tables or as its document."""
-    from bnrun.comparison.document import document
+    from bnrun.comparison.json_document import document
     from bnrun.show.compare_tables import comparison_view
     from bnrun.show.console import show_json, stdout
 

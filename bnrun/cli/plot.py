@@ -9,7 +9,7 @@ from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption
 from bnrun.errors import RunError
 
 if TYPE_CHECKING:
-    from bnrun.comparison.result import Comparison
+    from bnrun.comparison.outcome import Comparison
 
 
 def plot(
@@ -27,7 +27,7 @@ def plot(
 
     path = find_either(run, out)
     if path in COMPARISON:
-        from bnrun.runs.comparisons import read_comparison
+        from bnrun.runs.comparison_directory import read_comparison
 
         files = draw_comparison(path, read_comparison(path))
     else:

@@ -76,7 +76,7 @@ def show(
     path = find_either(run, out)
     if path in COMPARISON:
         from bnrun.cli.compare import show_comparison
-        from bnrun.runs.comparisons import read_comparison
+        from bnrun.runs.comparison_directory import read_comparison
 
         show_comparison(read_comparison(path), json)
         return

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnrun.comparison.result import Arm
+from bnrun.comparison.outcome import Arm
 from bnrun.config import Assignment, parse_override, resolve
 from bnrun.config.difference import config_difference
 from bnrun.config.resolve import read_file

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bnrun.comparison.result import Arm, Parity
+from bnrun.comparison.outcome import Arm, Parity
 from bnrun.config import Config, OptimizerConfig
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed

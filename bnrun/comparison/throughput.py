@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from bnrun.comparison.result import Arm, Speeds, Throughput
+from bnrun.comparison.outcome import Arm, Speeds, Throughput
 from bnrun.data.dataset import Dataset
 from bnrun.events import Stage
 from bnrun.training.device import device_name, synchronize

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bnrun.comparison.estimate import Estimate, estimate
-from bnrun.comparison.result import ArmResult, Comparison
+from bnrun.comparison.outcome import ArmResult, Comparison
 from bnrun.show.plot_style import (
     Stroke,
     curve,

@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.text import Text
 
 from bnrun import events
-from bnrun.comparison.compare import CompareStarted, ThroughputFailed, TrialEnded, TrialEvent
-from bnrun.comparison.result import Parity
+from bnrun.comparison.experiment import CompareStarted, ThroughputFailed, TrialEnded, TrialEvent
+from bnrun.comparison.outcome import Parity
 from bnrun.events import EpochEnded, Fetching, Notice, RunStarted, Stage
 from bnrun.show.progress import LineScreen, LiveScreen, epoch_figures
 from bnrun.show.remarks import parity_sentence

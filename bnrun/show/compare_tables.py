@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bnrun.comparison.estimate import Estimate
-from bnrun.comparison.result import (
+from bnrun.comparison.outcome import (
     NO_DIFFERENCE,
     ROUNDING,
     Comparison,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from bnrun.comparison.result import NO_DIFFERENCE, Comparison, Parity
+from bnrun.comparison.outcome import NO_DIFFERENCE, Comparison, Parity
 from bnrun.show.training_tables import POINTS_WORTH_SAYING
 from bnrun.show.wording import as_yaml
 from bnrun.summary import METRICS

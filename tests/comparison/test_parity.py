@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bnrun.comparison.outcome import Arm, Parity
 from bnrun.comparison.parity import STEPS, measure_parity
-from bnrun.comparison.result import Arm, Parity
 from bnrun.data.dataset import Dataset
 
 Arms = Callable[..., tuple[Arm, ...]]

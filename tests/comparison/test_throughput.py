@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnrun.comparison import throughput
-from bnrun.comparison.result import Arm, Speeds
+from bnrun.comparison.outcome import Arm, Speeds
 from bnrun.data import dataset
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed

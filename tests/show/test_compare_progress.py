@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bnrun.comparison.compare import CompareStarted, TrialEnded, TrialEvent
-from bnrun.comparison.result import Parity
+from bnrun.comparison.experiment import CompareStarted, TrialEnded, TrialEvent
+from bnrun.comparison.outcome import Parity
 from bnrun.comparison.trials import Trial
 from bnrun.config import Config
 from bnrun.events import DataUsed, EpochEnded, Notice, Progress, RunStarted, Stage

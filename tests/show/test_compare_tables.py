@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from bnrun.comparison.result import (
+from bnrun.comparison.outcome import (
     Arm,
     ArmResult,
     Comparison,

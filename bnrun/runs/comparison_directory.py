@@ -21,9 +21,9 @@ import filelock
 from pydantic import TypeAdapter, ValidationError
 
 from bnrun.comparison.arms import check_plan
-from bnrun.comparison.compare import CompareEvent, TrialEnded, after, ended
-from bnrun.comparison.document import document, measured
-from bnrun.comparison.result import (
+from bnrun.comparison.experiment import CompareEvent, TrialEnded, after, ended
+from bnrun.comparison.json_document import document, measured
+from bnrun.comparison.outcome import (
     Arm,
     ArmResult,
     Comparison,

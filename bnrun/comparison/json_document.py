@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bnrun.comparison.result import (
+from bnrun.comparison.outcome import (
     ArmResult,
     Comparison,
     Pair,

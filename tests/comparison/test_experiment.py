@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bnrun.comparison import compare as module
+from bnrun.comparison import experiment as module
 from bnrun.comparison import parity, throughput
-from bnrun.comparison.compare import (
+from bnrun.comparison.experiment import (
     CompareEvent,
     CompareStarted,
     ThroughputFailed,
@@ -18,7 +18,7 @@ from bnrun.comparison.compare import (
     compare,
     ended,
 )
-from bnrun.comparison.result import Arm, ArmResult, Comparison, Parity, Speeds
+from bnrun.comparison.outcome import Arm, ArmResult, Comparison, Parity, Speeds
 from bnrun.comparison.trials import Trial
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from bnrun.comparison.arms import build_arms
-from bnrun.comparison.compare import TrialEnded
-from bnrun.comparison.result import Arm, Parity, Speeds, Throughput
+from bnrun.comparison.experiment import TrialEnded
+from bnrun.comparison.outcome import Arm, Parity, Speeds, Throughput
 from bnrun.config import Config
 from bnrun.errors import ConfigError, RunError
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
-from bnrun.runs.comparisons import (
+from bnrun.runs.comparison_directory import (
     ComparisonFolder,
     create_comparison,
     open_trial,

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from bnrun.comparison.arms import build_arms
-from bnrun.comparison.document import document, measured
 from bnrun.comparison.estimate import estimate
-from bnrun.comparison.result import (
+from bnrun.comparison.json_document import document, measured
+from bnrun.comparison.outcome import (
     NO_DIFFERENCE,
     Arm,
     ArmResult,

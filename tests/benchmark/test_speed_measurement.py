@@ -5,11 +5,11 @@ from typing import Any, Self
 
 import pytest
 
-from bnrun.benchmark import measurement as benches
-from bnrun.benchmark.arm_worker import prepare_arm, prepare_matmul
-from bnrun.benchmark.measurement import bench
-from bnrun.benchmark.plan import BenchArm, bench_arms
-from bnrun.benchmark.result import PHASES, Benchmark
+from bnrun.benchmark import speed_measurement as benches
+from bnrun.benchmark.bench_arms import BenchArm, bench_arms
+from bnrun.benchmark.speed_measurement import bench
+from bnrun.benchmark.speeds import PHASES, Benchmark
+from bnrun.benchmark.timed_arms import prepare_arm, prepare_matmul
 from bnrun.config import parse_override
 from bnrun.data.dataset import Dataset
 from bnrun.errors import BnrunError, NormError, TrainingFailed

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from bnrun.benchmark.arm_worker import prepare_arm, prepare_matmul
-from bnrun.benchmark.plan import BenchArm
-from bnrun.benchmark.result import ArmSpeed, Benchmark, Noise
+from bnrun.benchmark.bench_arms import BenchArm
+from bnrun.benchmark.speeds import ArmSpeed, Benchmark, Noise
+from bnrun.benchmark.timed_arms import prepare_arm, prepare_matmul
 from bnrun.data.dataset import Dataset
 from bnrun.errors import BnrunError, TrainingFailed
 from bnrun.events import Stage

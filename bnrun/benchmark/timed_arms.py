@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import torch
 
-from bnrun.benchmark.plan import BenchArm
-from bnrun.benchmark.result import PHASES
+from bnrun.benchmark.bench_arms import BenchArm
+from bnrun.benchmark.speeds import PHASES
 from bnrun.data.load import load
 from bnrun.errors import BnrunError, TrainingFailed
 from bnrun.training.device import pick_device, synchronize

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
+from bnrun.comparison.outcome import ArmResult, Comparison, Parity, Speeds
 from bnrun.comparison.parity import measure_parity
-from bnrun.comparison.result import ArmResult, Comparison, Parity, Speeds
 from bnrun.comparison.throughput import measure_throughput
 from bnrun.comparison.trials import Start, Trial, TrialFailed, run_trials
 from bnrun.data.dataset import Dataset
