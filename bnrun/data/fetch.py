@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 
-import filelock
-
 from bnrun.data import files, places
 from bnrun.errors import DataError
 from bnrun.events import Fetching, Notice
+from bnrun.locks import Busy, Lock
 from bnrun.paths import cache_root
 
 Tell = Callable[[Fetching | Notice], None]
@@ -216,12 +215,12 @@ def _watching(folder: Path, source: str, tell: Tell) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(root: Path, tell: Tell) -> Iterator[None]:
-    lock = filelock.FileLock(root / "fetching.lock")
+    lock = Lock(root / "fetching.lock")
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        tell(Notice("another process is fetching Fashion-MNIST; waiting for it"))
         lock.acquire()
+    except Busy:
+        tell(Notice("another process is fetching Fashion-MNIST; waiting for it"))
+        lock.acquire(wait=True)
     try:
         yield
     finally:

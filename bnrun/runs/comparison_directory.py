@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import filelock
 from pydantic import TypeAdapter, ValidationError
 
 from bnrun.comparison.arms import check_plan
@@ -35,6 +34,7 @@ from bnrun.comparison.trials import Trial
 from bnrun.config import Config, yaml_text
 from bnrun.config.difference import config_difference
 from bnrun.errors import ConfigError, RunError
+from bnrun.locks import Busy, Lock
 from bnrun.runs.atomic import replace
 from bnrun.runs.directory import make_directory
 from bnrun.runs.find import COMPARISON
@@ -57,7 +57,7 @@ class ComparisonFolder:
         RunError: a file cannot be written, or another process works in this directory.
     """
 
-    def __init__(self, path: Path, comparison: Comparison, lock: filelock.BaseFileLock) -> None:
+    def __init__(self, path: Path, comparison: Comparison, lock: Lock) -> None:
         self.path = path
         self.comparison = comparison
         self._lock = lock
@@ -101,7 +101,7 @@ class ComparisonFolder:
             if error is None:  # else the first error is the one to tell
                 raise
         finally:
-            self._lock.release(force=True)
+            self._lock.release()
 
     def _write(self) -> None:
         content = json.dumps(document(self.comparison), indent=2) + "\n"
@@ -142,7 +142,7 @@ def reopen_comparison(path: Path) -> ComparisonFolder:
     try:
         return ComparisonFolder(path, read_comparison(path), lock)
     except BaseException:
-        lock.release(force=True)
+        lock.release()
         raise
 
 
@@ -187,11 +187,11 @@ def _trial_path(path: Path, arm: Arm, seed: int) -> Path:
     return path / "trials" / f"{arm.name}-s{seed}"
 
 
-def _hold(path: Path) -> filelock.BaseFileLock:
-    lock = filelock.FileLock(path / ".lock")
+def _hold(path: Path) -> Lock:
+    lock = Lock(path / ".lock")
     try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
+        lock.acquire()
+    except Busy as error:
         raise RunError(f"{path}: another process is working on this comparison.") from error
     except OSError as error:
         raise RunError(f"{path / '.lock'} can't be written: {error.strerror or error}.") from error

@@ -12,13 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import filelock
 from pydantic import TypeAdapter
 
 from bnrun.config import Config, resolve
 from bnrun.config.yaml_text import parse
 from bnrun.errors import BnrunError, RunError
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted, Status
+from bnrun.locks import is_held
 from bnrun.runs.directory import plain
 from bnrun.runs.find import COMPARISON, RUN, newest_first, started
 from bnrun.summary import Summary, begin
@@ -145,8 +145,7 @@ def _status(path: Path, metrics: _Metrics) -> tuple[KeptStatus, str | None]:
     """Tell how the run stands, and why."""
     if metrics.ended:
         return metrics.summary.status, metrics.summary.reason
-    # Asked only where the metrics leave it open: for an instant, asking holds the lock.
-    if _is_held(path / ".lock"):
+    if is_held(path / ".lock"):
         return "running", None
     told = _json(path / "summary.json")
     if told is None or _is_outdated(told, path, metrics):
@@ -166,21 +165,6 @@ def _is_outdated(told: Mapping[str, Any], path: Path, metrics: _Metrics) -> bool
         return True
     summary, lines = (path / name for name in ("summary.json", "metrics.jsonl"))
     return metrics.sessions > 1 and summary.stat().st_mtime_ns < lines.stat().st_mtime_ns
-
-
-def _is_held(file: Path) -> bool:
-    """Tell whether another process holds a lock, without making its file."""
-    if not file.exists():
-        return False
-    lock = filelock.FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return True
-    except OSError:  # another user's, or read-only: it can't be told
-        return False
-    lock.release()
-    return False
 
 
 def _config_name(name: str, config: Config) -> str | None:
@@ -210,7 +194,7 @@ def _read_comparison(path: Path) -> KeptComparison:
         arms = tuple(str(arm["name"]) for arm in plan["arms"])
         seeds = tuple(int(seed) for seed in plan["seeds"])
         told = (_json(path / "summary.json") or {}).get("status")
-        status = "running" if told != "completed" and _is_held(path / ".lock") else told
+        status = "running" if told != "completed" and is_held(path / ".lock") else told
     except (BnrunError, *_UNREADABLE):
         return KeptComparison(path, (), (), "damaged")
     return KeptComparison(path, arms, seeds, status)

@@ -22,12 +22,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import filelock
-
 from bnrun.config import Config, Resolved
 from bnrun.environment import describe
 from bnrun.errors import RunError
 from bnrun.events import CheckpointReady, EpochEnded, Event, Notice, RunEnded, RunStarted
+from bnrun.locks import Busy, Lock
 from bnrun.runs.atomic import replace
 from bnrun.runs.checkpoints import serialize
 from bnrun.runs.directory import make_directory
@@ -58,13 +57,13 @@ class Run:
         self.config = config
         self.advice = advice or f"bnrun train --resume {shlex.quote(str(path))}"
         self.summary: Summary | None = None
-        self._lock = filelock.FileLock(path / ".lock")
+        self._lock = Lock(path / ".lock")
 
     def hold(self) -> None:
         """Keep other processes from training in this directory, until the `with` block ends."""
         try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout as error:
+            self._lock.acquire()
+        except Busy as error:
             raise RunError(f"{self.path}: another process is training in this run.") from error
         except OSError as error:
             raise self._unwritable(".lock", error) from error
@@ -107,7 +106,7 @@ class Run:
             if error is None:  # else the first error is the one to tell
                 raise
         finally:
-            self._lock.release(force=True)
+            self._lock.release()
 
     def _begin(self, event: RunStarted) -> None:
         """Write what describes this start; in a run gone on with, mend the metrics' end first."""

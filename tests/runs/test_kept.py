@@ -1,8 +1,6 @@
 """What a run directory tells: as far as the run has come, and never more than is so."""
 
 import dataclasses
-import os
-import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -214,25 +212,31 @@ def test_the_difference_of_two_runs_is_what_differs_and_nothing_else(tmp_path: P
     assert found.environment == ()
 
 
-HOLDING = """
-import sys, time
+LISTING = """
+import sys
 from pathlib import Path
-import filelock
-lock = filelock.FileLock(Path(sys.argv[1]) / ".lock")
-lock.acquire()
-print("held", flush=True)
-time.sleep(60)
+from bnrun.runs.kept import list_runs
+
+out, stop = Path(sys.argv[1]), Path(sys.argv[2])
+print("listing", flush=True)
+while not stop.exists():
+    list_runs(out)
 """
 
 
-def test_a_process_that_was_killed_holds_nothing(tmp_path: Path) -> None:
-    run = _create(tmp_path)
-    holder = subprocess.Popen(
-        [sys.executable, "-c", HOLDING, str(run.path)], stdout=subprocess.PIPE, text=True
-    )
-    with holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        assert read_run(run.path).status == "running"
-        os.kill(holder.pid, signal.SIGKILL)
-    assert read_run(run.path).status == "unfinished"
+def test_listing_runs_without_a_pause_never_makes_a_resume_fail(tmp_path: Path) -> None:
+    run = _session(_create(tmp_path / "runs"), STARTED, _epoch(1))
+    command = [sys.executable, "-c", LISTING, str(tmp_path / "runs"), str(tmp_path / "stop")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listing:
+        assert listing.stdout is not None
+        assert listing.stdout.readline() == "listing\n"
+        try:
+            for _ in range(200):
+                again = _again(run)
+                again.hold()
+                assert read_run(run.path).status == "running"
+                with again:
+                    pass
+        finally:
+            (tmp_path / "stop").touch()
+    assert listing.returncode == 0
