@@ -1,7 +1,9 @@
-"""Somebody else's code, run in a process of its own: it may raise, hang, print, or exit.
+"""A process apart, for code that may raise, hang, print, exit or be killed.
 
-The process is asked for one job after another. Where no answer comes in time, it is ended, and
-another one does the next.
+A `Worker` runs one job after another in a process of its own. A process that does not answer in
+time is killed, and the next job starts another. This guards against accidents, not against malice:
+the code runs with all rights of the user. What comes back is decoded as data, which runs no code
+here.
 """
 
 import io
@@ -11,59 +13,72 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal, Self
 
-from bnrun.errors import NormError
-from bnrun.processes import begin, how_it_ended
+from bnrun import errors
+from bnrun.errors import BnrunError, NormError
 
-START_SECONDS = 300.0  # to import torch on a slow disk
+ERRORS = {name: kind for name, kind in vars(errors).items() if name.endswith(("Error", "Failed"))}
+"""The errors of bnrun by name. They cross from a process as name, reason and key."""
+
+START_SECONDS = 300.0
+"""Time limit for starting a process: it imports torch, perhaps from a slow disk."""
+
+Job = Callable[[Any], Any]
 
 
-class Lost(Exception):
-    """The process has hung, or ended; the message says how."""
+class WorkerLost(Exception):
+    """A worker's process hung or ended during a job; the message says how."""
 
-    def __init__(self, trouble: Literal["hung", "exited"], message: str) -> None:
+    def __init__(self, how: Literal["hung", "exited"], message: str) -> None:
         super().__init__(message)
-        self.trouble = trouble
+        self.how = how
 
 
-class Isolated:
-    """Does jobs of one kind in a process, each in the time that it is given; a context manager.
+class Worker:
+    """Runs jobs in a process apart, each within a time limit; a context manager.
 
     Args:
-        what: what preparing is called in errors: "loading the norm".
-        prepare: called once in each process with `arguments`; returns the function that does a
-            job. It must be such as can be pickled, and so must jobs and answers.
+        title: what errors call the preparation: "loading the norm".
+        prepare: called once in each process with `arguments`; returns the function that runs a
+            job. It, its arguments and the jobs must be picklable.
+        arguments: of `prepare`.
         limit: seconds that `prepare`, and each job, may take.
-        with_children: whether it may have processes of its own, such as a DataLoader's.
+        records: the dataclasses that answers may hold, beside plain values, lists, tuples, dicts
+            and tensors.
+        with_children: whether the process may start processes, such as a DataLoader's.
 
     Raises:
-        NormError: from `prepare`; or it was lost. On entering, or from `do` in a later process.
+        BnrunError: (on entering, and from `run`) what `prepare` raised; a NormError where its
+            process was lost.
     """
 
     def __init__(
         self,
-        what: str,
-        prepare: Any,
+        title: str,
+        prepare: Callable[..., Job],
         arguments: Sequence[Any],
         limit: float,
         *,
+        records: Sequence[type] = (),
         with_children: bool = False,
     ) -> None:
-        self._what, self._prepare, self._arguments = what, prepare, tuple(arguments)
+        self._title, self._prepare, self._arguments = title, prepare, tuple(arguments)
         self._limit = limit
+        self._records: list[Any] = list(records)
         self._daemon = not with_children
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
-        self._printed_before = self._printed = 0
+        self._printed_earlier = self._printed = 0
 
     @property
     def printed(self) -> int:
-        """Return how many lines the code has printed."""
-        return self._printed_before + self._printed
+        """Return how many lines the code has printed, in all processes so far."""
+        return self._printed_earlier + self._printed
 
     def __enter__(self) -> Self:
         self._start()
@@ -72,69 +87,92 @@ class Isolated:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def do(self, job: Any, limit: float | None = None) -> Any:
+    def run(self, job: Any, limit: float | None = None) -> Any:
         """Return the answer to a job, which may take `limit` seconds if that is given.
 
         Raises:
-            Lost: none came. The next job has another process.
+            BnrunError: what the job raised.
+            WorkerLost: no answer came. The next job runs in another process.
         """
         if self._process is None:
             self._start()
         try:
             assert self._pipe is not None
             self._pipe.send(job)
-            return self._answer(self._limit if limit is None else limit)
+            return self._receive(self._limit if limit is None else limit)
         except (EOFError, OSError) as error:
             raise self._lost("exited") from error
+        except BnrunError:
+            raise
         except BaseException:
             self._end()
             raise
 
     def _start(self) -> None:
-        # A fork of a process that has torch loaded, and nothing else done, starts at once.
+        # Forking from a server that has torch loaded takes milliseconds; a fresh import, seconds.
         method = "forkserver" if sys.platform == "linux" else "spawn"
         context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload(["torch", __name__])
-        self._pipe, theirs = context.Pipe()
+        self._pipe, child_pipe = context.Pipe()
         process: BaseProcess = context.Process(
-            target=_work, args=(theirs, self._prepare, self._arguments), daemon=self._daemon
+            target=_serve, args=(child_pipe, self._prepare, self._arguments), daemon=self._daemon
         )
-        begin(process)
-        theirs.close()
+        start_ignoring_sigint(process)
+        child_pipe.close()
         self._process = process
         try:
-            self._answer(START_SECONDS)
-            refusal = self._answer(self._limit)
+            self._receive(START_SECONDS)
+            self._receive(self._limit)
         except (EOFError, OSError):
-            raise NormError(f"{self._what} {self._lost('exited')}.") from None
-        except Lost as lost:
-            raise NormError(f"{self._what} {lost}.") from None
-        except BaseException:  # Ctrl-C: nobody else knows of the process yet
+            raise NormError(f"{self._title} {self._lost('exited')}.") from None
+        except WorkerLost as lost:
+            raise NormError(f"{self._title} {lost}.") from None
+        except BaseException:  # Ctrl-C too: `__exit__` is not called before `__enter__` returns
             self._end()
             raise
-        if refusal is not None:
-            self._end()
-            raise NormError(refusal)
 
-    def _answer(self, seconds: float) -> Any:
+    def _receive(self, seconds: float) -> Any:
+        """Return the next answer, or raise the error that came in its place."""
         assert self._pipe is not None
         if not self._pipe.poll(seconds):
             raise self._lost("hung")
-        answer, self._printed = self._pipe.recv()
+        answer, error, self._printed = self._decode(self._pipe.recv_bytes())
+        if error is not None:
+            raise error
         return answer
 
-    def _lost(self, trouble: Literal["hung", "exited"]) -> Lost:
-        """End the process, and return what has become of it."""
-        said = "does not come back within the time limit"
-        if trouble == "exited" and self._process is not None:
+    def _decode(self, data: bytes) -> tuple[Any, BnrunError | None, int]:
+        """Return an answer, an error or None, and the count of printed lines.
+
+        torch's restricted unpickler builds plain values, tensors and the given records; it refuses
+        everything else, and so runs no code of the sender's choice.
+        """
+        import torch
+
+        try:
+            with torch.serialization.safe_globals(self._records):
+                message = torch.load(io.BytesIO(data), weights_only=True)
+            facts = message["error"]
+            error = None if facts is None else ERRORS[facts[0]](*facts[1:])
+            return message["answer"], error, int(message["printed"])
+        except Exception as error:
+            self._end()
+            raise WorkerLost("exited", "answers with something other than plain data") from error
+
+    def _lost(self, how: Literal["hung", "exited"]) -> WorkerLost:
+        """End the process, and return what happened to it."""
+        message = "does not come back within the time limit"
+        if how == "exited" and self._process is not None:
             self._process.join(1)
-            said = f"ends the process that it runs in: it {how_it_ended(self._process.exitcode)}"
+            message = (
+                f"ends the process that it runs in: it {describe_exit(self._process.exitcode)}"
+            )
         self._end()
-        return Lost(trouble, said)
+        return WorkerLost(how, message)
 
     def _end(self) -> None:
-        self._printed_before, self._printed = self.printed, 0
+        self._printed_earlier, self._printed = self.printed, 0
         if self._pipe is not None:
             self._pipe.close()
         if self._process is not None:
@@ -143,43 +181,84 @@ class Isolated:
         self._pipe = self._process = None
 
 
-def _work(pipe: Connection, prepare: Any, arguments: tuple[Any, ...]) -> None:
-    """Do jobs until nobody asks any more. What is printed meanwhile is counted and not shown."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to heed
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def start_ignoring_sigint(process: BaseProcess) -> None:
+    """Start a process that ignores SIGINT, also while it imports; the parent handles Ctrl-C.
+
+    Signal dispositions belong to the main thread: in any other, the process is just started.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        process.start()
+        return
+    if hasattr(signal, "pthread_sigmask"):  # the mask is inherited; a Ctrl-C meanwhile is pending
+        resource_tracker.ensure_running()  # started by process.start(), it would lift the mask
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process.start()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def describe_exit(exitcode: int | None) -> str:
+    """Return how a process ended: "ended with exit code 3", "was ended by signal 9 (SIGKILL)"."""
+    if exitcode is not None and exitcode < 0:
+        return f"was ended by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+    return f"ended with exit code {exitcode}"
+
+
+def _serve(pipe: Connection, prepare: Callable[..., Job], arguments: tuple[Any, ...]) -> None:
+    """Run jobs until the parent closes the pipe. Printed lines are counted and not shown."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     silent = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(silent, stream)
-    printed = _Counter()
-    sys.stdout = sys.stderr = printed
-    warnings.simplefilter("ignore")  # torch's, of the odd inputs that are tried
-    import torch  # noqa: F401  (where it is not there by the fork: the time is not the norm's)
+    counter = _LineCounter()
+    sys.stdout = sys.stderr = counter
+    warnings.simplefilter("ignore")  # torch warns about the unusual inputs that are tried
+    import torch
 
-    pipe.send((None, 0))
+    def send(answer: Any = None, error: BnrunError | None = None) -> None:
+        facts = None if error is None else (type(error).__name__, error.reason, error.key)
+        buffer = io.BytesIO()
+        torch.save({"answer": answer, "error": facts, "printed": counter.lines}, buffer)
+        pipe.send_bytes(buffer.getvalue())
+
+    send()  # torch is loaded: from here on, the time is that of `prepare`
     try:
-        do = prepare(*arguments)
-    except NormError as error:
-        pipe.send((str(error), printed.lines))
+        run = prepare(*arguments)
+    except BnrunError as error:
+        send(error=error)
         return
-    pipe.send((None, printed.lines))
+    send()
     while True:
         try:
             job = pipe.recv()
         except EOFError:
             return
-        pipe.send((do(job), printed.lines))
+        try:
+            answer = run(job)
+        except BnrunError as error:
+            send(error=error)
+        else:
+            send(answer)
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent is no more, whatever it is in the middle of."""
+def _exit_with_parent() -> None:
+    """End this process as soon as its parent ends, whatever it is doing."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
 
 
-class _Counter(io.TextIOBase):
-    """Counts the lines that are written to it."""
+class _LineCounter(io.TextIOBase):
+    """A text stream that counts the lines written to it and drops them."""
 
     def __init__(self) -> None:
         self.lines = 0

@@ -9,15 +9,15 @@ import threading
 import time
 from pathlib import Path
 
-import isolated_jobs
 import pytest
+import worker_jobs
 
-from bnrun.errors import NormError
-from bnrun.workers import Isolated, Lost
+from bnrun.errors import NormError, TrainingFailed
+from bnrun.workers import Worker, WorkerLost
 
 
-def _isolated(how: str = "works", limit: float = 10.0) -> Isolated:
-    return Isolated("loading it", isolated_jobs.prepare, (how,), limit)
+def _worker(how: str = "works", limit: float = 10.0) -> Worker:
+    return Worker("loading it", worker_jobs.prepare, (how,), limit)
 
 
 def _is_running(pid: int) -> bool:
@@ -27,51 +27,78 @@ def _is_running(pid: int) -> bool:
 
 
 def test_jobs_are_done_in_one_process_until_one_is_lost() -> None:
-    with _isolated() as apart:
-        first = apart.do("pid")
+    with _worker() as worker:
+        first = worker.run("pid")
         assert first != os.getpid()
-        assert apart.do(("a", 1.5, None)) == ("a", 1.5, None)
-        assert apart.do("pid") == first
+        assert worker.run(("a", 1.5, None)) == ("a", 1.5, None)
+        assert worker.run("pid") == first
         with pytest.raises(
-            Lost, match=r"^ends the process that it runs in: it ended with exit code 3$"
+            WorkerLost, match=r"^ends the process that it runs in: it ended with exit code 3$"
         ) as lost:
-            apart.do("exit")
-        assert lost.value.trouble == "exited"
-        second = apart.do("pid")
+            worker.run("exit")
+        assert lost.value.how == "exited"
+        second = worker.run("pid")
         assert second != first
-        with pytest.raises(Lost, match=r"it was ended by signal 11 \(SIGSEGV\)$"):
-            apart.do("die")
-        with pytest.raises(Lost, match=r"^does not come back within the time limit$") as lost:
-            apart.do("hang", limit=0.2)
-        assert lost.value.trouble == "hung"
-        third = apart.do("pid")
+        with pytest.raises(WorkerLost, match=r"it was ended by signal 11 \(SIGSEGV\)$"):
+            worker.run("die")
+        with pytest.raises(WorkerLost, match=r"^does not come back within the time limit$") as lost:
+            worker.run("hang", limit=0.2)
+        assert lost.value.how == "hung"
+        third = worker.run("pid")
     assert not any(_is_running(pid) for pid in (first, second, third))
 
 
+def test_an_answer_runs_no_code_in_the_parent(tmp_path: Path) -> None:
+    opened = tmp_path / "opened"
+    with _worker() as worker:
+        first = worker.run("pid")
+        with pytest.raises(WorkerLost, match="answers with something other than plain data"):
+            worker.run(("trap", str(opened)))
+        assert worker.run("pid") != first
+    assert not opened.exists()
+
+
+def test_records_cross_where_they_are_named_and_nowhere_else() -> None:
+    jobs = worker_jobs
+    with Worker("", jobs.prepare, ("works",), 10.0, records=(jobs.Point,)) as worker:
+        assert worker.run("points") == {"points": [jobs.Point(1.5, jobs.Point(2.0))]}
+    with _worker() as worker, pytest.raises(WorkerLost, match="other than plain data"):
+        worker.run("points")
+
+
+def test_an_error_of_a_job_is_raised_here_and_the_process_goes_on() -> None:
+    with _worker() as worker:
+        first = worker.run("pid")
+        with pytest.raises(TrainingFailed) as failed:
+            worker.run("refuse")
+        assert (failed.value.key, failed.value.reason) == ("training.batch_size", "too large")
+        assert worker.run("pid") == first
+
+
 def test_what_is_printed_is_counted_and_not_shown(capfd: pytest.CaptureFixture[str]) -> None:
-    with _isolated() as apart:
-        apart.do("print")
-        with pytest.raises(Lost):
-            apart.do("exit")
-        apart.do("print")
-        assert apart.printed == 6
+    with _worker() as worker:
+        worker.run("print")
+        with pytest.raises(WorkerLost):
+            worker.run("exit")
+        worker.run("print")
+        assert worker.printed == 6
     assert capfd.readouterr() == ("", "")
 
 
 def test_where_processes_are_spawned_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")  # as on macOS and Windows
-    with _isolated() as apart:
-        assert apart.do(7) == 7
-        with pytest.raises(Lost, match="exit code 3"):
-            apart.do("exit")
+    with _worker() as worker:
+        assert worker.run(7) == 7
+        with pytest.raises(WorkerLost, match="exit code 3"):
+            worker.run("exit")
 
 
 def test_it_can_be_used_in_another_thread() -> None:
     done: list[object] = []
 
     def work() -> None:
-        with _isolated() as apart:
-            done.append(apart.do(7))
+        with _worker() as worker:
+            done.append(worker.run(7))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -88,7 +115,7 @@ def test_it_can_be_used_in_another_thread() -> None:
     ],
 )
 def test_a_process_that_cannot_begin_is_an_error(how: str, message: str) -> None:
-    with pytest.raises(NormError) as error, _isolated(how, 1.0 if how == "hangs" else 60.0):
+    with pytest.raises(NormError) as error, _worker(how, 1.0 if how == "hangs" else 60.0):
         pass
     assert str(error.value) == message
 
@@ -96,13 +123,13 @@ def test_a_process_that_cannot_begin_is_an_error(how: str, message: str) -> None
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
-import isolated_jobs
-from bnrun.workers import Isolated
+import worker_jobs
+from bnrun.workers import Worker
 
 if __name__ == "__main__":
-    with Isolated("", isolated_jobs.prepare, ("works",), 60.0) as apart:
-        print(apart.do("pid"), flush=True)
-        apart.do("hang")
+    with Worker("", worker_jobs.prepare, ("works",), 60.0) as worker:
+        print(worker.run("pid"), flush=True)
+        worker.run("hang")
 """
 
 

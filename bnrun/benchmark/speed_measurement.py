@@ -17,12 +17,12 @@ from bnrun.benchmark.bench_arms import BenchArm
 from bnrun.benchmark.speeds import ArmSpeed, Benchmark, Noise
 from bnrun.benchmark.timed_arms import prepare_arm, prepare_matmul
 from bnrun.data.dataset import Dataset
-from bnrun.errors import BnrunError, TrainingFailed
+from bnrun.errors import TrainingFailed
 from bnrun.events import Stage
 from bnrun.networks.lenet import flops
 from bnrun.training.device import device_name, pick_device
 from bnrun.training.timing import Reading
-from bnrun.workers import Isolated, Lost
+from bnrun.workers import Worker, WorkerLost
 
 EVALUATED_EVERY = 2  # rounds
 FEW = 4  # rounds have no middle half, and show their range
@@ -35,7 +35,7 @@ class _Measured:
     """What was measured of an arm's process, over the rounds."""
 
     arm: BenchArm
-    process: Isolated
+    process: Worker
     engine: str = ""
     readings: list[Reading] = field(default_factory=list)
     evaluations: list[float] = field(default_factory=list)
@@ -83,13 +83,18 @@ def bench(
         measured = []
         for done, arm in enumerate((*arms, first)):
             yield Stage(f"starting {arm.name}", done, len(arms) + 1)
-            process = Isolated(
-                f"arm {arm.name}", prepare_arm, (arm,), LIMIT_SECONDS, with_children=True
+            process = Worker(
+                f"arm {arm.name}",
+                prepare_arm,
+                (arm,),
+                LIMIT_SECONDS,
+                records=(Reading,),
+                with_children=True,
             )
             measured.append(_Measured(arm, stack.enter_context(process)))
             measured[-1].engine = measured[-1].ask("begin")
         matmul = stack.enter_context(
-            Isolated("the matrix product", prepare_matmul, (str(device),), LIMIT_SECONDS)
+            Worker("the matrix product", prepare_matmul, (str(device),), LIMIT_SECONDS)
         )
         products = []
         for turn in range(rounds):
@@ -120,19 +125,16 @@ def bench(
     )
 
 
-def _answer(process: Isolated, name: str, job: Any) -> Any:
+def _answer(process: Worker, name: str, job: Any) -> Any:
     """Have a process do a job.
 
     Raises:
         BnrunError: it could not.
     """
     try:
-        answer = process.do(job)
-    except Lost as lost:
+        return process.run(job)
+    except WorkerLost as lost:
         raise TrainingFailed(f"{name} {lost}.") from None
-    if isinstance(answer, BnrunError):
-        raise answer
-    return answer
 
 
 def _round(measured: Sequence[_Measured], steps: int, turn: int, rounds: int) -> Iterator[Stage]:

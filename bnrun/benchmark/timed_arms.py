@@ -52,8 +52,8 @@ def prepare_arm(arm: BenchArm) -> Callable[[tuple[str, Any]], Any]:
     """Make an arm ready, warmed up, in this process.
 
     Returns:
-        What does a job: the name of one of `Timed`'s functions, and its arguments. What went wrong
-        is returned, as an error of ours.
+        What runs a job: the name of one of `Timed`'s functions, and its arguments. It raises a
+        BnrunError, whatever went wrong.
     """
     timed: Timed | None = None
 
@@ -65,10 +65,10 @@ def prepare_arm(arm: BenchArm) -> Callable[[tuple[str, Any]], Any]:
                 timed = _loop(arm) if arm.is_loop else _Training(arm)
                 timed.train(WARM_UP_STEPS)
             return timed.engine if what == "begin" else getattr(timed, what)(*arguments)
-        except BnrunError as error:
-            return error
+        except BnrunError:
+            raise
         except Exception as error:  # of a loader's workers, or of memory
-            return TrainingFailed(f"arm {arm.name}: {type(error).__name__}: {error}")
+            raise TrainingFailed(f"arm {arm.name}: {type(error).__name__}: {error}") from error
 
     return do
 

@@ -35,9 +35,12 @@ def verify(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Tell whether a BatchNorm is right, and name its faults.
+    """Check whether a BatchNorm is right, and name its faults.
 
     For example: bnrun verify my_batchnorm.py:BatchNorm
+
+    The class runs in a process of its own, so it may hang, print or exit. That is no sandbox: it
+    runs with all your rights. Verify only code that you would run.
     """
     from bnrun.norms import check_norm
 

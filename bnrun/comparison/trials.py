@@ -15,7 +15,7 @@ from typing import Any
 from bnrun.config import Config
 from bnrun.errors import BnrunError, NormError, TrainingFailed
 from bnrun.events import Event, Notice, RunEnded
-from bnrun.processes import begin, how_it_ended
+from bnrun.workers import describe_exit, start_ignoring_sigint
 
 INTERRUPTED = 130
 INTERRUPT_SECONDS = 10.0  # that a trial has to write down where it is
@@ -91,7 +91,7 @@ def _in_processes(
                 trial = waiting.popleft()
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(sender, start, trial, threads))
-                begin(process)
+                start_ignoring_sigint(process)
                 sender.close()  # ours: so that the end of the process ends the pipe
                 working[receiver] = (trial, process)
             ready: list[Any] = wait(list(working))
@@ -104,7 +104,7 @@ def _in_processes(
                     worker.join()
                     if trial.name in ended:
                         continue
-                    message = TrialFailed(f"its process {how_it_ended(worker.exitcode)}")
+                    message = TrialFailed(f"its process {describe_exit(worker.exitcode)}")
                 if isinstance(message, BnrunError):
                     raise message
                 if isinstance(message, RunEnded | TrialFailed):

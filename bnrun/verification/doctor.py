@@ -18,7 +18,7 @@ from bnrun.events import Stage
 from bnrun.verification.cells import DTYPES, ENGINES, SUSPECT, Cell, Examined
 from bnrun.verification.recipe import Recipe, play
 from bnrun.verification.situations import SHAPES, Situation, situation
-from bnrun.workers import Isolated, Lost
+from bnrun.workers import Worker, WorkerLost
 
 FORMATS = {
     "contiguous": torch.contiguous_format,
@@ -67,12 +67,12 @@ def examine(
     Yields a stage and then the result for each cell.
     """
     every = list(cells(devices, engines))
-    with Isolated("loading torch's norms", _prepare, (), limit) as apart:
+    with Worker("loading torch's norms", _prepare, (), limit, records=(Examined, Cell)) as worker:
         for done, cell in enumerate(every):
             yield Stage(f"{cell.norm}, {cell.dtype}, {cell.engine}", done, len(every))
             try:
-                yield apart.do(cell)
-            except Lost as lost:
+                yield worker.run(cell)
+            except WorkerLost as lost:
                 yield Examined(cell, "fail", reason=f"it {lost}")
 
 

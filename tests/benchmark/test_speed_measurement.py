@@ -17,7 +17,7 @@ from bnrun.events import Stage
 from bnrun.networks.lenet import LeNet, flops
 from bnrun.norms import norm_factory
 from bnrun.training.timing import Reading
-from bnrun.workers import Lost
+from bnrun.workers import WorkerLost
 
 RATES = {"loop-4": 1_000.0, "loop-0": 2_000.0, "scratch": 20_000.0, "builtin": 10_000.0}
 
@@ -43,7 +43,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         def __exit__(self, *_: object) -> None:
             log.append((self.arm, "ended"))
 
-        def do(self, job: Any) -> Any:
+        def run(self, job: Any) -> Any:
             if self.arm == "matmul":
                 return 1e11
             what, arguments = job
@@ -60,7 +60,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
                 "peak_memory": 5_000_000,
             }[what]
 
-    monkeypatch.setattr(benches, "Isolated", Process)
+    monkeypatch.setattr(benches, "Worker", Process)
     return log
 
 
@@ -118,7 +118,11 @@ def test_without_a_loop_the_first_arm_is_the_baseline(
     ("answer", "error", "message"),
     [
         (NormError("no such class"), NormError, "no such class"),
-        (Lost("hung", "does not come back"), TrainingFailed, "arm scratch does not come back."),
+        (
+            WorkerLost("hung", "does not come back"),
+            TrainingFailed,
+            "arm scratch does not come back.",
+        ),
     ],
 )
 def test_an_arm_that_fails_says_so_and_the_others_are_ended(
@@ -129,16 +133,14 @@ def test_an_arm_that_fails_says_so_and_the_others_are_ended(
     error: type[BnrunError],
     message: str,
 ) -> None:
-    real: Callable[..., Any] = benches.Isolated.do
+    real: Callable[..., Any] = benches.Worker.run
 
-    def do(process: Any, job: Any) -> Any:
+    def run(process: Any, job: Any) -> Any:
         if process.arm == "scratch":
-            if isinstance(answer, Lost):
-                raise answer
-            return answer
+            raise answer
         return real(process, job)
 
-    monkeypatch.setattr(benches.Isolated, "do", do)
+    monkeypatch.setattr(benches.Worker, "run", run)
     with pytest.raises(error, match=message):
         list(bench(_arms("loop:0 scratch"), small, 1, 1))
     assert ("loop-0", "ended") in asked
@@ -167,7 +169,8 @@ def test_an_arm_really_trains_evaluates_and_tells_where_its_time_goes() -> None:
     assert prepare_matmul("cpu")(None) > 1e8
 
 
-def test_an_arm_whose_norm_cannot_be_built_answers_with_the_error(tmp_path: Any) -> None:
+def test_an_arm_whose_norm_cannot_be_built_raises_the_error(tmp_path: Any) -> None:
     (tmp_path / "mine.py").write_text("class Norm: pass\n")
     (arm,) = _arms(f"a={tmp_path}/mine.py:Norm")
-    assert isinstance(prepare_arm(arm)(("begin", ())), NormError)
+    with pytest.raises(NormError, match="must be a class derived from"):
+        prepare_arm(arm)(("begin", ()))

@@ -1,8 +1,7 @@
 """Observing here, in this process, or apart, in one that may hang or end without harm."""
 
-import io
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 
@@ -13,7 +12,7 @@ from bnrun.verification.observe import EXPERIMENTS
 from bnrun.verification.observe.experiment import Observation, attempt
 from bnrun.verification.situations import CHANNELS
 from bnrun.verification.subject import Subject
-from bnrun.workers import Isolated, Lost
+from bnrun.workers import Worker, WorkerLost
 
 # Once an experiment has hung, others are given less: far more still than anything sound takes.
 # Together they may take so many times the limit, before the rest is left.
@@ -39,7 +38,7 @@ class Observer(Protocol):
         """Make an experiment."""
 
 
-class Apart(Isolated):
+class Apart:
     """Observes in a process of its own.
 
     Args:
@@ -49,11 +48,28 @@ class Apart(Isolated):
     """
 
     def __init__(self, implementation: str, device: str, limit: float) -> None:
-        super().__init__(
-            "model.norm: importing or building the norm", _prepare, (implementation, device), limit
+        self._limit = limit
+        self._worker = Worker(
+            "model.norm: importing or building the norm",
+            _prepare,
+            (implementation, device),
+            limit,
+            records=(Observation,),
         )
         self._whole = self._patience = MOST_LIMITS * limit
         self._may_be_lost = MOST_LOST
+
+    @property
+    def printed(self) -> int:
+        """Return how many lines the norm has printed."""
+        return self._worker.printed
+
+    def __enter__(self) -> Self:
+        self._worker.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.__exit__()
 
     def look(self, experiment: str, dtype: torch.dtype) -> Observation:
         """Make an experiment; where it is lost, the next one has another process."""
@@ -62,11 +78,12 @@ class Apart(Isolated):
         impatient = self._patience < self._whole
         limit = min(self._limit, IMPATIENT_SECONDS) if impatient else self._limit
         try:
-            return _decode(self.do((experiment, dtype), limit))
-        except Lost as lost:
+            observation: Observation = self._worker.run((experiment, dtype), limit)
+            return observation
+        except WorkerLost as lost:
             self._may_be_lost -= 1
-            self._patience -= limit if lost.trouble == "hung" else 0.0
-            return Observation(trouble=lost.trouble, message=str(lost))
+            self._patience -= limit if lost.how == "hung" else 0.0
+            return Observation(trouble=lost.how, message=str(lost))
         except NormError as error:  # it was loaded before, and can't be again
             self._may_be_lost -= 1
             return Observation(trouble="raised", message=str(error))
@@ -102,19 +119,7 @@ def _looking(implementation: str, device: str) -> Callable[[str, torch.dtype], O
     return look
 
 
-def _prepare(implementation: str, device: str) -> Callable[[tuple[str, torch.dtype]], bytes]:
-    """Do the same for a process: what is to travel between two is bytes."""
+def _prepare(implementation: str, device: str) -> Callable[[tuple[str, torch.dtype]], Observation]:
+    """Load a norm in a worker's process."""
     look = _looking(implementation, device)
-    return lambda job: _encode(look(*job))
-
-
-def _encode(observation: Observation) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(vars(observation), buffer)
-    return buffer.getvalue()
-
-
-def _decode(observed: bytes) -> Observation:
-    """Return an observation; nothing in it can run code."""
-    fields: dict[str, Any] = torch.load(io.BytesIO(observed), weights_only=True)
-    return Observation(**fields)
+    return lambda job: look(*job)
