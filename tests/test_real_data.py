@@ -7,7 +7,7 @@ from bnrun.config import DataConfig, parse_override, resolve
 from bnrun.data import places
 from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
-from bnrun.events import EpochEnded
+from bnrun.events import EpochEnded, drain
 from bnrun.training import train
 
 
@@ -15,7 +15,7 @@ from bnrun.training import train
 def fashion_mnist() -> Dataset:
     if places.find(None) is None:
         pytest.skip("Fashion-MNIST is not on this machine; `bnrun data fetch` gets it")
-    return load(DataConfig(), tell=lambda event: None)
+    return drain(load(DataConfig()))
 
 
 def test_it_is_the_published_data(fashion_mnist: Dataset) -> None:

@@ -18,6 +18,7 @@ from bnrun.benchmark.bench_arms import BenchArm
 from bnrun.benchmark.speeds import PHASES
 from bnrun.data.load import load
 from bnrun.errors import BnrunError, TrainingFailed
+from bnrun.events import drain
 from bnrun.training.device import pick_device, synchronize
 from bnrun.training.engine import choose, running
 from bnrun.training.evaluation import accuracy
@@ -81,7 +82,7 @@ class _Training:
         self._device = pick_device(config.training.device)
         if self._device.type == "cpu":
             keep_freed_memory()
-        dataset = load(config.data, lambda told: None).to(self._device)
+        dataset = drain(load(config.data)).to(self._device)
         self._engine = choose(config, dataset, self._device, config.training.epochs)
         self.engine = self._engine.name
         self._test = dataset.test
@@ -125,7 +126,7 @@ def _loop(arm: BenchArm) -> Timed:
     assert arm.workers is not None
     config, device = arm.config, pick_device(arm.config.training.device)
     loop = TextbookLoop(
-        load(config.data, lambda told: None),
+        drain(load(config.data)),
         device,
         config.training.batch_size,
         config.optimizer.lr,

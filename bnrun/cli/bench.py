@@ -98,8 +98,9 @@ def _bench(
 ) -> "Generator[Stage | Benchmark, None, None]":
     from bnrun.benchmark.speed_measurement import bench
     from bnrun.data.load import load
+    from bnrun.events import drain
 
-    return bench(arms, load(arms[0].config.data, screen.show), steps, rounds)
+    return bench(arms, drain(load(arms[0].config.data), screen.show), steps, rounds)
 
 
 def _speedrun(
@@ -108,9 +109,10 @@ def _speedrun(
     from bnrun import training
     from bnrun.benchmark.speedrun import speedrun
     from bnrun.data.load import load
+    from bnrun.events import drain
 
     device = training.pick_device(config.training.device)
-    return speedrun(config, load(config.data, screen.show), device, count)
+    return speedrun(config, drain(load(config.data), screen.show), device, count)
 
 
 def _show(found: "Benchmark | Speedrun", json: bool) -> None:

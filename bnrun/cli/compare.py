@@ -18,6 +18,7 @@ from bnrun.cli.options import (
     SetOption,
 )
 from bnrun.errors import ConfigError, TrainingFailed
+from bnrun.events import drain
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from bnrun.comparison.trials import Trial
     from bnrun.config import DataConfig
     from bnrun.data.dataset import Dataset
-    from bnrun.data.fetch import Tell
+    from bnrun.data.fetch import Progress
     from bnrun.events import Event
     from bnrun.runs.comparison_directory import ComparisonFolder
     from bnrun.show.progress import Screen
@@ -139,7 +140,7 @@ def _ready(arms: "Sequence[Arm]", screen: "Screen") -> "tuple[Dataset, torch.dev
     for arm in arms:
         build_model(arm.config)
     device = pick_device(arms[0].config.training.device)
-    return _dataset(arms[0].config.data, screen.show), device
+    return drain(_dataset(arms[0].config.data), screen.show), device
 
 
 def _events(
@@ -156,7 +157,7 @@ def train_trial(trial: "Trial") -> "Generator[Event, None, None]":
     from bnrun.runs.comparison_directory import open_trial
     from bnrun.training import pick_device, train
 
-    dataset = _dataset(trial.config.data, lambda event: None)
+    dataset = drain(_dataset(trial.config.data))
     device = pick_device(trial.config.training.device)
     run, checkpoint = open_trial(trial)
     with run:
@@ -166,12 +167,12 @@ def train_trial(trial: "Trial") -> "Generator[Event, None, None]":
                 yield event
 
 
-def _dataset(config: "DataConfig", tell: "Tell") -> "Dataset":
+def _dataset(config: "DataConfig") -> "Generator[Progress, None, Dataset]":
     """Load the images, once a process: all trials share them."""
     from bnrun.data.load import load
 
     if config not in _LOADED:
-        _LOADED[config] = load(config, tell)
+        _LOADED[config] = yield from load(config)
     return _LOADED[config]
 
 

@@ -1,10 +1,14 @@
-"""`bnrun data`: where Fashion-MNIST is, from which source, verified or not; and getting it."""
+"""`bnrun data`: where Fashion-MNIST is and whether it is verified; `bnrun data fetch` gets it."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli.options import JsonOption
 from bnrun.errors import DataError
+
+if TYPE_CHECKING:
+    from bnrun.data.places import Place
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -13,14 +17,15 @@ app = typer.Typer(rich_markup_mode=None)
 def data(
     context: typer.Context,
     root: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Look there first, as data.root would.")
+        str | None,
+        typer.Option(metavar="DIR", help="Show what a training with data.root=DIR would use."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    json: JsonOption = False,
 ) -> None:
     """Show where Fashion-MNIST is, and whether it is verified."""
     if context.invoked_subcommand is not None:
         if root is not None or json:
-            raise typer.BadParameter("--root and --json belong to `bnrun data` alone")
+            raise typer.BadParameter("write the options of `bnrun data fetch` after it")
         return
     from bnrun.data import places
     from bnrun.show.console import show_json, stdout
@@ -33,42 +38,43 @@ def data(
         used = places.find(root)
     except DataError as error:
         verdict = f"Training would refuse this. {error}"
-
     if json:
-        document = {
-            "used": str(used.folder) if used else None,
-            "places": [
-                {
-                    "source": place.source,
-                    "folder": str(place.folder),
-                    "origin": place.origin,
-                    "state": place.state,
-                    "problems": place.problems if place.state != "absent" else "",
-                }
-                for place in looked
-            ],
-        }
-        show_json(document)
+        folder = str(used.folder) if used else None
+        show_json({"used": folder, "places": list(map(_document, looked))})
         return
+    if used:
+        verdict = f"Used: {used.folder}" + (f" (from {used.origin})" if used.origin else "")
     stdout().print(places_table((p.source, p.state, str(p.folder)) for p in looked))
-    stdout().print(
-        f"Used: {used.folder}{_came(used.origin)}" if used else verdict,
-        soft_wrap=True,
-        markup=False,
-    )
-
-
-def _came(origin: str) -> str:
-    return f" (from {origin})" if origin else ""
+    stdout().print(verdict, soft_wrap=True, markup=False)
 
 
 @app.command()
-def fetch() -> None:
-    """Get Fashion-MNIST into bnrun's cache, verified."""
+def fetch(
+    root: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Put it into DIR, for data.root=DIR, instead."),
+    ] = None,
+) -> None:
+    """Get Fashion-MNIST into bnrun's cache, verified.
+
+    With --root DIR, the images go to DIR/FashionMNIST/raw, which is made if needed. Nothing that
+    is there already is replaced.
+    """
     from bnrun.data.fetch import fetch as fetch_data
+    from bnrun.events import drain
     from bnrun.show.console import stderr, stdout
     from bnrun.show.progress import open_screen
 
     with open_screen(stderr(), quiet=False) as screen:
-        place = fetch_data(screen.show)
+        place = drain(fetch_data(root), screen.show)
     stdout().print(f"{place.folder}: {place.state}", soft_wrap=True, markup=False)
+
+
+def _document(place: "Place") -> dict[str, Any]:
+    return {
+        "source": place.source,
+        "folder": str(place.folder),
+        "origin": place.origin,
+        "state": place.state,
+        "problems": place.problems if place.state != "absent" else "",
+    }

@@ -124,12 +124,13 @@ def _config(state: Mapping[str, Any], images: int | None, device: str | None) ->
 def _load(config: "Config") -> "tuple[Dataset, torch.device]":
     from bnrun import training
     from bnrun.data.load import load
+    from bnrun.events import drain
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
 
     device = training.pick_device(config.training.device)
     with open_screen(stderr(), quiet=False) as screen:
-        return load(config.data, screen.show), device
+        return drain(load(config.data), screen.show), device
 
 
 def _show(

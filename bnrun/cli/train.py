@@ -116,9 +116,10 @@ def _train(
 ) -> "Iterator[Event]":
     from bnrun import training
     from bnrun.data.load import load
+    from bnrun.events import drain
 
     device = training.pick_device(config.training.device)
-    dataset = load(config.data, screen.show)
+    dataset = drain(load(config.data), screen.show)
     return training.train(config, dataset, device, checkpoint)
 
 

@@ -1,8 +1,8 @@
-"""The four IDX files of Fashion-MNIST: what they must hold, and whether a folder's do.
+"""The four IDX files of Fashion-MNIST: what they must hold, and whether those in a folder do.
 
 The files may be extracted or gzipped. The `.gz` files differ between distributors (other gzip
-settings); the extracted bytes do not, so it is those that are verified. Source: Xiao, Rasul and
-Vollgraf, "Fashion-MNIST: a Novel Image Dataset", 2017, https://github.com/zalandoresearch/fashion-mnist
+settings), but the extracted bytes do not, so these are verified. Source: Xiao, Rasul and Vollgraf,
+"Fashion-MNIST: a Novel Image Dataset", 2017, https://github.com/zalandoresearch/fashion-mnist
 """
 
 import gzip
@@ -43,10 +43,10 @@ State = Literal["verified", "unpublished", "damaged", "missing"]
 
 @dataclass(frozen=True)
 class FileReport:
-    """One file's state.
+    """The state of one file, and the reason where it is `damaged` or `missing`.
 
-    `verified`: the published bytes. `unpublished`: sound, but another data set than the
-    published one (a user's own, or a teacher's excerpt). `damaged` and `missing` say why.
+    A `verified` file has the published bytes. An `unpublished` one is sound, but belongs to another
+    data set: a user's own, or an excerpt for a class.
     """
 
     name: str
@@ -55,12 +55,12 @@ class FileReport:
 
 
 def inspect(folder: Path) -> tuple[FileReport, ...]:
-    """Report on each of the four files in a folder, reading them whole (0.2 s, extracted)."""
+    """Return a report on each of the four files, which are read whole: 0.2 s, extracted."""
     return tuple(_inspect_file(folder, name) for name in FILES)
 
 
 def unpack(folder: Path, into: Path) -> None:
-    """Copy the four files of a folder into another, gunzipped.
+    """Copy the four files of a folder into another one, gunzipped.
 
     Raises:
         ValueError: a file is missing, or a `.gz` is cut short or damaged.
@@ -81,7 +81,7 @@ def unpack(folder: Path, into: Path) -> None:
 
 
 def is_zipped(folder: Path) -> bool:
-    """Tell whether any of the four files lies there only as `.gz`."""
+    """Return whether one of the four files lies there only as `.gz`."""
     return any(not (folder / name).is_file() for name in FILES)
 
 
@@ -94,26 +94,26 @@ def _inspect_file(folder: Path, name: str) -> FileReport:
         content = gzip.decompress(path.read_bytes()) if path is zipped else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         return FileReport(name, "damaged", f"{path}: {error}")
-    expected = FILES[name]
-    if len(content) == expected.size:
-        if hashlib.sha256(content).hexdigest() == expected.sha256:
-            return FileReport(name, "verified")
-        reason = f"{path}: its SHA-256 is not the published one; it is changed, or other data"
-        return FileReport(name, "damaged", reason)
-    promised = _promised_size(content)
-    if promised is None:
-        return FileReport(name, "damaged", f"{path}: its header is not that of an IDX file")
-    if len(content) != promised:
-        return FileReport(
-            name,
-            "damaged",
-            f"{path}: {len(content):,} bytes, where its header promises {promised:,}",
-        )
-    return FileReport(name, "unpublished", f"{path}: not the published file")
+    state, reason = _judge(content, FILES[name])
+    return FileReport(name, state, reason and f"{path}: {reason}")
 
 
-def _promised_size(content: bytes) -> int | None:
-    """Return the size that an IDX header of unsigned bytes promises, or None for another file."""
+def _judge(content: bytes, published: Published) -> tuple[State, str]:
+    """Return the state of an extracted file, and the reason where it is not verified."""
+    if len(content) == published.size:
+        if hashlib.sha256(content).hexdigest() == published.sha256:
+            return "verified", ""
+        return "damaged", "its SHA-256 is not the published one; it was changed, or is other data"
+    size = _size_by_header(content)
+    if size is None:
+        return "damaged", "its header is not that of an IDX file"
+    if len(content) != size:
+        return "damaged", f"{len(content):,} bytes, where its header says {size:,}"
+    return "unpublished", "not the published file"
+
+
+def _size_by_header(content: bytes) -> int | None:
+    """Return the file size that an IDX header of unsigned bytes implies; None for another file."""
     if len(content) < 4 or content[:3] != b"\x00\x00\x08" or not 1 <= content[3] <= 3:
         return None
     rank = content[3]

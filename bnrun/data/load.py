@@ -1,8 +1,8 @@
-"""From `data` in the config to a dataset in memory."""
+"""From the `data` section of a config to a dataset in memory."""
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import torch
@@ -11,50 +11,47 @@ from torch import Tensor
 from bnrun.config import DataConfig
 from bnrun.data import files, places
 from bnrun.data.dataset import Dataset, Split
-from bnrun.data.fetch import Tell, fetch
+from bnrun.data.fetch import Progress, fetch
 from bnrun.data.synthetic import synthetic
 from bnrun.errors import DataError
 from bnrun.events import Notice
 
 
-def load(config: DataConfig, tell: Tell) -> Dataset:
-    """Load the data that a config names, fetching it where it is on no disk.
+def load(config: DataConfig) -> Generator[Progress, None, Dataset]:
+    """Load the data that a config names, yielding progress and notices; return the dataset.
 
-    Fashion-MNIST is looked for in `data.root`, then in bnrun's cache; then it is fetched. It is
-    verified at each load. `tell` hears of progress, and of what the user should know.
+    Fashion-MNIST comes from `data.root` where that is set. Otherwise it comes from bnrun's cache,
+    and is fetched into it first where that is needed. Its files are verified at each load.
 
     Raises:
-        DataError: it is damaged, or not to be had.
-        ConfigError: `data.validation` leaves no training image.
+        DataError: (while iterating) the images are missing, damaged, or cannot be fetched.
+        ConfigError: (while iterating) `data.validation` leaves no image to train on.
     """
     if config.name == "synthetic":
-        dataset = synthetic()
-    else:
-        place = _find(config, tell)
-        with _extracted(place.folder) as folder:
-            dataset = Dataset(
-                train=_read_split(folder, "train"),
-                test=_read_split(folder, "t10k"),
-                name=config.name,
-                source=str(place),
-                verified=place.state == "verified",
-            )
-    return dataset.hold_out(config.validation)
-
-
-def _find(config: DataConfig, tell: Tell) -> places.Place:
+        return synthetic().hold_out(config.validation)
     place = places.find(config.root)
-    if place is not None and place.state == "unpublished":
-        tell(Notice(f"{place.folder} holds other images than the published Fashion-MNIST"))
-    if config.root is not None and (place is None or place.source != "data.root"):
-        folder = places.configured(config.root).folder
-        tell(Notice(f"data.root: {folder} holds no Fashion-MNIST; looking elsewhere"))
-    return place or fetch(tell)
+    if place is None:
+        place = yield from fetch()
+    if place.state == "unpublished":
+        yield Notice(f"{place.folder} holds other images than the published Fashion-MNIST")
+    with _extracted(place.folder) as folder:
+        dataset = Dataset(
+            train=_read_split(folder, "train"),
+            test=_read_split(folder, "t10k"),
+            name=config.name,
+            source=str(place),
+            verified=place.state == "verified",
+        )
+    return dataset.hold_out(config.validation)
 
 
 @contextlib.contextmanager
 def _extracted(folder: Path) -> Iterator[Path]:
-    """Give the folder itself, or, where its files are gzipped, a passing one with them unpacked."""
+    """Yield a folder with the files extracted: a temporary one where they are gzipped.
+
+    Raises:
+        DataError: there is no room for them.
+    """
     if not files.is_zipped(folder):
         yield folder
         return
@@ -71,9 +68,14 @@ def _extracted(folder: Path) -> Iterator[Path]:
 
 
 def _read_split(folder: Path, prefix: str) -> Split:
+    """Read the images and labels of a split.
+
+    Raises:
+        DataError: they are not 28 x 28 images with one label from 0 to 9 each.
+    """
     images_path = folder / f"{prefix}-images-idx3-ubyte"
     labels_path = folder / f"{prefix}-labels-idx1-ubyte"
-    images, labels = _read(images_path, rank=3), _read(labels_path, rank=1)
+    images, labels = _read_idx(images_path, rank=3), _read_idx(labels_path, rank=1)
     if images.shape[1:] != (28, 28) or len(images) == 0:
         raise DataError(
             f"{images_path} holds images of shape {tuple(images.shape)}; they must be 28 x 28."
@@ -88,10 +90,13 @@ def _read_split(folder: Path, prefix: str) -> Split:
     return Split(images.unsqueeze(1), labels.long())
 
 
-def _read(path: Path, rank: int) -> Tensor:
-    """Read an IDX file of unsigned bytes, whose length has been checked.
+def _read_idx(path: Path, rank: int) -> Tensor:
+    """Read an IDX file of unsigned bytes, whose length was checked when it was inspected.
 
-    Ours, and not torchvision's, whose import keeps every run waiting for another 1.5 s.
+    Torchvision could read it, too, but importing that takes 1.5 s of every run.
+
+    Raises:
+        DataError: it has another number of dimensions.
     """
     content = bytearray(path.read_bytes())
     if content[3] != rank:

@@ -113,6 +113,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     # device, data, folders, runs
     (("--device", "cuda:99", *SYNTHETIC), "received 'cuda:99', which is not on this machine"),
     (("--set", "data.validation=4000", *SYNTHETIC), "it must be less than the 4,000"),
+    (("--set", "data.root=folder"), "data.root: received 'folder', but there is no Fashion-MNIST"),
     (("--out", "good.yaml", *SYNTHETIC), "can't be made: Not a directory"),
     (("--resume", "missing"), "there is no run 'missing'"),
     (("--resume", "folder"), "folder is no run directory"),

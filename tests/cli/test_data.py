@@ -225,13 +225,13 @@ def test_fetch_with_no_source_reachable_is_one_clear_error(start, tmp_path):
     reasons = dict(re.findall(r"^  ([^:]+): (.+)$", done.stderr, re.MULTILINE))
     assert list(reasons) == [
         "Debian's package, installed",
-        "torchvision's downloader",
+        "torchvision's mirror",
         "Debian's package, by apt",
     ]
     assert reasons["Debian's package, by apt"] == "apt-get is not on this machine"
-    assert "refused" in reasons["torchvision's downloader"]
+    assert "refused" in reasons["torchvision's mirror"]
     assert "--set data.name=synthetic" in done.stderr
-    assert list((tmp_path / "cache").glob("fetching-*")) == []
+    assert list((tmp_path / "cache").rglob("bnrun-fetching-*")) == []
 
 
 def test_fetch_puts_verified_files_into_the_cache(start_published, tmp_path):
@@ -246,6 +246,18 @@ def test_fetch_puts_verified_files_into_the_cache(start_published, tmp_path):
     again = start_published("fetch")
     assert again.stdout == f"{raw}: verified\n"
     assert again.stderr == ""
+
+
+def test_fetch_into_a_root_makes_it_one_that_training_uses(start_published, tmp_path):
+    lay(tmp_path / "package", zipped=True).rename(tmp_path / "debian")
+    refused = start_published("--root", "my data")
+    assert "`bnrun data fetch --root 'my data'` puts it there" in refused.stdout
+    done = start_published("fetch", "--root", "my data")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "my data/FashionMNIST/raw: verified\n"
+    document = only_document(start_published("--root", "my data", "--json"))
+    assert document["used"] == "my data/FashionMNIST/raw"
+    assert not (tmp_path / "cache").exists()
 
 
 def test_fetch_into_a_cache_that_cannot_be_written_is_an_error(start, tmp_path):
@@ -264,9 +276,9 @@ def test_fetch_into_a_cache_that_cannot_be_written_is_an_error(start, tmp_path):
         (["--rot", "."], "--rot"),
         (["fetsh"], "fetsh"),
         (["--root"], "--root"),
-        (["fetch", "--root", "."], "--root"),
+        (["--root", ".", "fetch"], "after it"),
     ],
-    ids=["unknown option", "unknown command", "no folder", "root of fetch"],
+    ids=["unknown option", "unknown command", "no folder", "root before fetch"],
 )
 def test_a_wrong_argument_is_named_as_a_usage_error(start, arguments, named):
     done = start(*arguments, program=("-m", "bnrun"))

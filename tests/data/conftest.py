@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from torchvision.datasets import FashionMNIST
 
-from bnrun.data import fetch, files, places
+from bnrun.data import files, places, sources
 from bnrun.events import Fetching, Notice
 
 TRAIN_IMAGES, TEST_IMAGES = 300, 100
@@ -124,8 +124,8 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root" / places.RAW
 
 
-class Told(list):
-    """What `tell` was told."""
+class Seen(list):
+    """The events of some work, in order."""
 
     @property
     def notices(self) -> list[str]:
@@ -137,30 +137,20 @@ class Told(list):
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def seen() -> Seen:
+    return Seen()
 
 
 class Mirror:
-    """A server for torchvision's own downloader."""
+    """A server that plays torchvision's mirror."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._monkeypatch = monkeypatch
 
     def offer(self, content: Content = PUBLISHED) -> None:
-        """Serve files, and let torchvision know their MD5."""
-        resources = []
+        """Serve files."""
         for name, data in content.items():
-            zipped = gzip.compress(data, 1)
-            (self.folder / f"{name}.gz").write_bytes(zipped)
-            resources.append((f"{name}.gz", hashlib.md5(zipped).hexdigest()))
-        self._monkeypatch.setattr(FashionMNIST, "resources", resources)
-
-
-class QuietServer(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        pass  # torchvision hangs up once it has seen that an address redirects nowhere
+            (self.folder / f"{name}.gz").write_bytes(gzip.compress(data, 1))
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -173,12 +163,12 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     folder = tmp_path / "mirror"
     folder.mkdir()
     handler = partial(QuietHandler, directory=str(folder))
-    with QuietServer(("127.0.0.1", 0), handler) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         address = f"http://127.0.0.1:{server.server_address[1]}/"
         monkeypatch.setattr(FashionMNIST, "mirrors", [address])
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield Mirror(folder, monkeypatch)
+        yield Mirror(folder)
         server.shutdown()
         thread.join()
 
@@ -227,20 +217,22 @@ class Apt:
         tree = self.folder / "tree"
         (tree / "DEBIAN").mkdir(parents=True, mode=0o755)
         (tree / "DEBIAN" / "control").write_text(
-            f"Package: {fetch.PACKAGE}\nVersion: 1\nArchitecture: all\n"
+            f"Package: {sources.PACKAGE}\nVersion: 1\nArchitecture: all\n"
             "Maintainer: nobody <nobody@example.org>\nDescription: small images\n"
         )
         inside = tree / places.DEBIAN_FOLDER.relative_to("/")
         inside.mkdir(parents=True)
         for name, data in content.items():
             (inside / f"{name}.gz").write_bytes(gzip.compress(data, 1))
-        deb = self.folder / f"{fetch.PACKAGE}_1_all.deb"
+        deb = self.folder / f"{sources.PACKAGE}_1_all.deb"
         command = ["dpkg-deb", "-Zgzip", "--root-owner-group", "-b", str(tree), str(deb)]
         subprocess.run(command, check=True, capture_output=True)
         if lists:
             (self.system_lists / "fetched").touch()
         self.script(
-            APT.format(log=self.log, system_lists=self.system_lists, package=fetch.PACKAGE, deb=deb)
+            APT.format(
+                log=self.log, system_lists=self.system_lists, package=sources.PACKAGE, deb=deb
+            )
         )
 
 

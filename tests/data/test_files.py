@@ -70,8 +70,8 @@ def flip_a_byte(data):
 
 DAMAGE = {
     "flipped": (flip_a_byte, "SHA-256"),
-    "truncated": (lambda data: data[:-1], "header promises 235,216"),
-    "too long": (lambda data: data + b"\0", "header promises 235,216"),
+    "truncated": (lambda data: data[:-1], "header says 235,216"),
+    "too long": (lambda data: data + b"\0", "header says 235,216"),
     "empty": (lambda data: b"", "header"),
     "not IDX": (lambda data: b"<html>404 Not Found</html>", "header"),
     "of floats": (lambda data: b"\0\0\x0d\x03" + data[4:] + b"\0", "header is not"),

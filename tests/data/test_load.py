@@ -7,6 +7,7 @@ import torch
 from bnrun.config import DataConfig
 from bnrun.data.load import load
 from bnrun.errors import ConfigError, DataError
+from bnrun.events import drain
 
 IMAGES = "train-images-idx3-ubyte"
 LABELS = "train-labels-idx1-ubyte"
@@ -34,32 +35,32 @@ def holds(split, content, prefix):
 
 
 @pytest.mark.parametrize("zipped", [False, True, (IMAGES,)], ids=["extracted", "gz", "mixed"])
-def test_a_root_gives_the_images_it_holds(lay, root, content, told, zipped):
+def test_a_root_gives_the_images_it_holds(lay, root, content, seen, zipped):
     lay(root, zipped=zipped)
     before = sorted(path.name for path in root.iterdir())
-    dataset = load(config_for(root), told.append)
+    dataset = drain(load(config_for(root)), seen.append)
     assert holds(dataset.train, content, "train")
     assert holds(dataset.test, content, "t10k")
     used = dataset.describe()
     assert (used.name, used.verified) == ("fashion-mnist", True)
     assert used.source == f"data.root: {root}"
     assert (used.train_images, used.validation_images, used.test_images) == (300, 0, 100)
-    assert told == []
+    assert seen == []
     assert sorted(path.name for path in root.iterdir()) == before  # the user's folder is theirs
 
 
-def test_tensors_are_uint8_images_and_int64_labels(lay, root, told):
+def test_tensors_are_uint8_images_and_int64_labels(lay, root, seen):
     lay(root)
-    dataset = load(config_for(root), told.append)
+    dataset = drain(load(config_for(root)), seen.append)
     for split, count in ((dataset.train, 300), (dataset.test, 100)):
         assert (split.images.dtype, split.images.shape) == (torch.uint8, (count, 1, 28, 28))
         assert (split.labels.dtype, split.labels.shape) == (torch.int64, (count,))
 
 
-def test_validation_images_are_held_out(lay, root, content, told):
+def test_validation_images_are_held_out(lay, root, content, seen):
     lay(root)
-    whole = load(config_for(root), told.append)
-    dataset, again = (load(config_for(root, validation=50), told.append) for _ in range(2))
+    whole = drain(load(config_for(root)), seen.append)
+    dataset, again = (drain(load(config_for(root, validation=50)), seen.append) for _ in range(2))
     assert (len(dataset.train), len(dataset.validation)) == (250, 50)
     assert torch.equal(dataset.validation.images, again.validation.images)
     together = torch.cat([dataset.train.images, dataset.validation.images])
@@ -69,79 +70,96 @@ def test_validation_images_are_held_out(lay, root, content, told):
     assert holds(dataset.test, content, "t10k")
 
 
-def test_too_many_validation_images_are_refused(lay, root, told):
+def test_too_many_validation_images_are_refused(lay, root, seen):
     lay(root)
     with pytest.raises(ConfigError, match=r"data\.validation: received 300.*less than the 300"):
-        load(config_for(root, validation=300), told.append)
+        drain(load(config_for(root, validation=300)), seen.append)
 
 
 # Where it is looked for
 
 
-def test_the_root_comes_before_the_cache(lay, root, cache, other_content, told):
+def test_the_root_comes_before_the_cache(lay, root, cache, other_content, seen):
     lay(root, other_content)
     lay(cache)
-    assert load(config_for(root), told.append).source == f"data.root: {root}"
+    assert drain(load(config_for(root)), seen.append).source == f"data.root: {root}"
 
 
-def test_the_cache_comes_before_the_debian_package(lay, cache, debian, content, told):
+def test_the_cache_comes_before_the_debian_package(lay, cache, debian, content, seen):
     lay(cache)
     lay(debian, zipped=True)
-    dataset = load(DataConfig(), told.append)
+    dataset = drain(load(DataConfig()), seen.append)
     assert holds(dataset.train, content, "train")
     assert dataset.source == f"bnrun's cache: {cache}"
     assert dataset.verified is True
-    assert told == []
+    assert seen == []
 
 
 @pytest.mark.parametrize("zipped", [False, True, (IMAGES,)], ids=["extracted", "gz", "mixed"])
-def test_a_cache_may_hold_gz_files(lay, cache, content, told, zipped):
+def test_a_cache_may_hold_gz_files(lay, cache, content, seen, zipped):
     lay(cache, zipped=zipped)
-    assert holds(load(DataConfig(), told.append).train, content, "train")
+    assert holds(drain(load(DataConfig()), seen.append).train, content, "train")
 
 
-def test_a_whole_cache_need_not_be_writable(lay, cache, content, told):
+def test_a_whole_cache_need_not_be_writable(lay, cache, content, seen):
     lay(cache)
-    (cache.parents[1] / "fetching.lock").mkdir()  # nobody can take this lock
-    assert holds(load(DataConfig(), told.append).train, content, "train")
+    (cache.parent / ".bnrun-fetching.lock").mkdir()  # nobody can take this lock
+    assert holds(drain(load(DataConfig()), seen.append).train, content, "train")
 
 
-def test_what_is_on_no_disk_is_fetched_into_the_cache(lay, cache, debian, content, told):
+def test_what_is_on_no_disk_is_fetched_into_the_cache(lay, cache, debian, content, seen):
     lay(debian, zipped=True)
-    dataset = load(DataConfig(), told.append)
+    dataset = drain(load(DataConfig()), seen.append)
     assert holds(dataset.train, content, "train")
     assert dataset.source == f"bnrun's cache, from Debian's package, installed: {cache}"
-    assert "Debian's package" in told.notices[-1]
-    told.clear()
-    load(DataConfig(), told.append)  # the second time it is there
-    assert told == []
+    assert "Debian's package" in seen.notices[-1]
+    seen.clear()
+    drain(load(DataConfig()), seen.append)  # the second time it is there
+    assert seen == []
 
 
-def test_a_root_that_holds_nothing_passes_on_with_a_notice(lay, root, cache, content, told):
-    lay(cache)
-    dataset = load(config_for(root), told.append)
-    assert dataset.source == f"bnrun's cache: {cache}"
-    assert len(told.notices) == 1
-    assert str(root) in told.notices[0]
-    assert "holds no Fashion-MNIST" in told.notices[0]
-
-
-def test_if_every_source_fails_nothing_stands_in(told):
-    with pytest.raises(DataError, match="could not be had"):
-        load(DataConfig(), told.append)
+def test_if_every_source_fails_nothing_stands_in(seen):
+    with pytest.raises(DataError, match="could not be fetched"):
+        drain(load(DataConfig()), seen.append)
 
 
 def test_a_damaged_cache_is_replaced_and_the_notice_names_the_file(
-    lay, cache, debian, content, told
+    lay, cache, debian, content, seen
 ):
     content[IMAGES] = content[IMAGES][:-1]
     lay(cache, content)
     lay(debian, zipped=True)
-    assert load(DataConfig(), told.append).verified is True
-    assert f"{IMAGES} is damaged" in told.notices[0]
+    assert drain(load(DataConfig()), seen.append).verified is True
+    assert f"{IMAGES} is damaged" in seen.notices[0]
 
 
 # A root that cannot be used
+
+
+@pytest.mark.parametrize("made", [None, "", "FashionMNIST/raw"], ids=["none", "empty", "no files"])
+def test_a_root_that_holds_nothing_is_refused_though_the_cache_has_the_images(
+    lay, tmp_path, cache, seen, made
+):
+    """A training must not run for ten epochs on other images than those that were named."""
+    lay(cache)
+    root = tmp_path / "my root"
+    if made is not None:
+        (root / made).mkdir(parents=True)
+    with pytest.raises(DataError, match="there is no Fashion-MNIST in") as caught:
+        drain(load(DataConfig(root=str(root))), seen.append)
+    assert caught.value.key == "data.root"
+    assert f"received '{root}'" in caught.value.reason
+    assert f"`bnrun data fetch --root '{root}'` puts it there" in caught.value.reason
+    assert root.exists() == (made is not None)
+    assert seen == []
+
+
+@pytest.mark.parametrize("inside", ["FashionMNIST", "FashionMNIST/raw"])
+def test_a_root_inside_the_layout_is_refused_and_the_right_one_named(lay, root, seen, inside):
+    lay(root)
+    above = root.parents[1]
+    with pytest.raises(DataError, match=f"Did you mean '{above}'\\?"):
+        drain(load(DataConfig(root=str(above / inside))), seen.append)
 
 
 def flip_a_byte(data):
@@ -159,55 +177,55 @@ DAMAGE = {
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("zipped", [False, True], ids=["extracted", "gz"])
 def test_a_damaged_file_in_the_root_is_named_and_refused(
-    lay, root, cache, content, told, damage, zipped
+    lay, root, cache, content, seen, damage, zipped
 ):
     lay(cache)  # a whole one elsewhere does not excuse it
     content[IMAGES] = damage(content[IMAGES])
     lay(root, content, zipped=zipped)
     before = {path.name: path.read_bytes() for path in root.iterdir()}
     with pytest.raises(DataError, match=rf"data\.root: {IMAGES} is damaged") as caught:
-        load(config_for(root), told.append)
+        drain(load(config_for(root)), seen.append)
     assert str(root / IMAGES) in str(caught.value)
     assert "Replace the file" in str(caught.value)
     assert {path.name: path.read_bytes() for path in root.iterdir()} == before
 
 
-def test_a_truncated_gz_in_the_root_is_named_and_refused(lay, root, told):
+def test_a_truncated_gz_in_the_root_is_named_and_refused(lay, root, seen):
     path = lay(root, zipped=True) / f"{IMAGES}.gz"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match=f"{IMAGES}.gz"):
-        load(config_for(root), told.append)
+        drain(load(config_for(root)), seen.append)
 
 
-def test_an_incomplete_root_is_refused_and_the_missing_file_named(lay, root, cache, told):
+def test_an_incomplete_root_is_refused_and_the_missing_file_named(lay, root, cache, seen):
     lay(cache)
     (lay(root) / LABELS).unlink()
     with pytest.raises(DataError, match=rf"data\.root: {LABELS} is missing") as caught:
-        load(config_for(root), told.append)
+        drain(load(config_for(root)), seen.append)
     assert str(root / LABELS) in str(caught.value)
 
 
 # A root with other images
 
 
-def test_other_images_in_the_root_are_used_with_a_notice(lay, root, other_content, told):
+def test_other_images_in_the_root_are_used_with_a_notice(lay, root, other_content, seen):
     lay(root, other_content)
-    dataset = load(config_for(root), told.append)
+    dataset = drain(load(config_for(root)), seen.append)
     assert holds(dataset.train, other_content, "train")
     assert holds(dataset.test, other_content, "t10k")
     assert dataset.describe().verified is False
-    assert len(told.notices) == 1
-    assert str(root) in told.notices[0]
-    assert "other images than the published" in told.notices[0]
+    assert len(seen.notices) == 1
+    assert str(root) in seen.notices[0]
+    assert "other images than the published" in seen.notices[0]
 
 
 def test_one_file_that_is_not_published_makes_it_unverified(
-    lay, root, content, other_content, told
+    lay, root, content, other_content, seen
 ):
     for name in (IMAGES, LABELS):
         content[name] = other_content[name]
     lay(root, content)
-    assert load(config_for(root), told.append).verified is False
+    assert drain(load(config_for(root)), seen.append).verified is False
 
 
 @pytest.mark.parametrize(
@@ -228,23 +246,23 @@ def test_one_file_that_is_not_published_makes_it_unverified(
     ids=lambda value: "x".join(map(str, value)) if isinstance(value, tuple) else "",
 )
 def test_sound_files_that_cannot_be_trained_on_are_refused(
-    lay, root, other_content, idx, told, name, sizes, values, reason
+    lay, root, other_content, idx, seen, name, sizes, values, reason
 ):
     other_content[name] = idx(sizes, values)
     lay(root, other_content)
     with pytest.raises(DataError, match=reason) as caught:
-        load(config_for(root), told.append)
+        drain(load(config_for(root)), seen.append)
     assert name.split("-")[0] in str(caught.value)
 
 
-def test_no_images_at_all_are_refused(lay, root, other_content, idx, told):
+def test_no_images_at_all_are_refused(lay, root, other_content, idx, seen):
     other_content |= {IMAGES: idx((0, 28, 28), b""), LABELS: idx((0,), b"")}
     lay(root, other_content)
     with pytest.raises(DataError, match=IMAGES):
-        load(config_for(root), told.append)
+        drain(load(config_for(root)), seen.append)
 
 
-def test_a_full_disk_while_a_gz_root_is_unpacked_is_a_data_error(lay, root, told, monkeypatch):
+def test_a_full_disk_while_a_gz_root_is_unpacked_is_a_data_error(lay, root, seen, monkeypatch):
     lay(root, zipped=True)
 
     def fill_the_disk(source, target, length=0):
@@ -252,4 +270,4 @@ def test_a_full_disk_while_a_gz_root_is_unpacked_is_a_data_error(lay, root, told
 
     monkeypatch.setattr(shutil, "copyfileobj", fill_the_disk)
     with pytest.raises(DataError, match="No space left on device"):
-        load(config_for(root), told.append)
+        drain(load(config_for(root)), seen.append)

@@ -5,7 +5,7 @@ from bnrun.config import DataConfig
 from bnrun.data.load import load
 from bnrun.data.synthetic import synthetic
 from bnrun.errors import DataError
-from bnrun.events import DataUsed
+from bnrun.events import DataUsed, drain
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +57,13 @@ def test_the_global_random_state_is_untouched():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_it_says_that_it_is_synthetic(told):
-    used = load(DataConfig(name="synthetic", validation=100), told.append).describe()
+def test_it_says_that_it_is_synthetic(seen):
+    used = drain(load(DataConfig(name="synthetic", validation=100)), seen.append).describe()
     assert used == DataUsed("synthetic", "generated", None, 3_900, 100, 1_000)
-    assert told == []  # nothing was looked for or fetched
+    assert seen == []  # nothing was looked for or fetched
 
 
-def test_it_is_never_chosen_silently(told):
+def test_it_is_never_chosen_silently(seen):
     assert DataConfig().name == "fashion-mnist"
     with pytest.raises(DataError, match=r"data\.name=synthetic"):  # every source fails
-        load(DataConfig(), told.append)
+        drain(load(DataConfig()), seen.append)
