@@ -15,7 +15,7 @@ from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
 from bnrun.events import DataUsed, EpochEnded, RunEnded, Stage
 from bnrun.training.device import device_name
-from bnrun.training.engine import choose
+from bnrun.training.engine_choice import choose
 from bnrun.training.loop import train
 
 

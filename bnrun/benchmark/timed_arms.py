@@ -20,7 +20,7 @@ from bnrun.data.load import load
 from bnrun.errors import BnrunError, TrainingFailed
 from bnrun.events import drain
 from bnrun.training.device import pick_device, synchronize
-from bnrun.training.engine import choose, running
+from bnrun.training.engine_choice import choose
 from bnrun.training.evaluation import accuracy
 from bnrun.training.memory import keep_freed_memory
 from bnrun.training.stepper import Stepper
@@ -86,22 +86,23 @@ class _Training:
         self._engine = choose(config, dataset, self._device, config.training.epochs)
         self.engine = self._engine.name
         self._test = dataset.test
-        self._stepper = Stepper(arm.name, config, dataset, self._device, engine=self._engine)
+        self._stepper = Stepper(config, dataset.train, engine=self._engine, name=f"arm {arm.name}")
         self._clock = Clock(self._device)
 
     def train(self, steps: int) -> Reading:
         self._clock.start_epoch()
-        for _ in range(steps):
-            self._stepper.fetch()
-            self._clock.batch_ready()
-            _, count = self._stepper.take()
-            self._clock.step_done(count)
+        with self._stepper.computing():
+            for _ in range(steps):
+                self._stepper.fetch()
+                self._clock.batch_ready()
+                _, count = self._stepper.take()
+                self._clock.step_done(count)
         return self._clock.end_epoch()
 
     def evaluate(self) -> float:
         synchronize(self._device)
         began = time.perf_counter()
-        with running(self._engine, self._device):
+        with self._stepper.computing():
             accuracy(self._stepper.model, self._test)
         return time.perf_counter() - began
 
@@ -109,11 +110,12 @@ class _Training:
         if self._device.type == "cuda" and self._engine.name == "compiled":
             return None
         timer = _PhaseTimer(self._device)
-        for _ in range(steps):
-            timer.begin()
-            self._stepper.fetch()
-            timer.done("data")
-            self._stepper.take(timer.done)
+        with self._stepper.computing():
+            for _ in range(steps):
+                timer.begin()
+                self._stepper.fetch()
+                timer.done("data")
+                self._stepper.take(timer.done)
         return timer.medians()
 
     def peak_memory(self) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from bnrun.config import Config
     from bnrun.data.dataset import Dataset
-    from bnrun.training.trained import Evaluation
+    from bnrun.training.evaluation import Evaluation
 
 ImagesOption = Annotated[
     int | None,
@@ -48,13 +48,13 @@ def evaluate(
     from bnrun import runs
 
     kinds, path = _parse(statistics), runs.find(run, out)
-    from bnrun.training import trained  # loads torch: what cannot be found is told before
+    from bnrun.training import evaluation  # loads torch: what cannot be found is told before
 
     state = runs.read_kept_checkpoint(path, checkpoint)
     config = _config(state, images, device)
     with redirect_stdout(sys.stderr):  # what a user's own layer prints is no result of ours
         dataset, where = _load(config)
-        found = trained.evaluate(config, state, dataset, where, kinds)
+        found = evaluation.evaluate(config, state, dataset, where, kinds)
     _show(found, path, checkpoint, json)
 
 
@@ -70,15 +70,15 @@ def recalibrate(
     from bnrun import runs
 
     path = runs.find(run, out)
-    from bnrun.training import trained
+    from bnrun.training import evaluation
 
     state = runs.read_kept_checkpoint(path, checkpoint)
     config = _config(state, images, device)
     with redirect_stdout(sys.stderr):
         dataset, where = _load(config)
-        replaced = trained.recalibrate(config, state, dataset, where)
+        replaced = evaluation.recalibrate(config, state, dataset, where)
         before, after = (
-            trained.evaluate(config, one, dataset, where, ()) for one in (state, replaced)
+            evaluation.evaluate(config, one, dataset, where, ()) for one in (state, replaced)
         )
     file = runs.write_population_checkpoint(path, replaced)
     accuracies = {**before.accuracies, "population": after.accuracies["moving"]}

@@ -19,7 +19,7 @@ from bnrun.errors import TrainingFailed
 from bnrun.networks.lenet import LeNet
 from bnrun.norms.introspection import parts, values_of
 from bnrun.norms.population import predicting
-from bnrun.training.failures import told
+from bnrun.training.model import wrap_model_errors
 from bnrun.training.stepper import Stepper
 
 STEPS = 30
@@ -39,7 +39,12 @@ def measure_parity(first: Arm, arm: Arm, dataset: Dataset, device: torch.device)
     steps, error = 0, None
     try:
         ours, theirs = (
-            Stepper(one.name, _gentle(one.config, first.config), dataset, device, torch.float64)
+            Stepper(
+                _gentle(one.config, first.config),
+                dataset.train,
+                dtype=torch.float64,
+                name=f"arm {one.name}",
+            )
             for one in (first, arm)
         )
         _give_state(ours.model, theirs.model)
@@ -99,7 +104,7 @@ def _prediction_difference(ours: Stepper, theirs: Stepper, dataset: Dataset) -> 
     images = dataset.test.images[:PREDICTED].to(torch.float64) / 255
     logits = []
     for stepper in (ours, theirs):
-        with told(f"arm {stepper.name}, predicting"), predicting(stepper.model):
+        with wrap_model_errors(f"{stepper.name}, predicting"), predicting(stepper.model):
             logits.append(stepper.model(images))
         if not logits[-1].isfinite().all():
             raise _NotFinite(f"what {stepper.name} predicts is not finite")

@@ -15,7 +15,7 @@ from bnrun.comparison.outcome import Arm, Speeds, Throughput
 from bnrun.data.dataset import Dataset
 from bnrun.events import Stage
 from bnrun.training.device import device_name, synchronize
-from bnrun.training.engine import choose
+from bnrun.training.engine_choice import choose
 from bnrun.training.stepper import Stepper
 
 ROUNDS = 20
@@ -35,7 +35,8 @@ def measure_throughput(
     first = arms[0].config
     engine = choose(first, dataset, device, first.training.epochs)  # the same for all
     steppers = [
-        Stepper(arm.name, arm.config, dataset, device, engine=engine) for arm in (*arms, arms[0])
+        Stepper(arm.config, dataset.train, engine=engine, name=f"arm {arm.name}")
+        for arm in (*arms, arms[0])
     ]
     for stepper in steppers * WARM_UP_BLOCKS:
         _block(stepper, device)
@@ -55,7 +56,8 @@ def _block(stepper: Stepper, device: torch.device) -> float:
     """Take a block of steps; return its examples/s, the device synchronized."""
     synchronize(device)
     began = time.perf_counter()
-    examples = sum(stepper.step()[1] for _ in range(STEPS))
+    with stepper.computing():
+        examples = sum(stepper.step()[1] for _ in range(STEPS))
     synchronize(device)
     return examples / (time.perf_counter() - began)
 

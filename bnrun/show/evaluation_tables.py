@@ -7,7 +7,7 @@ from rich.text import Text
 
 from bnrun.show.tables import label, number, table
 from bnrun.show.wording import run_title
-from bnrun.training.trained import Evaluation
+from bnrun.training.evaluation import Evaluation
 
 
 def evaluation_table(found: Evaluation) -> RenderableType:

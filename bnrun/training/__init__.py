@@ -2,6 +2,6 @@
 
 from bnrun.training.device import device_name, pick_device
 from bnrun.training.loop import train
-from bnrun.training.step import build_model
+from bnrun.training.model import build_model
 
 __all__ = ["build_model", "device_name", "pick_device", "train"]

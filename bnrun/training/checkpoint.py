@@ -1,29 +1,30 @@
-"""All that a run must remember between epochs, as plain values and tensors.
+"""The state of a training between two epochs, as plain values and tensors.
 
-`state_dict` alone is not enough: the textbook's layer, and many a learner's, keeps its moving
-statistics in plain attributes. So those are captured too: every tensor, number or text that a
-module holds outside its `state_dict`, also in lists and dicts. The order of the images and the
-learning rate are functions of the seed and the step, and need no memory.
+`state_dict` alone is not enough: the textbook's layer, like many a learner's, keeps its moving
+statistics in plain attributes. So every tensor, number and text that a module holds outside its
+`state_dict` is captured as well, also in lists and dicts. The order of the images and the learning
+rate are functions of the seed and the step, and need no state.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bnrun.errors import RunError
 from bnrun.norms.introspection import values_of
 from bnrun.training.optimizer import SGD
+from bnrun.training.random_numbers import generator_states, set_generator_states
 
 FORMAT = 1
+"""Version of the state's layout, kept in it."""
 
 
 def capture(model: nn.Module, optimizer: SGD) -> dict[str, Any]:
     """Return the state of a model, its optimizer and torch's random generators.
 
-    The tensors are copies, on the CPU: training may go on while they are written.
+    The tensors are copies on the CPU, so training may continue while they are written.
     """
     return _copied(
         {
@@ -31,17 +32,17 @@ def capture(model: nn.Module, optimizer: SGD) -> dict[str, Any]:
             "model": model.state_dict(),
             "attributes": _attributes(model),
             "optimizer": optimizer.state_dict(),
-            "rng": _rng(next(model.parameters()).device),
+            "rng": generator_states(next(model.parameters()).device),
         }
     )
 
 
 @contextlib.contextmanager
-def fitting() -> Iterator[None]:
-    """Turn what a checkpoint of another model leads to into an error that says so.
+def require_fit() -> Iterator[None]:
+    """Convert what restoring another model's checkpoint raises into an error that says so.
 
     Raises:
-        RunError: it is one.
+        RunError: the checkpoint is of another model.
     """
     try:
         yield
@@ -50,7 +51,7 @@ def fitting() -> Iterator[None]:
 
 
 def with_model(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """Return a captured state with this model's in the place of the one it holds."""
+    """Return a captured state in which this model's replaces the one that it holds."""
     return {
         **state,
         **_copied({"model": model.state_dict(), "attributes": _attributes(model)}),
@@ -58,74 +59,62 @@ def with_model(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
 
 
 def restore(state: Mapping[str, Any], model: nn.Module, optimizer: SGD) -> None:
-    """Put a captured state back.
+    """Set a model, its optimizer and torch's random generators to a captured state.
 
     Raises:
-        RuntimeError, KeyError, ValueError: it is the state of another model.
+        RuntimeError, KeyError, ValueError: the state is of another model.
     """
     restore_model(state, model)
     optimizer.load_state_dict(state["optimizer"])
-    device = next(model.parameters()).device
-    torch.set_rng_state(state["rng"]["cpu"])
-    if device.type in state["rng"] and device.type == "cuda":
-        torch.cuda.set_rng_state(state["rng"]["cuda"], device)
-    if device.type in state["rng"] and device.type == "mps":
-        torch.mps.set_rng_state(state["rng"]["mps"])
+    set_generator_states(state["rng"], next(model.parameters()).device)
 
 
 def restore_model(state: Mapping[str, Any], model: nn.Module) -> None:
-    """Put the model of a captured state back.
+    """Set a model to the one of a captured state.
 
     Raises:
-        RuntimeError, KeyError: it is the state of another model.
+        RuntimeError, KeyError: the state is of another model.
     """
     model.load_state_dict(state["model"])
     device = next(model.parameters()).device
     modules = dict(model.named_modules())
     for path, attributes in state["attributes"].items():
         for name, value in attributes.items():
-            held = getattr(modules[path], name, None)
-            if isinstance(value, Tensor) and isinstance(held, Tensor) and _fits(value, held):
-                held.detach().copy_(value)  # in place, where a captured step may look for it
+            current = getattr(modules[path], name, None)
+            if isinstance(value, Tensor) and isinstance(current, Tensor) and _fits(value, current):
+                current.detach().copy_(value)  # in place: a CUDA graph reads this very tensor
                 continue
             setattr(modules[path], name, _map(lambda tensor: tensor.to(device, copy=True), value))
 
 
-def _fits(value: Tensor, held: Tensor) -> bool:
-    return value.shape == held.shape and value.dtype == held.dtype
+def _fits(value: Tensor, current: Tensor) -> bool:
+    return value.shape == current.shape and value.dtype == current.dtype
 
 
 def _attributes(model: nn.Module) -> dict[str, dict[str, Any]]:
-    """Return what each module holds outside its `state_dict`, as far as it is plain values."""
+    """Return what each module holds outside its `state_dict`, as far as it is plain values.
+
+    That includes buffers with `persistent=False`.
+    """
     in_state_dict = set(model.state_dict(keep_vars=True))
-    found = {}
+    attributes = {}
     for path, module in model.named_modules():
         prefix = f"{path}." if path else ""
-        found[path] = {
+        attributes[path] = {
             name: value
-            for name, value in values_of(module).items()  # also buffers with persistent=False
+            for name, value in values_of(module).items()
             if f"{prefix}{name}" not in in_state_dict and _is_plain(value)
         }
-    return found
+    return attributes
 
 
 def _is_plain(value: Any) -> bool:
-    """Tell whether a value is made of tensors, numbers and text alone."""
+    """Return whether a value consists of tensors, numbers and text alone."""
     if isinstance(value, dict):
         return all(isinstance(key, str | int) for key in value) and _is_plain([*value.values()])
     if type(value) in (list, tuple):
         return all(map(_is_plain, value))
     return isinstance(value, Tensor) or type(value) in (bool, int, float, str, type(None))
-
-
-def _rng(device: torch.device) -> dict[str, Tensor]:
-    """Return the states of torch's random generators that a run on this device draws from."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    if device.type == "mps":
-        states["mps"] = torch.mps.get_rng_state()
-    return states
 
 
 def _copied(state: dict[str, Any]) -> dict[str, Any]:

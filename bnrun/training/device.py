@@ -1,4 +1,4 @@
-"""The device a run trains on, and what it can promise."""
+"""The device a run trains on, and torch's deterministic algorithms on it."""
 
 import contextlib
 import os
@@ -12,10 +12,13 @@ from bnrun.errors import DeviceError
 
 
 def pick_device(wanted: str) -> torch.device:
-    """Return the device that `training.device` asks for: auto, cpu, cuda, cuda:N or mps.
+    """Return the device that `training.device` names: auto, cpu, cuda, cuda:N or mps.
+
+    `auto` is the first of CUDA, mps and the CPU that this machine has.
 
     Raises:
-        DeviceError: it is not on this machine; the message lists what is.
+        DeviceError: the device is not on this machine; the reason lists those that are. Its key
+            is `training.device`, which a caller that has an option instead replaces.
     """
     present = available()
     if wanted == "auto":
@@ -23,20 +26,21 @@ def pick_device(wanted: str) -> torch.device:
     device = torch.device("cuda:0" if wanted == "cuda" else wanted)
     if str(device) not in present:
         raise DeviceError(
-            f"training.device: received '{wanted}', which is not on this machine. "
-            f"Here: {', '.join(present)}; or `--device auto` takes the best of them."
+            f"received '{wanted}', which is not on this machine. Here: {', '.join(present)}; "
+            "auto takes the fastest of them.",
+            key="training.device",
         )
     return device
 
 
 def available() -> list[str]:
-    """Return the devices of this machine, by torch's names."""
+    """Return the devices of this machine by torch's names, the fastest first."""
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
 
 
 def device_name(device: torch.device) -> str:
-    """Return a device's name for humans, with the thread count where threads matter."""
+    """Return a device's name for humans; a CPU's with the number of torch's threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "cpu":
@@ -54,7 +58,7 @@ def _cpu_model() -> str:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all it was given."""
+    """Wait until the device has finished all work that was queued on it."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -62,20 +66,24 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextlib.contextmanager
-def repeatable(device: torch.device, wanted: bool) -> Iterator[None]:
-    """Make torch choose deterministic algorithms for the time being, and warn where it has none."""
+def deterministic(device: torch.device, wanted: bool) -> Iterator[None]:
+    """Let torch choose deterministic algorithms inside the block, and warn where it has none.
+
+    Where it is not wanted, nothing is touched. Torch's switches are global to the process, so
+    never hold this across a `yield`.
+    """
     if not wanted:
         yield
         return
-    if device.type == "cuda":  # read when cuBLAS is first used
+    if device.type == "cuda":  # cuBLAS reads it once, at its first use
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
-    only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
+    enabled_before = torch.are_deterministic_algorithms_enabled()
+    warn_only_before = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark_before = torch.backends.cudnn.benchmark
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before, warn_only=only_warned)
-        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(enabled_before, warn_only=warn_only_before)
+        torch.backends.cudnn.benchmark = benchmark_before

@@ -1,29 +1,161 @@
-"""How well a model predicts, and with which statistics."""
+"""How well a model predicts, and with which statistics its norms do."""
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bnrun.config import Config
+from bnrun.config import STATISTICS, Config
 from bnrun.data.dataset import Dataset, Split
+from bnrun.errors import RunError
+from bnrun.events import DataUsed
+from bnrun.networks.lenet import LeNet
 from bnrun.norms.introspection import MovingStatistics
-from bnrun.norms.population import (
-    batch_statistics,
-    predicting,
-    restored,
-    use_population,
-)
+from bnrun.norms.population import batch_statistics, predicting, restored, use_population
+from bnrun.training.checkpoint import require_fit, restore_model, with_model
+from bnrun.training.memory import keep_freed_memory
+from bnrun.training.model import build_model, wrap_model_errors
+from bnrun.training.random_numbers import preserved_generators
 
 BATCH_SIZE = 1_000
+"""Images that a model predicts at once."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A checkpoint's test accuracies by kind of statistics, and what they were measured on.
+
+    Attributes:
+        accuracies: fractions, `moving` first. A kind is None where no norm keeps moving
+            statistics: the model then predicts in one way, which `moving` holds.
+        keeps_moving: whether any norm keeps moving statistics.
+        population_images: training images that population statistics are over.
+        batch_size: images of a batch whose own statistics are used for `batch`.
+        recalibrated: for a checkpoint that `recalibrate` made, the number of images that its
+            statistics are over; else None.
+    """
+
+    norm: str
+    seed: int
+    epoch: int
+    data: DataUsed
+    device: str
+    accuracies: Mapping[str, float | None]
+    keeps_moving: bool
+    population_images: int
+    batch_size: int
+    recalibrated: int | None = None
+
+
+def evaluate(
+    config: Config,
+    checkpoint: Mapping[str, Any],
+    dataset: Dataset,
+    device: torch.device,
+    statistics: Iterable[str],
+) -> Evaluation:
+    """Return a checkpoint's test accuracy by kind of statistics; `moving` is always measured.
+
+    Raises:
+        NormError: the norm cannot be loaded or built.
+        RunError: the checkpoint is of another model.
+        TrainingFailed: the model raised, in a user's own layer for example.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    wanted = [name for name in STATISTICS if name in ("moving", *statistics)]
+    model = trained_model(config, checkpoint, device)
+    with wrap_model_errors("evaluation"):
+        accuracies = accuracies_by_statistics(model, dataset.to(device), config, wanted)
+    return Evaluation(
+        norm=config.model.norm,
+        seed=config.training.seed,
+        epoch=len(checkpoint["epochs"]),
+        data=dataset.describe(),
+        device=str(device),
+        accuracies={name: accuracies.get(name) for name in wanted},
+        keeps_moving=bool(MovingStatistics.find(model)),
+        population_images=_population_images(config, dataset),
+        batch_size=config.training.batch_size,
+        recalibrated=checkpoint.get("population_images"),
+    )
+
+
+def recalibrate(
+    config: Config, checkpoint: Mapping[str, Any], dataset: Dataset, device: torch.device
+) -> dict[str, Any]:
+    """Return a checkpoint in which population statistics replace the moving ones.
+
+    They are taken over the first `training.population_images` training images. The new state
+    holds their number as `population_images`.
+
+    Raises:
+        NormError: the norm cannot be loaded or built.
+        RunError: the checkpoint is of another model, or no norm keeps moving statistics.
+        TrainingFailed: the model raised, in a user's own layer for example.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    model = trained_model(config, checkpoint, device)
+    if not MovingStatistics.find(model):
+        raise RunError(
+            f"norm '{config.model.norm}' keeps no moving statistics (none named running_mean, "
+            "running_var, moving_mean or moving_var): there is nothing to replace."
+        )
+    with wrap_model_errors("recalibration"):
+        take_population(model, dataset.train.to(device), config.training.population_images)
+    return with_model(checkpoint, model) | {
+        "population_images": _population_images(config, dataset)
+    }
+
+
+def trained_model(config: Config, checkpoint: Mapping[str, Any], device: torch.device) -> LeNet:
+    """Build a config's model with the weights and statistics of a checkpoint.
+
+    Raises:
+        NormError: the norm cannot be loaded or built.
+        RunError: the checkpoint is of another model.
+    """
+    model = build_model(config).to(device)
+    with require_fit():
+        restore_model(checkpoint, model)
+    return model
+
+
+def accuracies_by_statistics(
+    model: nn.Module, dataset: Dataset, config: Config, statistics: Iterable[str]
+) -> dict[str, float]:
+    """Return a model's test accuracy, a fraction, by kind of statistics; `moving` always first.
+
+    - `moving`: what the norms hold.
+    - `population`: exact ones, over the first `training.population_images` training images.
+    - `batch`: each test batch's own, of `training.batch_size` images.
+
+    Where no norm keeps moving statistics, only `moving` is returned: the model predicts in one
+    way. `population` and `batch` leave the model and torch's random generators as they were, so
+    training continues the same whatever was evaluated.
+    """
+    accuracies = {"moving": accuracy(model, dataset.test)}
+    if not MovingStatistics.find(model):
+        return accuracies
+    device, kinds = dataset.test.images.device, set(statistics)
+    if "population" in kinds:
+        with preserved_generators(device), restored(model):
+            take_population(model, dataset.train, config.training.population_images)
+            accuracies["population"] = accuracy(model, dataset.test)
+    if "batch" in kinds:
+        with preserved_generators(device), batch_statistics(model):
+            accuracies["batch"] = accuracy(model, dataset.test, config.training.batch_size)
+    return accuracies
 
 
 def accuracy(model: nn.Module, split: Split, batch_size: int = BATCH_SIZE) -> float:
-    """Return the fraction of a split that the model classifies rightly.
+    """Return the fraction of a split's images that a model classifies rightly.
 
-    Norms use their moving statistics: the model is put into evaluation mode, and gradients are
-    off (by which the textbook's layer knows). Its mode is restored.
+    The model predicts in evaluation mode and without gradients, which is how the textbook's layer
+    knows. Its modes are restored.
     """
     with predicting(model):
         correct = torch.zeros((), dtype=torch.long, device=split.labels.device)
@@ -32,33 +164,8 @@ def accuracy(model: nn.Module, split: Split, batch_size: int = BATCH_SIZE) -> fl
     return int(correct) / len(split)
 
 
-def accuracies_by_statistics(
-    model: nn.Module, dataset: Dataset, config: Config, statistics: Iterable[str]
-) -> dict[str, float]:
-    """Return the test accuracy for each kind of statistics, `moving` always first.
-
-    `population`: exact ones, over `training.population_images` training images. `batch`: those of
-    each test batch of `training.batch_size`. Where no norm keeps moving statistics, there is but
-    the one way in which the model predicts, and it is all that is returned. But for what the
-    model itself does as it predicts for `moving`, it stays as it was, and so do the random
-    numbers that a norm of the user's may draw: whatever is evaluated, training goes on the same.
-    """
-    found = {"moving": accuracy(model, dataset.test)}
-    if not MovingStatistics.find(model):
-        return found
-    statistics = set(statistics)
-    if "population" in statistics:
-        with _same_random_numbers(dataset.test.images.device), restored(model):
-            take_population(model, dataset.train, config.training.population_images)
-            found["population"] = accuracy(model, dataset.test)
-    if "batch" in statistics:
-        with _same_random_numbers(dataset.test.images.device), batch_statistics(model):
-            found["batch"] = accuracy(model, dataset.test, config.training.batch_size)
-    return found
-
-
 def take_population(model: nn.Module, train: Split, count: int) -> None:
-    """Give the norms of a model population statistics over the first `count` training images."""
+    """Replace the norms' moving statistics by exact ones over the first `count` training images."""
     images = Split(train.images[:count], train.labels[:count])
 
     def batches() -> Iterator[Tensor]:
@@ -67,6 +174,5 @@ def take_population(model: nn.Module, train: Split, count: int) -> None:
     use_population(model, batches)
 
 
-def _same_random_numbers(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Return a context after which torch's generators are where they were before it."""
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+def _population_images(config: Config, dataset: Dataset) -> int:
+    return min(config.training.population_images, len(dataset.train))

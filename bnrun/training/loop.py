@@ -4,20 +4,21 @@
         run.record(event)
         screen.show(event)
 
-An epoch reads nothing back from the device but, four times a second, what `Progress` shows.
+An epoch reads nothing back from the device, except for what `Progress` shows four times a second.
 """
 
+import contextlib
 import dataclasses
 import math
+import operator
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
 
 from bnrun.config import Config
-from bnrun.data.dataset import Dataset, image_order
+from bnrun.data.dataset import Dataset
 from bnrun.errors import EngineError
 from bnrun.events import (
     CheckpointReady,
@@ -30,18 +31,19 @@ from bnrun.events import (
     Status,
 )
 from bnrun.norms.population import never_moved
-from bnrun.training.checkpoint import capture, fitting, restore
-from bnrun.training.device import device_name, repeatable
-from bnrun.training.engine import Engine, choose, make_steps, running
+from bnrun.summary import Summary, begin
+from bnrun.training.checkpoint import require_fit
+from bnrun.training.device import device_name
+from bnrun.training.engine import Engine
+from bnrun.training.engine_choice import choose
 from bnrun.training.evaluation import accuracies_by_statistics, accuracy
-from bnrun.training.failures import told
 from bnrun.training.memory import keep_freed_memory
-from bnrun.training.optimizer import SGD
-from bnrun.training.schedule import learning_rate
-from bnrun.training.step import build_model, build_optimizer
+from bnrun.training.model import wrap_model_errors
+from bnrun.training.stepper import Stepper
 from bnrun.training.timing import Clock, Reading
 
 PROGRESS_SECONDS = 0.25
+"""Time between two `Progress` events, and the longest piece of computing without an event."""
 
 
 def train(
@@ -49,44 +51,71 @@ def train(
     dataset: Dataset,
     device: torch.device,
     checkpoint: Mapping[str, Any] | None = None,
-) -> Iterator[Event]:
-    """Train LeNet as the config says; with a checkpoint's state, go on from there.
+) -> Generator[Event, None, Summary]:
+    """Train LeNet as the config describes; with a checkpoint's state, continue from there.
 
-    The model is built at once; the training happens as the events are taken. On a CPU, the
-    process keeps its freed memory from here on (see `memory.py`).
+    The model is built, and the engine chosen, before this returns. Training happens as the events
+    are taken, and the generator returns the summary of all of them.
+
+    Everything that is global to the process (the kernels' switch, torch's random generators and
+    deterministic algorithms, the current CUDA device) is set for one piece of computing and put
+    back before the next event is yielded. So trainings may be interleaved, and each ends at the
+    bits that it has alone. One thing stays changed, on a CPU with glibc: the process keeps the
+    memory that it frees (see `memory.py`).
+
+    Args:
+        config: of the run. Its data and device are not read: the next two arguments are taken.
+        dataset: on any device.
+        device: to train on.
+        checkpoint: the state of a `CheckpointReady` event, and what runs/ keeps as checkpoint.pt.
 
     Raises:
         NormError: the norm cannot be loaded or built.
-        EngineError: the engine asked for is not to be had here.
-        RunError: the checkpoint is not of this model.
-        TrainingFailed: (while iterating) a step raised, in a user's own layer for example.
+        EngineError: the engine that the config names is not available here.
+        RunError: the checkpoint is of another model.
+        TrainingFailed: a step raised, in a user's own layer for example. Raised while iterating;
+            or at once, by trial steps that check an engine.
     """
     if device.type == "cpu":
         keep_freed_memory()
     dataset = dataset.to(device)
     engine = _engine(config, dataset, device, checkpoint)
-    torch.manual_seed(config.training.seed)
-    model = build_model(config).to(device)
-    training = _Training(config, dataset, device, engine, model, build_optimizer(config, model))
+    training = _Training(config, dataset, device, engine)
     if checkpoint is not None:
-        training.go_on_from(checkpoint)
-    return training.events()
+        training.restore(checkpoint)
+    return _summarized(training.events(), config)
 
 
 def _engine(
     config: Config, dataset: Dataset, device: torch.device, checkpoint: Mapping[str, Any] | None
 ) -> Engine:
-    """Return the engine of a run: of one that goes on, that which it began with, if it is here."""
+    """Return the engine of a run; a run that continues keeps its own, where it is available."""
     epochs = config.training.epochs
     if checkpoint is None:
         return choose(config, dataset, device, epochs)
-    before = checkpoint.get("engine", "eager")  # which all were, before there was a choice
+    before = checkpoint.get("engine", "eager")  # older checkpoints name none: all were eager
     settings = config.training.model_copy(update={"engine": before})
     try:
         return choose(config.model_copy(update={"training": settings}), dataset, device, epochs)
     except EngineError as error:
         now = choose(config, dataset, device, epochs - len(checkpoint["epochs"]))
-        return Engine(now.name, f"the run began {before}; {error}")
+        return Engine(now.name, f"the run started {before}, which can't continue: {error.reason}")
+
+
+def _summarized(
+    events: Generator[Event, None, None], config: Config
+) -> Generator[Event, None, Summary]:
+    """Yield the events of a training, and return their summary."""
+    summary: Summary | None = None
+    with contextlib.closing(events):
+        for event in events:
+            if isinstance(event, RunStarted):
+                summary = begin(event, config.to_dict())
+            elif summary is not None:
+                summary = summary.after(event)
+            yield event
+    assert summary is not None
+    return summary
 
 
 class _Diverged(Exception):
@@ -94,38 +123,33 @@ class _Diverged(Exception):
 
 
 class _Training:
-    """One training: what it trains, what it has finished, and the events on the way."""
+    """One training: its stepper, the epochs that it has finished, and its events."""
 
     def __init__(
-        self,
-        config: Config,
-        dataset: Dataset,
-        device: torch.device,
-        engine: Engine,
-        model: nn.Module,
-        optimizer: SGD,
+        self, config: Config, dataset: Dataset, device: torch.device, engine: Engine
     ) -> None:
         self.config = config
         self.dataset = dataset
         self.device = device
         self.engine = engine
-        self.model = model
-        self.optimizer = optimizer
+        self.stepper = Stepper(config, dataset.train, engine=engine)
         self.clock = Clock(device)
         self.finished: list[EpochEnded] = []
         self.timed = Reading()
-        size, count = config.training.batch_size, len(dataset.train)
-        self.sizes = [min(size, count - start) for start in range(0, count, size)]
-        self.steps = make_steps(engine, model, optimizer, dataset.train, size)
 
-    def go_on_from(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take up the state of a checkpoint."""
-        with fitting():
-            restore(checkpoint, self.model, self.optimizer)
+    def restore(self, checkpoint: Mapping[str, Any]) -> None:
+        """Continue from the state of a checkpoint.
+
+        Raises:
+            RunError: it is of another model.
+        """
+        with require_fit():
             self.finished = [EpochEnded(**epoch) for epoch in checkpoint["epochs"]]
             self.timed = Reading(**checkpoint["timed"])
+            self.stepper.restore(checkpoint, len(self.finished))
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
+        """Train for all epochs that are left."""
         settings = self.config.training
         yield RunStarted(
             norm=self.config.model.norm,
@@ -133,42 +157,36 @@ class _Training:
             machine=device_name(self.device),
             seed=settings.seed,
             epochs=settings.epochs,
-            steps_per_epoch=len(self.sizes),
+            steps_per_epoch=self.stepper.steps_per_epoch,
             data=self.dataset.describe(),
             engine=self.engine.name,
             engine_chosen=self.engine.why,
             finished=tuple(self.finished),
         )
         if settings.deterministic and self.device.type == "mps":
-            yield Notice("training.deterministic: torch promises nothing repeatable on mps")
-        with repeatable(self.device, settings.deterministic), running(self.engine, self.device):
-            for epoch in range(len(self.finished) + 1, settings.epochs + 1):
-                try:
-                    ended = yield from self._epoch(epoch)
-                except _Diverged as diverged:
-                    yield self._end("diverged", str(diverged))
-                    return
-                if epoch == 1 and (idle := never_moved(self.model)):
-                    yield Notice(
-                        f"the moving statistics of {', '.join(idle)} are still 0 and 1 after an "
-                        "epoch: the norm does not update them, and predicts without normalizing"
-                    )
-                self.finished.append(ended)
-                yield CheckpointReady(epoch, self._state())
-                yield ended  # once it is kept
+            yield Notice("training.deterministic: torch has no deterministic algorithms on mps")
+        for epoch in range(len(self.finished) + 1, settings.epochs + 1):
+            try:
+                ended = yield from self._epoch(epoch)
+            except _Diverged as diverged:
+                yield self._end("diverged", str(diverged))
+                return
+            if epoch == 1 and (idle := never_moved(self.stepper.model)):
+                yield Notice(
+                    f"the moving statistics of {', '.join(idle)} are still 0 and 1 after an "
+                    "epoch: the norm does not update them, and predicts without normalizing"
+                )
+            self.finished.append(ended)
+            yield CheckpointReady(epoch, self._state())
+            yield ended  # after the checkpoint: an epoch that is reported can be continued from
         yield self._end("completed")
 
     def _epoch(self, epoch: int) -> Generator[Progress, None, EpochEnded]:
         """Train for an epoch and evaluate after it."""
-        began = time.perf_counter()
-        reading, loss, train_acc = yield from self._pass(epoch)
+        start = time.perf_counter()
+        reading, loss, train_acc = yield from self._steps(epoch)
         self.timed += reading
-        validation = self.dataset.validation
-        with told(f"evaluation after epoch {epoch}"):
-            test_accs = accuracies_by_statistics(
-                self.model, self.dataset, self.config, self.config.training.evaluate
-            )
-            validation_acc = accuracy(self.model, validation) if validation else None
+        test_accs, validation_acc = self._evaluate(epoch)
         return EpochEnded(
             epoch=epoch,
             loss=loss,
@@ -177,34 +195,39 @@ class _Training:
             validation_acc=validation_acc,
             examples_per_second=reading.examples_per_second,
             compute_examples_per_second=reading.compute_examples_per_second,
-            seconds=time.perf_counter() - began,
+            seconds=time.perf_counter() - start,
             test_acc_population=test_accs.get("population"),
             test_acc_batch=test_accs.get("batch"),
         )
 
-    def _pass(self, epoch: int) -> Generator[Progress, None, tuple[Reading, float, float]]:
+    def _steps(self, epoch: int) -> Generator[Progress, None, tuple[Reading, float, float]]:
         """Take every step of an epoch; return its timing, mean loss and mean accuracy.
 
         Each step's loss and count of right answers stay on the device until they are read.
         """
-        settings, steps = self.config.training, len(self.sizes)
+        steps, done = self.stepper.steps_per_epoch, 0
         self.clock.start_epoch()
-        self.steps.begin(image_order(settings.seed, epoch, sum(self.sizes)).to(self.device))
-        reported = time.perf_counter()
-        self.model.train()
-        for step, size in enumerate(self.sizes):
-            self.steps.fetch(step)
-            self.clock.batch_ready()
-            self._set_learning_rate((epoch - 1) * steps + step)
-            with told(f"epoch {epoch}, step {step + 1} of {steps}, a batch of {size}"):
-                self.steps.take(step)
-            self.clock.step_done(size)
-            if time.perf_counter() - reported > PROGRESS_SECONDS and step + 1 < steps:
-                loss, train_acc = self._means(epoch, step + 1)
-                yield Progress(epoch, step + 1, loss, train_acc, self.clock.so_far())
-                reported = time.perf_counter()
+        while done < steps:
+            done = self._steps_until_progress(done)
+            if done < steps:
+                loss, train_acc = self._means(epoch, done)
+                yield Progress(epoch, done, loss, train_acc, self.clock.so_far())
         reading = self.clock.end_epoch()
         return reading, *self._means(epoch, steps)
+
+    def _steps_until_progress(self, done: int) -> int:
+        """Take steps for `PROGRESS_SECONDS`, or to the epoch's end; return how many are done."""
+        start = time.perf_counter()
+        with self.stepper.computing():
+            while done < self.stepper.steps_per_epoch:
+                self.stepper.fetch()
+                self.clock.batch_ready()
+                _, size = self.stepper.take()
+                self.clock.step_done(size)
+                done += 1
+                if time.perf_counter() - start > PROGRESS_SECONDS:
+                    break
+        return done
 
     def _means(self, epoch: int, steps: int) -> tuple[float, float]:
         """Read back the mean loss and accuracy of an epoch's first steps.
@@ -212,25 +235,30 @@ class _Training:
         Raises:
             _Diverged: a loss among them is not finite.
         """
-        step_losses = self.steps.losses[:steps].tolist()
-        for step, loss in enumerate(step_losses, start=1):
+        sizes = self.stepper.batch_sizes
+        losses = self.stepper.losses[:steps].tolist()
+        for step, loss in enumerate(losses, start=1):
             if not math.isfinite(loss):
                 raise _Diverged(
-                    f"the loss became {loss} at epoch {epoch}, step {step} of {len(self.sizes)} "
-                    f"(step {(epoch - 1) * len(self.sizes) + step} of the run)"
+                    f"the loss became {loss} at epoch {epoch}, step {step} of {len(sizes)} "
+                    f"(step {(epoch - 1) * len(sizes) + step} of the run)"
                 )
-        sizes = self.sizes[:steps]
-        total = math.fsum(loss * size for loss, size in zip(step_losses, sizes, strict=True))
-        return total / sum(sizes), int(self.steps.corrects[:steps].sum()) / sum(sizes)
+        images = sum(sizes[:steps])
+        total = math.fsum(map(operator.mul, losses, sizes))
+        return total / images, int(self.stepper.corrects[:steps].sum()) / images
 
-    def _set_learning_rate(self, step: int) -> None:
-        settings = self.config.optimizer
-        steps = self.config.training.epochs * len(self.sizes)
-        self.optimizer.lr = learning_rate(settings.schedule, settings.lr, step, steps)
+    def _evaluate(self, epoch: int) -> tuple[dict[str, float], float | None]:
+        """Return the test accuracy by kind of statistics, and the validation accuracy."""
+        model, validation = self.stepper.model, self.dataset.validation
+        with self.stepper.computing(), wrap_model_errors(f"evaluation after epoch {epoch}"):
+            test_accs = accuracies_by_statistics(
+                model, self.dataset, self.config, self.config.training.evaluate
+            )
+            return test_accs, accuracy(model, validation) if validation else None
 
     def _state(self) -> dict[str, Any]:
         return {
-            **capture(self.model, self.optimizer),
+            **self.stepper.capture(),
             "config": self.config.to_dict(),
             "engine": self.engine.name,
             "epochs": [dataclasses.asdict(epoch) for epoch in self.finished],
@@ -238,7 +266,9 @@ class _Training:
         }
 
     def _end(self, status: Status, reason: str | None = None) -> RunEnded:
-        timed = self.timed
         return RunEnded(
-            status, timed.examples_per_second, timed.compute_examples_per_second, reason
+            status,
+            self.timed.examples_per_second,
+            self.timed.compute_examples_per_second,
+            reason,
         )

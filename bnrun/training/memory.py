@@ -1,8 +1,8 @@
-"""Where a training step's tensors live on the CPU: in memory that the process keeps.
+"""glibc's allocator, set to keep the memory that a training step frees.
 
-By default glibc hands every freed activation back to the system, and the next step's is cleared
-and mapped anew, a page at a time. For this network that is some 2,500 page faults a step, and
-they took a third of its time (24 ms a step against 16; batch 256, two cores, torch 2.15).
+By default glibc returns every freed activation to the system, and the next step's is mapped and
+zeroed again page by page. For LeNet that is some 2,500 page faults a step, a third of its time
+(24 ms a step against 16; batch 256, two cores, torch 2.15).
 """
 
 import ctypes
@@ -14,10 +14,10 @@ _MIB = 1 << 20
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees, for the next step; return whether that can be done.
+    """Set this process to keep freed memory for reuse; return whether its C library can.
 
-    It can with glibc. The process then holds its peak until it ends; tensors over 32 MiB, which
-    is the most that glibc allows here, still come and go.
+    Only glibc can. The process then holds its peak memory until it ends. Tensors over 32 MiB, the
+    largest threshold that glibc accepts, are still returned to the system.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,75 +1,217 @@
-"""One arm's training, a step at a time: for what is measured beside the trials."""
+"""One training, a step at a time: the only place where a training step is taken.
 
-from collections.abc import Callable
+The loop, the measurement of engines, parity, throughput and the benchmark all drive a `Stepper`:
+
+    stepper = Stepper(config, dataset.train, engine=engine)
+    with stepper.computing():
+        loss, images = stepper.step()
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from bnrun.config import Config
-from bnrun.data.dataset import Dataset, image_order
+from bnrun.data.dataset import Split, image_order
+from bnrun.networks.layers import cross_entropy
+from bnrun.networks.lenet import LeNet
 from bnrun.norms.introspection import MovingStatistics
-from bnrun.training.engine import EAGER, Engine, make_steps, running
-from bnrun.training.failures import told
-from bnrun.training.schedule import learning_rate
-from bnrun.training.step import Phase, build_model, build_optimizer, nothing
+from bnrun.training.checkpoint import capture, restore
+from bnrun.training.cuda_graph import StepGraphs
+from bnrun.training.device import deterministic
+from bnrun.training.engine import EAGER, Engine, running, uses_graphs
+from bnrun.training.model import build_model, wrap_model_errors
+from bnrun.training.optimizer import SGD, build_optimizer, learning_rate
+from bnrun.training.random_numbers import RandomNumbers
+
+Phase = Literal["forward", "backward", "optimizer"]
+OnPhase = Callable[[Phase], None]
+
+
+def ignore_phase(phase: Phase) -> None:
+    """Do nothing at the end of a phase."""
 
 
 class Stepper:
-    """Trains a config's model on the batches that its trial would take, epoch after epoch."""
+    """Owns the order of the images, the learning rate, the batch and the step of one training.
+
+    Args:
+        config: of the training. Its `training.engine` is not read: see `engine`.
+        train: the training images, on the device to train on.
+        engine: executes the steps.
+        dtype: to convert the model and the images to; None leaves the model as it is built.
+        name: of the training in errors, such as "arm scratch"; empty where there is only one.
+
+    Attributes:
+        model, dtype: the network, and the type of its parameters.
+        taken: how many steps were taken since the training's first epoch began.
+        batch_sizes: the number of images in each batch of an epoch; the last may be smaller.
+        losses: each step's mean loss in the current epoch, on the device, shape (steps,).
+        corrects: each step's count of right answers, likewise.
+
+    Raises:
+        NormError: the norm cannot be loaded or built.
+    """
 
     def __init__(
         self,
-        name: str,
         config: Config,
-        dataset: Dataset,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
+        train: Split,
+        *,
         engine: Engine = EAGER,
+        dtype: torch.dtype | None = None,
+        name: str = "",
     ) -> None:
-        torch.manual_seed(config.training.seed)
+        self._config, self._train, self._engine = config, train, engine
         self.name = name
-        self.model = build_model(config).to(device, dtype)
-        for moving in MovingStatistics.find(self.model).values():  # plain attributes stayed
-            moving.to(device, dtype)
-        self.steps = 0
-        self._config = config
-        self._device, self._engine = device, engine
-        self._images, size = len(dataset.train), config.training.batch_size
-        self._steps_per_epoch = -(-self._images // size)
-        self._optimizer = build_optimizer(config, self.model)
-        self._taker = make_steps(engine, self.model, self._optimizer, dataset.train, size)
-        self.model.train()
+        self._device = train.labels.device
+        self._random_numbers = RandomNumbers(config.training.seed, self._device)
+        self._is_computing = False
+        with self._random_numbers.in_use():  # a norm's constructor may draw
+            self.model: LeNet = build_model(config).to(self._device, dtype)
+        if dtype is not None:
+            for moving in MovingStatistics.find(self.model).values():
+                moving.to(self._device, dtype)  # `Module.to` does not convert plain attributes
+        self.dtype = next(self.model.parameters()).dtype
+        self.optimizer: SGD = build_optimizer(config, self.model)
+        size, count = config.training.batch_size, len(train)
+        self.batch_sizes = [min(size, count - start) for start in range(0, count, size)]
+        self.taken = 0
+        self.losses = torch.zeros(len(self.batch_sizes), dtype=self.dtype, device=self._device)
+        self.corrects = torch.zeros(len(self.batch_sizes), device=self._device)
+        self._order = torch.empty(0, dtype=torch.long)
+        self._batch: tuple[Tensor, Tensor] | None = None
+        self._graphs: StepGraphs | None = None
+        if uses_graphs(engine, self._device):
+            self._graphs = StepGraphs(
+                self.model,
+                self.optimizer,
+                self._train_step,
+                train,
+                size,
+                self.losses,
+                self.corrects,
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the number of steps in an epoch."""
+        return len(self.batch_sizes)
+
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Enter all that this training computes under, for steps and for what its model predicts.
+
+        That is its engine, its device, its random numbers and, with `training.deterministic`,
+        torch's deterministic algorithms. All of them are global to the process, so leave the block
+        before another training computes, and before any `yield`. A block inside another of the
+        same stepper changes nothing.
+
+        Raises:
+            EngineError: the engine is not available on this machine.
+        """
+        if self._is_computing:
+            yield
+            return
+        with (
+            running(self._engine, self._device),
+            deterministic(self._device, self._config.training.deterministic),
+            self._random_numbers.in_use(),
+        ):
+            self._is_computing = True
+            try:
+                yield
+            finally:
+                self._is_computing = False
 
     def step(self) -> tuple[Tensor, int]:
-        """Take a step; return its mean loss, on the device, and the count of its images.
+        """Take one step; return its mean loss, on the device, and its number of images.
 
         Raises:
             TrainingFailed: the model raised.
+            EngineError: see `computing`.
         """
-        self.fetch()
-        return self.take()
+        with self.computing():
+            self.fetch()
+            return self.take()
 
     def fetch(self) -> None:
-        """Have the batch of the next step there."""
-        epoch, step = divmod(self.steps, self._steps_per_epoch)
+        """Look up the batch of the next step, inside `computing`."""
+        assert self._is_computing
+        epoch, step = divmod(self.taken, self.steps_per_epoch)
         if step == 0:
-            order = image_order(self._config.training.seed, epoch + 1, self._images)
-            self._taker.begin(order.to(self._device))
-        with running(self._engine, self._device):
-            self._taker.fetch(step)
+            self._start_epoch(epoch + 1)
+        if self._graphs is None:  # a graph looks its batch up itself
+            start = step * self._config.training.batch_size
+            index = self._order[start : start + self.batch_sizes[step]]
+            images, labels = self._train.batch(index)
+            self._batch = images.to(self.dtype), labels
 
-    def take(self, done: Callable[[Phase], None] = nothing) -> tuple[Tensor, int]:
-        """Train on it; `done` hears of each phase's end. Returns and raises what `step` does."""
-        size, step = self._config.training.batch_size, self.steps % self._steps_per_epoch
-        self._set_learning_rate()
-        self.steps += 1
-        with told(f"arm {self.name}, step {self.steps}"), running(self._engine, self._device):
-            self._taker.take(step, done)
-        return self._taker.losses[step], min(size, self._images - step * size)
+    def take(self, on_phase: OnPhase = ignore_phase) -> tuple[Tensor, int]:
+        """Train on the batch that `fetch` looked up, inside `computing`.
 
-    def _set_learning_rate(self) -> None:
-        settings, training = self._config.optimizer, self._config.training
-        total = training.epochs * self._steps_per_epoch
-        self._optimizer.lr = learning_rate(
-            settings.schedule, settings.lr, min(self.steps, total - 1), total
+        Args:
+            on_phase: called at the end of each phase; never by an engine that takes a step whole.
+
+        Returns, raises: see `step`.
+        """
+        assert self._is_computing
+        epoch, step = divmod(self.taken, self.steps_per_epoch)
+        size = self.batch_sizes[step]
+        place = f"epoch {epoch + 1}, step {step + 1} of {self.steps_per_epoch}, a batch of {size}"
+        self.optimizer.lr = self._learning_rate()
+        with wrap_model_errors(f"{self.name}, {place}" if self.name else place):
+            if self._graphs is not None:
+                self._graphs.take(size)
+            else:
+                assert self._batch is not None
+                self.losses[step], self.corrects[step] = self._train_step(*self._batch, on_phase)
+        self.taken += 1
+        return self.losses[step], size
+
+    def capture(self) -> dict[str, Any]:
+        """Return the state to continue from: model, optimizer and random numbers."""
+        with self.computing():
+            return capture(self.model, self.optimizer)
+
+    def restore(self, state: Mapping[str, Any], epochs: int) -> None:
+        """Continue from a captured state, after a number of epochs.
+
+        Raises:
+            RuntimeError, KeyError, ValueError: the state is of another model.
+        """
+        with self.computing():
+            restore(state, self.model, self.optimizer)
+        self.taken = epochs * self.steps_per_epoch
+
+    def _start_epoch(self, epoch: int) -> None:
+        self._order = image_order(self._config.training.seed, epoch, len(self._train)).to(
+            self._device
         )
+        if self._graphs is not None:
+            self._graphs.start_epoch(self._order)
+        self.model.train()
+
+    def _learning_rate(self) -> float:
+        settings = self._config.optimizer
+        steps = self._config.training.epochs * self.steps_per_epoch
+        step = min(self.taken, steps - 1)  # a measurement may go on beyond the run's end
+        return learning_rate(settings.schedule, settings.lr, step, steps)
+
+    def _train_step(
+        self, images: Tensor, labels: Tensor, on_phase: OnPhase = ignore_phase
+    ) -> tuple[Tensor, Tensor]:
+        """Train on a batch; return its mean loss and its count of right answers, on the device."""
+        self.optimizer.zero_grad()
+        logits = self.model(images)
+        loss = cross_entropy(logits, labels)
+        on_phase("forward")
+        loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+        on_phase("backward")
+        self.optimizer.step()
+        correct = (logits.detach().argmax(1) == labels).sum()
+        on_phase("optimizer")
+        return loss.detach(), correct

@@ -1,8 +1,11 @@
-"""Two clocks for training, after DESIGN's words: end to end, and compute only.
+"""The two throughputs of a training: end to end, and compute only.
 
-End to end is wall time with data included; compute-only is the textbook's figure, whose timer
-runs from "the batch is there" to "metrics added". The first steps of a process are warm-up and
-count in neither. On an accelerator, nothing waits for the device inside an epoch.
+- End to end: training examples over wall time, with the data and without evaluation.
+- Compute only: the textbook's figure. Its timer runs from the moment that the batch is there to
+  the moment that the step's metrics are added.
+
+The first steps of a process are warm-up and count in neither. Inside an epoch, nothing waits for
+an accelerator.
 """
 
 import time
@@ -14,11 +17,12 @@ import torch
 from bnrun.training.device import synchronize
 
 WARM_UP_STEPS = 5
+"""Steps at the start of a process that are not timed."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Examples trained on while the clock ran, and the seconds it took."""
+    """Examples trained on while the clock ran, and the seconds of both throughputs."""
 
     examples: int = 0
     seconds: float = 0.0
@@ -45,7 +49,7 @@ class Reading:
 class Clock:
     """Times the training steps of one process, an epoch at a time.
 
-    Call `start_epoch`; then for each step `batch_ready` and `step_done`; then `end_epoch`, which
+    Call `start_epoch`; then `batch_ready` and `step_done` for each step; then `end_epoch`, which
     returns the epoch's reading.
     """
 
@@ -53,54 +57,58 @@ class Clock:
         self.device = device
         self._steps = 0
         self._examples = 0
-        self._started: float | None = None  # None while warming up
+        self._start: float | None = None  # None during warm-up
         self._ready: Any = None
         self._spans: list[tuple[Any, Any]] = []
 
     def start_epoch(self) -> None:
-        """Begin an epoch's reading."""
+        """Start an epoch's reading."""
         self._examples = 0
         self._spans = []
-        self._started = time.perf_counter() if self._steps >= WARM_UP_STEPS else None
+        self._start = time.perf_counter() if self._steps >= WARM_UP_STEPS else None
 
     def batch_ready(self) -> None:
-        """The batch is there."""
-        self._ready = self._mark()
+        """Note that the batch of a step is there."""
+        self._ready = self._now()
 
     def step_done(self, examples: int) -> None:
-        """The step has been given to the device, metrics included."""
+        """Note that a step, metrics included, is queued on the device."""
         self._steps += 1
-        if self._started is not None:
+        if self._start is not None:
             self._examples += examples
-            self._spans.append((self._ready, self._mark()))
+            self._spans.append((self._ready, self._now()))
         elif self._steps == WARM_UP_STEPS:
             synchronize(self.device)
-            self._started = time.perf_counter()
+            self._start = time.perf_counter()
 
     def so_far(self) -> float | None:
-        """Return the epoch's examples/s up to now; exact after something waited for the device."""
-        if self._started is None or self._examples == 0:
+        """Return the epoch's end-to-end throughput up to now, None where nothing was timed.
+
+        It is exact after something has waited for the device.
+        """
+        if self._start is None or self._examples == 0:
             return None
-        return self._examples / (time.perf_counter() - self._started)
+        return self._examples / (time.perf_counter() - self._start)
 
     def end_epoch(self) -> Reading:
         """Wait for the device and return the epoch's reading."""
         synchronize(self.device)
-        if self._started is None or self._examples == 0:
+        if self._start is None or self._examples == 0:
             return Reading()
-        seconds = time.perf_counter() - self._started
-        compute = sum(self._between(begin, end) for begin, end in self._spans)
+        seconds = time.perf_counter() - self._start
+        compute = sum(self._seconds_between(start, end) for start, end in self._spans)
         return Reading(self._examples, seconds, compute)
 
-    def _mark(self) -> Any:
+    def _now(self) -> Any:
+        """Return the time on the device: seconds of a CPU, an event on an accelerator."""
         if self.device.type == "cpu":
             return time.perf_counter()
         events = torch.cuda if self.device.type == "cuda" else torch.mps.event
-        mark = events.Event(enable_timing=True)
-        mark.record()
-        return mark
+        event = events.Event(enable_timing=True)
+        event.record()
+        return event
 
-    def _between(self, begin: Any, end: Any) -> float:
+    def _seconds_between(self, start: Any, end: Any) -> float:
         if self.device.type == "cpu":
-            return float(end - begin)
-        return float(begin.elapsed_time(end)) / 1000  # milliseconds
+            return float(end - start)
+        return float(start.elapsed_time(end)) / 1000  # milliseconds

@@ -145,7 +145,7 @@ def test_an_arm_that_raises_is_told_with_the_steps_before_it(
     assert found.steps == 5  # four norms a step
     assert found.max_loss_difference == 0.0
     assert found.error is not None
-    assert "arm g, step 6: ValueError: enough" in found.error
+    assert "arm g, epoch 1, step 6 of 10, a batch of 32: ValueError: enough" in found.error
     assert "norms.py:" in found.error  # the user's own line
 
 
@@ -156,7 +156,7 @@ def test_what_is_not_finite_ends_it_and_is_named(
     assert found.error == "norm1 moving_var is not finite any more"
     assert found.steps == 0
     found = _parity(arms_of("builtin", f"i={norms}:NanOut"), small)
-    assert found.error == "the loss of i became nan at step 1"
+    assert found.error == "the loss of arm i became nan at step 1"
 
 
 def test_a_layer_that_trains_right_and_predicts_wrong_is_caught(

@@ -31,9 +31,9 @@ def test_ratios_are_medians_within_rounds_and_the_first_arm_is_its_own_noise(
     speed = {"a": 1_000.0, "b": 3_000.0}
 
     def block(stepper: Stepper, device: torch.device) -> float:
-        order.append(stepper.name)
+        order.append(stepper.name.removeprefix("arm "))
         turn = (len(order) - 7) // 3  # after two warm-up blocks of each
-        return speed[stepper.name] * (2 if turn % 2 else 1)
+        return speed[order[-1]] * (2 if turn % 2 else 1)
 
     monkeypatch.setattr(throughput, "_block", block)
     stages, speeds = _measure(arms_of("a=scratch", "b=none"), small)
@@ -79,7 +79,9 @@ def test_an_arm_that_raises_says_so(
         return torch.zeros(2, 3, 28, 28)
 
     monkeypatch.setattr(dataset, "scaled", three_colours)
-    with pytest.raises(TrainingFailed, match="arm scratch, step 1: RuntimeError"):
+    with pytest.raises(
+        TrainingFailed, match="arm scratch, epoch 1, step 1 of 10, a batch of 32: RuntimeError"
+    ):
         _measure(arms_of("scratch", "none"), small)
 
 
@@ -90,7 +92,7 @@ def test_a_stepper_trains_as_a_trial_does(small: Dataset, arms_of: Arms) -> None
 
     text = "a=scratch,training.batch_size=256,optimizer={momentum: 0.9, schedule: one-cycle}"
     arm = arms_of(text, "none")[0]
-    stepper = Stepper("a", arm.config, small, CPU)
+    stepper = Stepper(arm.config, small.train)
     counts = [stepper.step()[1] for _ in range(4)]
     assert counts == [256, 44, 256, 44]
     *_, last = (e for e in train(arm.config, small, CPU) if isinstance(e, CheckpointReady))
@@ -101,6 +103,6 @@ def test_a_stepper_trains_as_a_trial_does(small: Dataset, arms_of: Arms) -> None
 def test_a_stepper_in_float64_tells_its_loss_in_float64(small: Dataset, arms_of: Arms) -> None:
     """Else two arms' losses would agree where they do not."""
     arm, _ = arms_of("scratch", "none")
-    loss, count = Stepper(arm.name, arm.config, small, CPU, torch.float64).step()
+    loss, count = Stepper(arm.config, small.train, dtype=torch.float64).step()
     assert (loss.dtype, count) == (torch.float64, 32)
     assert float(loss) != float(loss.float())

@@ -6,7 +6,7 @@ from rich.console import Console, RenderableType
 
 from bnrun.events import DataUsed
 from bnrun.show.evaluation_tables import evaluation_table
-from bnrun.training.trained import Evaluation
+from bnrun.training.evaluation import Evaluation
 
 FASHION = DataUsed("fashion-mnist", "bnrun's cache: /c", True, 60_000, 0, 10_000)
 

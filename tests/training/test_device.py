@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bnrun.errors import DeviceError
-from bnrun.training.device import device_name, pick_device, repeatable
+from bnrun.training.device import deterministic, device_name, pick_device
 
 
 def test_a_device_that_is_not_here_is_named_with_those_that_are() -> None:
@@ -33,8 +33,8 @@ def test_the_cpu_is_named_with_its_threads() -> None:
 
 
 def test_deterministic_algorithms_are_on_only_inside() -> None:
-    with repeatable(torch.device("cpu"), wanted=True):
+    with deterministic(torch.device("cpu"), wanted=True):
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
-    with repeatable(torch.device("cpu"), wanted=False):
+    with deterministic(torch.device("cpu"), wanted=False):
         assert not torch.are_deterministic_algorithms_enabled()

@@ -1,6 +1,8 @@
-"""How well a model predicts, and that asking leaves it as it was."""
+"""How well a model or a checkpoint predicts; evaluating leaves a model as it was."""
 
+import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +11,22 @@ from torch import Tensor, nn
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split
 from bnrun.data.synthetic import synthetic
+from bnrun.errors import RunError
+from bnrun.events import CheckpointReady, EpochEnded
 from bnrun.networks.lenet import LeNet
 from bnrun.norms import NORMS
-from bnrun.training.evaluation import accuracies_by_statistics, accuracy, take_population
+from bnrun.training import train
+from bnrun.training.evaluation import (
+    accuracies_by_statistics,
+    accuracy,
+    evaluate,
+    recalibrate,
+    take_population,
+    trained_model,
+)
+
+CPU = torch.device("cpu")
+IMAGES = 500
 
 
 class Spy(nn.Module):
@@ -85,7 +100,7 @@ def test_a_model_without_moving_statistics_predicts_in_one_way() -> None:
     assert list(found) == ["moving"]
 
 
-def test_statistics_that_never_moved_are_mended_by_population_and_batch() -> None:
+def test_population_and_batch_statistics_repair_moving_ones_that_never_moved() -> None:
     model = LeNet(NORMS["builtin"])
     for step in range(25):
         images, labels = next(_small().train.batches(200))
@@ -139,3 +154,89 @@ def test_the_mode_is_restored_after_a_model_that_raises() -> None:
         accuracy(model, _small().test)
     assert model.training
     assert torch.is_grad_enabled()
+
+
+# ---- checkpoints
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    data = synthetic()
+    return replace(
+        data,
+        train=data.train.take(torch.arange(600)),
+        test=data.test.take(torch.arange(200)),
+    )
+
+
+def _norm_config(norm: str) -> Config:
+    training = {"epochs": 1, "population_images": IMAGES, "batch_size": 100}
+    return Config.model_validate({"model": {"norm": norm}, "training": training})
+
+
+def _trained(config: Config, data: Dataset) -> tuple[dict[str, Any], EpochEnded]:
+    events = list(train(config, data, CPU))
+    state = next(event.state for event in events if isinstance(event, CheckpointReady))
+    return dict(state), next(event for event in events if isinstance(event, EpochEnded))
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    if isinstance(value, dict):
+        return [tensor for inner in value.values() for tensor in _tensors(inner)]
+    return [value] if isinstance(value, Tensor) else []
+
+
+@pytest.mark.parametrize("norm", ["scratch", "builtin", "textbook"])
+def test_a_checkpoint_is_evaluated_and_recalibrated(norm: str, dataset: Dataset) -> None:
+    config = _norm_config(norm)
+    state, ended = _trained(config, dataset)
+    kept = copy.deepcopy(state)
+
+    found = evaluate(config, state, dataset, CPU, ["batch", "population"])
+    assert list(found.accuracies) == ["moving", "population", "batch"]
+    assert found.accuracies["moving"] == ended.test_acc
+    assert (found.norm, found.seed, found.epoch, found.keeps_moving) == (norm, 0, 1, True)
+    assert (found.population_images, found.batch_size, found.recalibrated) == (IMAGES, 100, None)
+    assert found.data == dataset.describe()
+
+    replaced = recalibrate(config, state, dataset, CPU)
+    again = evaluate(config, replaced, dataset, CPU, [])
+    assert again.accuracies == {"moving": found.accuracies["population"]}
+    assert again.recalibrated == IMAGES
+    assert set(replaced) == {*state, "population_images"}
+    for key in state:  # all but the moving statistics is the same, and the old state is whole
+        assert all(map(torch.equal, _tensors(state[key]), _tensors(kept[key])))
+        if key not in ("model", "attributes"):
+            assert replaced[key] is state[key]
+    differing = [
+        name
+        for name, value in replaced["model"].items()
+        if not torch.equal(value, state["model"][name])
+    ]
+    assert all("running_" in name for name in differing)
+    assert bool(differing) is (norm != "textbook")  # it keeps them in attributes
+
+
+def test_a_model_without_moving_statistics_has_one_accuracy_and_nothing_to_replace(
+    dataset: Dataset,
+) -> None:
+    config = _norm_config("none")
+    state, ended = _trained(config, dataset)
+    found = evaluate(config, state, dataset, CPU, ["population", "batch"])
+    assert found.accuracies == {"moving": ended.test_acc, "population": None, "batch": None}
+    assert not found.keeps_moving
+    with pytest.raises(RunError, match="norm 'none' keeps no moving statistics"):
+        recalibrate(config, state, dataset, CPU)
+
+
+def test_population_images_are_at_most_those_there_are(dataset: Dataset) -> None:
+    config = Config.model_validate({"training": {"epochs": 1}})
+    state, _ = _trained(config, dataset)
+    assert evaluate(config, state, dataset, CPU, []).population_images == 600
+    assert recalibrate(config, state, dataset, CPU)["population_images"] == 600
+
+
+def test_the_checkpoint_of_another_model_is_refused(dataset: Dataset) -> None:
+    state, _ = _trained(_norm_config("none"), dataset)
+    with pytest.raises(RunError, match="does not fit this config's model"):
+        trained_model(_norm_config("scratch"), state, CPU)

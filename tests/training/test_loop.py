@@ -1,8 +1,8 @@
-"""A training is a sequence of events, the same one each time."""
+"""A training is a sequence of events, the same each time and beside any other training."""
 
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,23 @@ import pytest
 import torch
 from torch import Tensor
 
+from bnrun import kernels
 from bnrun.config import Config, parse_override, resolve
 from bnrun.data.dataset import Dataset
 from bnrun.data.synthetic import synthetic
-from bnrun.errors import NormError, RunError, TrainingFailed
-from bnrun.events import CheckpointReady, EpochEnded, Event, Notice, Progress, RunEnded, RunStarted
-from bnrun.training import loop, steps, train
+from bnrun.errors import EngineError, NormError, RunError, TrainingFailed
+from bnrun.events import (
+    CheckpointReady,
+    EpochEnded,
+    Event,
+    Notice,
+    Progress,
+    RunEnded,
+    RunStarted,
+    drain,
+)
+from bnrun.training import loop, train
+from bnrun.training.stepper import Stepper
 
 CPU = torch.device("cpu")
 NOISY = """
@@ -45,8 +56,8 @@ def small() -> Dataset:
 
 
 def _config(*overrides: str) -> Config:
-    stated = [a for text in ("training.epochs=3", *overrides) for a in parse_override(text)]
-    return resolve(None, stated).config
+    texts = ("training.epochs=3", *overrides)
+    return resolve(None, [a for text in texts for a in parse_override(text)]).config
 
 
 def _epochs(events: Iterable[Event]) -> list[tuple[float, float, float]]:
@@ -104,7 +115,7 @@ def test_the_epoch_mean_weighs_a_smaller_last_batch_by_its_size(
         loss, correct = next(fixed)
         return torch.tensor(loss), torch.tensor(correct)
 
-    monkeypatch.setattr(steps, "train_step", step)
+    monkeypatch.setattr(Stepper, "_train_step", step)
     ((loss, train_acc, _),) = _epochs(train(_config("training.epochs=1"), small, CPU))
     assert loss == pytest.approx((1.0 * 256 + 2.0 * 256 + 4.0 * 88) / 600)
     assert train_acc == pytest.approx(384 / 600)
@@ -163,7 +174,7 @@ def test_the_checkpoint_of_another_model_is_refused(small: Dataset) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_and_tells_the_step(
     small: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = steps.train_step, 0
+    real, calls = Stepper._train_step, 0
 
     def step(*args: Any) -> tuple[Tensor, Tensor]:
         nonlocal calls
@@ -171,7 +182,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_tells_the_step(
         loss, correct = real(*args)
         return (loss * math.nan if calls >= 5 else loss), correct
 
-    monkeypatch.setattr(steps, "train_step", step)
+    monkeypatch.setattr(Stepper, "_train_step", step)
     events = list(train(_config(), small, CPU))
     ended = events[-1]
     assert isinstance(ended, RunEnded)
@@ -276,3 +287,95 @@ def test_other_statistics_are_taken_where_asked_for_and_change_nothing(small: Da
     without = train(_config("model.norm=none", "training.evaluate=[population]"), small, CPU)
     for event in without:
         assert not isinstance(event, EpochEnded) or event.test_acc_population is None
+
+
+# ---- trainings beside one another
+
+
+def _assert_nothing_is_switched_on() -> None:
+    assert not kernels.is_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.fixture
+def three(small: Dataset, tmp_path: Path) -> dict[str, Config]:
+    """Trainings that need different global switches and random numbers, in small batches."""
+    try:
+        kernels.is_compiled()
+    except EngineError as error:
+        pytest.skip(str(error))
+    (tmp_path / "noisy.py").write_text(NOISY)
+    shared = ("training.epochs=2", "training.batch_size=200", "optimizer.lr=0.1")
+    return {
+        "compiled": _config(*shared, "training.engine=compiled"),
+        "noisy": _config(*shared, "training.engine=eager", f"model.norm={tmp_path}/noisy.py:Noisy"),
+        "deterministic": _config(
+            *shared, "training.deterministic=true", f"model.norm={tmp_path}/noisy.py:Noisy"
+        ),
+    }
+
+
+def _last_state(events: Iterable[Event]) -> dict[str, Any]:
+    *_, state = (event.state for event in events if isinstance(event, CheckpointReady))
+    return {key: state[key] for key in ("model", "attributes", "optimizer", "rng", "engine")}
+
+
+def test_interleaved_trainings_end_at_the_bits_that_each_has_alone(
+    small: Dataset, three: dict[str, Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = {name: _last_state(train(config, small, CPU)) for name, config in three.items()}
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)  # an event after every step
+    running: dict[str, Iterator[Event]] = {
+        name: train(config, small, CPU) for name, config in three.items()
+    }
+    events: dict[str, list[Event]] = {name: [] for name in three}
+    while running:
+        for name in list(running):
+            event = next(running[name], None)
+            _assert_nothing_is_switched_on()
+            if event is None:
+                del running[name]
+            else:
+                events[name].append(event)
+    for name in three:
+        assert sum(isinstance(event, Progress) for event in events[name]) == 4
+        _assert_same(_last_state(events[name]), alone[name])
+    assert alone["compiled"]["engine"] == "compiled"
+    assert alone["noisy"]["engine"] == "eager"
+
+
+@pytest.mark.parametrize("name", ["compiled", "deterministic"])
+@pytest.mark.parametrize("kind", [Progress, CheckpointReady])
+def test_a_training_that_is_abandoned_leaves_nothing_switched_on(
+    small: Dataset,
+    three: dict[str, Config],
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kind: type[Event],
+) -> None:
+    monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
+    events = train(three[name], small, CPU)
+    for event in events:
+        if isinstance(event, kind):
+            break
+    _assert_nothing_is_switched_on()
+    events.close()
+    _assert_nothing_is_switched_on()
+
+
+def test_the_callers_random_numbers_stay_as_they_were(
+    small: Dataset, three: dict[str, Config]
+) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    list(train(three["noisy"], small, CPU))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_training_returns_the_summary_of_its_events(small: Dataset) -> None:
+    config = _config("training.epochs=2")
+    events: list[Event] = []
+    summary = drain(train(config, small, CPU), events.append)
+    assert summary.config == config.to_dict()
+    assert (summary.status, summary.norm, summary.device) == ("completed", "scratch", "cpu")
+    assert list(summary.epochs) == [e for e in events if isinstance(e, EpochEnded)]

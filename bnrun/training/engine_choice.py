@@ -1,0 +1,189 @@
+"""Which engine runs a training: the one that the config names, or the faster one here."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+
+from bnrun import kernels
+from bnrun.config import Config
+from bnrun.data.dataset import Dataset, Split
+from bnrun.errors import EngineError
+from bnrun.norms.introspection import MovingStatistics
+from bnrun.training.device import synchronize
+from bnrun.training.engine import COMPILED, EAGER, Engine, running, uses_graphs
+from bnrun.training.stepper import Stepper
+
+WARM_UP_STEPS = 2
+"""Steps at the start of a measurement whose time does not count."""
+TIMED_STEPS = 5
+"""Steps of a measurement whose fastest counts."""
+MIN_RUN_STEPS = 200
+"""Shortest run that `auto` measures engines for; a shorter one ends before the time is repaid."""
+COMPILE_SECONDS = 3.0
+"""Cautious estimate of compile time: twice what was measured."""
+MIN_SAVING = 0.4
+"""Least share of a step that compiling is assumed to save."""
+LOSS_TOLERANCE = 1e-3
+"""Relative difference up to which the losses of two engines count as equal."""
+STATISTICS_TOLERANCE = 0.2
+"""Relative difference up to which the norms of two engines' moving statistics count as equal."""
+
+KEY = "training.engine"
+
+
+def choose(config: Config, dataset: Dataset, device: torch.device, epochs: int) -> Engine:
+    """Return the engine that `training.engine` names; for `auto`, the faster one on this machine.
+
+    Args:
+        config, dataset, device: of the run; the dataset lies on the device.
+        epochs: how many epochs are still to be trained.
+
+    Raises:
+        EngineError: `compiled` is named and not available for this model on this machine.
+        NormError: `compiled` is named on a CUDA device, and the norm cannot be loaded or built.
+        TrainingFailed: likewise, and the model raised in a trial step.
+    """
+    wanted = config.training.engine
+    if wanted == "eager":
+        return EAGER
+    if wanted == "compiled":
+        _require_compiled(device)
+        if uses_graphs(COMPILED, device):
+            _require_graphs(config, dataset.train)
+        return COMPILED
+    if config.training.deterministic:
+        return Engine("eager", "training.deterministic, and a measurement might choose otherwise")
+    steps = epochs * -(-len(dataset.train) // config.training.batch_size)
+    if steps < MIN_RUN_STEPS:
+        return EAGER
+    try:
+        return _faster(config, dataset.train, device, steps)
+    except EngineError as error:
+        return Engine("eager", error.reason)
+
+
+def _faster(config: Config, train: Split, device: torch.device, steps: int) -> Engine:
+    """Time both engines and return the faster.
+
+    The engines alternate, and the fastest step of each counts: on a shared machine one step may
+    take as long as three.
+
+    Raises:
+        EngineError: `compiled` is not available, is not worth compiling for so few steps, or does
+            not compute what `eager` does.
+    """
+    compiled_before = device.type != "cpu" or kernels.is_compiled()
+    try:
+        eager = _measure(EAGER, config, train)
+    except Exception:
+        return EAGER  # training will raise the same, and say where
+    if not compiled_before and steps * eager.seconds * MIN_SAVING < COMPILE_SECONDS:
+        raise EngineError("compiling would take longer than it saves in this run")
+    _require_compiled(device)
+    try:
+        compiled, eager_again, compiled_again = (
+            _measure(engine, config, train) for engine in (COMPILED, EAGER, COMPILED)
+        )
+    except Exception as error:
+        name = type(error.__cause__ or error).__name__
+        raise EngineError(f"compiled steps of this model raise {name}") from error
+    if not _are_equal(eager, compiled):
+        raise EngineError("compiled steps of this model compute something else")
+    compiled_ms = 1000 * min(compiled.seconds, compiled_again.seconds)
+    eager_ms = 1000 * min(eager.seconds, eager_again.seconds)
+    why = f"a step takes {compiled_ms:.2g} ms compiled, {eager_ms:.2g} ms eager"
+    return Engine("compiled" if compiled_ms < eager_ms else "eager", why)
+
+
+def _require_compiled(device: torch.device) -> None:
+    """Check that `compiled` is available on a device; compile the kernels where it needs them.
+
+    Raises:
+        EngineError: it is not available.
+    """
+    if device.type == "mps":
+        raise EngineError("compiled runs on the CPU and on CUDA; on mps, take eager.", KEY)
+    with running(COMPILED, device):
+        pass
+
+
+def _require_graphs(config: Config, train: Split) -> None:
+    """Check that steps of this model, recorded as CUDA graphs, compute what eager steps do.
+
+    Raises:
+        EngineError: they do not.
+        NormError, TrainingFailed: the model cannot be built, or its eager steps raise.
+    """
+    norm = f"norm '{config.model.norm}'"
+    eager = _measure(EAGER, config, train)
+    try:
+        compiled = _measure(COMPILED, config, train)
+    except Exception as error:
+        raise EngineError(
+            f"a step with {norm} can't be recorded as a CUDA graph: {error.__cause__ or error}. "
+            "The engine eager has no such limit.",
+            KEY,
+        ) from error
+    if not _are_equal(eager, compiled):
+        raise EngineError(
+            f"recorded steps with {norm} compute something else than eager ones: it keeps state "
+            "where a CUDA graph does not see it change. The engine eager has no such limit.",
+            KEY,
+        )
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """A few steps of an engine: the seconds of the fastest, and what they computed.
+
+    `losses` are those of the first two steps: the second depends on the first one's gradients.
+    After that, rounding may grow: a maximum at another pixel, a ReLU on the other side of 0.
+    `moving_norms` are the Euclidean norms of the moving statistics after the last step, which may
+    be wrong while the losses are right.
+    """
+
+    seconds: float
+    losses: list[float]
+    moving_norms: list[float]
+
+
+def _measure(engine: Engine, config: Config, train: Split) -> _Measurement:
+    """Train a model of its own for a few steps of whole batches."""
+    size = config.training.batch_size
+    count = WARM_UP_STEPS + TIMED_STEPS
+    images = size * min(count, max(len(train) // size, 1))
+    stepper = Stepper(
+        config,
+        Split(train.images[:images], train.labels[:images]),
+        engine=engine,
+        name=f"trial steps of the engine {engine.name}",
+    )
+    seconds: list[float] = []
+    losses: list[float] = []
+    with stepper.computing():
+        for _ in range(count):
+            start = time.perf_counter()
+            loss, _ = stepper.step()
+            synchronize(train.labels.device)
+            seconds.append(time.perf_counter() - start)
+            losses.append(float(loss))
+    found = MovingStatistics.find(stepper.model).values()
+    moving_norms = [float(tensor.norm()) for moving in found for tensor in moving.held()]
+    return _Measurement(min(seconds[WARM_UP_STEPS:]), losses[:2], moving_norms)
+
+
+def _are_equal(a: _Measurement, b: _Measurement) -> bool:
+    """Return whether two engines computed the same, within the tolerances above."""
+    return _are_close(a.losses, b.losses, LOSS_TOLERANCE) and _are_close(
+        a.moving_norms, b.moving_norms, STATISTICS_TOLERANCE
+    )
+
+
+def _are_close(a: list[float], b: list[float], tolerance: float) -> bool:
+    """Return whether two lists agree; values that are not finite agree with each other."""
+    return all(
+        math.isclose(x, y, rel_tol=tolerance) or not (math.isfinite(x) or math.isfinite(y))
+        for x, y in zip(a, b, strict=True)
+    )

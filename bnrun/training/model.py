@@ -1,0 +1,43 @@
+"""The model that a config describes, and what its exceptions become."""
+
+import contextlib
+from collections.abc import Iterator
+
+from bnrun.config import Config
+from bnrun.errors import TrainingFailed
+from bnrun.networks.lenet import LeNet
+from bnrun.norms import norm_factory
+from bnrun.norms.user_module import own_line
+
+
+def build_model(config: Config) -> LeNet:
+    """Build the network of a config, with the initial weights of its seed.
+
+    Raises:
+        NormError: the norm cannot be loaded or built.
+    """
+    return LeNet(
+        norm_factory(config.model.norm),
+        pool=config.model.pool,
+        activation=config.model.activation,
+        seed=config.training.seed,
+    )
+
+
+@contextlib.contextmanager
+def wrap_model_errors(place: str) -> Iterator[None]:
+    """Convert an exception of the model, most often of a user's own layer, into TrainingFailed.
+
+    Args:
+        place: where in the work the model ran, such as "epoch 1, step 3 of 235". It opens the
+            message, and the line of the user's file that raised closes it.
+
+    Raises:
+        TrainingFailed: the code inside raised an exception or called `sys.exit`.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise TrainingFailed(
+            f"{place}: {type(error).__name__}: {error}{own_line(error)}"
+        ) from error

@@ -1,0 +1,145 @@
+"""A stepper owns all that its training computes under, and switches none of it on outside."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnrun import kernels
+from bnrun.config import Config, parse_override, resolve
+from bnrun.data.dataset import Dataset, Split
+from bnrun.data.synthetic import synthetic
+from bnrun.errors import EngineError, TrainingFailed
+from bnrun.norms.population import predicting
+from bnrun.training.engine import COMPILED, EAGER, Engine
+from bnrun.training.stepper import Stepper
+
+NOISY = """
+import torch
+from torch import nn
+
+class Noisy(nn.Module):
+    def __init__(self, num_features):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(num_features))
+
+    def forward(self, x):
+        return x + 0.01 * torch.randn_like(x) * self.weight.sum()
+"""
+
+
+def _config(*overrides: str) -> Config:
+    return resolve(None, [a for text in overrides for a in parse_override(text)]).config
+
+
+@pytest.fixture
+def compiled() -> None:
+    try:
+        kernels.is_compiled()
+    except EngineError as error:
+        pytest.skip(str(error))
+
+
+def test_batches_sizes_and_rates_go_on_from_epoch_to_epoch(small: Dataset) -> None:
+    config = _config("training.batch_size=128", "optimizer.schedule=one-cycle", "training.epochs=2")
+    stepper = Stepper(config, small.train)
+    sizes, rates = [], []
+    for _ in range(7):  # one beyond the run's end, as a measurement may go
+        sizes.append(stepper.step()[1])
+        rates.append(stepper.optimizer.lr)
+    assert sizes == [128, 128, 44, 128, 128, 44, 128]
+    assert len(set(rates[:6])) == 6
+    assert rates[6] == rates[5]
+    assert stepper.taken == 7
+
+
+@pytest.mark.parametrize("deterministic", ["true", "false"])
+@pytest.mark.parametrize("engine", [EAGER, COMPILED], ids=["eager", "compiled"])
+def test_nothing_is_switched_on_outside_computing(
+    small: Dataset, compiled: None, engine: Engine, deterministic: str
+) -> None:
+    config = _config("training.batch_size=32", f"training.deterministic={deterministic}")
+    torch.manual_seed(7)
+    random_state = torch.get_rng_state()
+    stepper = Stepper(config, small.train, engine=engine)
+    with stepper.computing():
+        with stepper.computing():  # a block inside another changes nothing
+            stepper.step()
+        assert kernels.is_enabled() == (engine is COMPILED)
+        assert torch.are_deterministic_algorithms_enabled() == (deterministic == "true")
+    assert not kernels.is_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_eager_steps_call_no_kernels_inside_a_block_that_enables_them(
+    small: Dataset, compiled: None
+) -> None:
+    stepper = Stepper(_config("training.batch_size=32"), small.train)
+    with kernels.enabled():
+        stepper.step()
+        with stepper.computing():
+            assert not kernels.is_enabled()
+        assert kernels.is_enabled()
+
+
+def test_a_layers_random_numbers_are_its_trainings_own(small: Dataset, tmp_path: Path) -> None:
+    """They depend on the seed alone, whatever the process draws in between."""
+    (tmp_path / "noisy.py").write_text(NOISY)
+    config = _config(f"model.norm={tmp_path}/noisy.py:Noisy", "training.batch_size=32")
+    losses: list[list[float]] = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        stepper = Stepper(config, small.train)
+        losses.append([])
+        for _ in range(5):
+            losses[-1].append(float(stepper.step()[0]))
+            torch.rand(seed)
+    assert losses[0] == losses[1]
+
+
+def test_a_model_that_raises_names_the_training_and_the_step(small: Dataset) -> None:
+    stepper = Stepper(_config("training.batch_size=299"), small.train, name="arm mine")
+    stepper.step()
+    with pytest.raises(
+        TrainingFailed, match="^arm mine, epoch 1, step 2 of 2, a batch of 1: Value"
+    ):
+        stepper.step()
+
+
+def test_a_captured_state_continues_at_the_same_bits(small: Dataset) -> None:
+    config = _config("training.batch_size=100", "optimizer.momentum=0.9")
+    stepper = Stepper(config, small.train)
+    for _ in range(3):
+        stepper.step()
+    state = stepper.capture()
+    expected = [float(stepper.step()[0]) for _ in range(3)]
+    other = Stepper(config, small.train)
+    other.restore(state, epochs=1)
+    assert [float(other.step()[0]) for _ in range(3)] == expected
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "relu"])
+@pytest.mark.parametrize("pool", ["avg", "max"])
+def test_both_engines_train_the_same_network(compiled: None, activation: str, pool: str) -> None:
+    """Twenty steps, the tenth and twentieth on a smaller batch; and what the two predict.
+
+    The learning rate is small: an input that rounding moves across a ReLU's 0 has another gradient.
+    """
+    config = _config(
+        f"model={{activation: {activation}, pool: {pool}}}",
+        "optimizer.lr=0.0005",
+        "training.batch_size=64",
+    )
+    data = synthetic()
+    train = Split(data.train.images[:617], data.train.labels[:617])
+    results = []
+    for engine in (EAGER, COMPILED):
+        stepper = Stepper(config, train, engine=engine)
+        with stepper.computing():
+            losses = [float(stepper.step()[0]) for _ in range(20)]
+            with predicting(stepper.model):
+                logits = stepper.model(data.test.images[:100].float() / 255)
+        results.append((torch.tensor(losses), logits, stepper.model.state_dict()))
+    eager, fast = results
+    torch.testing.assert_close(fast, eager, rtol=1e-3, atol=1e-3)
