@@ -71,12 +71,11 @@ def bench(
 
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
-    from bnrun.show.stage_screen import StageBar, StageLines
 
     found: Benchmark | Speedrun | None = None
     with (
         redirect_stdout(sys.stderr),  # what a user's own layer prints is no result of ours
-        open_screen(stderr(), quiet=quiet, live=StageBar, lines=StageLines) as screen,
+        open_screen(stderr(), quiet=quiet) as screen,
     ):
         events: Generator[Stage | Benchmark | Speedrun, None, None] = (
             _bench(planned, steps or STEPS, rounds or ROUNDS, screen)

@@ -32,7 +32,6 @@ def doctor(
     from bnrun.show.console import show_json, stderr, stdout
     from bnrun.show.doctor_tables import doctor_view
     from bnrun.show.progress import open_screen
-    from bnrun.show.stage_screen import StageBar, StageLines
     from bnrun.training.device import available, device_name, pick_device
     from bnrun.verification.cells import SUSPECT, Examined, verdict
     from bnrun.verification.doctor import examine
@@ -42,7 +41,7 @@ def doctor(
     examined: list[Examined] = []
     events = examine(devices, engines)
     with (
-        open_screen(stderr(), quiet=quiet, live=StageBar, lines=StageLines) as screen,
+        open_screen(stderr(), quiet=quiet) as screen,
         closing(events),
     ):
         for event in events:

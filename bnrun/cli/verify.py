@@ -60,7 +60,6 @@ def verify(
 
     from bnrun.show.console import show_json, stderr, stdout
     from bnrun.show.progress import open_screen
-    from bnrun.show.stage_screen import StageBar, StageLines
     from bnrun.show.verify_tables import report_view
     from bnrun.training import pick_device
     from bnrun.verification.verification import verify
@@ -72,7 +71,7 @@ def verify(
     found: Report | None = None
     events = verify(implementation, held_to, wanted, where, time_limit)
     with (
-        open_screen(stderr(), quiet=quiet, live=StageBar, lines=StageLines) as screen,
+        open_screen(stderr(), quiet=quiet) as screen,
         closing(events),
     ):
         for event in events:

@@ -1,7 +1,6 @@
 """What a comparison looks like while it works: a line or a bar for each trial."""
 
 from rich.console import Console
-from rich.text import Text
 
 from bnrun import events
 from bnrun.comparison.experiment import CompareStarted, ThroughputFailed, TrialEnded, TrialEvent
@@ -27,16 +26,16 @@ class CompareLines(LineScreen):
                 self._trials = len(event.trials)
             case Stage() if event.name != self._stage:
                 self._stage = event.name
-                self._line(f"measuring {event.name}")
+                self.write(f"measuring {event.name}")
             case Parity():
-                self._line(parity_sentence(event))
+                self.write(parity_sentence(event))
             case TrialEvent(event=Notice(message=message)):
-                self._line(f"{event.trial.name}: {message}")
+                self.write(f"{event.trial.name}: {message}")
             case TrialEnded():
                 self._ended += 1
-                self._line(f"{self._ended}/{self._trials} {_result(event)}")
+                self.write(f"{self._ended}/{self._trials} {_result(event)}")
             case ThroughputFailed():
-                self._line(f"throughput was not measured: {event.reason}")
+                self.write(f"throughput was not measured: {event.reason}")
             case Notice() | Fetching():
                 super().show(event)
 
@@ -51,37 +50,38 @@ class CompareBars(LiveScreen):
         self._epochs = 0  # of all trials
         self._steps: dict[str, int] = {}  # of an epoch of each trial
 
-    def _take(self, event: object) -> None:
+    def update(self, event: object) -> None:
+        """Bring the bars up to date, without drawing them."""
         match event:
             case CompareStarted():
-                self._end("fetching")
+                self.remove_bar("fetching")
                 self._done = {trial.name: 0.0 for trial in event.trials}
                 self._epochs = sum(trial.config.training.epochs for trial in event.trials)
             case Stage():
-                self._bar("stage", f"measuring {event.name}", "", total=event.total)
-                self._update("stage", completed=event.done, total=event.total)
+                name = f"measuring {event.name}"
+                self.set_bar("stage", description=name, completed=event.done, total=event.total)
             case Parity():
-                self._print(parity_sentence(event))
+                self.print(parity_sentence(event))
             case TrialEvent():
-                self._end("stage")
+                self.remove_bar("stage")
                 self._show_trial(event)
             case TrialEnded():
                 self._ended += 1
-                self._end(event.trial.name)
+                self.remove_bar(event.trial.name)
                 self._done[event.trial.name] = event.trial.config.training.epochs
                 self._count()
-                self._print(f"{self._ended}/{len(self._done)} {_result(event)}")
+                self.print(f"{self._ended}/{len(self._done)} {_result(event)}")
             case _:
-                super()._take(event)
+                super().update(event)
 
     def _count(self) -> None:
         """Bring the bar of all trials up to date: it counts their epochs."""
         if self._ended == len(self._done):
-            self._end("all")
+            self.remove_bar("all")
             return
         trial = f"trial {self._ended + 1}/{len(self._done)}"
-        self._bar("all", trial, "", total=self._epochs)
-        self._update("all", completed=sum(self._done.values()))
+        completed = sum(self._done.values())
+        self.set_bar("all", description=trial, completed=completed, total=self._epochs)
 
     def _show_trial(self, event: TrialEvent) -> None:
         """Bring a trial's own bar to where it is."""
@@ -89,33 +89,26 @@ class CompareBars(LiveScreen):
         match inner:
             case RunStarted():
                 self._steps[name] = inner.steps_per_epoch
-                self._bar(name, name, "", total=inner.epochs * inner.steps_per_epoch)
+                self.set_bar(name, figures="", total=inner.epochs * inner.steps_per_epoch)
                 self._at_step(event, len(inner.finished) + 1, 0)
             case events.Progress():
                 self._at_step(event, inner.epoch, inner.step)
                 figures = f"loss {inner.loss:.3f}  train {inner.accuracy:.3f}"
-                self._update(name, figures=figures)
+                self.set_bar(name, figures=figures)
             case EpochEnded():
                 self._at_step(event, inner.epoch, self._steps[name])
             case Notice():
-                self._print(f"{name}: {inner.message}")
+                self.print(f"{name}: {inner.message}")
 
     def _at_step(self, event: TrialEvent, epoch: int, step: int) -> None:
         name, epochs = event.trial.name, event.trial.config.training.epochs
         self._done[name] = epoch - 1 + step / self._steps[name]
         self._count()
-        self._update(
+        self.set_bar(
             name,
             completed=(epoch - 1) * self._steps[name] + step,
             description=f"{name} epoch {epoch}/{epochs}",
         )
-
-    def _end(self, name: str) -> None:
-        if name in self._tasks:
-            self.progress.remove_task(self._tasks.pop(name))
-
-    def _print(self, text: str) -> None:
-        self.progress.console.print(Text(text))
 
 
 def _result(event: TrialEnded) -> str:

@@ -1,4 +1,10 @@
-"""What a run looks like while it works: a live display on a terminal, plain lines elsewhere."""
+"""What a person sees of work while it runs: bars on a terminal, plain lines elsewhere.
+
+Every command shows progress in the same way:
+
+    with open_screen(stderr(), quiet=quiet) as screen:
+        result = drain(work, screen.show)
+"""
 
 import contextlib
 import warnings
@@ -10,14 +16,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from bnrun import events
-from bnrun.events import EpochEnded, Fetching, Notice, RunStarted
+from bnrun.events import EpochEnded, Fetching, Notice, RunStarted, Stage
 
 
 class Screen(Protocol):
     """Shows events as they happen."""
 
     def show(self, event: object) -> None:
-        """Show one event; those that mean nothing to this screen pass."""
+        """Show one event; a screen passes over events that it has no form for."""
 
 
 @contextlib.contextmanager
@@ -28,10 +34,15 @@ def open_screen(
     live: "type[LiveScreen] | None" = None,
     lines: "type[LineScreen] | None" = None,
 ) -> Iterator[Screen]:
-    """Open the screen that fits: none if `quiet`, a live one on a terminal, else lines.
+    """Open the screen that fits the console, until the block ends.
 
-    They are a training's, unless others are given. Python's warnings, from a user's own layer for
-    example, become lines of the screen as well.
+    Python's warnings, from a user's own layer for example, become notices on it meanwhile.
+
+    Args:
+        console: where to show.
+        quiet: whether to show nothing at all.
+        live: the kind of screen on a terminal, where it is not `LiveScreen`.
+        lines: the kind of screen elsewhere, where it is not `LineScreen`.
     """
     if quiet:
         yield QuietScreen()
@@ -48,7 +59,7 @@ def open_screen(
 
 
 def epoch_figures(epoch: EpochEnded) -> str:
-    """Write what an epoch came to in a line."""
+    """Write the loss and the accuracies of an epoch on one line."""
     population = epoch.test_acc_population
     return (
         f"loss {epoch.loss:.3f}  train acc {epoch.train_acc:.3f}  test acc {epoch.test_acc:.3f}"
@@ -56,20 +67,18 @@ def epoch_figures(epoch: EpochEnded) -> str:
     )
 
 
-def engine_line(event: RunStarted) -> str:
-    """Write which engine was chosen for a run, and why."""
-    return f"engine: {event.engine} ({event.engine_chosen})"
-
-
 class QuietScreen:
     """Shows nothing."""
 
     def show(self, event: object) -> None:
-        """Pass."""
+        """Pass over the event."""
 
 
 class LineScreen:
-    """One plain line for each epoch and notice: for logs and pipes."""
+    """A plain line for each epoch and notice, for logs and pipes.
+
+    Stages have no line: they are many, and soon over.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -82,21 +91,22 @@ class LineScreen:
             case RunStarted():
                 self._epochs = event.epochs
                 if event.engine_chosen:
-                    self._line(engine_line(event))
+                    self.write(_engine_line(event))
             case EpochEnded():
-                self._line(f"epoch {event.epoch}/{self._epochs}: {epoch_figures(event)}")
+                self.write(f"epoch {event.epoch}/{self._epochs}: {epoch_figures(event)}")
             case Notice():
-                self._line(event.message)
+                self.write(event.message)
             case Fetching() if event.source != self._source:
                 self._source = event.source
-                self._line(f"fetching Fashion-MNIST: {event.source}")
+                self.write(f"fetching Fashion-MNIST: {event.source}")
 
-    def _line(self, text: str) -> None:
+    def write(self, text: str) -> None:
+        """Write a line, which is never wrapped."""
         self.console.print(Text(text), soft_wrap=True)
 
 
 class LiveScreen:
-    """Two bars on a terminal, the run's and the epoch's, with the latest figures."""
+    """Bars on a terminal: of a run and its epoch, of a stage, or of bytes that arrive."""
 
     def __init__(self, console: Console) -> None:
         self.progress = Progress(
@@ -111,68 +121,90 @@ class LiveScreen:
             # number of bars changes, would wipe out lines above them.
             auto_refresh=False,
         )
-        self._tasks: dict[str, TaskID] = {}
-        self._started: RunStarted | None = None
+        self._bars: dict[str, TaskID] = {}
+        self._run: RunStarted | None = None
 
     def show(self, event: object) -> None:
-        """Bring the display up to date."""
-        self._take(event)
+        """Bring the bars up to date, and draw them."""
+        self.update(event)
         self.progress.refresh()
 
-    def _take(self, event: object) -> None:
+    def update(self, event: object) -> None:
+        """Bring the bars up to date, without drawing them."""
         match event:
+            case Stage():
+                figures, total = event.name, event.total
+                self.set_bar("stage", figures=figures, completed=event.done, total=total)
             case Fetching():
-                megabytes = f"{event.received / 1e6:.1f} of {event.expected / 1e6:.0f} MB"
-                self._bar("fetching", f"fetching: {event.source}", megabytes)
-                self._update("fetching", completed=event.received, total=event.expected)
+                self._show_bytes(event)
             case Notice():
-                self.progress.console.print(Text(event.message))
+                self.print(event.message)
             case RunStarted():
-                self._begin(event)
+                self._start_run(event)
             case events.Progress():
-                self._at(event.epoch, event.step)
+                self._set_step(event.epoch, event.step)
                 rate = event.examples_per_second
                 speed = f"{rate:,.0f} examples/s" if rate else "warming up"
                 figures = f"loss {event.loss:.3f}  train {event.accuracy:.3f}  {speed}"
-                self._update("epoch", figures=figures)
+                self.set_bar("epoch", figures=figures)
             case EpochEnded():
-                self._at(event.epoch + 1, 0)
+                self._set_step(event.epoch + 1, 0)
                 accuracies = f"train {event.train_acc:.3f}  test {event.test_acc:.3f}"
                 figures = f"after {event.epoch}: loss {event.loss:.3f}  {accuracies}"
-                self._update("run", figures=figures)
+                self.set_bar("run", figures=figures)
 
-    def _begin(self, event: RunStarted) -> None:
-        if "fetching" in self._tasks:
-            self.progress.remove_task(self._tasks.pop("fetching"))
-        self._started = event
+    def set_bar(self, name: str, **changes: Any) -> None:
+        """Change a bar's `description`, `figures`, `completed` or `total`; a new one is added."""
+        if name not in self._bars:
+            self._bars[name] = self.progress.add_task("", figures="")
+        self.progress.update(self._bars[name], **changes)
+
+    def remove_bar(self, name: str) -> None:
+        """Remove a bar, if it is there."""
+        if name in self._bars:
+            self.progress.remove_task(self._bars.pop(name))
+
+    def print(self, text: str) -> None:
+        """Print a line above the bars."""
+        self.progress.console.print(Text(text))
+
+    def _show_bytes(self, event: Fetching) -> None:
+        self.set_bar(
+            "fetching",
+            description=f"fetching: {event.source}",
+            figures=f"{event.received / 1e6:.1f} of {event.expected / 1e6:.0f} MB",
+            completed=event.received,
+            total=event.expected,
+        )
+
+    def _start_run(self, event: RunStarted) -> None:
+        self.remove_bar("fetching")
+        self._run = event
         if event.engine_chosen:
-            self.progress.console.print(Text(engine_line(event)))
-        steps = event.epochs * event.steps_per_epoch
-        self._bar("run", "", "", total=steps)
-        self._bar("epoch", "", "", total=event.steps_per_epoch)
-        self._at(len(event.finished) + 1, 0)
+            self.print(_engine_line(event))
+        self.set_bar("run", total=event.epochs * event.steps_per_epoch)
+        self.set_bar("epoch", total=event.steps_per_epoch)
+        self._set_step(len(event.finished) + 1, 0)
 
-    def _at(self, epoch: int, step: int) -> None:
-        """Set both bars to a step of an epoch."""
-        assert self._started is not None
-        if epoch > self._started.epochs:
-            epoch, step = self._started.epochs, self._started.steps_per_epoch
-        done = (epoch - 1) * self._started.steps_per_epoch + step
-        self._update("run", completed=done, description=f"epoch {epoch}/{self._started.epochs}")
-        batches = f"batch {step}/{self._started.steps_per_epoch}"
-        self._update("epoch", completed=step, description=batches)
+    def _set_step(self, epoch: int, step: int) -> None:
+        """Set the bars of the run and of the epoch to a step."""
+        run = self._run
+        assert run is not None
+        if epoch > run.epochs:
+            epoch, step = run.epochs, run.steps_per_epoch
+        completed = (epoch - 1) * run.steps_per_epoch + step
+        self.set_bar("run", completed=completed, description=f"epoch {epoch}/{run.epochs}")
+        batches = f"batch {step}/{run.steps_per_epoch}"
+        self.set_bar("epoch", completed=step, description=batches)
 
-    def _bar(self, name: str, description: str, figures: str, **settings: Any) -> None:
-        if name not in self._tasks:
-            self._tasks[name] = self.progress.add_task(description, figures=figures, **settings)
-        self._update(name, description=description, figures=figures)
 
-    def _update(self, name: str, **changes: Any) -> None:
-        self.progress.update(self._tasks[name], **changes)
+def _engine_line(event: RunStarted) -> str:
+    return f"engine: {event.engine} ({event.engine_chosen})"
 
 
 @contextlib.contextmanager
 def _warnings_shown_on(screen: Screen) -> Iterator[None]:
+    """Show Python's warnings as notices, until the block ends."""
     before = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

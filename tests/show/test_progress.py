@@ -6,7 +6,16 @@ import warnings
 import pytest
 from rich.console import Console
 
-from bnrun.events import DataUsed, EpochEnded, Fetching, Notice, Progress, RunEnded, RunStarted
+from bnrun.events import (
+    DataUsed,
+    EpochEnded,
+    Fetching,
+    Notice,
+    Progress,
+    RunEnded,
+    RunStarted,
+    Stage,
+)
 from bnrun.show.progress import LiveScreen, open_screen
 
 DATA = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)
@@ -75,6 +84,17 @@ def test_on_a_terminal_the_bars_follow_the_run() -> None:
     assert seen[6][0][1] == 20
     assert seen[6][1] == ("batch 4/16", 4, 16, "loss 0.900  train 0.650  12,345 examples/s")
     assert seen[7][0][1:3] == (32, 32)
+
+
+def test_a_stage_is_one_bar_on_a_terminal_and_nothing_elsewhere() -> None:
+    live, console = LiveScreen(_console(terminal=True)), _console(terminal=False)
+    with open_screen(console, quiet=False) as screen:
+        for event in (Stage("timing scratch", 0, 4), Stage("timing builtin", 1, 4)):
+            live.show(event)
+            screen.show(event)
+    (bar,) = live.progress.tasks
+    assert (bar.completed, bar.total, bar.fields["figures"]) == (1, 4, "timing builtin")
+    assert _written(console) == ""
 
 
 def test_the_live_display_fits_into_80_columns() -> None:
