@@ -1,8 +1,7 @@
 """`bnrun data` through the real command line.
 
-No test may see the machine's own data, so most of them start bnrun as `python -m bnrun` does, but
-after naming another Debian folder and, where the text says *published*, four small files as the
-published ones.
+No test may see the machine's own data, so most of them run bnrun after naming another Debian folder
+and, where the text says *published*, four small files as the published ones.
 """
 
 import gzip
@@ -11,20 +10,17 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 
 import pytest
 
-PLAYED = """
-import json, os, runpy
+OTHER_PLACES = """
+import json, os
 from pathlib import Path
 from bnrun.data import files, places
 places.DEBIAN_FOLDER = Path(os.environ["DEBIAN_FOLDER"])
 published = json.loads(os.environ["PUBLISHED"])
 if published:
     files.FILES = {name: files.Published(*values) for name, values in published.items()}
-runpy.run_module("bnrun", run_name="__main__")
 """
 IMAGES = "train-images-idx3-ubyte"
 
@@ -76,19 +72,12 @@ def environment(tmp_path):
 
 
 @pytest.fixture
-def start(environment, tmp_path):
+def start(bnrun, environment):
     """Run `bnrun data ARGUMENTS`; return the finished process."""
 
-    def run(*arguments, program=("-c", PLAYED), **changes):
-        return subprocess.run(
-            [sys.executable, *program, "data", *map(str, arguments)],
-            env=environment | changes,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=120,
-        )
+    def run(*arguments, before=OTHER_PLACES, fresh=False, **changes):
+        environment.update(changes)
+        return bnrun("data", *arguments, before=before, fresh=fresh)
 
     return run
 
@@ -167,7 +156,7 @@ def test_a_verified_cache_is_used(start_published, tmp_path):
 
 def test_a_root_with_other_images_is_unpublished_and_used(start, tmp_path):
     raw = lay(tmp_path / "mine")
-    document = only_document(start("--root", tmp_path / "mine", "--json", program=("-m", "bnrun")))
+    document = only_document(start("--root", tmp_path / "mine", "--json", before=""))
     assert document["used"] == str(raw)
     assert states(document)["data.root"] == "unpublished"
 
@@ -175,7 +164,7 @@ def test_a_root_with_other_images_is_unpublished_and_used(start, tmp_path):
 def test_a_damaged_root_is_named_with_its_file_and_reason(start, tmp_path):
     raw = lay(tmp_path / "mine")
     (raw / IMAGES).write_bytes(PUBLISHED[IMAGES][:-5])
-    done = start("--root", tmp_path / "mine", program=("-m", "bnrun"))
+    done = start("--root", tmp_path / "mine", before="")
     assert done.returncode == 0, done.stderr
     assert re.search(r"data\.root +damaged", done.stdout)
     assert f"{IMAGES} is damaged ({raw / IMAGES}: 23,531 bytes, where" in done.stdout
@@ -209,7 +198,7 @@ def test_nothing_is_called_used_that_training_would_replace(start_published, tmp
 
 def test_looking_does_not_import_torch(start, tmp_path):
     lay(tmp_path / "mine")
-    done = start("--root", tmp_path / "mine", program=("-X", "importtime", "-m", "bnrun"))
+    done = start("--root", tmp_path / "mine", fresh=True, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0, done.stderr
     imported = set(re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE))
     assert "bnrun.data.places" in imported
@@ -262,7 +251,7 @@ def test_fetch_into_a_root_makes_it_one_that_training_uses(start_published, tmp_
 
 def test_fetch_into_a_cache_that_cannot_be_written_is_an_error(start, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
-    done = start("fetch", program=("-m", "bnrun"))
+    done = start("fetch", before="")
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
@@ -281,7 +270,7 @@ def test_fetch_into_a_cache_that_cannot_be_written_is_an_error(start, tmp_path):
     ids=["unknown option", "unknown command", "no folder", "root before fetch"],
 )
 def test_a_wrong_argument_is_named_as_a_usage_error(start, arguments, named):
-    done = start(*arguments, program=("-m", "bnrun"))
+    done = start(*arguments, before="")
     assert done.returncode == 2
     assert done.stdout == ""
     assert named in done.stderr
@@ -289,7 +278,7 @@ def test_a_wrong_argument_is_named_as_a_usage_error(start, arguments, named):
 
 
 def test_help_names_the_options_and_fetch(start):
-    done = start("--help", program=("-m", "bnrun"))
+    done = start("--help", before="")
     assert done.returncode == 0
     for word in ("--root", "--json", "fetch"):
         assert word in done.stdout

@@ -1,15 +1,19 @@
-"""A real process, killed or interrupted, and gone on with to the same bits."""
+"""A training that is killed or interrupted goes on to the same bits."""
 
 import json
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+pytestmark = pytest.mark.process
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ARGUMENTS = [
     "train", "--device", "cpu", "--norm", "textbook", "--epochs", "3", "--set",
@@ -17,39 +21,57 @@ ARGUMENTS = [
     "optimizer={lr: 0.5, momentum: 0.9, nesterov: true, schedule: one-cycle}", "-q",
 ]  # fmt: skip
 
-# Runs bnrun, and kills its own process, the hard way: at a step of the run, or when an event of
-# an epoch is about to be recorded.
-DYING = """
-import os, signal, sys
-from bnrun.cli import app
+# Sends bnrun's own process a signal: before a step of the run, or when an event of an epoch is
+# about to be recorded.
+SIGNAL = """
+import os
 from bnrun.runs import Run
 from bnrun.training import steps
 
-what, number, *arguments = sys.argv[1:]
-train_step, record, taken = steps.train_step, Run.record, 0
+KIND, NUMBER, SIGNAL = {kind!r}, {number}, {signal}
+train_step, record, steps_taken = steps.train_step, Run.record, 0
 
-def dying_step(*args):
-    global taken
-    taken += 1
-    if (what, int(number)) == ("step", taken):
-        os.kill(os.getpid(), signal.SIGKILL)
+def signal_at_step(*args):
+    global steps_taken
+    steps_taken += 1
+    if (KIND, NUMBER) == ("step", steps_taken):
+        os.kill(os.getpid(), SIGNAL)
     return train_step(*args)
 
-def dying_record(run, event):
-    if (what, int(number)) == (type(event).__name__, getattr(event, "epoch", 0)):
-        os.kill(os.getpid(), signal.SIGKILL)
+def signal_at_event(run, event):
+    if (KIND, NUMBER) == (type(event).__name__, getattr(event, "epoch", 0)):
+        os.kill(os.getpid(), SIGNAL)
     record(run, event)
 
-steps.train_step, Run.record = dying_step, dying_record
-app(arguments)
+steps.train_step, Run.record = signal_at_step, signal_at_event
+"""
+
+# Sends SIGINT when the data would be loaded.
+INTERRUPT_DATA = """
+import os, signal
+from bnrun.data import load
+load.synthetic = lambda: os.kill(os.getpid(), signal.SIGINT)
+"""
+
+# Sends SIGINT when torch would be imported.
+INTERRUPT_IMPORT = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
 """
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The uninterrupted run."""
-    folder = tmp_path_factory.mktemp("whole")
-    subprocess.run([sys.executable, "-m", "bnrun", *ARGUMENTS], cwd=folder, check=True)
+def uninterrupted(bnrun_in: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing interrupts."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    done = bnrun_in(folder, *ARGUMENTS)
+    assert done.returncode == 0, done.stderr
     return _run_in(folder)
 
 
@@ -58,13 +80,13 @@ def _run_in(folder: Path) -> Path:
     return run
 
 
-def _assert_same_end(run: Path, whole: Path) -> None:
+def _assert_same_end(run: Path, uninterrupted: Path) -> None:
     ended, expected = (
-        torch.load(path / "checkpoint.pt", weights_only=True) for path in (run, whole)
+        torch.load(path / "checkpoint.pt", weights_only=True) for path in (run, uninterrupted)
     )
     for part in ("model", "attributes", "optimizer", "rng"):
         _assert_same(ended[part], expected[part])
-    for a, b in zip(_epochs(run), _epochs(whole), strict=True):
+    for a, b in zip(_epochs(run), _epochs(uninterrupted), strict=True):
         assert {key: a[key] for key in METRICS} == {key: b[key] for key in METRICS}
 
 
@@ -95,7 +117,7 @@ def _assert_same(a: Any, b: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "number", "kept"),
+    ("kind", "number", "epochs"),
     [
         pytest.param("step", 3, 0, id="inside epoch 1"),
         pytest.param("step", 16 + 7, 1, id="inside epoch 2"),
@@ -104,52 +126,35 @@ def _assert_same(a: Any, b: Any) -> None:
     ],
 )
 def test_a_killed_run_goes_on_to_the_same_bits(
-    tmp_path: Path, whole: Path, what: str, number: int, kept: int
+    bnrun: Run, tmp_path: Path, uninterrupted: Path, kind: str, number: int, epochs: int
 ) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", DYING, what, str(number), *ARGUMENTS], cwd=tmp_path
-    )
-    assert killed.returncode == -signal.SIGKILL
+    kill = SIGNAL.format(kind=kind, number=number, signal=int(signal.SIGKILL))
+    assert bnrun(*ARGUMENTS, before=kill).returncode == -signal.SIGKILL
     run = _run_in(tmp_path)
-    if kept:
+    if epochs:
         state = torch.load(run / "checkpoint.pt", weights_only=True)
-        assert len(state["epochs"]) == kept
+        assert len(state["epochs"]) == epochs
     else:
         assert not (run / "checkpoint.pt").exists()
     assert not (run / "summary.json").exists()
 
-    subprocess.run(
-        [sys.executable, "-m", "bnrun", "train", "--resume", run.name, "-q"],
-        cwd=tmp_path,
-        check=True,
-    )
-    _assert_same_end(run, whole)
+    resumed = bnrun("train", "--resume", run.name, "-q")
+    assert resumed.returncode == 0, resumed.stderr
+    _assert_same_end(run, uninterrupted)
 
 
 def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(
-    tmp_path: Path, environment: dict[str, str]
+    start_bnrun: Callable[..., Any], tmp_path: Path
 ) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bnrun", "train", "--set", "data.name=synthetic", "--epochs", "500"],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A test run started in a script's background has Ctrl-C ignored, and hands that on.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    try:
-        _wait_for(tmp_path, epochs=2)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
+    command = start_bnrun("train", "--set", "data.name=synthetic", "--epochs", 500, fresh=True)
+    _wait_for_epochs(tmp_path, 2)
+    command.send_signal(signal.SIGINT)
+    done = command.wait(30)
     run = _run_in(tmp_path)
 
-    assert process.returncode == 130
-    assert "Traceback" not in out + err
-    assert f"go on with: bnrun train --resume runs/{run.name}" in err
+    assert done.returncode == 130
+    assert "Traceback" not in done.stdout + done.stderr
+    assert f"go on with: bnrun train --resume runs/{run.name}" in done.stderr
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "interrupted"
     assert len(summary["epochs"]) >= 2
@@ -158,27 +163,32 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(
     assert len(_epochs(run)) == len(summary["epochs"])
 
 
-def test_ctrl_c_while_loading_ends_with_130_and_leaves_nothing(
-    tmp_path: Path, environment: dict[str, str]
+def test_ctrl_c_that_a_script_in_the_background_ignores_changes_nothing(
+    bnrun: Run, tmp_path: Path, uninterrupted: Path
 ) -> None:
-    code = (
-        "import os, signal\n"
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from bnrun.data import load\n"
-        "load.synthetic = lambda: os.kill(os.getpid(), signal.SIGINT)\n"
-        "from bnrun.cli import app\n"
-        "app(['train', '--set', 'data.name=synthetic'])\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 130
-    assert done.stdout + done.stderr == ""
+    interrupt = SIGNAL.format(kind="step", number=20, signal=int(signal.SIGINT))
+    done = bnrun(*ARGUMENTS, before=interrupt, ignore_sigint=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    _assert_same_end(_run_in(tmp_path), uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("before", "fresh"),
+    [
+        pytest.param(INTERRUPT_IMPORT, True, id="torch"),
+        pytest.param(INTERRUPT_DATA, False, id="data"),
+    ],
+)
+def test_ctrl_c_while_loading_ends_with_130_and_leaves_nothing(
+    bnrun: Run, tmp_path: Path, before: str, fresh: bool
+) -> None:
+    done = bnrun("train", "--set", "data.name=synthetic", before=before, fresh=fresh)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
     assert list(tmp_path.iterdir()) == []
 
 
-def _wait_for(folder: Path, epochs: int) -> None:
-    """Wait until a run below a folder has finished some epochs."""
+def _wait_for_epochs(folder: Path, epochs: int) -> None:
+    """Wait until a run below a folder has recorded some epochs."""
     for _ in range(600):
         for metrics in folder.glob("runs/*/metrics.jsonl"):
             if metrics.read_text().count('"epoch_ended"') >= epochs:

@@ -1,0 +1,141 @@
+"""A process that has imported everything, and forks one child for each command of bnrun.
+
+    python tests/command_server.py SOCKET_FD
+
+Importing torch and matplotlib takes a second or two; a fork takes 20 ms. The server imports them
+and computes nothing, so that it has a single thread, which a fork may copy. `CommandServer` in
+conftest.py sends one request at a time: a line of JSON, and the files that become the child's
+stdin, stdout and stderr. The answers are the child's process id, then its exit status, negative
+where a signal ended it.
+
+A child is what `python -m bnrun ARGUMENTS` would be: `__main__`, `sys.argv`, the folder, the
+environment and the dispositions of signals are its own, and so is its session. Two things differ.
+Environment variables that are read while a module is imported keep the server's values. And the
+modules are not torn down at the end, which would take another half of a second.
+"""
+
+import atexit
+import contextlib
+import gc
+import importlib
+import json
+import multiprocessing.process
+import os
+import pkgutil
+import runpy
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+import weakref
+from typing import Any
+
+STANDARD_STREAMS = 3
+LATER = {"torch", "matplotlib.figure"}  # what bnrun imports inside functions
+NOT_IMPORTED = {
+    "bnrun.__main__",  # `runpy` runs it
+    "bnrun.benchmark.textbook_loop",  # imports torchvision, which takes as long as all the rest
+}
+
+
+def main() -> None:
+    """Serve requests until the other end of the socket is closed."""
+    server = socket.socket(fileno=int(sys.argv[1]))
+    _import_everything()
+    while request := _receive(server):
+        pid = os.fork()
+        if pid == 0:
+            server.close()
+            os._exit(_run(*request))
+        for stream in request[1]:
+            os.close(stream)
+        server.sendall(b"%d\n" % pid)
+        server.sendall(b"%d\n" % _wait(pid, server))
+
+
+def _import_everything() -> None:
+    """Import what the commands import, out of the garbage collector's way."""
+    import bnrun
+
+    names = {module.name for module in pkgutil.walk_packages(bnrun.__path__, "bnrun.")}
+    for name in sorted(names - NOT_IMPORTED | LATER):
+        importlib.import_module(name)
+    for finalizer in weakref.finalize._registry:
+        finalizer.atexit = False  # torch's: unregistering its operators takes 25 ms at each exit
+    gc.collect()
+    gc.freeze()  # else each child would copy the memory that its collector visits
+
+
+def _receive(server: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """Return the next request and its open files, or None at the end."""
+    data, streams, _, _ = socket.recv_fds(server, 1 << 16, STANDARD_STREAMS)
+    while data and not data.endswith(b"\n"):
+        data += server.recv(1 << 16)
+    return (json.loads(data), streams) if data else None
+
+
+def _wait(pid: int, server: socket.socket) -> int:
+    """Return how a child ended; where the tests end before it, so does it."""
+    child = os.pidfd_open(pid)
+    ready, _, _ = select.select([child, server], [], [])
+    if child not in ready:
+        os.killpg(pid, signal.SIGKILL)
+    os.close(child)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _run(request: dict[str, Any], streams: list[int]) -> int:
+    """Run one command in this process, and return its exit status as an interpreter would."""
+    status = 1
+    try:
+        _become(request, streams)
+        exec(request["before"], {"__name__": "before"})
+        runpy.run_module("bnrun", run_name="__main__", alter_sys=True)
+        status = 0
+    except SystemExit as exit_:
+        status = _status(exit_.code)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
+    except BaseException:
+        traceback.print_exc()
+    threading._shutdown()  # waits for threads that are no daemons
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    return status
+
+
+def _become(request: dict[str, Any], streams: list[int]) -> None:
+    """Give this process the session, files, folder and environment of the command."""
+    os.setsid()
+    for target, stream in enumerate(streams):
+        os.dup2(stream, target)
+        os.close(stream)
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.stdin = os.fdopen(0, encoding="utf-8")
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    ignored = request["ignore_sigint"]
+    signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    sys.path[0] = multiprocessing.process.ORIGINAL_DIR = request["folder"]
+    sys.argv = ["bnrun", *request["arguments"]]
+
+
+def _status(code: object) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    sys.stderr.write(f"{code}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    main()
