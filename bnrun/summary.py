@@ -1,4 +1,12 @@
-"""What a training came to: its events folded into one record."""
+"""The result of one training: its events, folded into one record.
+
+    summary = planned(config.to_dict())
+    for event in events:
+        summary = summary.with_event(event)
+
+This fold is the only one: training returns its result, a run directory writes it, and both reading
+a run back and comparing runs use it.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,12 +17,27 @@ from bnrun.events import DataUsed, EpochEnded, Event, RunEnded, RunStarted, Stat
 
 METRICS = ("loss", "train_acc", "test_acc", "test_acc_population")
 
+NOTABLE_POINTS = 2.0
+"""Percentage points of test accuracy between two kinds of statistics that deserve a sentence."""
+
 
 @dataclass(frozen=True)
 class Summary:
-    """A training's result. `run` is its directory, where it has one.
+    """The result of a training, or as much of it as there is yet.
 
-    The throughputs are of the whole run; both are None where no step was timed.
+    Attributes:
+        config: the run's config, as `Config.to_dict` returns it.
+        norm, seed: taken from the config.
+        device, machine: the device that the run trains on, and its name for humans.
+        data: the images of the run.
+        epochs: the epochs that have ended.
+        status: how the run ended; `interrupted` until it has.
+        reason: why the run diverged or failed.
+        examples_per_second: training examples over wall time, evaluation excluded, of the whole
+            run; None where no step was timed.
+        compute_examples_per_second: the same with the time of computing alone.
+        run: the run's directory, where it has one.
+        engine: how the steps were executed.
     """
 
     config: Mapping[str, Any]
@@ -31,15 +54,49 @@ class Summary:
     run: str | None = None
     engine: str = "eager"
 
-    def after(self, event: Event) -> "Summary":
-        """Return the summary with one more event counted."""
+    def with_event(self, event: Event) -> "Summary":
+        """Return the summary after one more event of the training."""
         match event:
+            case RunStarted():
+                return Summary(
+                    config=self.config,
+                    run=self.run,
+                    norm=event.norm,
+                    device=event.device,
+                    machine=event.machine,
+                    seed=event.seed,
+                    data=event.data,
+                    epochs=event.finished,
+                    engine=event.engine,
+                )
             case EpochEnded():
                 return dataclasses.replace(self, epochs=(*self.epochs, event))
             case RunEnded():
                 return dataclasses.replace(self, **vars(event))
             case _:
                 return self
+
+    def with_failure(self, reason: str) -> "Summary":
+        """Return the summary of a training that raised an error."""
+        return dataclasses.replace(self, status="failed", reason=reason)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what deserves to be said of the result, a sentence each.
+
+        A wide gap between moving and population statistics does: the weights are the same, so the
+        gap comes from the moving average alone.
+        """
+        last = self.epochs[-1] if self.epochs else None
+        if last is None or last.test_acc_population is None:
+            return ()
+        if abs(100 * (last.test_acc_population - last.test_acc)) <= NOTABLE_POINTS:
+            return ()
+        return (
+            f"The same weights reach {last.test_acc:.3f} with moving and "
+            f"{last.test_acc_population:.3f} with population statistics: the moving average holds "
+            "what batches were under earlier weights, the population what images are under these.",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun train --json` prints and `summary.json` holds."""
@@ -63,19 +120,23 @@ class Summary:
             "test_acc_batch": last and last.test_acc_batch,
             "examples_per_second": self.examples_per_second,
             "compute_examples_per_second": self.compute_examples_per_second,
+            "remarks": list(self.remarks),
         }
 
 
-def begin(event: RunStarted, config: Mapping[str, Any], run: str | None = None) -> Summary:
-    """Start the summary of a run from its first event."""
+def planned(config: Mapping[str, Any], run: str | None = None) -> Summary:
+    """Return the summary of a run that has not started: what its config says of it.
+
+    Args:
+        config: the config, as `Config.to_dict` returns it.
+        run: the run's directory, where it has one.
+    """
     return Summary(
         config=config,
-        norm=event.norm,
-        device=event.device,
-        machine=event.machine,
-        seed=event.seed,
-        data=event.data,
-        epochs=event.finished,
+        norm=config["model"]["norm"],
+        device=config["training"]["device"],
+        machine="",
+        seed=config["training"]["seed"],
+        data=DataUsed(config["data"]["name"], "not loaded yet", None, 0, 0, 0),
         run=run,
-        engine=event.engine,
     )

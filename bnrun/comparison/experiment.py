@@ -13,8 +13,8 @@ from bnrun.comparison.throughput import measure_throughput
 from bnrun.comparison.trials import Start, Trial, TrialFailed, run_trials
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
-from bnrun.events import Event, RunStarted, Stage
-from bnrun.summary import Summary, begin
+from bnrun.events import Event, Stage
+from bnrun.summary import Summary
 from bnrun.training.device import device_name
 from bnrun.training.memory import keep_freed_memory
 
@@ -121,11 +121,9 @@ def _train(
             summary = summaries[trial.name]
             match event:
                 case TrialFailed():
-                    summary = dataclasses.replace(summary, status="failed", reason=event.reason)
-                case RunStarted():
-                    summary = begin(event, trial.config.to_dict(), trial.run)
+                    summary = summary.with_failure(event.reason)
                 case _:
-                    summary = summary.after(event)
+                    summary = summary.with_event(event)
             summaries[trial.name] = summary
             if not isinstance(event, TrialFailed):
                 yield TrialEvent(trial, event, summary)

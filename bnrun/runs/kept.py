@@ -17,11 +17,11 @@ from pydantic import TypeAdapter
 from bnrun.config import Config, resolve
 from bnrun.config.yaml_text import parse
 from bnrun.errors import BnrunError, RunError
-from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted, Status
+from bnrun.events import EpochEnded, RunEnded, RunStarted, Status
 from bnrun.locks import is_held
 from bnrun.runs.directory import plain
 from bnrun.runs.find import COMPARISON, RUN, newest_first, started
-from bnrun.summary import Summary, begin
+from bnrun.summary import Summary, planned
 
 _STARTED, _EPOCH, _ENDED = TypeAdapter(RunStarted), TypeAdapter(EpochEnded), TypeAdapter(RunEnded)
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)  # ValueError: JSON, UTF-8
@@ -116,9 +116,7 @@ class _Metrics:
 
 def _read_metrics(path: Path, config: Config) -> _Metrics:
     file, document = path / "metrics.jsonl", config.to_dict()
-    nothing = DataUsed(config.data.name, "not loaded yet", None, 0, 0, 0)
-    norm, seed, device = config.model.norm, config.training.seed, config.training.device
-    metrics = _Metrics(Summary(document, norm, device, "", seed, nothing, run=str(path)))
+    metrics = _Metrics(planned(document, str(path)))
     raw = file.read_bytes() if file.exists() else b""
     # What follows the last line's end was cut short by a kill, or is being written.
     for number, text in enumerate(raw[: raw.rfind(b"\n") + 1].splitlines(), start=1):
@@ -128,13 +126,13 @@ def _read_metrics(path: Path, config: Config) -> _Metrics:
                 case "run_started":
                     finished = metrics.summary.epochs[: line["finished"]]
                     event = _STARTED.validate_python(line | {"finished": finished})
-                    summary = begin(event, document, str(path))
+                    summary = metrics.summary.with_event(event)
                     metrics = _Metrics(summary, metrics.sessions + 1)
                 case "epoch_ended":
-                    summary = metrics.summary.after(_EPOCH.validate_python(line))
+                    summary = metrics.summary.with_event(_EPOCH.validate_python(line))
                     metrics = replace(metrics, summary=summary)
                 case "run_ended":
-                    summary = metrics.summary.after(_ENDED.validate_python(line))
+                    summary = metrics.summary.with_event(_ENDED.validate_python(line))
                     metrics = replace(metrics, summary=summary, ended=True)
         except _UNREADABLE as error:
             raise RunError(f"{file}:{number}: this line is no event of bnrun's.") from error

@@ -30,7 +30,7 @@ from bnrun.locks import Busy, Lock
 from bnrun.runs.atomic import replace
 from bnrun.runs.checkpoints import serialize
 from bnrun.runs.directory import make_directory
-from bnrun.summary import Summary, begin
+from bnrun.summary import Summary, planned
 
 _EVENT_NAMES: dict[type, str] = {
     RunStarted: "run_started",
@@ -82,11 +82,11 @@ class Run:
                 self._replace("checkpoint.pt", content)
                 return
             case RunStarted():
-                self.summary = begin(event, self.config.to_dict(), str(self.path))
+                self.summary = planned(self.config.to_dict(), str(self.path)).with_event(event)
                 self._begin(event)
                 return
             case _ if self.summary is not None:
-                self.summary = self.summary.after(event)
+                self.summary = self.summary.with_event(event)
         if type(event) in _EVENT_NAMES:
             self._append(_line(event))
 
@@ -100,7 +100,7 @@ class Run:
             if self.summary is None:
                 return
             if kind is not None and issubclass(kind, Exception):
-                self.summary = dataclasses.replace(self.summary, status="failed", reason=f"{error}")
+                self.summary = self.summary.with_failure(str(error))
             self._replace("summary.json", _json(self.summary.to_dict()))
         except RunError:
             if error is None:  # else the first error is the one to tell

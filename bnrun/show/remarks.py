@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from bnrun.comparison.outcome import NO_DIFFERENCE, Comparison, Parity
-from bnrun.show.training_tables import POINTS_WORTH_SAYING
 from bnrun.show.wording import as_yaml
-from bnrun.summary import METRICS
+from bnrun.summary import METRICS, NOTABLE_POINTS
 
 MOVING_ROW = "test acc, moving"
 ROUNDING = 1e-8  # float64 over some dozen steps: rounding ends near 1e-12
@@ -84,7 +83,7 @@ def _population_remarks(comparison: Comparison) -> Iterator[str]:
             for epoch in last
             if epoch.test_acc_population is not None
         ]
-        if points and max(map(abs, points)) > POINTS_WORTH_SAYING:
+        if points and max(map(abs, points)) > NOTABLE_POINTS:
             low, high = f"{min(points):+.1f}", f"{max(points):+.1f}"
             changes.append(f"{result.arm.name} {low}" + (f" to {high}" if high != low else ""))
         if last and not points:

@@ -7,13 +7,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from bnrun.events import EpochEnded
 from bnrun.show.tables import label, number, table, text
 from bnrun.show.wording import as_yaml, fraction, rate, training_title
 from bnrun.summary import Summary
 
 MANY_COLUMNS = 6
-POINTS_WORTH_SAYING = 2.0  # of test accuracy, between two kinds of statistics
 
 
 def training_table(summary: Summary) -> RenderableType:
@@ -56,7 +54,7 @@ def closing_lines(summary: Summary) -> list[str]:
         lines.append(
             f"loss {last.loss:.3f}, train acc {last.train_acc:.3f}, test acc {last.test_acc:.3f}"
         )
-        lines += stale_statistics(last)
+        lines += summary.remarks
     if summary.examples_per_second is not None:
         lines.append(
             f"{rate(summary.examples_per_second)} examples/s end to end "
@@ -71,20 +69,6 @@ def closing_lines(summary: Summary) -> list[str]:
         case "failed":
             lines.append("failed")  # why is on stderr, with the error
     return lines
-
-
-def stale_statistics(epoch: EpochEnded) -> list[str]:
-    """Say in one sentence that moving and population accuracy differ, where they do, and why."""
-    if epoch.test_acc_population is None:
-        return []
-    points = 100 * (epoch.test_acc_population - epoch.test_acc)
-    if abs(points) <= POINTS_WORTH_SAYING:
-        return []
-    return [
-        f"The same weights reach {epoch.test_acc:.3f} with moving and "
-        f"{epoch.test_acc_population:.3f} with population statistics: the moving average holds "
-        "what batches were under earlier weights, the population what images are under these."
-    ]
 
 
 def config_table(rows: Iterable[tuple[str, Any, str]]) -> Table:

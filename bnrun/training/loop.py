@@ -31,7 +31,7 @@ from bnrun.events import (
     Status,
 )
 from bnrun.norms.population import never_moved
-from bnrun.summary import Summary, begin
+from bnrun.summary import Summary, planned
 from bnrun.training.checkpoint import require_fit
 from bnrun.training.device import device_name
 from bnrun.training.engine import Engine
@@ -106,15 +106,11 @@ def _summarized(
     events: Generator[Event, None, None], config: Config
 ) -> Generator[Event, None, Summary]:
     """Yield the events of a training, and return their summary."""
-    summary: Summary | None = None
+    summary = planned(config.to_dict())
     with contextlib.closing(events):
         for event in events:
-            if isinstance(event, RunStarted):
-                summary = begin(event, config.to_dict())
-            elif summary is not None:
-                summary = summary.after(event)
+            summary = summary.with_event(event)
             yield event
-    assert summary is not None
     return summary
 
 

@@ -1,0 +1,69 @@
+"""A training's events fold into one record, whoever folds them."""
+
+import dataclasses
+
+from bnrun.config import Config
+from bnrun.events import DataUsed, EpochEnded, Event, Notice, RunEnded, RunStarted
+from bnrun.summary import Summary, planned
+
+CONFIG = Config().to_dict()
+DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
+STARTED = RunStarted("builtin", "cuda:0", "a GPU", 3, 2, 16, DATA, engine="compiled")
+
+
+def _epoch(number: int, population: float | None = None) -> EpochEnded:
+    return EpochEnded(number, 0.5, 0.8, 0.7, None, 9e3, 9e3, 1.0, population)
+
+
+def _fold(*events: Event) -> Summary:
+    summary = planned(CONFIG, "runs/x")
+    for event in events:
+        summary = summary.with_event(event)
+    return summary
+
+
+def test_before_its_first_event_a_run_is_what_its_config_says() -> None:
+    summary = _fold()
+    assert (summary.norm, summary.device, summary.seed) == ("scratch", "auto", 0)
+    assert (summary.status, summary.epochs, summary.run) == ("interrupted", (), "runs/x")
+
+
+def test_events_fold_into_the_result() -> None:
+    summary = _fold(STARTED, _epoch(1), Notice("a"), _epoch(2), RunEnded("completed", 1e4, 2e4))
+    assert (summary.norm, summary.device, summary.engine) == ("builtin", "cuda:0", "compiled")
+    assert summary.data == DATA
+    assert summary.epochs == (_epoch(1), _epoch(2))
+    assert (summary.status, summary.reason) == ("completed", None)
+    assert (summary.examples_per_second, summary.compute_examples_per_second) == (1e4, 2e4)
+
+
+def test_a_run_that_continues_starts_with_its_finished_epochs_and_no_ending() -> None:
+    again = dataclasses.replace(STARTED, finished=(_epoch(1),))
+    summary = _fold(STARTED, _epoch(1), RunEnded("diverged", 1e4, 2e4, "why"), again)
+    assert summary.epochs == (_epoch(1),)
+    assert (summary.status, summary.reason) == ("interrupted", None)
+    assert summary.examples_per_second is None
+    assert (summary.config, summary.run) == (CONFIG, "runs/x")
+
+
+def test_a_failure_keeps_what_was_reached() -> None:
+    summary = _fold(STARTED, _epoch(1)).with_failure("the layer raised")
+    assert (summary.status, summary.reason) == ("failed", "the layer raised")
+    assert summary.epochs == (_epoch(1),)
+
+
+def test_a_wide_gap_between_moving_and_population_statistics_is_a_remark() -> None:
+    (remark,) = _fold(STARTED, _epoch(1, population=0.9)).remarks
+    assert remark.startswith("The same weights reach 0.700 with moving and 0.900 with population")
+    assert _fold(STARTED, _epoch(1, population=0.719)).remarks == ()
+    assert _fold(STARTED, _epoch(1)).remarks == ()
+    assert _fold(STARTED).remarks == ()
+
+
+def test_the_document_has_the_epochs_the_last_values_and_the_remarks() -> None:
+    document = _fold(STARTED, _epoch(1), _epoch(2, population=0.9)).to_dict()
+    assert [epoch["epoch"] for epoch in document["epochs"]] == [1, 2]
+    assert (document["loss"], document["test_acc_population"]) == (0.5, 0.9)
+    assert document["config"] == CONFIG
+    assert len(document["remarks"]) == 1
+    assert _fold().to_dict()["loss"] is None
