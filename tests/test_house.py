@@ -13,7 +13,7 @@ HOUSE = Path(bnrun.__file__).parent
 # Ground floor first. A module imports only from floors below it, or from its own folder.
 FLOORS = [
     {"__init__"},  # the version
-    {"errors", "events", "locks", "paths"},
+    {"errors", "events", "guide", "locks", "paths"},
     {"workers", "environment", "summary"},
     {"config", "kernels"},
     {"norms"},

@@ -15,6 +15,7 @@ from bnrun.cli import (
     data,
     doctor,
     evaluate,
+    guide,
     inspect_gamma,
     plot,
     runs,
@@ -41,6 +42,7 @@ app.command("inspect-gamma")(inspect_gamma.inspect_gamma)
 app.command()(plot.plot)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
+app.command()(guide.guide)
 
 
 def _show_version(wanted: bool) -> None:

@@ -53,6 +53,8 @@ def test_completion_is_typers(bnrun: Run) -> None:
         ["doctor", "--engine", "x"],
         ["plot", "x"],
         ["bench", "--arms", "x"],
+        ["guide"],
+        ["guide", "config"],
     ],
 )
 def test_torch_is_not_loaded_to_answer(arguments: list[str]) -> None:

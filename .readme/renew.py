@@ -1,0 +1,155 @@
+"""Renew the outputs that README.md and the guide show: `python .readme/renew.py`.
+
+A console block is a command and what it prints:
+
+    ```console
+    $ bnrun verify my_batchnorm.py:BatchNorm
+    my_batchnorm.py:BatchNorm ...
+    …
+    ```
+
+The command is run in a folder that holds `configs/` and the Python files of the page (blocks that
+begin with `# name.py`). A line `…` stands for lines left out. tests/test_pages.py holds every page
+to what the commands print today.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnrun.config.schema import SECTIONS, Config
+from bnrun.show.wording import as_yaml
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "bnrun" / "guide").glob("*.md"))]
+ELISION = "…"
+HOME = "/home/you"
+ENVIRONMENT = {"COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+
+_CONSOLE = re.compile(r"^```console\n\$ (?P<command>[^\n]*)\n(?P<output>.*?)^```", re.M | re.S)
+_FILE = re.compile(r"^```python\n(?P<source># (?P<name>\S+\.py)\n.*?)^```", re.M | re.S)
+_KEYS = re.compile(r"^\| key \| default \|.*?\n\n", re.M | re.S)
+
+# Running these takes minutes: their outputs are renewed by hand.
+LONG = (
+    "bnrun train configs/lenet_bn.yaml",
+    "bnrun compare scratch builtin",
+    "bnrun bench",
+    "bnrun bench --config configs/lenet_fast.yaml --speedrun 20",
+    "bnrun doctor --engine eager",
+    "bnrun inspect-gamma --layer norm1",
+    "bnrun evaluate",
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A command of a page, and the output that the page shows below it."""
+
+    command: str
+    output: str
+
+
+def examples(markdown: str) -> Iterator[Example]:
+    """Yield the console blocks of a page."""
+    for block in _CONSOLE.finditer(markdown):
+        yield Example(block["command"], block["output"])
+
+
+def prepare(markdown: str, folder: Path) -> None:
+    """Put into a folder what the commands of a page are run on."""
+    (folder / "configs").symlink_to(ROOT / "configs")
+    for block in _FILE.finditer(markdown):
+        (folder / block["name"]).write_text(block["source"])
+
+
+def run(command: str, folder: Path) -> str:
+    """Run a command in a folder, and return what it prints on either stream.
+
+    The folder is a passing one; a page calls it /home/you.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)],
+        cwd=folder,
+        env=os.environ | ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return trimmed(done.stdout.replace(str(folder), HOME))
+
+
+def trimmed(printed: str) -> str:
+    """Return a text without blank lines around it and without spaces at the ends of its lines."""
+    return "\n".join(line.rstrip() for line in printed.splitlines()).strip("\n") + "\n"
+
+
+def fit(shown: str, printed: str) -> str:
+    """Return the output that a page should show: what was printed, less what the page leaves out.
+
+    Raises:
+        LookupError: a line between two elisions is not printed any more.
+    """
+    lines = shown.splitlines()
+    if ELISION not in lines:
+        same = [*map(settled, lines)] == [*map(settled, printed.splitlines())]
+        return shown if same else printed
+    fresh, fitted = iter(printed.splitlines()), []
+    for line in lines:
+        if line != ELISION:
+            wanted = settled(line)
+            line = next((one for one in fresh if settled(one) == wanted), "")
+            if settled(line) != wanted:
+                raise LookupError(f"this line is not printed any more, or not here: {wanted}")
+        fitted.append(line)
+    return "\n".join(fitted) + "\n"
+
+
+def settled(line: str) -> str:
+    """Return a line without what differs from run to run: rounding errors, widths and times."""
+    return " ".join(re.sub(r"\b(\de-1\d|0)\b|in \d+\.\d s|\d{8}T\d{6}Z", "~", line).split())
+
+
+def keys_table() -> str:
+    """Return the Markdown table of all config keys, made from the schema."""
+    rows = ["| key | default | |", "|---|---|---|"]
+    defaults = Config().to_dict()
+    for section, schema in SECTIONS.items():
+        for name, field in schema.model_fields.items():
+            default = as_yaml(defaults[section][name])
+            rows.append(f"| `{section}.{name}` | `{default}` | {field.description} |")
+    return "\n".join(rows) + "\n\n"
+
+
+def renewed(markdown: str, run: Callable[[str, Path], str] = run) -> str:
+    """Return a page with its outputs and generated tables as they are today."""
+    with tempfile.TemporaryDirectory(prefix="bnrun-page-") as folder:
+        prepare(markdown, Path(folder))
+
+        def renew(block: re.Match[str]) -> str:
+            if block["command"] in LONG:
+                return block[0]
+            output = fit(block["output"], run(block["command"], Path(folder)))
+            return f"```console\n$ {block['command']}\n{output}```"
+
+        markdown = _CONSOLE.sub(renew, markdown)
+    return _KEYS.sub(lambda _: keys_table(), markdown)
+
+
+def main() -> None:
+    """Renew every page."""
+    for page in PAGES:
+        before = page.read_text()
+        after = renewed(before)
+        print(f"{page.relative_to(ROOT)}: {'renewed' if after != before else 'as it was'}")
+        page.write_text(after)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""`bnrun guide`: the manual, a page per topic."""
+
+from typing import Annotated
+
+import typer
+
+from bnrun.cli.options import known_value
+
+
+def guide(
+    topic: Annotated[
+        str | None, typer.Argument(metavar="TOPIC", help="A page; left out, they are listed.")
+    ] = None,
+) -> None:
+    """Read the manual, one page per topic."""
+    from bnrun.guide import TOPICS, page, subject
+    from bnrun.show.console import stdout
+    from bnrun.show.guide_pages import show_page, topics_view
+
+    if topic is None:
+        stdout().print(topics_view([(name, subject(name)) for name in TOPICS]))
+    else:
+        show_page(page(known_value("TOPIC", topic, TOPICS)))

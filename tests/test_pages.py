@@ -1,0 +1,160 @@
+"""What README.md and the guide say is what the program does."""
+
+import ast
+import io
+import re
+import shlex
+import textwrap
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from renew import (
+    ENVIRONMENT,
+    HOME,
+    LONG,
+    PAGES,
+    ROOT,
+    examples,
+    fit,
+    keys_table,
+    prepare,
+    settled,
+    trimmed,
+)
+
+from bnrun.cli import app
+from bnrun.config import parse_override, resolve
+
+HOUSE = ROOT / "bnrun"
+GUIDE = HOUSE / "guide"
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\]\((?!http)([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def _name(page: Path) -> str:
+    return page.name
+
+
+def _blocks(page: Path, kind: str) -> list[str]:
+    return [text for language, text in _BLOCK.findall(page.read_text()) if language == kind]
+
+
+def _commands(page: Path) -> Iterator[list[str]]:
+    """Yield the arguments of every `bnrun` command that a page shows."""
+    shown = [line for block in _blocks(page, "bash") for line in block.splitlines()]
+    shown += [example.command for example in examples(page.read_text())]
+    for part in (part for line in shown for part in re.split("&&|[|>]", line)):
+        words = shlex.split(part, comments=True)
+        if words and words[0] == "bnrun":
+            yield words[1:]
+
+
+def _every_command(group: Any) -> Iterator[Any]:
+    yield group
+    for command in getattr(group, "commands", {}).values():
+        yield from _every_command(command)
+
+
+def _parse(arguments: list[str]) -> dict[str, Any]:
+    """Parse a command line as bnrun does, without running it; return its parameters."""
+    group, parameters = typer.main.get_command(app), {}
+    for command in _every_command(group):
+        command.callback = lambda **given: parameters.update(given)
+    group.main(args=arguments, prog_name="bnrun", standalone_mode=False)
+    return parameters
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_command_of_a_page_is_one(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(page.read_text(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for arguments in _commands(page):
+        given = _parse(arguments)
+        overrides = [one for text in given.get("set_") or () for one in parse_override(text)]
+        resolve(given.get("config"), overrides)  # the file exists, and so does each key
+
+
+def _run(command: str, folder: Path) -> str:
+    """Run a command in this process: starting one for each would take half a minute."""
+    printed = io.StringIO()  # typer's CliRunner would pretend another width
+    with redirect_stdout(printed), redirect_stderr(printed), pytest.raises(SystemExit):
+        app(shlex.split(command)[1:], prog_name="bnrun")
+    return trimmed(printed.getvalue().replace(str(folder), HOME))
+
+
+@pytest.mark.filterwarnings("ignore:var\\(\\):UserWarning")
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_output_of_a_page_is_what_its_command_prints(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(page.read_text(), tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    for example in examples(page.read_text()):
+        if example.command in LONG:
+            continue
+        shown, printed = example.output, _run(example.command, tmp_path)
+        if example.command.endswith("--help"):  # releases of typer differ above the options
+            shown, printed = (text.partition("Options:")[2] for text in (shown, printed))
+        now = fit(shown, printed)
+        assert [*map(settled, shown.splitlines())] == [*map(settled, now.splitlines())]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_python_file_of_a_page_is_python(page: Path) -> None:
+    for block in _blocks(page, "python"):
+        ast.parse(block)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_config_of_a_page_is_one(page: Path, tmp_path: Path) -> None:
+    for block in _blocks(page, "yaml"):
+        (tmp_path / "config.yaml").write_text(block)
+        resolve(tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for path, heading in _LINK.findall(page.read_text()):
+        target = page if path == "" else page.parent / path
+        assert target.exists(), path
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            slugs = [
+                re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles
+            ]
+            assert heading in slugs
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_a_page_has_no_output_that_nothing_checks(page: Path) -> None:
+    kinds = {language for language, _ in _BLOCK.findall(page.read_text())}
+    assert kinds <= {"bash", "console", "python", "yaml", "text"}
+
+
+def test_the_table_of_config_keys_is_the_schema() -> None:
+    assert keys_table() in (GUIDE / "config.md").read_text()
+
+
+def test_the_listing_of_the_house_names_every_room() -> None:
+    (listing,) = _blocks(GUIDE / "develop.md", "text")
+    rooms = {path.name for path in HOUSE.iterdir() if path.suffix in ("", ".py")} - {
+        "__init__.py",
+        "__main__.py",
+        "__pycache__",
+    }
+    assert set(re.findall(r"[a-z]+(?:\.py\b|(?=/))", listing)) - {"bnrun"} == rooms
+
+
+def test_the_code_quoted_from_the_program_is_there() -> None:
+    (quoted,) = _blocks(GUIDE / "develop.md", "python")
+    source = (HOUSE / "cli" / "train.py").read_text().splitlines()
+    places = (textwrap.dedent("\n".join(source[i : i + 3])) for i in range(len(source)))
+    assert quoted.strip() in places
