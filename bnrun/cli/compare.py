@@ -126,7 +126,7 @@ def _go_on(
 ) -> "tuple[ComparisonFolder, Generator[CompareEvent, None, None]]":
     """Build a comparison from its directory."""
     from bnrun.runs.comparison_directory import reopen_comparison
-    from bnrun.runs.find import find_comparison
+    from bnrun.runs.lookup import find_comparison
 
     folder = reopen_comparison(find_comparison(name, out))
     arms = [result.arm for result in folder.comparison.arms]

@@ -50,7 +50,7 @@ def evaluate(
     kinds, path = _parse(statistics), runs.find(run, out)
     from bnrun.training import evaluation  # loads torch: what cannot be found is told before
 
-    state = runs.read_kept_checkpoint(path, checkpoint)
+    state = runs.read_checkpoint(path, checkpoint)
     config = _config(state, images, device)
     with redirect_stdout(sys.stderr):  # what a user's own layer prints is no result of ours
         dataset, where = _load(config)
@@ -72,7 +72,7 @@ def recalibrate(
     path = runs.find(run, out)
     from bnrun.training import evaluation
 
-    state = runs.read_kept_checkpoint(path, checkpoint)
+    state = runs.read_checkpoint(path, checkpoint)
     config = _config(state, images, device)
     with redirect_stdout(sys.stderr):
         dataset, where = _load(config)

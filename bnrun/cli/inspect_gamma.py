@@ -31,7 +31,7 @@ def inspect_gamma(
         inspect,  # loads torch: what cannot be found is told before
     )
 
-    state = runs.read_kept_checkpoint(path, checkpoint)
+    state = runs.read_checkpoint(path, checkpoint)
     norm, epoch = state["config"]["model"]["norm"], len(state["epochs"])
     layers = _chosen(inspect(state), layer, norm)
     if json:

@@ -22,7 +22,7 @@ def plot(
     json: JsonOption = False,
 ) -> None:
     """Draw a run's curves and gammas, or a comparison, as SVG and PNG."""
-    from bnrun.runs.find import COMPARISON, find_either
+    from bnrun.runs.lookup import COMPARISON, find_either
     from bnrun.show.console import show_json, stdout
 
     path = find_either(run, out)
@@ -45,7 +45,7 @@ def draw_comparison(path: Path, comparison: "Comparison") -> list[Path]:
     Raises:
         RunError: one can't be written.
     """
-    from bnrun.runs.pictures import write_picture
+    from bnrun.runs.picture_files import write_picture
     from bnrun.show import pictures
 
     return write_picture(path, "compare", pictures.render(pictures.compare(comparison)))
@@ -54,8 +54,8 @@ def draw_comparison(path: Path, comparison: "Comparison") -> list[Path]:
 def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     """Draw a run's curves, and its gammas where it has a checkpoint and its norms have any."""
     from bnrun import runs
-    from bnrun.runs.kept import read_run
-    from bnrun.runs.pictures import write_picture
+    from bnrun.runs.picture_files import write_picture
+    from bnrun.runs.run_records import read_run
     from bnrun.show import pictures
     from bnrun.show.wording import training_title
     from bnrun.training.inspection import inspect
@@ -64,7 +64,7 @@ def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     if not summary.epochs:
         raise RunError(f"{path} has finished no epoch: there is nothing to draw.")
     files = write_picture(path, "curves", pictures.render(pictures.curves(summary)))
-    state = runs.read_kept_checkpoint(path, checkpoint)
+    state = runs.read_checkpoint(path, checkpoint)
     title = f"γ and β after epoch {len(state['epochs'])}: {training_title(summary)}"
     gamma = pictures.gamma(inspect(state), title, pictures.run_footer(summary))
     return files + (write_picture(path, "gamma", pictures.render(gamma)) if gamma else [])

@@ -9,7 +9,7 @@ from bnrun.cli.options import RUNS, JsonOption, OutOption
 from bnrun.errors import RunError
 
 if TYPE_CHECKING:
-    from bnrun.runs.kept import DamagedRun, KeptRun
+    from bnrun.runs.run_records import DamagedRun, RunRecord
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -37,16 +37,13 @@ def runs(
         return
     if out.exists() and not out.is_dir():
         raise RunError(f"--out {out}: this must be the folder that runs are in; it is a file.")
-    from bnrun.runs.kept import list_comparisons, list_runs
+    from bnrun.runs.run_records import list_comparisons, list_runs
     from bnrun.show.console import show_json, stdout
     from bnrun.show.runs_tables import comparisons_table, runs_table
 
     kept, comparisons = list_runs(out, limit), list_comparisons(out)[:limit]
     if json:
-        documents = [
-            {"run": str(c.path), "status": c.status, "arms": c.arms, "seeds": c.seeds}
-            for c in comparisons
-        ]
+        documents = [comparison.to_dict() for comparison in comparisons]
         show_json({"runs": list(map(_line, kept)), "comparisons": documents})
         return
     if kept:
@@ -68,8 +65,8 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Show one run: its config, what it ran on, its epochs; or a comparison."""
-    from bnrun.runs.find import COMPARISON, find_either
-    from bnrun.runs.kept import read_run
+    from bnrun.runs.lookup import COMPARISON, find_either
+    from bnrun.runs.run_records import read_run
     from bnrun.show.console import show_json, stdout
     from bnrun.show.runs_tables import run_view
 
@@ -82,7 +79,7 @@ def show(
         return
     kept = read_run(path)
     if json:
-        show_json(kept.summary.to_dict() | _beside(kept) | {"environment": dict(kept.environment)})
+        show_json(kept.to_dict())
     else:
         stdout().print(run_view(kept))
         stdout().print(f"kept in {kept.path}", soft_wrap=True, markup=False)
@@ -96,9 +93,9 @@ def diff(
     json: JsonOption = False,
 ) -> None:
     """Show in what two runs differ, in config and in result, and nothing else."""
-    from bnrun.runs.difference import difference
-    from bnrun.runs.find import find
-    from bnrun.runs.kept import read_run
+    from bnrun.runs.lookup import find
+    from bnrun.runs.run_difference import difference
+    from bnrun.runs.run_records import read_run
     from bnrun.show.console import show_json, stdout
     from bnrun.show.runs_tables import diff_table
 
@@ -110,23 +107,12 @@ def diff(
         stdout().print(diff_table(first, second))
 
 
-def _beside(run: "KeptRun") -> dict[str, Any]:
-    """Return what a run's directory tells beside its summary."""
-    return {
-        "status": run.status,
-        "config_name": run.config_name,
-        "started": run.started and f"{run.started:%Y-%m-%dT%H:%M:%SZ}",
-    }
-
-
-def _line(run: "KeptRun | DamagedRun") -> dict[str, Any]:
+def _line(run: "RunRecord | DamagedRun") -> dict[str, Any]:
     """Return a run's entry in the list; of a damaged one, what is wrong."""
-    from bnrun.runs.kept import DamagedRun
+    from bnrun.runs.run_records import DamagedRun
 
     if isinstance(run, DamagedRun):
         known: dict[str, Any] = {"run": str(run.path), "status": "damaged", "reason": run.problem}
-        summary: dict[str, Any] = {}
     else:
-        summary = run.summary.to_dict()
-        known = _beside(run) | {"epochs": len(run.summary.epochs)}
-    return {key: (summary | known).get(key) for key in LISTED}
+        known = run.to_dict() | {"epochs": len(run.summary.epochs)}
+    return {key: known.get(key) for key in LISTED}

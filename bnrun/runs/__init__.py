@@ -1,15 +1,14 @@
-"""The run directory: the only code that writes results to disk, and that reads them back."""
+"""The directories of runs and comparisons: the only code that writes results to disk."""
 
-from bnrun.runs.checkpoints import write_population_checkpoint
-from bnrun.runs.find import find
-from bnrun.runs.read import read_kept_checkpoint, reopen
-from bnrun.runs.write import Run, create
+from bnrun.runs.checkpoint_files import read_checkpoint, write_population_checkpoint
+from bnrun.runs.lookup import find
+from bnrun.runs.run_directory import Run, create, reopen
 
 __all__ = [
     "Run",
     "create",
     "find",
-    "read_kept_checkpoint",
+    "read_checkpoint",
     "reopen",
     "write_population_checkpoint",
 ]

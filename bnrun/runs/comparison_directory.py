@@ -35,12 +35,11 @@ from bnrun.config import Config, yaml_text
 from bnrun.config.difference import config_difference
 from bnrun.errors import ConfigError, RunError
 from bnrun.locks import Busy, Lock
-from bnrun.runs.atomic import replace
-from bnrun.runs.directory import make_directory
-from bnrun.runs.find import COMPARISON
-from bnrun.runs.kept import read_run
-from bnrun.runs.read import reopen
-from bnrun.runs.write import Run
+from bnrun.runs.atomic_write import write_atomically
+from bnrun.runs.lookup import COMPARISON
+from bnrun.runs.new_directory import make_directory
+from bnrun.runs.run_directory import Run, reopen
+from bnrun.runs.run_records import read_run
 from bnrun.summary import Summary
 
 MAX_STEM = 120  # file systems take names of 255 bytes
@@ -106,7 +105,7 @@ class ComparisonFolder:
     def _write(self) -> None:
         content = json.dumps(document(self.comparison), indent=2) + "\n"
         try:
-            replace(self.path / "summary.json", content.encode())
+            write_atomically(self.path / "summary.json", content.encode())
         except OSError as error:
             raise RunError(
                 f"{self.path / 'summary.json'} can't be written: {error.strerror or error}. The "
@@ -177,7 +176,7 @@ def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:
             ) from error
     try:
         path.mkdir(parents=True, exist_ok=True)
-        replace(path / "config.yaml", trial.config.yaml().encode())
+        write_atomically(path / "config.yaml", trial.config.yaml().encode())
     except OSError as error:
         raise RunError(f"the trial's directory {path} can't be made: {error.strerror}.") from error
     return Run(path, trial.config, advice), None

@@ -12,20 +12,14 @@ from rich.text import Text
 
 from bnrun.config import Config
 from bnrun.config.difference import Difference, config_difference
-from bnrun.runs.difference import difference
-from bnrun.runs.kept import DamagedRun, KeptComparison, KeptRun
+from bnrun.runs.run_difference import difference
+from bnrun.runs.run_records import ComparisonRecord, DamagedRun, RunRecord
 from bnrun.show.tables import label, number, pairs, table, text
 from bnrun.show.training_tables import training_table
 from bnrun.show.wording import as_yaml, fraction, rate
-from bnrun.summary import METRICS
-
-ONE_SEED_EACH = (
-    "One seed each: two single runs with different seeds differ by chance too. "
-    "`bnrun compare` pairs seeds."
-)
 
 
-def runs_table(runs: Sequence[KeptRun | DamagedRun]) -> RenderableType:
+def runs_table(runs: Sequence[RunRecord | DamagedRun]) -> RenderableType:
     """Show runs, a line each: the name tells when, config, norm and seed; then what came of it.
 
     A name that does not tell them, the user's own, has them below it. Damaged runs say why below
@@ -44,7 +38,7 @@ def runs_table(runs: Sequence[KeptRun | DamagedRun]) -> RenderableType:
     return Group(shown, *(Text(f"damaged: {problem}") for problem in damaged))
 
 
-def comparisons_table(comparisons: Iterable[KeptComparison]) -> Table:
+def comparisons_table(comparisons: Iterable[ComparisonRecord]) -> Table:
     """Show comparisons, a line for each arm: the name needs the width."""
     shown = table(text("comparison"), label("status"), text("arms"), text("seeds"), margin=1)
     for found in comparisons:
@@ -53,7 +47,7 @@ def comparisons_table(comparisons: Iterable[KeptComparison]) -> Table:
     return shown
 
 
-def run_view(run: KeptRun) -> RenderableType:
+def run_view(run: RunRecord) -> RenderableType:
     """Show a run: where from, how it differs from the defaults, what it ran on, its epochs."""
     summary, environment = run.summary, run.environment
     reason = f": {summary.reason}" if summary.reason else ""
@@ -90,7 +84,7 @@ def run_view(run: KeptRun) -> RenderableType:
     return Group(*parts)
 
 
-def diff_table(a: KeptRun, b: KeptRun) -> RenderableType:
+def diff_table(a: RunRecord, b: RunRecord) -> RenderableType:
     """Show all in which two runs differ, and nothing else."""
     found = difference(a, b)
     parts: list[RenderableType] = [pairs([("a", str(a.path)), ("b", str(b.path))])]
@@ -104,8 +98,8 @@ def diff_table(a: KeptRun, b: KeptRun) -> RenderableType:
             parts.append(_differences(differences, (title, "a", "b"), write))
         else:
             parts.append(Text(f"Nothing differs in {title}."))
-    if any(pair.key in METRICS for pair in found.result):
-        parts += ["", Text(ONE_SEED_EACH)]
+    for remark in found.remarks:
+        parts += ["", Text(remark)]
     return Group(*parts)
 
 
@@ -127,13 +121,13 @@ def _value(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-def _name(run: KeptRun) -> str:
+def _name(run: RunRecord) -> str:
     if run.config_name is not None:
         return run.path.name
     return f"{run.path.name}\n  {_when(run.started)}, {run.summary.norm}, seed {run.summary.seed}"
 
 
-def _status(run: KeptRun) -> str:
+def _status(run: RunRecord) -> str:
     """Say how a run stands; where it has not come to its end, on a second line: at which epoch."""
     if run.status == "completed":
         return run.status

@@ -116,7 +116,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--set", "data.root=folder"), "data.root: received 'folder', but there is no Fashion-MNIST"),
     (("--out", "good.yaml", *SYNTHETIC), "can't be made: Not a directory"),
     (("--resume", "missing"), "there is no run 'missing'"),
-    (("--resume", "folder"), "folder is no run directory"),
+    (("--resume", "folder"), "folder is not a run directory"),
     (("--resume", "x" * 300), "File name too long"),
     (("good.yaml", "--resume", "x"), "it takes no CONFIG"),
     (("--resume", "x", "--epochs", "3"), "it takes no CONFIG"),

@@ -78,7 +78,7 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
         (["evaluate", "--statistics", "mving"], "received 'mving'. Did you mean 'moving'?"),
         (["evaluate", "--device", "x"], "--device: training.device: received 'x'"),
         (["evaluate", "--images", "1"], "--images: training.population_images: received 1"),
-        (["recalibrate", "--checkpoint", "9"], "keeps no checkpoint '9'"),
+        (["recalibrate", "--checkpoint", "9"], "has no checkpoint '9'"),
         (["recalibrate", "elsewhere"], "there is no run 'elsewhere'"),
     ):
         refused = CliRunner().invoke(app, arguments)

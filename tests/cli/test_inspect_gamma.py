@@ -83,7 +83,7 @@ def test_what_cannot_be_shown_is_told(
     monkeypatch.chdir(tmp_path)
     path = make("none")
     _assert_refused([], "norm 'none' has no gamma")
-    _assert_refused(["--checkpoint", "7"], "keeps no checkpoint '7'. It keeps: 4, last.")
+    _assert_refused(["--checkpoint", "7"], "has no checkpoint '7'. It has: 4, last.")
     _assert_refused(["nonsense"], "there is no run 'nonsense'")
     (path / "checkpoint.pt").unlink()
     _assert_refused([], "it has finished no epoch")

@@ -38,7 +38,7 @@ def test_a_run_has_curves_and_gammas(
 
     code, output = _plot("latest", "--checkpoint", 7)
     assert code == 2
-    assert "keeps no checkpoint '7'" in output
+    assert "has no checkpoint '7'" in output
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

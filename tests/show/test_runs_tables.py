@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 
 from bnrun.config import Assignment, resolve
 from bnrun.events import DataUsed, EpochEnded
-from bnrun.runs.kept import DamagedRun, KeptComparison, KeptRun, KeptStatus
+from bnrun.runs.run_records import ComparisonRecord, DamagedRun, RecordStatus, RunRecord
 from bnrun.show.runs_tables import comparisons_table, diff_table, run_view, runs_table
 from bnrun.summary import Summary
 
@@ -39,13 +39,13 @@ def _run(
     name: str = "20261121T225147Z-lenet_bn-scratch-s0",
     config_name: str | None = "lenet_bn",
     *,
-    status: KeptStatus = "completed",
+    status: RecordStatus = "completed",
     loss: float = 0.2661,
     epochs: int = 1,
     sets: dict[str, Any] | None = None,
     reason: str | None = None,
     **environment: object,
-) -> KeptRun:
+) -> RunRecord:
     stated = [Assignment(key, value, "test") for key, value in (sets or {}).items()]
     config = resolve(None, stated).config
     rows = (EpochEnded(n + 1, loss, 0.9009, 0.8712, None, None, None, 4.0) for n in range(epochs))
@@ -63,7 +63,7 @@ def _run(
     )
     started = datetime(2026, 11, 21, 22, 51, 47, tzinfo=UTC)
     path = Path("runs", name)
-    return KeptRun(path, started, config_name, summary, status, ENVIRONMENT | environment)
+    return RunRecord(path, started, config_name, summary, status, ENVIRONMENT | environment)
 
 
 NONE = {"model.norm": "none", "training.seed": 3}
@@ -103,8 +103,8 @@ def test_a_long_name_is_folded_and_never_cut() -> None:
 
 def test_comparisons() -> None:
     found = [
-        KeptComparison(Path("runs/20261121T230000Z-compare-a"), ("a", "b"), (0, 1), "completed"),
-        KeptComparison(Path("runs/x"), (), (), None),
+        ComparisonRecord(Path("runs/20261121T230000Z-compare-a"), ("a", "b"), (0, 1), "completed"),
+        ComparisonRecord(Path("runs/x"), (), (), None),
     ]
     assert _render(comparisons_table(found)) == (
         "\n"

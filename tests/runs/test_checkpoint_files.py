@@ -48,7 +48,7 @@ def test_a_checkpoint_cut_short_is_refused_and_left_as_it_is(run: Path, part: fl
     file = run / "checkpoint.pt"
     cut = file.read_bytes()[: int(file.stat().st_size * part)]
     file.write_bytes(cut)
-    with pytest.raises(RunError, match="is damaged, or no checkpoint"):
+    with pytest.raises(RunError, match="is damaged, or not a checkpoint"):
         runs.reopen(run)
     assert file.read_bytes() == cut
 
@@ -65,17 +65,17 @@ class Harmful:
 
 def test_a_checkpoint_cannot_run_code(run: Path, tmp_path: Path) -> None:
     torch.save({"format": 1, "x": Harmful(tmp_path / "harm")}, run / "checkpoint.pt")
-    with pytest.raises(RunError, match="is damaged, or no checkpoint"):
+    with pytest.raises(RunError, match="is damaged, or not a checkpoint"):
         runs.reopen(run)
     (run / "checkpoint.pt").write_bytes(pickle.dumps(Harmful(tmp_path / "harm")))
-    with pytest.raises(RunError, match="is damaged, or no checkpoint"):
+    with pytest.raises(RunError, match="is damaged, or not a checkpoint"):
         runs.reopen(run)
     assert not (tmp_path / "harm").exists()
 
 
 def test_another_programs_checkpoint_is_refused(run: Path) -> None:
     torch.save({"state_dict": {}}, run / "checkpoint.pt")
-    with pytest.raises(RunError, match="no checkpoint of this version"):
+    with pytest.raises(RunError, match="not a checkpoint of this version"):
         runs.reopen(run)
 
 
@@ -110,11 +110,11 @@ def test_a_kept_checkpoint_is_read_by_its_epoch(run: Path) -> None:
     _keep(run, "checkpoint-population.pt", 5)
     _keep(run, "checkpoint.pt", 5)
     for which, epochs in (("2", 2), ("4", 4), ("last", 5), ("5", 5), ("population", 5)):
-        assert len(runs.read_kept_checkpoint(run, which)["epochs"]) == epochs
-    with pytest.raises(RunError, match=r"keeps no checkpoint '3'. It keeps: 2, 4, 5, last, popul"):
-        runs.read_kept_checkpoint(run, "3")
+        assert len(runs.read_checkpoint(run, which)["epochs"]) == epochs
+    with pytest.raises(RunError, match=r"has no checkpoint '3'. It has: 2, 4, 5, last, popul"):
+        runs.read_checkpoint(run, "3")
 
 
 def test_no_path_leads_out_of_the_run(run: Path) -> None:
-    with pytest.raises(RunError, match="keeps no checkpoint '../x'"):
-        runs.read_kept_checkpoint(run, "../x")
+    with pytest.raises(RunError, match="has no checkpoint '../x'"):
+        runs.read_checkpoint(run, "../x")

@@ -12,8 +12,8 @@ from bnrun import runs
 from bnrun.config import Assignment, resolve
 from bnrun.errors import BnrunError
 from bnrun.events import DataUsed, EpochEnded, Event, Notice, RunEnded, RunStarted
-from bnrun.runs.difference import Difference, difference
-from bnrun.runs.kept import DamagedRun, KeptRun, list_comparisons, list_runs, read_run
+from bnrun.runs.run_difference import Difference, difference
+from bnrun.runs.run_records import DamagedRun, RunRecord, list_comparisons, list_runs, read_run
 
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
 STARTED = RunStarted("scratch", "cpu", "a machine", 3, 2, 3, DATA)
@@ -146,9 +146,13 @@ def test_why_a_run_failed_or_diverged_is_kept(tmp_path: Path) -> None:
     [
         ("config.yaml", b"model: {norms: scratch}", "there is no key 'model.norms'"),
         ("config.yaml", b"\xff\xfe", "is not UTF-8"),
-        ("metrics.jsonl", b"\0\0\n", "metrics.jsonl:1: this line is no event of bnrun's"),
+        ("metrics.jsonl", b"\0\0\n", "metrics.jsonl:1: this line is not an event"),
         ("metrics.jsonl", b"[]\n", "metrics.jsonl:1: this line"),
-        ("metrics.jsonl", b'{"event": "notice"}\n{"event": "run_started"}\n', "metrics.jsonl:2: "),
+        (
+            "metrics.jsonl",
+            b'{"event": "notice", "message": ""}\n{"event": "run_started"}\n',
+            "metrics.jsonl:2: ",
+        ),
         ("metrics.jsonl", b'{"event": "epoch_ended", "epoch": "x"}\n', "metrics.jsonl:1: "),
         ("summary.json", b"{", "summary.json is damaged"),
         ("summary.json", b'{"status": "fine"}', "summary.json is damaged"),
@@ -161,7 +165,7 @@ def test_a_damaged_run_is_in_its_place_in_the_list(
     whole, damaged = _create(tmp_path), _create(tmp_path, training__seed=1)
     (damaged.path / file).write_bytes(content)
     listed = {run.path: run for run in list_runs(tmp_path)}
-    assert isinstance(listed[whole.path], KeptRun)
+    assert isinstance(listed[whole.path], RunRecord)
     found = listed[damaged.path]
     assert isinstance(found, DamagedRun)
     assert problem in found.problem
@@ -215,7 +219,7 @@ def test_the_difference_of_two_runs_is_what_differs_and_nothing_else(tmp_path: P
 LISTING = """
 import sys
 from pathlib import Path
-from bnrun.runs.kept import list_runs
+from bnrun.runs.run_records import list_runs
 
 out, stop = Path(sys.argv[1]), Path(sys.argv[2])
 print("listing", flush=True)
@@ -233,7 +237,7 @@ def test_listing_runs_without_a_pause_never_makes_a_resume_fail(tmp_path: Path) 
         try:
             for _ in range(200):
                 again = _again(run)
-                again.hold()
+                again.lock()
                 assert read_run(run.path).status == "running"
                 with again:
                     pass

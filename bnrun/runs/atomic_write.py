@@ -1,14 +1,14 @@
-"""Writing a file so that it is always whole: either the old one or the new one."""
+"""Writing a file so that it is always whole: the old content or the new, never a part of either."""
 
 import os
 from pathlib import Path
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, at once or not at all.
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file's content at once or not at all, and force it to disk.
 
     Raises:
-        OSError: it can't be written. What was there before is whole.
+        OSError: it cannot be written. What was there before is whole.
     """
     temporary = path.with_name(f".{path.name}.new")
     try:

@@ -8,7 +8,7 @@ import pytest
 from bnrun import runs
 from bnrun.config import resolve
 from bnrun.errors import RunError
-from bnrun.runs.find import find_comparison, find_either
+from bnrun.runs.lookup import find_comparison, find_either
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_beginning_of_several_is_refused_and_a_handful_of_them_named(tmp_path:
     with pytest.raises(RunError) as refused:
         runs.find("2026", tmp_path)
     assert str(refused.value) == (
-        "8 runs begin with '2026'; give more of the name:\n"
+        "8 runs start with '2026'; give more of the name:\n"
         "  20261121T195956Z-a-none-s0\n"
         "  20261121T195955Z-a-none-s0\n"
         "  20261121T195954Z-a-none-s0\n"

@@ -1,4 +1,4 @@
-"""New directories for results: named after the moment, never one that is there already."""
+"""New directories for results: named after the time, and never one that exists already."""
 
 import re
 from datetime import UTC, datetime
@@ -6,21 +6,24 @@ from pathlib import Path
 
 from bnrun.errors import RunError
 
+TIME_FORMAT = "%Y%m%dT%H%M%SZ"
+"""The UTC time at the start of a directory's name."""
+
 
 def plain(text: str) -> str:
-    """Return a text as names of directories hold it: ASCII letters, digits, `.`, `_` and `-`."""
+    """Return a text as directory names hold it: ASCII letters, digits, `.`, `_` and `-`."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", text)
 
 
 def make_directory(out: Path, stem: str, name: str, content: str) -> Path:
-    """Make `<out>/<UTC time>-<stem>/` with one text file in it, and return it.
+    """Make `<out>/<UTC time>-<stem>/` with one text file in it, and return the directory.
 
-    A second one of the same moment and stem is `<UTC time>-<stem>-2`.
+    A second one of the same second and stem is `<UTC time>-<stem>-2`.
 
     Raises:
         RunError: the directory cannot be made or written.
     """
-    first = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{plain(stem)}"
+    first = f"{datetime.now(UTC).strftime(TIME_FORMAT)}-{plain(stem)}"
     path, copies = out / first, 1
     try:
         while True:
@@ -28,7 +31,7 @@ def make_directory(out: Path, stem: str, name: str, content: str) -> Path:
                 path.mkdir(parents=True)
                 break
             except FileExistsError:
-                if not path.exists():  # it is `out`, or a folder above it, that is a file
+                if not path.exists():  # then `out`, or a folder above it, is a file
                     raise
                 copies += 1
                 path = out / f"{first}-{copies}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bnrun.errors import RunError
-from bnrun.runs.pictures import write_picture
+from bnrun.runs.picture_files import write_picture
 
 
 def test_a_picture_is_a_file_of_each_format(tmp_path: Path) -> None:

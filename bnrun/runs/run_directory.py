@@ -1,0 +1,207 @@
+"""The directory of a run: made, written while the run trains, and opened again to continue.
+
+    runs/<UTC time>-<config name>-<norm>-s<seed>/
+        config.yaml       the resolved config
+        environment.json  versions, device, threads, command, git state
+        metrics.jsonl     one event a line, as it happens
+        checkpoint.pt     the state after the last finished epoch; replaced atomically
+        checkpoint-epoch-<n>.pt     after epoch n, where `training.keep_every` keeps it
+        summary.json      the result, once there is one
+
+An epoch is written to the checkpoint first and then to the metrics, and metrics are only ever
+added to. So whatever a killed process leaves behind, the run can continue from it.
+"""
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bnrun.config import Config, Resolved, resolve
+from bnrun.config.difference import config_difference
+from bnrun.environment import describe
+from bnrun.errors import RunError
+from bnrun.events import CheckpointReady, EpochEnded, Event, RunStarted
+from bnrun.locks import Busy, Lock
+from bnrun.runs.atomic_write import write_atomically
+from bnrun.runs.checkpoint_files import LAST, epoch_file, read_last_checkpoint, serialize
+from bnrun.runs.metrics_file import NAME as METRICS
+from bnrun.runs.metrics_file import MetricsFile
+from bnrun.runs.new_directory import make_directory
+from bnrun.summary import Summary, planned
+
+LOCK = ".lock"
+
+
+class Run:
+    """A run's directory, locked for writing within a `with` block.
+
+        with run:
+            for event in events:
+                run.record(event)
+
+    Leaving the block writes `summary.json`, whatever ended it: its status is `interrupted` after
+    Ctrl-C, and `failed` after another exception.
+
+    Attributes:
+        path, config: the directory, and the config of the run in it.
+        continue_command: the command that continues the run, for error messages.
+        summary: the result so far; None before the first event.
+    """
+
+    def __init__(self, path: Path, config: Config, continue_command: str | None = None) -> None:
+        self.path = path
+        self.config = config
+        quoted = shlex.quote(str(path))
+        self.continue_command = continue_command or f"bnrun train --resume {quoted}"
+        self.summary: Summary | None = None
+        self._metrics = MetricsFile(path)
+        self._lock = Lock(path / LOCK)
+
+    def lock(self) -> None:
+        """Keep other processes from training in this directory until the `with` block ends.
+
+        Raises:
+            RunError: another process is training in it, or it cannot be written.
+        """
+        try:
+            self._lock.acquire()
+        except Busy as error:
+            raise RunError(f"{self.path}: another process is training in this run.") from error
+        except OSError as error:
+            raise self._unwritable(LOCK, error) from error
+
+    def __enter__(self) -> Self:
+        self.lock()
+        return self
+
+    def record(self, event: Event) -> None:
+        """Write an event: to the metrics, or to the checkpoint; and fold it into the summary.
+
+        Raises:
+            RunError: a file cannot be written.
+        """
+        match event:
+            case CheckpointReady():
+                self._write_checkpoint(event)
+            case RunStarted():
+                self.summary = planned(self.config.to_dict(), str(self.path)).with_event(event)
+                self._start(event)
+            case _:
+                if self.summary is not None:
+                    self.summary = self.summary.with_event(event)
+                self._append(event)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if self.summary is None:
+                return
+            if isinstance(error, Exception):
+                self.summary = self.summary.with_failure(str(error))
+            self._replace("summary.json", _json(self.summary.to_dict()))
+        except RunError:
+            if error is None:  # otherwise the first error is the one to report
+                raise
+        finally:
+            self._lock.release()
+
+    def _start(self, event: RunStarted) -> None:
+        """Write what describes this start, after the lines that a killed process still owed."""
+        environment = describe(event.device, event.machine)
+        if not (self.path / "environment.json").exists():
+            self._replace("environment.json", _json(environment))
+        self._complete_metrics(event.finished)
+        self._append(event, environment=environment)
+
+    def _complete_metrics(self, finished: tuple[EpochEnded, ...]) -> None:
+        """Bring the metrics to where the checkpoint is: it may be one epoch ahead of them."""
+        self._write(METRICS, self._metrics.drop_partial_line)
+        for epoch in finished[self._metrics.count_epochs() :]:
+            self._append(epoch)
+
+    def _write_checkpoint(self, event: CheckpointReady) -> None:
+        content, every = serialize(event.state), self.config.training.keep_every
+        if every and event.epoch % every == 0:
+            self._replace(epoch_file(event.epoch), content)
+        self._replace(LAST, content)
+
+    def _append(self, event: Event, **details: Any) -> None:
+        self._write(METRICS, lambda: self._metrics.append(event, **details))
+
+    def _replace(self, name: str, content: bytes) -> None:
+        self._write(name, lambda: write_atomically(self.path / name, content))
+
+    def _write(self, name: str, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            raise self._unwritable(name, error) from error
+
+    def _unwritable(self, name: str, error: OSError) -> RunError:
+        return RunError(
+            f"{self.path / name} can't be written: {error.strerror or error}. What was there "
+            f"before is whole. Fix: make room or allow writing, then `{self.continue_command}`."
+        )
+
+
+def create(out: Path, resolved: Resolved) -> Run:
+    """Make a new run directory below `out`, with the resolved config in it.
+
+    Raises:
+        RunError: the directory cannot be made or written.
+    """
+    config = resolved.config
+    norm = config.model.norm.rpartition(":")[2]  # the class, where the norm is a user's own
+    stem = f"{resolved.name}-{norm}-s{config.training.seed}"
+    return Run(make_directory(out, stem, "config.yaml", config.yaml()), config)
+
+
+def reopen(path: Path, continue_command: str | None = None) -> tuple[Run, Mapping[str, Any] | None]:
+    """Lock a run to continue it; return it with its checkpoint, None where no epoch was finished.
+
+    Args:
+        path: the run's directory.
+        continue_command: see `Run`.
+
+    Raises:
+        ConfigError: its config.yaml is not acceptable.
+        RunError: another process is training in it; or its checkpoint is missing, damaged, or of
+            another config. Nothing is written then.
+    """
+    run = Run(path, resolve(path / "config.yaml").config, continue_command)
+    run.lock()  # before the checkpoint is read: another process may be writing the next one
+    checkpoint = read_last_checkpoint(path)
+    if checkpoint is not None:
+        _refuse_other_config(path, checkpoint, run.config)
+    return run, checkpoint
+
+
+def _refuse_other_config(path: Path, checkpoint: Mapping[str, Any], config: Config) -> None:
+    """Refuse a checkpoint that was trained with another config than the directory's.
+
+    Raises:
+        RunError: it was.
+    """
+    # An older version may not have known a key; it then did what today's default does.
+    trained = {
+        section: values | checkpoint["config"].get(section, {})
+        for section, values in Config().to_dict().items()
+    }
+    keys = [pair.key for pair in config_difference(trained, config.to_dict())]
+    if keys:
+        raise RunError(
+            f"{path / LAST} is from another config: {', '.join(keys)} "
+            f"differ{'s' if len(keys) == 1 else ''} from {path / 'config.yaml'}. Put the config "
+            "back, or start a new run."
+        )
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2) + "\n").encode()
