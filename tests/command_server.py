@@ -4,14 +4,16 @@
 
 Importing torch and matplotlib takes a second or two; a fork takes 20 ms. The server imports them
 and computes nothing, so that it has a single thread, which a fork may copy. `CommandServer` in
-conftest.py sends one request at a time: a line of JSON, and the files that become the child's
+commands.py sends one request at a time: a line of JSON, and the files that become the child's
 stdin, stdout and stderr. The answers are the child's process id, then its exit status, negative
 where a signal ended it.
 
 A child is what `python -m bnrun ARGUMENTS` would be: `__main__`, `sys.argv`, the folder, the
-environment and the dispositions of signals are its own, and so is its session. Two things differ.
-Environment variables that are read while a module is imported keep the server's values. And the
-modules are not torn down at the end, which would take another half of a second.
+environment and the dispositions of signals are its own, and so is its session. Three things differ.
+Environment variables that are read while a module is imported keep the server's values. The modules
+are not torn down at the end, which would take another half of a second. And worker processes, which
+multiprocessing forks from a "fork server" of each command (another import of torch), are forked
+from one that all commands share; it has this server's session and environment.
 """
 
 import atexit
@@ -19,6 +21,7 @@ import contextlib
 import gc
 import importlib
 import json
+import multiprocessing.connection
 import multiprocessing.process
 import os
 import pkgutil
@@ -30,8 +33,10 @@ import sys
 import threading
 import traceback
 import weakref
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
+CAN_SHARE_WORKERS = sys.version_info < (3, 14)  # later, clients of a fork server need a key
 STANDARD_STREAMS = 3
 LATER = {"torch", "matplotlib.figure"}  # what bnrun imports inside functions
 NOT_IMPORTED = {
@@ -44,6 +49,9 @@ def main() -> None:
     """Serve requests until the other end of the socket is closed."""
     server = socket.socket(fileno=int(sys.argv[1]))
     _import_everything()
+    workers = _fork_worker_server(server)
+    share_workers(*workers)
+    socket.send_fds(server, [workers[0].encode()], [workers[1]])
     while request := _receive(server):
         pid = os.fork()
         if pid == 0:
@@ -66,6 +74,38 @@ def _import_everything() -> None:
         finalizer.atexit = False  # torch's: unregistering its operators takes 25 ms at each exit
     gc.collect()
     gc.freeze()  # else each child would copy the memory that its collector visits
+
+
+def _fork_worker_server(server: socket.socket) -> tuple[str, int]:
+    """Fork a process that runs multiprocessing's fork server, with everything imported.
+
+    Returns:
+        its address, and a file which lets it run on for as long as some process has it open.
+    """
+    resource_tracker.ensure_running()  # one for all
+    with socket.socket(socket.AF_UNIX) as listener:
+        address = multiprocessing.connection.arbitrary_address("AF_UNIX")
+        listener.bind(address)
+        listener.listen()
+        alive_read, alive_write = os.pipe()
+        if os.fork() == 0:
+            server.close()
+            os.close(alive_write)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as `bnrun.workers` does
+            with contextlib.suppress(SystemExit):
+                forkserver.main(listener.fileno(), alive_read, [])
+            os._exit(0)
+        os.close(alive_read)
+    return address, alive_write
+
+
+def share_workers(address: str, alive: int) -> None:
+    """Have multiprocessing fork this process's workers from that server, not from a new one."""
+    if not CAN_SHARE_WORKERS:
+        return
+    server = forkserver._forkserver
+    server._forkserver_address, server._forkserver_alive_fd = address, alive
+    server.ensure_running = resource_tracker.ensure_running
 
 
 def _receive(server: socket.socket) -> tuple[dict[str, Any], list[int]] | None:

@@ -1,0 +1,190 @@
+"""Starting commands of bnrun in processes of their own, for the fixtures in conftest.py."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from select import select
+from typing import Any
+
+SERVER = Path(__file__).with_name("command_server.py")
+PLAIN_TERMINAL = {"COLUMNS": "80", "NO_COLOR": "1"}
+STEERING = ("BNRUN_DEBUG", "FORCE_COLOR")  # variables that must not reach a command from outside
+COMMAND_SECONDS = 120.0
+
+
+class Command:
+    """A command of bnrun while it runs, and its output.
+
+    Args:
+        pid: of its process, which leads a session and a process group of its own.
+        join: waits some seconds for the process to end, and returns its exit status.
+        arguments: what it was called with.
+        output: the folder with the files that are its stdout and stderr.
+    """
+
+    def __init__(
+        self, pid: int, join: Callable[[float], int], arguments: list[str], output: Path
+    ) -> None:
+        self.pid, self.arguments = pid, arguments
+        self._join, self._output = join, output
+        self._status: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        """Signal its process alone."""
+        os.kill(self.pid, number)
+
+    def send_signal_to_group(self, number: int) -> None:
+        """Signal it and the processes that it started, as Ctrl-C in a terminal does."""
+        os.killpg(self.pid, number)
+
+    def wait(self, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
+        """Return how it ended and what it wrote.
+
+        Raises:
+            subprocess.TimeoutExpired: it has not ended within these seconds.
+        """
+        self._status = self._join(seconds)
+        stdout, stderr = ((self._output / name).read_text() for name in ("stdout", "stderr"))
+        return subprocess.CompletedProcess(self.arguments, self._status, stdout, stderr)
+
+    def end(self) -> None:
+        """Kill it, if nothing has waited for its end."""
+        if self._status is None:
+            self.send_signal_to_group(signal.SIGKILL)
+            self._join(COMMAND_SECONDS)
+
+
+class CommandServer:
+    """The process that forks a child for each command; it starts when first needed.
+
+    See `command_server.py`.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def workers(self) -> tuple[str, int]:
+        """Return the server of worker processes: its address, and a file that keeps it running."""
+        if self._process is None:
+            self._start()
+        return self._workers
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, str(SERVER), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={k: v for k, v in os.environ.items() if k not in STEERING} | PLAIN_TERMINAL,
+                start_new_session=True,
+            )
+        address, (alive,), _, _ = socket.recv_fds(self._socket, 1 << 10, 1)
+        self._workers = address.decode(), alive
+
+    def fork(self, request: dict[str, Any], streams: list[int]) -> int:
+        """Fork a child and return its process id; the one before must have been joined."""
+        self.workers()
+        socket.send_fds(self._socket, [json.dumps(request).encode() + b"\n"], streams)
+        return self._answer(COMMAND_SECONDS)
+
+    def join(self, seconds: float) -> int:
+        """Return the child's exit status."""
+        return self._answer(seconds)
+
+    def stop(self) -> None:
+        """End the server."""
+        if self._process is not None:
+            os.close(self._workers[1])
+            self._socket.close()
+            self._process.wait()
+
+    def _answer(self, seconds: float) -> int:
+        answer = b""
+        while not answer.endswith(b"\n"):
+            if not select([self._socket], [], [], seconds)[0]:
+                raise subprocess.TimeoutExpired("bnrun", seconds)
+            byte = self._socket.recv(1)
+            assert byte, "the command server has ended"
+            answer += byte
+        return int(answer)
+
+
+class Launcher:
+    """Starts commands of bnrun in one folder and environment, one at a time."""
+
+    def __init__(
+        self, server: CommandServer | None, folder: Path, environment: dict[str, str], output: Path
+    ) -> None:
+        self._server, self._folder, self._environment = server, folder, environment
+        self._output = output
+        self._commands: list[Command] = []
+
+    def start(
+        self,
+        *arguments: object,
+        before: str = "",
+        ignore_sigint: bool = False,
+        fresh: bool = False,
+    ) -> Command:
+        """Start `bnrun ARGUMENTS`; see the top of this file."""
+        request = {
+            "arguments": [*map(str, arguments)],
+            "before": before,
+            "ignore_sigint": ignore_sigint,
+            "folder": str(self._folder),
+            "environment": self._environment,
+        }
+        output = self._output / str(len(self._commands))
+        output.mkdir()
+        with (
+            Path(os.devnull).open("rb") as stdin,
+            (output / "stdout").open("wb") as stdout,
+            (output / "stderr").open("wb") as stderr,
+        ):
+            streams = [stdin.fileno(), stdout.fileno(), stderr.fileno()]
+            if fresh or self._server is None:
+                pid, join = _spawn(request, streams)
+            else:
+                pid, join = self._server.fork(request, streams), self._server.join
+        self._commands.append(Command(pid, join, request["arguments"], output))
+        return self._commands[-1]
+
+    def run(self, *arguments: object, **how: Any) -> subprocess.CompletedProcess[str]:
+        """Run `bnrun ARGUMENTS` to its end; options are those of `start`."""
+        return self.start(*arguments, **how).wait()
+
+    def end(self) -> None:
+        """Kill what is still running."""
+        for command in self._commands:
+            command.end()
+
+
+def _spawn(request: dict[str, Any], streams: list[int]) -> tuple[int, Callable[[float], int]]:
+    """Start a command in a fresh interpreter; return its process id and what waits for its end."""
+    program = ["-m", "bnrun"]
+    if request["before"]:
+        run = "import runpy; runpy.run_module('bnrun', run_name='__main__', alter_sys=True)"
+        program = ["-c", f"{request['before']}\n{run}"]
+    disposition = signal.SIG_IGN if request["ignore_sigint"] else signal.SIG_DFL
+    process = subprocess.Popen(
+        [sys.executable, *program, *request["arguments"]],
+        cwd=request["folder"],
+        env=request["environment"],
+        stdin=streams[0],
+        stdout=streams[1],
+        stderr=streams[2],
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, disposition),
+    )
+    return process.pid, process.wait
+
+
+def plain_environment(cache: Path) -> dict[str, str]:
+    """Return an environment with this cache, no colours, and a terminal 80 columns wide."""
+    inherited = {k: v for k, v in os.environ.items() if k not in STEERING}
+    return inherited | PLAIN_TERMINAL | {"BNRUN_CACHE": str(cache)}
