@@ -109,11 +109,7 @@ class Worker:
             raise
 
     def _start(self) -> None:
-        # Forking from a server that has torch loaded takes milliseconds; a fresh import, seconds.
-        method = "forkserver" if sys.platform == "linux" else "spawn"
-        context: Any = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(["torch", __name__])
+        context = process_context()
         self._pipe, child_pipe = context.Pipe()
         process: BaseProcess = context.Process(
             target=_serve, args=(child_pipe, self._prepare, self._arguments), daemon=self._daemon
@@ -179,6 +175,20 @@ class Worker:
             self._process.kill()
             self._process.join()
         self._pipe = self._process = None
+
+
+def process_context() -> Any:
+    """Return multiprocessing's context in which a process starts soonest.
+
+    On Linux, processes are forked from a server that has torch loaded, which takes milliseconds;
+    elsewhere each imports torch anew. A fork of this process itself would copy torch's threads
+    half.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", __name__])
+    return context
 
 
 def start_ignoring_sigint(process: BaseProcess) -> None:

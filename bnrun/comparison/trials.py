@@ -1,7 +1,6 @@
 """Trials one after another, or several at a time in processes of their own."""
 
 import contextlib
-import multiprocessing
 import signal
 import sys
 import warnings
@@ -15,7 +14,7 @@ from typing import Any
 from bnrun.config import Config
 from bnrun.errors import BnrunError, NormError, TrainingFailed
 from bnrun.events import Event, Notice, RunEnded
-from bnrun.workers import describe_exit, start_ignoring_sigint
+from bnrun.workers import describe_exit, process_context, start_ignoring_sigint
 
 INTERRUPTED = 130
 INTERRUPT_SECONDS = 10.0  # that a trial has to write down where it is
@@ -81,7 +80,7 @@ def _in_processes(
     """Train each trial in a process: one that crashes, or exits, takes no other with it."""
     import torch
 
-    context = multiprocessing.get_context("spawn")  # a fork would copy torch's threads half
+    context = process_context()
     threads = max(1, torch.get_num_threads() // jobs)
     working: dict[Any, tuple[Trial, BaseProcess]] = {}  # by the end of a pipe to read from
     ended: set[str] = set()
@@ -126,6 +125,7 @@ def _work(sender: Connection, start: Start, trial: Trial, threads: int) -> None:
     """
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)
     warnings.showwarning = lambda message, *_, **__: sender.send(Notice(f"warning: {message}"))
