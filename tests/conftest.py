@@ -98,12 +98,13 @@ def bnrun_in(
     return run
 
 
-@pytest.fixture
-def idx_root(tmp_path: Path) -> Path:
-    """A data.root with 600 + 200 learnable images, in torchvision's layout."""
+@pytest.fixture(scope="session")
+def idx_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data.root with 600 + 200 learnable images, in torchvision's layout; only to be read."""
     from bnrun.data.synthetic import synthetic
 
-    raw = tmp_path / "root" / "FashionMNIST" / "raw"
+    root = tmp_path_factory.mktemp("root")
+    raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     dataset = synthetic()
     for prefix, split, count in (("train", dataset.train, 600), ("t10k", dataset.test, 200)):
@@ -112,7 +113,7 @@ def idx_root(tmp_path: Path) -> Path:
         header = struct.pack(">IIII", 0x803, count, 28, 28)
         (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + images)
         (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels)
-    return tmp_path / "root"
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -1,26 +1,16 @@
-"""`bnrun compare` as a real process: whole, failing, interrupted, gone on with."""
+"""`bnrun compare`: whole, failing, gone on with when nothing is left to do."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from bnrun.cli import app
-from bnrun.config import Config
-from bnrun.data.synthetic import synthetic
-from bnrun.events import EpochEnded
-from bnrun.training import train
 
-CPU = torch.device("cpu")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 SMALL = (
@@ -124,75 +114,6 @@ def test_an_arm_that_raises_and_one_that_diverges_are_reported_and_the_others_go
     assert document["status"] == "failed"
     (raised,) = document["arms"][0]["trials"]
     assert 'mine.py:12: raise ValueError("enough")' in raised["reason"]
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
-    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, jobs: int
-) -> None:
-    arguments = ["compare", "scratch", "textbook", "--seeds", "1", "--epochs", "3", *SMALL]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bnrun", *arguments, "--jobs", str(jobs)],
-        cwd=tmp_path,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,  # as a terminal does: Ctrl-C reaches every process of the group
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    try:
-        second = 2 if jobs == 1 else 1  # inside the second trial; or, of two at once, the first
-        _wait_for(tmp_path, trials=second, epochs=1)
-        os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    folder = _only(tmp_path / "runs")
-    assert process.returncode == 130
-    assert "Traceback" not in out + err
-    assert f"go on with: bnrun compare --resume runs/{folder.name}" in err
-    statuses = {
-        path.parent.name: json.loads(path.read_text())["status"]
-        for path in folder.glob("trials/*/summary.json")
-    }
-    assert "interrupted" in statuses.values()
-    assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"
-    finished = [name for name, status in statuses.items() if status == "completed"]
-    before = {name: (folder / "trials" / name / "metrics.jsonl").read_bytes() for name in finished}
-    assert len(finished) == (1 if jobs == 1 else 0)
-
-    if jobs == 2:  # two processes were asked to end, and did; the rest is the same
-        return
-    monkeypatch.chdir(tmp_path)
-    document = _go_on("latest")
-    for name, content in before.items():  # what was finished is not repeated
-        assert (folder / "trials" / name / "metrics.jsonl").read_bytes() == content
-    assert [arm["n"] for arm in document["arms"]] == [1, 1]
-    for arm in document["arms"]:
-        assert [epoch["epoch"] for epoch in arm["trials"][0]["epochs"]] == [1, 2, 3]
-    assert document["arms"][1]["trials"][0]["loss"] == _uninterrupted_loss(document)
-
-
-def _uninterrupted_loss(document: dict[str, Any]) -> float:
-    """Train the second arm's trial in one go, here, and return its last loss."""
-    config = Config.model_validate(document["arms"][1]["trials"][0]["config"])
-    ended = [e for e in train(config, synthetic(), CPU) if isinstance(e, EpochEnded)]
-    return ended[-1].loss
-
-
-def _wait_for(folder: Path, trials: int, epochs: int) -> None:
-    """Wait until some trials have begun, and the last of them has finished some epochs."""
-    for _ in range(600):
-        logs = sorted(folder.glob("runs/*/trials/*/metrics.jsonl"), key=_age)
-        if len(logs) >= trials and logs[-1].read_text().count('"epoch_ended"') >= epochs:
-            return
-        time.sleep(0.05)
-    raise AssertionError("the comparison never got there")
-
-
-def _age(path: Path) -> float:
-    return path.parent.joinpath("config.yaml").stat().st_mtime
 
 
 @pytest.mark.parametrize(

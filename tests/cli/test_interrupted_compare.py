@@ -1,0 +1,139 @@
+"""A comparison that is interrupted goes on, and ends as the uninterrupted one."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bnrun.config import Config
+from bnrun.data.load import load
+from bnrun.events import EpochEnded, drain
+from bnrun.training import train
+
+pytestmark = pytest.mark.process
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+# Norms that train as `textbook` does, but wait once their trial has finished an epoch.
+PAUSING = """
+import time
+from pathlib import Path
+from bnrun.norms.textbook import TextbookBatchNorm
+
+class Pausing(TextbookBatchNorm):
+    def forward(self, X):
+        checkpoints = Path("runs").glob(f"*/trials/{self.trial}/checkpoint.pt")
+        if any(checkpoints) and not Path("go on").exists():
+            Path(f"{self.trial} waits").touch()
+            while not Path("go on").exists():
+                time.sleep(0.05)
+        return super().forward(X)
+
+class A(Pausing):
+    trial = "a-s0"
+
+class B(Pausing):
+    trial = "b-s0"
+"""
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, idx_root: Path) -> list[str]:
+    """Arguments of a small comparison of one seed over three epochs, but for its arms."""
+    (tmp_path / "mine.py").write_text(PAUSING)
+    return [
+        "--seeds", "1", "--epochs", "3", "--device", "cpu",
+        "--set", f"data.root={idx_root}", "--set", "training.batch_size=32",
+        "--set", "training.population_images=100", "--set", "training.engine=eager",
+    ]  # fmt: skip
+
+
+def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
+    start_bnrun: Callable[..., Any], bnrun: Run, tmp_path: Path, arguments: list[str]
+) -> None:
+    command = start_bnrun("compare", "textbook", "b=mine.py:B", *arguments)
+    _wait_for(tmp_path / "b-s0 waits")
+    command.send_signal_to_group(signal.SIGINT)
+    folder = _assert_interrupted(command, tmp_path)
+    assert _statuses(folder) == {"textbook-s0": "completed", "b-s0": "interrupted"}
+    finished = folder / "trials" / "textbook-s0" / "metrics.jsonl"
+    before = finished.read_bytes()
+
+    (tmp_path / "go on").touch()
+    resumed = bnrun("compare", "--json", "--resume", "latest")
+    assert resumed.returncode == 0, resumed.stderr
+    document = json.loads(resumed.stdout)
+    assert finished.read_bytes() == before  # what was finished is not repeated
+    assert [arm["n"] for arm in document["arms"]] == [1, 1]
+    for arm in document["arms"]:
+        assert [epoch["epoch"] for epoch in arm["trials"][0]["epochs"]] == [1, 2, 3]
+    assert document["arms"][1]["trials"][0]["loss"] == _uninterrupted_loss(document)
+
+
+def test_ctrl_c_ends_trials_side_by_side_in_order(
+    start_bnrun: Callable[..., Any], tmp_path: Path, arguments: list[str]
+) -> None:
+    arms = ("a=mine.py:A", "b=mine.py:B")
+    command = start_bnrun("compare", *arms, *arguments, "--jobs", 2, fresh=True)
+    for name in ("a-s0 waits", "b-s0 waits"):
+        _wait_for(tmp_path / name)
+    command.send_signal_to_group(signal.SIGINT)  # as a terminal does; trials leave it to the parent
+    folder = _assert_interrupted(command, tmp_path)
+    assert _statuses(folder) == {"a-s0": "interrupted", "b-s0": "interrupted"}
+
+
+def test_ctrl_c_that_a_script_in_the_background_ignores_changes_nothing(
+    start_bnrun: Callable[..., Any], tmp_path: Path, arguments: list[str]
+) -> None:
+    arms = ("textbook", "b=mine.py:B")
+    command = start_bnrun("compare", *arms, *arguments, "--jobs", 2, "--json", ignore_sigint=True)
+    _wait_for(tmp_path / "b-s0 waits")
+    command.send_signal_to_group(signal.SIGINT)
+    (tmp_path / "go on").touch()
+    done = command.wait(60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["status"] == "completed"
+
+
+def _assert_interrupted(command: Any, folder: Path) -> Path:
+    """Assert that a command ends as an interrupted one, and return its comparison's directory."""
+    done = command.wait(60)
+    (path,) = (folder / "runs").iterdir()
+    assert done.returncode == 130
+    assert "Traceback" not in done.stdout + done.stderr
+    assert f"go on with: bnrun compare --resume runs/{path.name}" in done.stderr
+    assert json.loads((path / "summary.json").read_text())["status"] == "interrupted"
+    return path
+
+
+def _statuses(folder: Path) -> dict[str, str]:
+    """The status of each trial of a comparison."""
+    return {
+        path.parent.name: json.loads(path.read_text())["status"]
+        for path in folder.glob("trials/*/summary.json")
+    }
+
+
+def _uninterrupted_loss(document: dict[str, Any]) -> float:
+    """Train the second arm's trial in one go, here, and return its last loss."""
+    config = Config.model_validate(document["arms"][1]["trials"][0]["config"])
+    textbook = config.model.model_copy(update={"norm": "textbook"})
+    config = config.model_copy(update={"model": textbook})
+    dataset = drain(load(config.data), lambda event: None)
+    ended = [e for e in train(config, dataset, torch.device("cpu")) if isinstance(e, EpochEnded)]
+    return ended[-1].loss
+
+
+def _wait_for(path: Path) -> None:
+    """Wait until a file exists."""
+    for _ in range(1200):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path.name} never came")
