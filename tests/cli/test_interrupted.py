@@ -26,24 +26,24 @@ ARGUMENTS = [
 SIGNAL = """
 import os
 from bnrun.runs import Run
-from bnrun.training import steps
+from bnrun.training.stepper import Stepper
 
 KIND, NUMBER, SIGNAL = {kind!r}, {number}, {signal}
-train_step, record, steps_taken = steps.train_step, Run.record, 0
+take, record, steps_taken = Stepper.take, Run.record, 0
 
 def signal_at_step(*args):
     global steps_taken
     steps_taken += 1
     if (KIND, NUMBER) == ("step", steps_taken):
         os.kill(os.getpid(), SIGNAL)
-    return train_step(*args)
+    return take(*args)
 
 def signal_at_event(run, event):
     if (KIND, NUMBER) == (type(event).__name__, getattr(event, "epoch", 0)):
         os.kill(os.getpid(), SIGNAL)
     record(run, event)
 
-steps.train_step, Run.record = signal_at_step, signal_at_event
+Stepper.take, Run.record = signal_at_step, signal_at_event
 """
 
 # Sends SIGINT when the data would be loaded.

@@ -1,10 +1,7 @@
 """`bnrun verify` and `bnrun doctor` as they are called."""
 
 import json
-import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,28 +148,6 @@ def test_a_file_that_cannot_be_loaded_ends_with_2(tmp_path: Path, text: str, say
     done = _call("verify", f"{tmp_path}/mine.py:Norm", "--time-limit", "1")
     assert done.exit_code == 2
     assert says in " ".join(done.stderr.split())
-
-
-def test_ctrl_c_ends_with_130_and_leaves_no_process(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
-    (tmp_path / "mine.py").write_text(
-        "import os, time\nfrom pathlib import Path\nfrom torch import nn\n"
-        "class Norm(nn.Module):\n"
-        "    def __init__(self, n):\n        super().__init__()\n"
-        "    def forward(self, x):\n"
-        "        Path('pid').write_text(str(os.getpid()))\n        time.sleep(60)\n"
-    )
-    command = [sys.executable, "-m", "bnrun", "verify", "mine.py:Norm"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes)
-    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stdout, stderr) == (130, "", "")
-    assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
 
 
 def test_the_doctor_shows_a_matrix_and_ends_with_0() -> None:

@@ -1,0 +1,72 @@
+"""Ctrl-C while a user's layer runs in a worker process: in `bnrun verify` and `bnrun bench`."""
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.process
+
+# A right layer that names its process, and waits, until it is allowed to go on.
+WAITING = """
+import os, time
+from pathlib import Path
+from torch import nn
+
+class Norm(nn.BatchNorm2d):
+    def _check_input_dim(self, x):
+        Path("pid.part").write_text(str(os.getpid()))
+        Path("pid.part").replace("pid")
+        while not Path("go on").exists():
+            time.sleep(0.05)
+"""
+
+VERIFY = ("verify", "mine.py:Norm")
+BENCH = (
+    "bench", "--arms", "mine.py:Norm", "--rounds", 1, "--steps", 1, "--device", "cpu",
+    "--set", "data.name=synthetic", "--set", "training.engine=eager",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fresh"),
+    [pytest.param(VERIFY, True, id="verify"), pytest.param(BENCH, False, id="bench")],
+)
+def test_ctrl_c_ends_with_130_and_leaves_no_process(
+    start_bnrun: Callable[..., Any], tmp_path: Path, arguments: tuple[Any, ...], fresh: bool
+) -> None:
+    command, pid = _interrupted(start_bnrun, tmp_path, *arguments, fresh=fresh)
+    done = command.wait(20)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [pytest.param(VERIFY, id="verify"), pytest.param(BENCH, id="bench")]
+)
+def test_ctrl_c_that_a_script_in_the_background_ignores_changes_nothing(
+    start_bnrun: Callable[..., Any], tmp_path: Path, arguments: tuple[Any, ...]
+) -> None:
+    command, pid = _interrupted(start_bnrun, tmp_path, *arguments, ignore_sigint=True)
+    assert Path(f"/proc/{pid}").exists()
+    (tmp_path / "go on").touch()
+    done = command.wait(60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+def _interrupted(
+    start_bnrun: Callable[..., Any], folder: Path, *arguments: Any, **how: bool
+) -> tuple[Any, str]:
+    """Start a command, send it Ctrl-C while the layer waits; return it and the layer's process."""
+    (folder / "mine.py").write_text(WAITING)
+    command = start_bnrun(*arguments, **how)
+    for _ in range(1200):
+        if (folder / "pid").exists():
+            break
+        time.sleep(0.05)
+    command.send_signal_to_group(signal.SIGINT)
+    return command, (folder / "pid").read_text()
