@@ -54,7 +54,7 @@ class Split:
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return the images at an index as float32 in [0, 1], and their labels."""
         labels = self.labels.index_select(0, index)
-        if kernels.is_enabled() and self.images.device.type == "cpu":
+        if kernels.supports_gather(self.images, index):
             return kernels.gather(self.images, index), labels
         return scaled(self.images.index_select(0, index)), labels
 

@@ -1,24 +1,26 @@
-"""Kernels for the CPU, written in C++: the layers of LeNet, forward and backward.
+"""C++ kernels for the CPU: the layers of LeNet and the norm `scratch`, forward and backward.
 
-This is the fast path of the engine `compiled`. While the kernels are `enabled`, what has one
-computes by it: LeNet's convolutions and poolings and the loss (`networks/layers.py`), the norm
-`scratch` (`norms/fused.py`), and the batch that a step begins with (`data/dataset.py`). PyTorch's
-own functions are the specification, and for the norm `norms/reference.py`; tests hold each kernel
-to them. Other norms compute as their authors wrote.
+They are the fast path of the engine `compiled`. Inside a block of `enabled()`, the code that has a
+kernel uses it: LeNet's convolutions, poolings and loss (`networks/layers.py`), the norm `scratch`
+(`norms/fused.py`), and the batch of a step (`data/dataset.py`). Each asks a `supports_...` function
+first. The specification of a kernel is PyTorch's own function, or `norms/reference.py` for the
+norm; tests hold the kernels to it. Other norms run as their authors wrote them.
 
 Read `lanes.h` first, then `convolution.h`, where most of the time goes.
 """
 
-from bnrun.kernels.batch_norm import batch_norm, batch_norm_by
+from bnrun.kernels.batch import gather, supports_gather
+from bnrun.kernels.batch_norm import batch_norm, batch_norm_evaluation, supports_batch_norm
 from bnrun.kernels.build import is_compiled
-from bnrun.kernels.convolution import conv2d, take_convolution
-from bnrun.kernels.dispatch import disabled, enabled, is_enabled, take
-from bnrun.kernels.loss import cross_entropy, gather
-from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, take_pooling
+from bnrun.kernels.convolution import conv2d, supports_conv2d
+from bnrun.kernels.dispatch import calls, disabled, enabled, is_enabled
+from bnrun.kernels.loss import cross_entropy, supports_cross_entropy
+from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, supports_pooling
 
 __all__ = [
     "batch_norm",
-    "batch_norm_by",
+    "batch_norm_evaluation",
+    "calls",
     "conv2d",
     "cross_entropy",
     "disabled",
@@ -28,7 +30,9 @@ __all__ = [
     "is_enabled",
     "max_pool",
     "sigmoid_average_pool",
-    "take",
-    "take_convolution",
-    "take_pooling",
+    "supports_batch_norm",
+    "supports_conv2d",
+    "supports_cross_entropy",
+    "supports_gather",
+    "supports_pooling",
 ]

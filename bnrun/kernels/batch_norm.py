@@ -6,7 +6,17 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bnrun.kernels.dispatch import PARTS, call
+from bnrun.kernels.dispatch import PARTS, call, supports
+
+
+def supports_batch_norm(x: Tensor, *vectors: Tensor | None) -> bool:
+    """Return whether the kernels are enabled and can normalize x, (N, C, ...), by these vectors.
+
+    Args:
+        x: the input.
+        vectors: gamma, beta, moving mean and moving variance, shape (C,) or None.
+    """
+    return supports(x, *vectors)
 
 
 def batch_norm(
@@ -19,27 +29,31 @@ def batch_norm(
     momentum: float,
     eps: float,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Normalize by the batch: `norms.reference.batch_norm` with `training`, for what that takes.
+    """Normalize by the batch: `norms.reference.batch_norm` with `training`.
 
-    The batch must not be empty.
+    The caller has checked the shapes, and that the batch is not empty.
     """
     y, moved = _BatchNorm.apply(x, gamma, beta, moving_mean, moving_var, momentum, eps)
     return y, None if moving_mean is None else moved[0], None if moving_var is None else moved[1]
 
 
-def batch_norm_by(
+def batch_norm_evaluation(
     x: Tensor,
     gamma: Tensor | None,
     beta: Tensor | None,
-    mean: Tensor,
-    var: Tensor,
+    moving_mean: Tensor,
+    moving_var: Tensor,
     eps: float,
 ) -> Tensor:
-    """Normalize by given statistics, (C,), without gradients."""
+    """Normalize by moving statistics: `norms.reference.batch_norm` without `training`.
+
+    It has no gradient.
+    """
     x = x.contiguous()
     y = torch.empty_like(x)
     size = x.shape[2:].numel()
-    call("batch_norm_by", x, gamma, beta, mean, var, y, *x.shape[:2], size, float(eps))
+    vectors = map(_contiguous, (gamma, beta, moving_mean, moving_var))
+    call("batch_norm_evaluation", x, *vectors, y, *x.shape[:2], size, float(eps))
     return y
 
 
@@ -55,7 +69,9 @@ class _BatchNorm(torch.autograd.Function):
         momentum: float,
         eps: float,
     ) -> tuple[Tensor, Tensor]:
-        x = x.contiguous()
+        x, gamma, beta, moving_mean, moving_var = map(
+            _contiguous, (x, gamma, beta, moving_mean, moving_var)
+        )
         images, channels = x.shape[:2]
         y, mean, var = torch.empty_like(x), x.new_empty(channels), x.new_empty(channels)
         moved = x.new_empty(2, channels)
@@ -83,6 +99,10 @@ class _BatchNorm(torch.autograd.Function):
         return *gradients, None, None, None, None
 
 
+def _contiguous(tensor: Any) -> Any:
+    return None if tensor is None else tensor.contiguous()
+
+
 def _work(x: Tensor) -> Tensor:
-    """Return room for the sums of all parts, and for their totals."""
+    """Return the memory in which a kernel keeps the sums of all parts, and their totals."""
     return x.new_empty(PARTS + 1, 2, x.shape[1], dtype=torch.float64)

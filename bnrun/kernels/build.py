@@ -1,8 +1,11 @@
-"""The kernels as a library in this process: compiled once on a machine, and kept.
+"""The kernels as a shared library: compiled once on a machine, kept in the cache, and loaded.
 
-They are compiled for the very processor that they run on, by the C++ compiler that is there (a
-second or two), and kept in bnrun's cache under a name that changes with the source, the compiler's
-path and the processor. They need none of C++'s own library, and share the threads that torch runs.
+They are compiled for the processor of this machine by its C++ compiler, which takes a second or
+two. The library's name in bnrun's cache is a digest of the source, the flags, the compiler's path
+and the processor. It does not need C++'s own runtime library, and runs on torch's threads.
+
+Loading a library runs its code. So it is loaded only if nobody else can have written it: see
+`ownership.py`.
 """
 
 import ctypes
@@ -18,13 +21,17 @@ from functools import cache
 from pathlib import Path
 
 from bnrun.errors import EngineError
+from bnrun.kernels.openmp import share_threads_of_torch
+from bnrun.kernels.ownership import NotPrivate, is_private_file, require_private_folder
 from bnrun.paths import cache_root
 
 SOURCE = Path(__file__).parent
+SOURCE_SUFFIXES = {".cpp", ".h"}
 COMPILERS = ("c++", "g++")
 COMPILE_SECONDS = 120
-# Sums may be taken in any order, as SIMD needs; what is not finite stays so, which -ffast-math
-# would not promise.
+"""Time limit of one run of the compiler."""
+# Sums may be computed in any order, which SIMD needs. Unlike -ffast-math, these flags keep
+# infinities and not-a-number as they are.
 FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-exceptions", "-fno-rtti"),
     *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
@@ -32,103 +39,119 @@ FLAGS = (
 
 
 def is_compiled() -> bool:
-    """Tell whether the kernels lie compiled in the cache.
+    """Return whether the cache holds the kernels for this machine, in a file that may be loaded.
 
     Raises:
-        EngineError: they can't be, on this machine.
+        EngineError: they cannot be compiled or loaded on this machine.
     """
-    return _place().is_file()
+    library = _library_path()
+    return library.is_file() and is_private_file(library)
 
 
 @cache
 def load() -> ctypes.CDLL:
-    """Return the library, compiled first where it is not yet.
+    """Return the library of the kernels, after compiling it if the cache does not hold it.
 
     Raises:
-        EngineError: there is no compiler, or it fails, or the system is not Linux.
+        EngineError: the system is not Linux, there is no compiler, the compiler fails, or the
+            cache folder cannot be written, or can be written by others.
     """
-    place = _place()
-    if not place.is_file():
-        _compile(place)
+    if not is_compiled():
+        _compile(_library_path())
     try:
-        _share_threads()
-        return ctypes.CDLL(str(place))
+        share_threads_of_torch()
+        return ctypes.CDLL(str(_library_path()))
     except OSError as error:
-        raise EngineError(f"training.engine: the compiled kernels don't load: {error}.") from error
+        raise _error(f"the compiled kernels can't be loaded: {error}.") from error
+
+
+def _error(reason: str) -> EngineError:
+    return EngineError(reason, "training.engine")
 
 
 @cache
-def _place() -> Path:
-    """Return where the library lies, or will."""
+def _library_path() -> Path:
+    """Return where the library is, or will be.
+
+    Raises:
+        EngineError: it cannot be compiled here, or others may write to its folder.
+    """
     if sys.platform != "linux":
-        raise EngineError("training.engine: compiled kernels for the CPU are there on Linux alone.")
-    made_of = [path.read_bytes() for path in sorted(SOURCE.iterdir()) if path.suffix in _SOURCES]
-    made_of += [" ".join(FLAGS).encode(), _compiler().encode(), _processor().encode()]
-    digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()
-    return cache_root() / "kernels" / f"{digest[:20]}.so"
+        raise _error("the kernels of the engine compiled are for Linux alone; take eager.")
+    content = [path.read_bytes() for path in sorted(SOURCE.iterdir()) if _is_source(path)]
+    content += [" ".join(FLAGS).encode(), os.fsencode(_compiler()), _processor()]
+    digest = hashlib.sha256(b"\0".join(content)).hexdigest()
+    folder = (cache_root() / "kernels").resolve()
+    try:
+        require_private_folder(folder)
+    except NotPrivate as error:
+        raise _error(f"compiled code is loaded only from a private folder: {error}.") from error
+    return folder / f"{digest[:20]}.so"
 
 
-_SOURCES = {".cpp", ".h"}
+def _is_source(path: Path) -> bool:
+    return path.suffix in SOURCE_SUFFIXES
 
 
 def _compiler() -> str:
+    """Return the path of the C++ compiler: the one that CXX names, or the system's.
+
+    Raises:
+        EngineError: there is none.
+    """
     wanted = os.environ.get("CXX")
     for name in [wanted] if wanted else COMPILERS:
-        found = shutil.which(name)
-        if found is not None:
-            return found
-    raise EngineError(
-        f"training.engine: compiling needs a C++ compiler, and there is no {wanted or 'c++'}. "
-        "On Debian and Ubuntu: apt install g++; or name yours in CXX; or take the engine eager."
+        path = shutil.which(name)
+        if path is not None:
+            return path
+    raise _error(
+        f"compiling needs a C++ compiler, and there is no {wanted or 'c++'}. On Debian and Ubuntu: "
+        "apt install g++. Or name yours in the environment variable CXX, or take the engine eager."
     )
 
 
-def _processor() -> str:
-    """Return what tells this kind of processor from others."""
-    with Path("/proc/cpuinfo").open() as lines:
-        told = {
-            line for line in lines if re.match(r"(model name|flags|Features|CPU part)\s*:", line)
-        }
-    return platform.machine() + "".join(sorted(told))
+def _processor() -> bytes:
+    """Return the lines of /proc/cpuinfo that tell this kind of processor from others."""
+    lines = set(Path("/proc/cpuinfo").read_bytes().splitlines())
+    kind = re.compile(rb"(model name|flags|Features|CPU part)\s*:")
+    return platform.machine().encode() + b"\n".join(sorted(filter(kind.match, lines)))
 
 
-def _compile(place: Path) -> None:
-    """Compile the kernels; what is at the place is always whole."""
+def _compile(library: Path) -> None:
+    """Compile the kernels into a private folder, and move them to their place when whole.
+
+    Raises:
+        EngineError: the compiler fails, or the folder cannot be written.
+    """
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.parent) as folder:
+        library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             compiled, linked = Path(folder, "kernels.o"), Path(folder, "kernels.so")
             source = str(SOURCE / "kernels.cpp")
-            _run([_compiler(), *FLAGS, "-c", source, "-o", str(compiled)])
-            # Linked without OpenMP's runtime: its symbols are those that torch has loaded.
-            _run([_compiler(), "-shared", str(compiled), "-o", str(linked)])
-            linked.replace(place)
+            _run_compiler(*FLAGS, "-c", source, "-o", str(compiled))
+            # Not linked with OpenMP's runtime: its symbols are those that torch has loaded.
+            _run_compiler("-shared", str(compiled), "-o", str(linked))
+            linked.chmod(0o700)
+            linked.replace(library)
     except OSError as error:
-        raise EngineError(
-            f"training.engine: the kernels can't be compiled into {place.parent}: "
-            f"{error.strerror or error}. BNRUN_CACHE names another cache folder."
+        raise _error(
+            f"the kernels can't be compiled into {library.parent}: {error.strerror or error}. "
+            "The environment variable BNRUN_CACHE names another cache folder."
         ) from error
 
 
-def _run(command: list[str]) -> None:
+def _run_compiler(*arguments: str) -> None:
+    compiler = _compiler()
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=COMPILE_SECONDS
+            [compiler, *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMPILE_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise EngineError(
-            f"training.engine: {command[0]} has not compiled the kernels in {COMPILE_SECONDS} s."
-        ) from None
+        raise _error(f"{compiler} has not compiled the kernels in {COMPILE_SECONDS} s.") from None
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["no word"])[0]
-        raise EngineError(f"training.engine: {command[0]} can't compile the kernels: {said}.")
-
-
-def _share_threads() -> None:
-    """Let the kernels find the OpenMP runtime that torch has loaded, and use its threads."""
-    import torch  # noqa: F401  (which loads it)
-
-    mapped = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()}
-    for path in sorted(mapped):
-        if re.search(r"/lib(gomp|iomp5|omp)\b[^/]*$", path):
-            ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        message = (done.stderr.strip().splitlines() or ["it gives no reason"])[0]
+        raise _error(f"{compiler} can't compile the kernels: {message}.")

@@ -1,8 +1,15 @@
-"""The kernels enabled, and called: tensors go to C++ as addresses."""
+"""Whether the kernels compute something, and the one way to call them.
+
+Whether they are used is a choice of the code around: `enabled` and `disabled` make it, and each
+layer asks a `supports_...` function, all of which ask `supports`. A backward pass asks nobody: what
+a kernel computed forward, a kernel differentiates, wherever `backward()` is called.
+"""
 
 import contextlib
+import contextvars
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -10,65 +17,161 @@ from torch import Tensor
 
 from bnrun.kernels.build import load
 
-PARTS = 16  # as in lanes.h: in how many parts sums over a batch are taken
+PARTS = 16
+"""In how many parts sums over a batch are computed; the same constant as in lanes.h."""
 
-_library: ctypes.CDLL | None = None  # while they are enabled
+
+class _Tensor:
+    """The C type of a pointer to a tensor's values: checks the tensor, and passes its address."""
+
+    def __init__(self, dtype: torch.dtype, *, optional: bool = False) -> None:
+        self.dtype, self.optional = dtype, optional
+
+    def from_param(self, tensor: Tensor | None) -> ctypes.c_void_p:
+        """Return a tensor's address; ctypes calls this for every argument.
+
+        Raises:
+            TypeError: the tensor is not what the kernel reads or writes.
+        """
+        if tensor is None and self.optional:
+            return ctypes.c_void_p(None)
+        if (
+            not isinstance(tensor, Tensor)
+            or tensor.dtype != self.dtype
+            or not tensor.is_cpu
+            or not tensor.is_contiguous()
+        ):
+            raise TypeError(f"expected a contiguous {self.dtype} tensor on the CPU")
+        return ctypes.c_void_p(tensor.data_ptr())
+
+
+_FLOATS, _DOUBLES = _Tensor(torch.float32), _Tensor(torch.float64)
+_LONGS, _INTS, _BYTES = _Tensor(torch.int64), _Tensor(torch.int32), _Tensor(torch.uint8)
+_FLOATS_OR_NULL = _Tensor(torch.float32, optional=True)
+_LONG, _DOUBLE = ctypes.c_long, ctypes.c_double
+
+_CONVOLUTION = (_FLOATS, _FLOATS, _FLOATS, _FLOATS, _LONG)  # x, w, b, y, images
+_WEIGHT_GRADIENT = (_FLOATS, _FLOATS, _FLOATS, _FLOATS, _LONG)  # x, g, dw, db, images
+_INPUT_GRADIENT = (_FLOATS, _FLOATS, _FLOATS, _LONG)  # g, w, dx, images
+_AVERAGE_POOL = (_FLOATS, _FLOATS, _LONG)  # x, y, planes
+_AVERAGE_POOL_GRADIENT = (_FLOATS, _FLOATS, _FLOATS, _LONG)  # x, g, dx, planes
+_MAX_POOL = (_FLOATS, _FLOATS, _INTS, _LONG)  # x, y, argmax, planes
+_MAX_POOL_GRADIENT = (_FLOATS, _INTS, _FLOATS, _LONG)  # g, argmax, dx, planes
+
+SIGNATURES: dict[str, tuple[Any, ...]] = {
+    "convolve_1_6_28": _CONVOLUTION,
+    "convolve_1_6_28_weight_gradient": _WEIGHT_GRADIENT,
+    "convolve_1_6_28_input_gradient": _INPUT_GRADIENT,
+    "convolve_6_16_12": _CONVOLUTION,
+    "convolve_6_16_12_weight_gradient": _WEIGHT_GRADIENT,
+    "convolve_6_16_12_input_gradient": _INPUT_GRADIENT,
+    "sigmoid_average_pool_24": _AVERAGE_POOL,
+    "sigmoid_average_pool_24_gradient": _AVERAGE_POOL_GRADIENT,
+    "sigmoid_average_pool_8": _AVERAGE_POOL,
+    "sigmoid_average_pool_8_gradient": _AVERAGE_POOL_GRADIENT,
+    "max_pool_24": _MAX_POOL,
+    "max_pool_24_gradient": _MAX_POOL_GRADIENT,
+    "max_pool_8": _MAX_POOL,
+    "max_pool_8_gradient": _MAX_POOL_GRADIENT,
+    "batch_norm": (
+        *(_FLOATS, _FLOATS_OR_NULL, _FLOATS_OR_NULL),  # x, gamma, beta
+        *(_FLOATS, _FLOATS, _FLOATS),  # y, mean, var
+        *(_FLOATS_OR_NULL, _FLOATS_OR_NULL),  # moving mean, moving var
+        *(_FLOATS, _DOUBLE),  # moved, momentum
+        *(_DOUBLES, _LONG, _LONG, _LONG, _DOUBLE),  # work, images, channels, size, eps
+    ),
+    "batch_norm_gradient": (
+        *(_FLOATS, _FLOATS_OR_NULL, _FLOATS, _FLOATS, _FLOATS),  # x, gamma, mean, var, g
+        *(_FLOATS, _FLOATS, _FLOATS),  # dx, d_gamma, d_beta
+        *(_DOUBLES, _LONG, _LONG, _LONG, _DOUBLE),  # work, images, channels, size, eps
+    ),
+    "batch_norm_evaluation": (
+        *(_FLOATS, _FLOATS_OR_NULL, _FLOATS_OR_NULL, _FLOATS, _FLOATS),  # x, gamma, beta, mean, var
+        *(_FLOATS, _LONG, _LONG, _LONG, _DOUBLE),  # y, images, channels, size, eps
+    ),
+    "gather": (_BYTES, _LONGS, _FLOATS, _LONG, _LONG),  # images, index, batch, count, pixels
+    "softmax_cross_entropy": (_FLOATS, _LONGS, _FLOATS, _FLOATS, _LONG, _LONG),
+    # logits, labels, loss, d_logits, images, classes
+}
+"""The arguments of each kernel of kernels.cpp, without the last: the number of threads."""
+
+_is_enabled = contextvars.ContextVar("kernels are enabled", default=False)
+_calls = 0
 
 
 def enabled() -> contextlib.AbstractContextManager[None]:
-    """Let what can compute by the kernels do so, for the time being.
+    """Let the layers that have a kernel use it, inside the block and in this thread.
 
     Raises:
-        EngineError: they can't be compiled on this machine.
+        EngineError: the kernels cannot be compiled or loaded on this machine.
     """
-    return _using(load())
+    _kernels()
+    return _switched(True)
 
 
 def disabled() -> contextlib.AbstractContextManager[None]:
-    """Let nothing compute by them for the time being, whatever is going on around it."""
-    return _using(None)
+    """Let no layer use a kernel inside the block, also inside a block of `enabled`."""
+    return _switched(False)
 
 
 @contextlib.contextmanager
-def _using(library: ctypes.CDLL | None) -> Iterator[None]:
-    global _library
-    before, _library = _library, library
+def _switched(on: bool) -> Iterator[None]:
+    token = _is_enabled.set(on)
     try:
         yield
     finally:
-        _library = before
+        _is_enabled.reset(token)
 
 
 def is_enabled() -> bool:
-    """Tell whether they are."""
-    return _library is not None
+    """Return whether the code here runs inside a block of `enabled`."""
+    return _is_enabled.get()
 
 
-def take(*tensors: Tensor | None) -> bool:
-    """Tell whether the kernels are enabled, and take these tensors.
+def calls() -> int:
+    """Return how often this process has called a kernel: evidence that kernels computed."""
+    return _calls
 
-    Those are of float32, on the CPU; a vector must lie in one piece.
+
+def supports(*tensors: Tensor | None) -> bool:
+    """Return whether the kernels are enabled and can compute with these tensors.
+
+    They must be float32 and on the CPU. None stands for a vector that a layer does not have.
     """
-    return is_enabled() and all(t is None or _is_taken(t) for t in tensors)
-
-
-def _is_taken(t: Tensor) -> bool:
-    return (
-        t.dtype == torch.float32 and t.device.type == "cpu" and (t.dim() != 1 or t.is_contiguous())
+    return _is_enabled.get() and all(
+        tensor is None or (tensor.dtype == torch.float32 and tensor.is_cpu) for tensor in tensors
     )
 
 
 def call(name: str, *arguments: Tensor | int | float | None) -> None:
-    """Call a kernel, which is also told how many threads to use. Tensors go as addresses."""
-    kernel = getattr(_library, name)
-    if kernel.argtypes is None:
-        kernel.argtypes = [*map(_c_type, arguments), ctypes.c_int]
-    kernel(
-        *[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments], torch.get_num_threads()
-    )
+    """Call a kernel on torch's number of threads.
+
+    Args:
+        name: of the kernel, a key of `SIGNATURES`.
+        arguments: as the signature lists them; tensors are passed as addresses.
+
+    Raises:
+        ctypes.ArgumentError, TypeError: the arguments are not those of the signature.
+    """
+    global _calls
+    _calls += 1
+    if len(arguments) != len(SIGNATURES[name]):  # ctypes would pass on what is too much
+        raise TypeError(f"{name} takes {len(SIGNATURES[name])} arguments, got {len(arguments)}")
+    _kernels()[name](*arguments, torch.get_num_threads())
 
 
-def _c_type(argument: Tensor | int | float | None) -> Any:
-    if isinstance(argument, int):
-        return ctypes.c_long
-    return ctypes.c_double if isinstance(argument, float) else ctypes.c_void_p
+@cache
+def _kernels() -> dict[str, Callable[..., None]]:
+    """Return the compiled kernels by name, loaded once, with their C signatures.
+
+    Raises:
+        EngineError: they cannot be compiled or loaded on this machine.
+    """
+    library = load()
+    kernels = {}
+    for name, signature in SIGNATURES.items():
+        kernel = getattr(library, name)
+        kernel.argtypes = [*signature, ctypes.c_int]
+        kernel.restype = None
+        kernels[name] = kernel
+    return kernels

@@ -1,10 +1,13 @@
-// What Python calls, under plain names: the kernels, for the sizes that LeNet has.
+// The functions that Python calls: the kernels for the sizes that LeNet has, under C names.
+//
+// The last argument of each is the number of threads. `dispatch.py` declares the same signatures.
+#include "batch.h"
 #include "batch_norm.h"
 #include "convolution.h"
 #include "loss.h"
 #include "pooling.h"
 
-// Input channels, output channels, input pixels a side; and the blocks that suit them.
+// Input channels, output channels and input pixels a side; then the fastest sizes of a block.
 #define CONVOLUTION(name, IN, OUT, SIZE, BLOCK, ROWS, GRADIENT_BLOCK)                              \
     EXPORT void name(                                                                              \
         const float *x, const float *w, const float *b, float *y, long images, int threads) {      \
@@ -30,22 +33,24 @@ CONVOLUTION(convolve_6_16_12, 6, 16, 12, 4, 4, 8)
         const float *x, const float *g, float *dx, long planes, int threads) {                     \
         sigmoid_average_pool_gradient<SIZE>(x, g, dx, planes, threads);                            \
     }                                                                                              \
-    EXPORT void max_pool_##SIZE(const float *x, float *y, int *winner, long planes, int threads) { \
-        max_pool<SIZE>(x, y, winner, planes, threads);                                             \
+    EXPORT void max_pool_##SIZE(const float *x, float *y, int *argmax, long planes, int threads) { \
+        max_pool<SIZE>(x, y, argmax, planes, threads);                                             \
     }                                                                                              \
     EXPORT void max_pool_##SIZE##_gradient(                                                        \
-        const float *g, const int *winner, float *dx, long planes, int threads) {                  \
-        max_pool_gradient<SIZE>(g, winner, dx, planes, threads);                                   \
+        const float *g, const int *argmax, float *dx, long planes, int threads) {                  \
+        max_pool_gradient<SIZE>(g, argmax, dx, planes, threads);                                   \
     }
 
 POOLING(24)
 POOLING(8)
 
+// A size of 1, after a fully connected layer, is compiled apart: channels are then the inner loop.
+// Two calls, and not one through a pointer: the compiler then inlines both.
 EXPORT void batch_norm(
     const float *x, const float *gamma, const float *beta, float *y, float *mean, float *var,
     const float *moving_mean, const float *moving_var, float *moved, double momentum,
     double *work, long images, long channels, long size, double eps, int threads) {
-    if (size == 1)  // then it is the loops over channels that are vectorized
+    if (size == 1)
         normalize<1>(
             x, gamma, beta, y, mean, var, moving_mean, moving_var, moved, momentum,
             work, images, channels, size, eps, threads);
@@ -67,16 +72,16 @@ EXPORT void batch_norm_gradient(
             x, gamma, mean, var, g, dx, d_gamma, d_beta, work, images, channels, size, eps, threads);
 }
 
-EXPORT void batch_norm_by(
+EXPORT void batch_norm_evaluation(
     const float *x, const float *gamma, const float *beta, const float *mean, const float *var,
     float *y, long images, long channels, long size, double eps, int threads) {
     normalize_by(x, gamma, beta, mean, var, y, images, channels, size, eps, threads);
 }
 
-EXPORT void gather_images(
+EXPORT void gather(
     const unsigned char *images, const long *index, float *batch, long count, long pixels,
     int threads) {
-    gather(images, index, batch, count, pixels, threads);
+    gather_batch(images, index, batch, count, pixels, threads);
 }
 
 EXPORT void softmax_cross_entropy(

@@ -1,4 +1,4 @@
-"""The batch and the loss: what `loss.h` computes."""
+"""The cross entropy of a softmax: what `loss.h` computes, with its gradient."""
 
 from typing import Any
 
@@ -6,22 +6,31 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from bnrun.kernels.dispatch import call
+from bnrun.kernels.dispatch import call, supports
+
+MAX_CLASSES = 16
+"""The same constant as in loss.h."""
 
 
-def gather(images: Tensor, index: Tensor) -> Tensor:
-    """Return `images[index].float() / 255`, of images (N, 1, 28, 28), uint8, on the CPU.
-
-    The index, int64, must be of images that there are.
-    """
-    images, index = images.contiguous(), index.contiguous()
-    batch = torch.empty(len(index), *images.shape[1:], dtype=torch.float32)
-    call("gather_images", images, index, batch, len(index), images[0].numel())
-    return batch
+def supports_cross_entropy(logits: Tensor, labels: Tensor) -> bool:
+    """Return whether the kernels are enabled and can compute the loss of these logits."""
+    return (
+        supports(logits)
+        and logits.dim() == 2
+        and 0 < logits.shape[1] <= MAX_CLASSES
+        and labels.is_cpu
+        and labels.dtype == torch.int64
+        and labels.shape == logits.shape[:1]
+    )
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return `F.cross_entropy(logits, labels)`, for logits (N, C) of at most 16 classes."""
+    """Return `F.cross_entropy(logits, labels)`, of shape ().
+
+    Args:
+        logits: float32, (N, C) with C at most 16.
+        labels: int64, (N,). A label that is no class makes the loss NaN; PyTorch raises.
+    """
     return _CrossEntropy.apply(logits, labels)  # type: ignore[no-any-return,unused-ignore]
 
 
@@ -29,13 +38,13 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
         logits = logits.contiguous()
-        loss, slope = logits.new_empty(()), torch.empty_like(logits)
-        call("softmax_cross_entropy", logits, labels.contiguous(), loss, slope, *logits.shape)
-        ctx.save_for_backward(slope)
+        loss, d_logits = logits.new_empty(()), torch.empty_like(logits)
+        call("softmax_cross_entropy", logits, labels.contiguous(), loss, d_logits, *logits.shape)
+        ctx.save_for_backward(d_logits)
         return loss
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-        (slope,) = ctx.saved_tensors
-        return slope * g, None
+        (d_logits,) = ctx.saved_tensors
+        return d_logits * g, None

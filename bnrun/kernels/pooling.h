@@ -1,36 +1,18 @@
-// Pooling over windows of 2x2 pixels with stride 2: the largest, or the mean of the sigmoids.
+// Pooling over windows of 2x2 pixels with stride 2: the maximum, or the mean of the sigmoids.
 //
-// A plane is one channel of one image, SIZE pixels a side: small enough to stay in the cache.
+// A plane is one channel of one image, SIZE x SIZE pixels, which fits into the first-level cache.
 #pragma once
+#include "exponential.h"
 #include "lanes.h"
 
-// Sixteen floats: what the exponential has so many constants for goes further this way.
-typedef float Wide __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int WideInt __attribute__((vector_size(64), may_alias));
-
-// e^x to some 5 units in the last place, or 70 where multiply-add is not fused. By
-// e^x = 2^n * e^r with |r| <= ln(2) / 2: the power of two is put together from its exponent's bits,
-// and e^r is a polynomial (its coefficients: Cephes, `expf`).
-INLINE Wide exponential(Wide x) {
-    x = x < -87.0f ? Wide{} - 87.0f : x;
-    x = x > 88.0f ? Wide{} + 88.0f : x;
-    // Rounded, by cutting off what is above 0.
-    WideInt power = __builtin_convertvector(x * 1.44269504f + 128.5f, WideInt) - 128;
-    Wide r = x - __builtin_convertvector(power, Wide) * 0.693147181f;
-    const float coefficients[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
-                                  4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
-    Wide series = {};
-    UNROLL for (float coefficient : coefficients) series = series * r + coefficient;
-    return (series * r * r + r + 1.0f) * (Wide)((power + 127) << 23);
-}
-
-// The sigmoids 1 / (1 + e^-x) of a plane. Not-a-number stays so.
+// sigmoid = 1 / (1 + e^-x) of every pixel of a plane; not-a-number stays not-a-number.
 template <int SIZE>
 INLINE void sigmoids(const float *x, float *sigmoid) {
-    for (int j = 0; j < SIZE * SIZE; j += 16)
+    for (int j = 0; j < SIZE * SIZE; j += WIDE_LANES)
         *(Wide *)(sigmoid + j) = 1.0f / (1.0f + exponential(-*(const Wide *)(x + j)));
 }
 
+// x: (planes, SIZE, SIZE), y: (planes, SIZE / 2, SIZE / 2).
 template <int SIZE>
 void sigmoid_average_pool(const float *x, float *y, long planes, int threads) {
     constexpr int HALF = SIZE / 2;
@@ -46,7 +28,9 @@ void sigmoid_average_pool(const float *x, float *y, long planes, int threads) {
     }
 }
 
-// The sigmoids are computed anew: to keep them, and read them back, takes no less time.
+// dx = g / 4 * s * (1 - s), with s the sigmoid of x and g the gradient of y.
+//
+// The sigmoids are computed again: storing them and reading them back is no faster.
 template <int SIZE>
 void sigmoid_average_pool_gradient(
     const float *x, const float *g, float *dx, long planes, int threads) {
@@ -56,52 +40,53 @@ void sigmoid_average_pool_gradient(
         float s[SIZE * SIZE];
         sigmoids<SIZE>(x + plane * SIZE * SIZE, s);
         for (int i = 0; i < HALF; i++) {
-            float slope[SIZE];
+            float quarter[SIZE];
             for (int j = 0; j < HALF; j++)
-                slope[2 * j] = slope[2 * j + 1] = g[(plane * HALF + i) * HALF + j] * 0.25f;
+                quarter[2 * j] = quarter[2 * j + 1] = g[(plane * HALF + i) * HALF + j] * 0.25f;
             for (int row = 2 * i; row < 2 * i + 2; row++)
                 for (int j = 0; j < SIZE; j++)
                     dx[(plane * SIZE + row) * SIZE + j] =
-                        slope[j] * s[row * SIZE + j] * (1 - s[row * SIZE + j]);
+                        quarter[j] * s[row * SIZE + j] * (1 - s[row * SIZE + j]);
         }
     }
 }
 
-// The first of equals wins; not-a-number counts as largest. `winner` tells which of the four it
-// was, in reading order.
+// `argmax` is the position of the maximum in its window, 0 to 3 in reading order. The first of
+// equal values counts, and not-a-number counts as the largest, as in PyTorch.
 template <int SIZE>
-void max_pool(const float *x, float *y, int *winner, long planes, int threads) {
+void max_pool(const float *x, float *y, int *argmax, long planes, int threads) {
     constexpr int HALF = SIZE / 2;
     IN_PARALLEL(threads)
     for (long row = 0; row < planes * HALF; row++) {
         const float *upper = x + 2 * row * SIZE, *lower = upper + SIZE;
         float *__restrict out = y + row * HALF;
-        int *__restrict won = winner + row * HALF;
+        int *__restrict position = argmax + row * HALF;
         for (int j = 0; j < HALF; j++) {
             float best = upper[2 * j], b = upper[2 * j + 1], c = lower[2 * j], d = lower[2 * j + 1];
             int at = 0;
-            bool wins = (b > best) | (b != b);
-            best = wins ? b : best, at = wins ? 1 : at;
-            wins = (c > best) | (c != c);
-            best = wins ? c : best, at = wins ? 2 : at;
-            wins = (d > best) | (d != d);
-            best = wins ? d : best, at = wins ? 3 : at;
-            out[j] = best, won[j] = at;
+            bool larger = (b > best) | (b != b);
+            best = larger ? b : best, at = larger ? 1 : at;
+            larger = (c > best) | (c != c);
+            best = larger ? c : best, at = larger ? 2 : at;
+            larger = (d > best) | (d != d);
+            best = larger ? d : best, at = larger ? 3 : at;
+            out[j] = best, position[j] = at;
         }
     }
 }
 
+// dx is the gradient of y at the maximum of each window, and 0 elsewhere.
 template <int SIZE>
-void max_pool_gradient(const float *g, const int *winner, float *dx, long planes, int threads) {
+void max_pool_gradient(const float *g, const int *argmax, float *dx, long planes, int threads) {
     constexpr int HALF = SIZE / 2;
     IN_PARALLEL(threads)
     for (long row = 0; row < planes * HALF; row++) {
-        const float *from = g + row * HALF;
-        const int *won = winner + row * HALF;
+        const float *g_row = g + row * HALF;
+        const int *position = argmax + row * HALF;
         float slope[SIZE], *__restrict upper = dx + 2 * row * SIZE, *__restrict lower = upper + SIZE;
         int at[SIZE];
-        for (int j = 0; j < HALF; j++) slope[2 * j] = slope[2 * j + 1] = from[j];
-        for (int j = 0; j < HALF; j++) at[2 * j] = won[j], at[2 * j + 1] = won[j] - 1;
+        for (int j = 0; j < HALF; j++) slope[2 * j] = slope[2 * j + 1] = g_row[j];
+        for (int j = 0; j < HALF; j++) at[2 * j] = position[j], at[2 * j + 1] = position[j] - 1;
         for (int j = 0; j < SIZE; j++) upper[j] = at[j] == 0 ? slope[j] : 0;
         for (int j = 0; j < SIZE; j++) lower[j] = at[j] == 2 ? slope[j] : 0;
     }

@@ -18,7 +18,7 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve images (N, C, H, W)."""
-        if self.bias is not None and kernels.take_convolution(x, self.weight, self.bias):
+        if self.bias is not None and kernels.supports_conv2d(x, self.weight, self.bias):
             return kernels.conv2d(x, self.weight, self.bias)
         return super().forward(x)
 
@@ -38,7 +38,7 @@ class ActivatedMaxPool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the largest of each 2x2 window of the activated x."""
-        pooled = kernels.max_pool(x) if kernels.take_pooling(x) else F.max_pool2d(x, 2)
+        pooled = kernels.max_pool(x) if kernels.supports_pooling(x) else F.max_pool2d(x, 2)
         activated: Tensor = self.activation(pooled)
         return activated
 
@@ -55,14 +55,14 @@ class ActivatedAveragePool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mean of each 2x2 window of the activated x."""
-        if isinstance(self.activation, nn.Sigmoid) and kernels.take_pooling(x):
+        if isinstance(self.activation, nn.Sigmoid) and kernels.supports_pooling(x):
             return kernels.sigmoid_average_pool(x)
         return average_pool(self.activation(x))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Return `F.cross_entropy(logits, labels)`: the mean over the batch, for logits (N, 10)."""
-    if kernels.take(logits) and logits.shape[1] <= 16 and labels.dtype == torch.long:
+    if kernels.supports_cross_entropy(logits, labels):
         return kernels.cross_entropy(logits, labels)
     return F.cross_entropy(logits, labels)
 

@@ -27,17 +27,17 @@ def batch_norm(
     eps: float,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Normalize, scale and shift; see `reference.batch_norm`, of which every word holds here."""
+    supported = kernels.supports_batch_norm(x, gamma, beta, moving_mean, moving_var)
     if not training:
-        if moving_mean is not None and moving_var is not None and not torch.is_grad_enabled():
-            reference.check(x, gamma, beta, moving_mean, moving_var, training=False)
-            if kernels.take(x, gamma, beta, moving_mean, moving_var):
-                y = kernels.batch_norm_by(x, gamma, beta, moving_mean, moving_var, eps)
-                return y, moving_mean, moving_var
-        return reference.batch_norm(
-            x, gamma, beta, moving_mean, moving_var, training=False, momentum=momentum, eps=eps
-        )
+        if moving_mean is None or moving_var is None or torch.is_grad_enabled() or not supported:
+            return reference.batch_norm(
+                x, gamma, beta, moving_mean, moving_var, training=False, momentum=momentum, eps=eps
+            )
+        reference.check(x, gamma, beta, moving_mean, moving_var, training=False)
+        y = kernels.batch_norm_evaluation(x, gamma, beta, moving_mean, moving_var, eps)
+        return y, moving_mean, moving_var
     count = reference.check(x, gamma, beta, moving_mean, moving_var, training=True)
-    if count and kernels.take(x, gamma, beta, moving_mean, moving_var):
+    if count and supported:
         return kernels.batch_norm(
             x, gamma, beta, moving_mean, moving_var, momentum=momentum, eps=eps
         )

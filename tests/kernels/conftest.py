@@ -1,4 +1,4 @@
-"""The kernels enabled, where there is a compiler."""
+"""Kernels enabled, where they can be compiled."""
 
 from collections.abc import Iterator
 
@@ -9,10 +9,14 @@ from bnrun.errors import EngineError
 
 
 @pytest.fixture
-def enabled() -> Iterator[None]:
+def compilable() -> None:
     try:
         kernels.is_compiled()
     except EngineError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def enabled(compilable: None) -> Iterator[None]:
     with kernels.enabled():
         yield

@@ -1,7 +1,8 @@
-"""The kernels are compiled once for a machine; where that can't be, it is told how it could."""
+"""The kernels are compiled once for a machine, and loaded only from where nobody else writes."""
 
 import contextlib
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,50 +10,116 @@ import pytest
 from bnrun import kernels
 from bnrun.errors import EngineError
 from bnrun.kernels import build
+from bnrun.kernels.openmp import loaded_libraries
+from bnrun.paths import cache_root
+
+REAL_CACHE = cache_root()
+ODD_NAME = "a folder, für Lernende 批量"
 
 
 @pytest.fixture(autouse=True)
-def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing is known yet of this machine, and the cache is empty."""
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache, whose name has spaces and non-ASCII letters; nothing is loaded yet."""
     with contextlib.suppress(EngineError):
         build.load()  # what `enabled` uses comes from the real cache, whichever test runs first
-    monkeypatch.setenv("BNRUN_CACHE", str(tmp_path))
-    for known in (build.load, build._place):
-        monkeypatch.setattr(build, known.__name__, known.__wrapped__)
+    monkeypatch.setenv("BNRUN_CACHE", str(tmp_path / ODD_NAME))
+    for cached in (build.load, build._library_path):
+        monkeypatch.setattr(build, cached.__name__, cached.__wrapped__)
+    return tmp_path / ODD_NAME / "kernels"
 
 
-def test_they_are_compiled_once_and_kept(
-    enabled: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compilable: None) -> Path:
+    """A compiler that only counts its runs, a line each in the file beside it."""
+    script = tmp_path / "compiler"
+    script.write_text(
+        f'#!/bin/sh\necho run >> "{script}.runs"\n'
+        'for last; do :; done\necho library > "$last"\n'  # the last argument is the output
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    monkeypatch.setattr(build, "share_threads_of_torch", lambda: None)
+    monkeypatch.setattr(build.ctypes, "CDLL", lambda path: Path(path).read_text())
+    return script
+
+
+def _runs(compiler: Path) -> int:
+    """Count how often the kernels were compiled: each time compiled, and linked."""
+    runs = Path(f"{compiler}.runs")
+    return len(runs.read_text().splitlines()) // 2 if runs.exists() else 0
+
+
+def test_they_compile_and_load_in_a_folder_with_spaces_and_other_letters(
+    compilable: None, cache: Path
 ) -> None:
     assert not kernels.is_compiled()
-    build.load()
+    assert build.load().batch_norm
     assert kernels.is_compiled()
-    (kept,) = (tmp_path / "kernels").iterdir()  # and nothing is left of compiling
+    (kept,) = cache.iterdir()  # nothing else is left
     assert kept.suffix == ".so"
 
-    def run(*_: object, **__: object) -> None:
-        raise AssertionError("compiled again")
 
-    monkeypatch.setattr(subprocess, "run", run)
-    build.load()
+OPENMP_ELSEWHERE = """
+import ctypes, sys
+ctypes.CDLL(sys.argv[1], mode=ctypes.RTLD_GLOBAL)  # torch then takes it for its own: same name
+import torch
+from bnrun import kernels
+from bnrun.kernels.openmp import loaded_libraries
+from bnrun.paths import cache_root
+assert sum(b"gomp" in path for path in loaded_libraries()) == 1
+with kernels.enabled():
+    x = torch.ones(2, 1, 28, 28)
+    kernels.conv2d(x, torch.ones(6, 1, 5, 5), torch.ones(6))
+print(kernels.calls())
+"""
+
+
+def test_torchs_libraries_may_lie_in_a_folder_with_spaces_and_other_letters(
+    compilable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a virtual environment in such a folder: its OpenMP runtime has to be found there."""
+    import torch  # noqa: F401  (which loads its OpenMP runtime)
+
+    runtimes = [path for path in loaded_libraries() if b"/torch/lib/libgomp" in path]
+    if not runtimes:
+        pytest.skip("this torch brings no libgomp of its own")
+    runtime = Path(runtimes[0].decode())
+    copy = tmp_path / ODD_NAME / runtime.name
+    copy.parent.mkdir()
+    copy.write_bytes(runtime.read_bytes())
+    monkeypatch.setenv("BNRUN_CACHE", str(REAL_CACHE))  # where they are compiled already
+    done = subprocess.run(
+        [sys.executable, "-c", OPENMP_ELSEWHERE, str(copy)],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_they_are_compiled_once_and_kept(compiler: Path) -> None:
+    for _ in range(2):
+        build.load()
+    assert _runs(compiler) == 1
 
 
 def test_another_processor_has_another_library(
-    enabled: None, monkeypatch: pytest.MonkeyPatch
+    compilable: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = build._place()
-    monkeypatch.setattr(build, "_processor", lambda: "another")
-    assert build._place() != here
+    here = build._library_path()
+    monkeypatch.setattr(build, "_processor", lambda: b"another")
+    assert build._library_path() != here
 
 
-def test_without_a_compiler_it_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(EngineError, match=r"no c\+\+\. On Debian and Ubuntu: apt install g\+\+"):
         kernels.is_compiled()
 
 
-def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_compiler_that_fails_is_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path
+) -> None:
     compiler = tmp_path / "mine"
     compiler.write_text("#!/bin/sh\necho 'too old' >&2\nexit 1\n")
     compiler.chmod(0o755)
@@ -60,11 +127,11 @@ def test_a_compiler_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_pa
     with pytest.raises(EngineError, match=r"mine can't compile the kernels: too old\.$"):
         build.load()
     assert not kernels.is_compiled()
-    assert list((tmp_path / "kernels").iterdir()) == []
+    assert list(cache.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written_is_told(
-    enabled: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_cache_that_cannot_be_written_is_named(
+    compilable: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BNRUN_CACHE", str(tmp_path / "file"))
@@ -74,11 +141,46 @@ def test_a_cache_that_cannot_be_written_is_told(
 
 def test_on_other_systems_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build.sys, "platform", "darwin")
-    with pytest.raises(EngineError, match="on Linux alone"):
+    with pytest.raises(EngineError, match="for Linux alone") as error:
+        kernels.is_compiled()
+    assert error.value.key == "training.engine"
+
+
+# ---- who may write to what is loaded
+
+
+def test_what_is_compiled_is_for_this_user_alone(compiler: Path, cache: Path) -> None:
+    build.load()
+    (library,) = cache.iterdir()
+    assert [path.stat().st_mode & 0o777 for path in (cache, library)] == [0o700, 0o700]
+
+
+@pytest.mark.parametrize(
+    ("mode", "advice"), [(0o707, "everybody may write .* chmod o-w"), (0o755, None)]
+)
+def test_nothing_is_loaded_from_a_folder_that_others_may_write_to(
+    compiler: Path, cache: Path, mode: int, advice: str | None
+) -> None:
+    build.load()
+    cache.chmod(mode)
+    if advice is None:
+        build.load()
+        return
+    with pytest.raises(EngineError, match=advice) as error:
+        build.load()
+    assert f"'{cache}'" in error.value.reason  # quoted for a shell
+    with pytest.raises(EngineError, match=advice):
         kernels.is_compiled()
 
 
-def test_outside_enabled_nothing_takes_them() -> None:
-    import torch
-
-    assert not kernels.take(torch.zeros(1))
+def test_a_library_that_others_may_have_changed_is_compiled_anew(
+    compiler: Path, cache: Path
+) -> None:
+    build.load()
+    (library,) = cache.iterdir()
+    library.write_text("changed")
+    library.chmod(0o707)
+    assert not kernels.is_compiled()
+    assert build.load() == "library\n"
+    assert _runs(compiler) == 2
+    assert library.stat().st_mode & 0o777 == 0o700

@@ -1,4 +1,4 @@
-"""Each kernel computes what it stands for: values and gradients against float64 formulas."""
+"""Each kernel computes its specification: values and gradients against float64 formulas."""
 
 from collections.abc import Callable
 
@@ -45,7 +45,7 @@ def test_convolution_is_conv2d(images: int, inner: int, outer: int, size: int) -
         _random(outer, inner, 5, 5),
         _random(outer),
     )
-    assert kernels.take_convolution(x, weight, bias)
+    assert kernels.supports_conv2d(x, weight, bias)
     _assert_right(kernels.conv2d, F.conv2d, x, weight, bias)
 
 
@@ -55,7 +55,7 @@ def test_pooling_is_that_of_the_sigmoids_or_the_largest(
     images: int, channels: int, size: int
 ) -> None:
     x = _random(images, channels, size, size, scale=4.0)
-    assert kernels.take_pooling(x)
+    assert kernels.supports_pooling(x)
     _assert_right(kernels.sigmoid_average_pool, lambda x: F.avg_pool2d(torch.sigmoid(x), 2), x)
     _assert_right(kernels.max_pool, lambda x: F.max_pool2d(x, 2), x)
 
@@ -119,7 +119,7 @@ def test_batch_norm_is_the_formula(shape: tuple[int, ...], center: float) -> Non
 def test_batch_norm_predicts_by_the_formula(shape: tuple[int, ...]) -> None:
     x, mean, var = _random(*shape), _random(shape[1], seed=1), _random(shape[1], seed=2).square()
     for affine in ((_random(shape[1]), _random(shape[1])), (_random(shape[1]), None), (None, None)):
-        y = kernels.batch_norm_by(x, *affine, mean, var, 1e-3)
+        y = kernels.batch_norm_evaluation(x, *affine, mean, var, 1e-3)
         right, _, _ = reference.batch_norm(
             x, *affine, mean, var, training=False, momentum=0.1, eps=1e-3
         )
@@ -143,12 +143,27 @@ def test_the_loss_is_cross_entropy(images: int, classes: int) -> None:
     assert kernels.cross_entropy(logits, labels).isnan()
 
 
-def test_a_large_mean_costs_no_digits_of_the_variance() -> None:
-    x = _random(64, 3) + 1e4
+@pytest.mark.parametrize("label", [-1, 10, 2**40])
+def test_a_label_that_is_no_class_makes_the_loss_nan(label: int) -> None:
+    labels = torch.tensor([3, label])
+    assert kernels.cross_entropy(_random(2, 10), labels).isnan()
+
+
+@pytest.mark.parametrize(
+    ("shape", "tolerance"), [((256, 120), 5e-7), ((64, 3), 5e-7), ((64, 3, 5, 5), 1e-4)]
+)
+def test_a_mean_of_10_000_deviations_costs_the_variance_few_digits(
+    shape: tuple[int, ...], tolerance: float
+) -> None:
+    """As batch_norm.h says. Float32 sums of squares would leave no digit of the variance."""
+    x = _random(*shape) + 1e4
+    channels = shape[1]
     _, _, var = kernels.batch_norm(
-        x, None, None, torch.zeros(3), torch.zeros(3), momentum=1.0, eps=0.0
+        x, None, None, torch.zeros(channels), torch.zeros(channels), momentum=1.0, eps=0.0
     )
-    torch.testing.assert_close(var, x.double().var(0).float(), rtol=1e-5, atol=0.0)
+    exact = x.double().var([0, *range(2, x.dim())])
+    assert var is not None
+    torch.testing.assert_close(var.double(), exact, rtol=tolerance, atol=0.0)
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
@@ -180,17 +195,43 @@ def test_inputs_and_gradients_need_not_be_contiguous() -> None:
     assert torch.equal(ours, right)
 
 
-def test_what_they_do_not_take_is_told() -> None:
+def test_vectors_need_not_be_contiguous() -> None:
+    x, every_other = _random(4, 6), _random(5, 12).square()[:, ::2]
+    gamma, beta, mean, var, bias = every_other
+    y, *moved = kernels.batch_norm(x, gamma, beta, mean, var, momentum=0.1, eps=1e-3)
+    right, *expected = reference.batch_norm(
+        x, gamma, beta, mean, var, training=True, momentum=0.1, eps=1e-3
+    )
+    torch.testing.assert_close([y, *moved], [right, *expected])
+    y = kernels.batch_norm_evaluation(x, gamma, beta, mean, var, 1e-3)
+    right, _, _ = reference.batch_norm(
+        x, gamma, beta, mean, var, training=False, momentum=0.1, eps=1e-3
+    )
+    torch.testing.assert_close(y, right)
+    x, weight = _random(2, 1, 28, 28), _random(6, 1, 5, 5)
+    torch.testing.assert_close(kernels.conv2d(x, weight, bias), F.conv2d(x, weight, bias))
+
+
+def test_what_has_no_kernel_is_not_supported() -> None:
     x, weight, bias = _random(2, 6, 12, 12), _random(16, 6, 5, 5), _random(16)
-    assert kernels.take(x, None)
-    assert not kernels.take(x.double())
-    assert not kernels.take(x, _random(12)[::2])
-    assert not kernels.take_convolution(x.double(), weight.double(), bias.double())
-    assert not kernels.take_convolution(x, weight, None)
-    assert not kernels.take_convolution(x[:, :, :10, :10], weight, bias)
-    assert not kernels.take_convolution(x, weight[..., :3, :3], bias)
-    assert not kernels.take_pooling(x)
-    assert not kernels.take_pooling(x[0])
+    assert kernels.supports_batch_norm(x, None)
+    assert not kernels.supports_batch_norm(x.double())
+    assert not kernels.supports_batch_norm(x, _random(12).double())
+    assert not kernels.supports_conv2d(x.double(), weight.double(), bias.double())
+    assert not kernels.supports_conv2d(x, weight, None)
+    assert not kernels.supports_conv2d(x[:, :, :10, :10], weight, bias)
+    assert not kernels.supports_conv2d(x, weight[..., :3, :3], bias)
+    assert not kernels.supports_pooling(x)
+    assert not kernels.supports_pooling(x[0])
+    labels = torch.zeros(2, dtype=torch.long)
+    assert kernels.supports_cross_entropy(_random(2, 10), labels)
+    assert not kernels.supports_cross_entropy(_random(2, 17), labels)
+    assert not kernels.supports_cross_entropy(_random(3, 10), labels)
+    assert not kernels.supports_cross_entropy(_random(2, 10), labels.int())
+    images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+    assert kernels.supports_gather(images, labels)
+    assert not kernels.supports_gather(images.int(), labels)
+    assert not kernels.supports_gather(images, labels.to("meta"))
 
 
 def test_a_second_derivative_is_refused_not_wrong() -> None:
