@@ -1,3 +1,103 @@
-"""bnrun: understand, verify and compare normalization layers."""
+"""Understand, verify and compare normalization layers: the Python interface of bnrun.
+
+A session:
+
+>>> import bnrun
+>>> synthetic = {"data.name": "synthetic"}  # generated images; leave it out for Fashion-MNIST
+>>> result = bnrun.train(norm="builtin", epochs=1, seed=1, overrides=synthetic)
+>>> result.status
+'completed'
+>>> [layer.name for layer in bnrun.inspect_gamma(result).layers]
+['norm1', 'norm2', 'norm3', 'norm4']
+
+Functions:
+
+- `train`: train LeNet with a norm.
+- `inspect_gamma`: what have its norms learned?
+- `evaluate`: how well does it predict, with moving, population and batch statistics?
+- `recalibrate`: give its norms population statistics.
+- `load_run`, `list_runs`: what earlier trainings left on disk.
+- `load_data`: the images, as tensors.
+- `render`: any result as the text that the command line prints.
+- `plot`: any result as a picture.
+
+A norm is a name (`"scratch"`, `"builtin"`, `"textbook"`, `"none"`), a file and a class
+(`"path/to/file.py:Class"`), or a class itself.
+
+Nothing is printed, and nothing is written unless `out=` names a folder. Results are frozen
+records; their `to_dict()` is the document that the command prints with `--json`. Long work calls
+`on_event` with each of its events (`bnrun.events`). Errors are subclasses of `BnrunError`.
+
+The manual: `bnrun guide`, or bnrun/guide/python.md.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # `as` marks a name as exported
+    from bnrun.api.data import load_data as load_data
+    from bnrun.api.runs import list_runs as list_runs
+    from bnrun.api.runs import load_run as load_run
+    from bnrun.api.trained import evaluate as evaluate
+    from bnrun.api.trained import inspect_gamma as inspect_gamma
+    from bnrun.api.trained import recalibrate as recalibrate
+    from bnrun.api.training import train as train
+    from bnrun.config import Config as Config
+    from bnrun.errors import BnrunError as BnrunError
+    from bnrun.errors import ConfigError as ConfigError
+    from bnrun.errors import DataError as DataError
+    from bnrun.errors import DeviceError as DeviceError
+    from bnrun.errors import EngineError as EngineError
+    from bnrun.errors import NormError as NormError
+    from bnrun.errors import RunError as RunError
+    from bnrun.errors import TrainingFailed as TrainingFailed
+    from bnrun.norms import BatchNorm as BatchNorm
+    from bnrun.show.results import plot as plot
+    from bnrun.show.results import render as render
+    from bnrun.training.evaluation import Evaluation as Evaluation
+    from bnrun.training.inspection import Inspection as Inspection
+    from bnrun.training.result import TrainingResult as TrainingResult
+    from bnrun.verification.report import Report as Report
+
+_MODULES = {
+    "load_data": "bnrun.api.data",
+    "plot": "bnrun.show.results",
+    "render": "bnrun.show.results",
+    "list_runs": "bnrun.api.runs",
+    "load_run": "bnrun.api.runs",
+    "evaluate": "bnrun.api.trained",
+    "inspect_gamma": "bnrun.api.trained",
+    "recalibrate": "bnrun.api.trained",
+    "TrainingResult": "bnrun.training.result",
+    "train": "bnrun.api.training",
+    "Config": "bnrun.config",
+    "BnrunError": "bnrun.errors",
+    "ConfigError": "bnrun.errors",
+    "DataError": "bnrun.errors",
+    "DeviceError": "bnrun.errors",
+    "EngineError": "bnrun.errors",
+    "NormError": "bnrun.errors",
+    "RunError": "bnrun.errors",
+    "TrainingFailed": "bnrun.errors",
+    "BatchNorm": "bnrun.norms",
+    "Evaluation": "bnrun.training.evaluation",
+    "Inspection": "bnrun.training.inspection",
+    "Report": "bnrun.verification.report",
+}
+"""The module of each exported name, which is imported when the name is first used."""
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'bnrun' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

@@ -12,7 +12,7 @@ HOUSE = Path(bnrun.__file__).parent
 
 # Ground floor first. A module imports only from floors below it, or from its own folder.
 FLOORS = [
-    {"__init__"},  # the version
+    {"__init__"},  # the version, and the names that it finds in other rooms when they are used
     {"errors", "events", "guide", "locks", "paths"},
     {"workers", "environment", "summary"},
     {"config", "kernels"},
@@ -23,9 +23,11 @@ FLOORS = [
     {"benchmark"},
     {"runs"},
     {"show"},
+    {"api"},
     {"cli"},
     {"__main__"},
 ]
+FRONT_DOOR = HOUSE / "__init__.py"
 MODULES = sorted(HOUSE.rglob("*.py"))
 
 
@@ -57,7 +59,7 @@ def test_every_room_has_a_floor() -> None:
     assert {_room(path) for path in MODULES} == set().union(*FLOORS)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=_name)
+@pytest.mark.parametrize("path", [path for path in MODULES if path != FRONT_DOOR], ids=_name)
 def test_imports_run_downwards(path: Path) -> None:
     for imported in _imports(path):
         top, _, rest = imported.partition(".")

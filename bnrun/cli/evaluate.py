@@ -140,18 +140,7 @@ def _show(
     from bnrun.show.evaluation_tables import evaluation_table
 
     if json:
-        document = {
-            "run": str(path),
-            "checkpoint": checkpoint,
-            "epoch": found.epoch,
-            "norm": found.norm,
-            "statistics": dict(found.accuracies),
-            "population_images": found.population_images,
-            "batch_size": found.batch_size,
-            "recalibrated": found.recalibrated,
-            "device": found.device,
-            "data": dataclasses.asdict(found.data),
-        }
+        document = {"run": str(path), "checkpoint": checkpoint, **found.to_dict()}
         show_json(document | ({"kept": str(kept)} if kept else {}))
         return
     stdout().print(f"of {path}", soft_wrap=True, markup=False)

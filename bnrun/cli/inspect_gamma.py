@@ -1,15 +1,11 @@
 """`bnrun inspect-gamma`: what a run's norms have learned, channel by channel."""
 
-import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption, RunArgument
-from bnrun.errors import RunError, did_you_mean
-
-if TYPE_CHECKING:
-    from bnrun.training.inspection import NormLayer, Vector
+from bnrun.errors import RunError
 
 
 def inspect_gamma(
@@ -27,59 +23,14 @@ def inspect_gamma(
 
     path = runs.find(run, out)
     from bnrun.show.gamma_tables import GammaTables
-    from bnrun.training.inspection import (
-        inspect,  # loads torch: what cannot be found is told before
-    )
+    from bnrun.training.inspection import inspect  # loads torch, which an unknown RUN need not
 
-    state = runs.read_checkpoint(path, checkpoint)
-    norm, epoch = state["config"]["model"]["norm"], len(state["epochs"])
-    layers = _chosen(inspect(state), layer, norm)
+    try:
+        found = inspect(runs.read_checkpoint(path, checkpoint), layer)
+    except RunError as error:
+        raise RunError(error.reason, error.key and f"--{error.key}") from error
     if json:
-        documents = [_document(one, norm) for one in layers]
-        show_json({"run": str(path), "checkpoint": checkpoint, "epoch": epoch, "layers": documents})
+        show_json({"run": str(path), "checkpoint": checkpoint, **found.to_dict()})
         return
-    recalibrated = state.get("population_images")
-    stdout().print(GammaTables(layers, path.name, norm, epoch, recalibrated))
-
-
-def _chosen(layers: "tuple[NormLayer, ...]", name: str | None, norm: str) -> "list[NormLayer]":
-    """Return the norms to show: all, or the one of a name, or those that the named one wraps.
-
-    Raises:
-        RunError: there are none.
-    """
-    if not layers:
-        raise RunError(
-            f"norm '{norm}' has no gamma and no moving statistics: there is nothing to inspect."
-        )
-    chosen = [one for one in layers if name is None or f"{one.name}.".startswith(f"{name}.")]
-    if name is not None and not chosen:
-        names = [one.name for one in layers]
-        raise RunError(
-            f"--layer: the run has no norm '{name}'.{did_you_mean(name, names)} "
-            f"It has: {', '.join(names)}."
-        )
-    return chosen
-
-
-def _document(layer: "NormLayer", norm: str) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "norm": norm,
-        "channels": layer.channels,
-        "gamma": _finite(layer.gamma),
-        "beta": _finite(layer.beta),
-        "moving_mean": _finite(layer.moving_mean),
-        "moving_var": _finite(layer.moving_var),
-        "eps": layer.eps,
-        "eps_stated": layer.eps_stated,
-        "effective_scale": _finite(layer.effective_scale),
-        "nearly_off": list(layer.nearly_off),
-    }
-
-
-def _finite(vector: "Vector") -> list[float | None] | None:
-    """Return a vector for JSON, which has no word for what is not finite: null."""
-    if vector is None:
-        return None
-    return [value if math.isfinite(value) else None for value in vector]
+    norm, epoch, recalibrated = found.norm, found.epoch, found.recalibrated
+    stdout().print(GammaTables(found.layers, path.name, norm, epoch, recalibrated))

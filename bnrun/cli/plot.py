@@ -58,7 +58,7 @@ def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     from bnrun.runs.run_records import read_run
     from bnrun.show import pictures
     from bnrun.show.wording import training_title
-    from bnrun.training.inspection import inspect
+    from bnrun.training.inspection import norm_layers
 
     summary = read_run(path).summary
     if not summary.epochs:
@@ -66,5 +66,5 @@ def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     files = write_picture(path, "curves", pictures.render(pictures.curves(summary)))
     state = runs.read_checkpoint(path, checkpoint)
     title = f"γ and β after epoch {len(state['epochs'])}: {training_title(summary)}"
-    gamma = pictures.gamma(inspect(state), title, pictures.run_footer(summary))
+    gamma = pictures.gamma(norm_layers(state), title, pictures.run_footer(summary))
     return files + (write_picture(path, "gamma", pictures.render(gamma)) if gamma else [])

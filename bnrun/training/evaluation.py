@@ -1,5 +1,6 @@
 """How well a model predicts, and with which statistics its norms do."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,19 @@ class Evaluation:
     population_images: int
     batch_size: int
     recalibrated: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bnrun evaluate --json` prints, less where it was read."""
+        return {
+            "epoch": self.epoch,
+            "norm": self.norm,
+            "statistics": dict(self.accuracies),
+            "population_images": self.population_images,
+            "batch_size": self.batch_size,
+            "recalibrated": self.recalibrated,
+            "device": self.device,
+            "data": dataclasses.asdict(self.data),
+        }
 
 
 def evaluate(

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bnrun.errors import RunError, did_you_mean
 from bnrun.norms.introspection import Parts, parts
 
 NEARLY_OFF = 0.1  # of the layer's median |gamma|
@@ -60,8 +61,74 @@ class NormLayer:
         median = statistics.median(map(abs, self.gamma))
         return tuple(abs(g) <= NEARLY_OFF * median for g in self.gamma)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the layer for JSON, which has no numbers that are not finite: null."""
+        return {
+            "name": self.name,
+            "channels": self.channels,
+            "gamma": _finite(self.gamma),
+            "beta": _finite(self.beta),
+            "moving_mean": _finite(self.moving_mean),
+            "moving_var": _finite(self.moving_var),
+            "eps": self.eps,
+            "eps_stated": self.eps_stated,
+            "effective_scale": _finite(self.effective_scale),
+            "nearly_off": list(self.nearly_off),
+        }
 
-def inspect(checkpoint: Mapping[str, Any]) -> tuple[NormLayer, ...]:
+
+@dataclass(frozen=True)
+class Inspection:
+    """The norms of a checkpoint, in the order of the network.
+
+    Attributes:
+        norm: the norm's name.
+        epoch: how many epochs the checkpoint has been trained for.
+        layers: at least one.
+        recalibrated: where `recalibrate` made the checkpoint, the number of images that its
+            statistics are over; else None.
+    """
+
+    norm: str
+    epoch: int
+    layers: tuple[NormLayer, ...]
+    recalibrated: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bnrun inspect-gamma --json` prints, less where it was read."""
+        layers = [{"norm": self.norm, **layer.to_dict()} for layer in self.layers]
+        return {"epoch": self.epoch, "layers": layers}
+
+
+def inspect(checkpoint: Mapping[str, Any], layer: str | None = None) -> Inspection:
+    """Return the norms of a checkpoint, or one of them, such as `norm1`.
+
+    Where a norm wraps others, its name stands for all of them.
+
+    Raises:
+        RunError: the checkpoint has no norm, or none of this name.
+    """
+    norm, layers = checkpoint["config"]["model"]["norm"], norm_layers(checkpoint)
+    if not layers:
+        raise RunError(
+            f"norm '{norm}' has no gamma and no moving statistics: there is nothing to inspect."
+        )
+    chosen = tuple(one for one in layers if layer is None or _is_at(one.name, layer))
+    if layer is not None and not chosen:
+        names = [one.name for one in layers]
+        raise RunError(
+            f"the run has no norm '{layer}'.{did_you_mean(layer, names)} It has: "
+            f"{', '.join(names)}.",
+            key="layer",
+        )
+    return Inspection(norm, len(checkpoint["epochs"]), chosen, checkpoint.get("population_images"))
+
+
+def _is_at(path: str, name: str) -> bool:
+    return f"{path}.".startswith(f"{name}.")
+
+
+def norm_layers(checkpoint: Mapping[str, Any]) -> tuple[NormLayer, ...]:
     """Return the norms that a checkpoint holds, in the model's order; none for norm `none`.
 
     A norm is what lies at a norm's place in LeNet (`norm1` to `norm4`), or below it in a norm
@@ -99,6 +166,12 @@ def inspect(checkpoint: Mapping[str, Any]) -> tuple[NormLayer, ...]:
 def _has_more_than_beta(found: Parts) -> bool:
     vectors = (found.gamma, found.moving_mean, found.moving_var)
     return any(vector is not None for vector in vectors)
+
+
+def _finite(vector: Vector) -> list[float | None] | None:
+    if vector is None:
+        return None
+    return [value if math.isfinite(value) else None for value in vector]
 
 
 def _floats(vector: Tensor | None) -> Vector:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnrun.networks.lenet import LeNet
 from bnrun.norms import NORMS, NormFactory
 from bnrun.training.checkpoint import capture
-from bnrun.training.inspection import NormLayer, inspect
+from bnrun.training.inspection import NormLayer, norm_layers
 from bnrun.training.optimizer import SGD
 
 
@@ -63,7 +63,7 @@ def test_the_four_norms_of_lenet_are_read_in_order(norm: str) -> None:
         for module in (model.norm1, model.norm2, model.norm3, model.norm4):
             for vector in module.parameters():
                 vector.uniform_(-1, 1)
-    layers = inspect(capture(model, SGD(model.parameters(), lr=0.1)))
+    layers = norm_layers(capture(model, SGD(model.parameters(), lr=0.1)))
 
     assert [layer.name for layer in layers] == ["norm1", "norm2", "norm3", "norm4"]
     assert [layer.channels for layer in layers] == [6, 16, 120, 84]
@@ -83,23 +83,23 @@ def test_the_four_norms_of_lenet_are_read_in_order(norm: str) -> None:
 
 
 def test_no_norm_is_no_layer() -> None:
-    assert inspect(_state(NORMS["none"])) == ()
+    assert norm_layers(_state(NORMS["none"])) == ()
 
 
 def test_a_wrapped_norm_is_found_and_its_neighbours_are_not() -> None:
-    layers = inspect(_state(Wraps))
+    layers = norm_layers(_state(Wraps))
     assert [layer.name for layer in layers] == ["norm1.bn", "norm2.bn", "norm3.bn", "norm4.bn"]
 
 
 def test_what_a_norm_lacks_is_none() -> None:
-    first = inspect(_state(Bare))[0]
+    first = norm_layers(_state(Bare))[0]
     assert first.gamma == (0.5,) * 6
     assert first.beta is first.moving_mean is first.moving_var is first.effective_scale is None
     assert (first.eps, first.eps_stated) == (1e-5, False)
 
 
 def test_a_stated_eps_is_taken() -> None:
-    layers = inspect(_state(lambda n, _: nn.BatchNorm1d(n, eps=0.25)))
+    layers = norm_layers(_state(lambda n, _: nn.BatchNorm1d(n, eps=0.25)))
     assert {(layer.eps, layer.eps_stated) for layer in layers} == {(0.25, True)}
 
 

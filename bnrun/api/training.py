@@ -1,0 +1,82 @@
+"""`train`: one training."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bnrun import runs, training
+from bnrun.api.configs import ConfigLike, resolve_config
+from bnrun.data.load import load
+from bnrun.events import CheckpointReady, drain
+from bnrun.norms import check_norm
+from bnrun.training.result import TrainingResult
+
+
+def train(
+    config: ConfigLike = None,
+    *,
+    norm: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    out: str | Path | None = None,
+    on_event: Callable[[object], object] = lambda event: None,
+) -> TrainingResult:
+    """Train LeNet with a norm.
+
+    Args:
+        config: a `Config`, the path of a YAML file, or None for the defaults, which are
+            configs/lenet_bn.yaml.
+        norm: a name, `path/to/file.py:Class`, or a class (see `help(bnrun)`).
+        epochs: passes over the training images.
+        seed: of the initial weights and of the order of the images.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        overrides: any config keys, such as `{"optimizer.lr": 0.5}`.
+        out: a folder to keep the run in, as `bnrun train --out` does. None keeps nothing on disk.
+        on_event: called with each event as it happens: `RunStarted`, `Progress` a few times a
+            second, `EpochEnded`, `Notice`, `CheckpointReady`, `RunEnded`.
+
+    Returns:
+        The result. Its `status` is `diverged` where a loss stopped being finite.
+
+    Raises:
+        ConfigError: a key or a value is not acceptable.
+        NormError: the norm cannot be loaded or built.
+        DataError: the images are missing, damaged, or cannot be fetched.
+        DeviceError: the device is not on this machine.
+        EngineError: the engine that the config names is not available here.
+        RunError: `out` cannot be written.
+        TrainingFailed: a step raised, in a layer of your own for example.
+
+    Example:
+        >>> import bnrun
+        >>> result = bnrun.train(epochs=1, overrides={"data.name": "synthetic"})
+        >>> result.status, len(result.epochs)
+        ('completed', 1)
+        >>> result.test_acc > 0.1
+        True
+    """
+    keywords = {"norm": norm, "epochs": epochs, "seed": seed, "device": device}
+    resolved = resolve_config(config, overrides, **keywords)
+    check_norm(resolved.config.model.norm)
+    where = training.pick_device(resolved.config.training.device)
+    dataset = drain(load(resolved.config.data), on_event)
+    work = training.train(resolved.config, dataset, where)
+    checkpoint: Mapping[str, Any] | None = None
+    with contextlib.ExitStack() as stack:
+        run = None if out is None else stack.enter_context(runs.create(Path(out), resolved))
+
+        def handle(event: Any) -> None:
+            nonlocal checkpoint
+            if run is not None:
+                run.record(event)
+            if isinstance(event, CheckpointReady):
+                checkpoint = event.state
+            on_event(event)
+
+        summary = drain(work, handle)
+    if run is not None and run.summary is not None:
+        summary = run.summary  # which names the directory, too
+    return TrainingResult(summary, checkpoint)

@@ -1,0 +1,84 @@
+"""Any result as the text that the command line shows, or as a picture."""
+
+import io
+from typing import TYPE_CHECKING
+
+from rich.console import Console, RenderableType
+
+from bnrun.comparison.outcome import Comparison
+from bnrun.errors import RunError
+from bnrun.show.compare_tables import comparison_view
+from bnrun.show.evaluation_tables import evaluation_table
+from bnrun.show.gamma_tables import GammaTables
+from bnrun.show.training_tables import training_table
+from bnrun.show.verify_tables import report_view
+from bnrun.training.evaluation import Evaluation
+from bnrun.training.inspection import Inspection
+from bnrun.training.result import TrainingResult
+from bnrun.verification.report import Report
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Result = Report | TrainingResult | Inspection | Evaluation | Comparison
+
+
+def render(result: Result, width: int = 80) -> str:
+    """Return a result as the text that the command line shows, without colours.
+
+    Args:
+        result: what a function of bnrun returned.
+        width: columns of the text.
+
+    Example:
+        >>> import bnrun
+        >>> result = bnrun.load_run("latest")
+        >>> print(bnrun.render(result).splitlines()[0])
+        LeNet, norm scratch, synthetic data, one seed (0)
+    """
+    file = io.StringIO()
+    Console(file=file, width=width, no_color=True, highlight=False).print(_view(result))
+    return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())
+
+
+def plot(result: TrainingResult | Inspection | Comparison) -> "Figure":
+    """Return a picture of a result, a matplotlib figure.
+
+    A training becomes curves of its loss and accuracies; an inspection γ and β by channel; a
+    comparison the curves of its arms, with their intervals. `figure.savefig("file.png")` keeps it.
+
+    Raises:
+        RunError: the norms of an inspection have neither γ nor β.
+
+    Example:
+        >>> import bnrun
+        >>> result = bnrun.load_run("latest")
+        >>> len(bnrun.plot(result).axes)
+        2
+    """
+    from bnrun.show import pictures  # loads matplotlib
+
+    match result:
+        case TrainingResult():
+            return pictures.curves(result.summary)
+        case Comparison():
+            return pictures.compare(result)
+    title = f"γ and β after epoch {result.epoch}: norm {result.norm}"
+    figure = pictures.gamma(result.layers, title, "")
+    if figure is None:
+        raise RunError(f"norm '{result.norm}' has neither γ nor β: there is nothing to draw.")
+    return figure
+
+
+def _view(result: Result) -> RenderableType:
+    match result:
+        case Report():
+            return report_view(result)
+        case TrainingResult():
+            return training_table(result.summary)
+        case Evaluation():
+            return evaluation_table(result)
+        case Comparison():
+            return comparison_view(result)
+    name, norm = f"norm {result.norm}", result.norm
+    return GammaTables(result.layers, name, norm, result.epoch, result.recalibrated)

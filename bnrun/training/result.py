@@ -1,0 +1,85 @@
+"""What came of a training: its figures, and the network that it left."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from bnrun.config import Config
+from bnrun.errors import RunError
+from bnrun.events import EpochEnded, Status
+from bnrun.networks.lenet import LeNet
+from bnrun.summary import Summary
+from bnrun.training.evaluation import trained_model
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came of a training.
+
+    Attributes:
+        summary: its figures, by epoch and in all.
+        checkpoint: the state after its last finished epoch: weights, statistics, optimizer,
+            random numbers. None where no epoch was finished.
+    """
+
+    summary: Summary
+    checkpoint: Mapping[str, Any] | None = field(repr=False)
+
+    @property
+    def status(self) -> Status:
+        """Return `completed`, or `diverged` where a loss stopped being finite."""
+        return self.summary.status
+
+    @property
+    def epochs(self) -> tuple[EpochEnded, ...]:
+        """Return the figures of each finished epoch. Accuracies are fractions."""
+        return self.summary.epochs
+
+    @property
+    def loss(self) -> float:
+        """Return the mean training loss of the last epoch."""
+        return self._last().loss
+
+    @property
+    def train_acc(self) -> float:
+        """Return the training accuracy of the last epoch, a fraction, as it was trained on."""
+        return self._last().train_acc
+
+    @property
+    def test_acc(self) -> float:
+        """Return the test accuracy after the last epoch, a fraction, with moving statistics."""
+        return self._last().test_acc
+
+    @property
+    def config(self) -> Config:
+        """Return the config of the training."""
+        return Config.model_validate(dict(self.summary.config))
+
+    def model(self) -> LeNet:
+        """Build the network with its trained weights and statistics, on the CPU.
+
+        Raises:
+            RunError: no epoch was finished.
+        """
+        return trained_model(self.config, self.state(), torch.device("cpu"))
+
+    def state(self) -> Mapping[str, Any]:
+        """Return the checkpoint.
+
+        Raises:
+            RunError: no epoch was finished, so there is none.
+        """
+        if self.checkpoint is None:
+            raise RunError("this training has finished no epoch: it has no checkpoint.")
+        return self.checkpoint
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bnrun train --json` prints."""
+        return self.summary.to_dict()
+
+    def _last(self) -> EpochEnded:
+        if not self.epochs:
+            raise RunError("this training has finished no epoch: it has no figures.")
+        return self.epochs[-1]

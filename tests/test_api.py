@@ -1,0 +1,209 @@
+"""The Python interface: what a notebook imports from `bnrun` itself."""
+
+import ast
+import doctest
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import bnrun
+from bnrun.events import CheckpointReady, EpochEnded, RunEnded, RunStarted
+from bnrun.locks import Lock
+
+SYNTHETIC = {"data.name": "synthetic"}
+FUNCTIONS = [name for name in bnrun.__all__ if name[0].islower()]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one run in it: an epoch on generated images."""
+    folder = tmp_path_factory.mktemp("session") / "runs"
+    bnrun.train(epochs=1, overrides=SYNTHETIC, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(runs: Path) -> bnrun.TrainingResult:
+    return bnrun.load_run(out=runs)
+
+
+def test_importing_bnrun_imports_nothing_else_of_it() -> None:
+    code = "import sys, bnrun; print([name for name in sys.modules if name.startswith('bnrun.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_what_type_checkers_see_is_what_is_exported() -> None:
+    (block,) = (
+        node
+        for node in ast.parse(Path(bnrun.__file__).read_text()).body
+        if isinstance(node, ast.If)
+    )
+    seen = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name == alias.asname
+    }
+    assert seen == bnrun._MODULES
+
+
+def test_every_exported_name_is_there() -> None:
+    assert set(bnrun.__all__) <= set(dir(bnrun))
+    for name in bnrun.__all__:
+        assert getattr(bnrun, name).__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'bnrun' has no attribute 'trian'"):
+        _ = bnrun.trian  # type: ignore[attr-defined]
+
+
+def test_every_error_of_the_tree_is_exported() -> None:
+    def below(error: type[Exception]) -> set[str]:
+        return {error.__name__}.union(*map(below, error.__subclasses__()))
+
+    public = {name for name in below(bnrun.BnrunError) if not name.startswith("_")}
+    assert public <= set(bnrun.__all__)
+
+
+def test_types_are_shipped() -> None:
+    assert Path(bnrun.__file__).with_name("py.typed").is_file()
+
+
+@pytest.mark.parametrize("name", [None, *FUNCTIONS])
+def test_the_examples_of_the_documentation_run(
+    name: str | None, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs.parent)
+    documented = bnrun if name is None else getattr(bnrun, name)
+    example = doctest.DocTestParser().get_doctest(
+        documented.__doc__, {}, name or "bnrun", None, None
+    )
+    assert example.examples, f"{name} has no example"
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_every_function_is_named_in_the_documentation_of_the_package() -> None:
+    assert bnrun.__doc__
+    for name in FUNCTIONS:
+        assert f"`{name}`" in bnrun.__doc__
+
+
+def test_training_prints_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bnrun.train(epochs=1, overrides=SYNTHETIC)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_events_are_handed_over_as_they_happen() -> None:
+    events: list[object] = []
+    result = bnrun.train(epochs=2, overrides=SYNTHETIC, on_event=events.append)
+    kinds = [type(event) for event in events if type(event).__name__ != "Progress"]
+    epoch = [CheckpointReady, EpochEnded]
+    assert kinds == [RunStarted, *epoch, *epoch, RunEnded]
+    assert result.epochs == tuple(event for event in events if isinstance(event, EpochEnded))
+    assert result.loss == result.epochs[-1].loss
+
+
+def test_a_run_that_is_kept_is_the_run_that_was_returned(tmp_path: Path) -> None:
+    kept = bnrun.train(norm="builtin", epochs=1, seed=3, overrides=SYNTHETIC, out=tmp_path)
+    (directory,) = tmp_path.iterdir()
+    assert directory.name.endswith("-lenet_bn-builtin-s3")
+    assert kept.to_dict() == json.loads((directory / "summary.json").read_text())
+    loaded = bnrun.load_run(directory)
+    assert loaded.summary == kept.summary
+    for a, b in zip(loaded.model().parameters(), kept.model().parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_error_of_the_caller_ends_the_training_and_frees_its_directory(tmp_path: Path) -> None:
+    def stop(event: object) -> None:
+        if isinstance(event, EpochEnded):
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        bnrun.train(epochs=5, overrides=SYNTHETIC, out=tmp_path, on_event=stop)
+    (directory,) = tmp_path.iterdir()
+    lock = Lock(directory / ".lock")
+    lock.acquire()
+    lock.release()
+    assert len(bnrun.load_run(directory).epochs) == 1
+
+
+def test_keywords_win_over_overrides_and_these_over_the_config(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {epochs: 9, seed: 9, batch_size: 500}\nmodel: {pool: max}\n")
+    config = bnrun.Config.model_validate(
+        {"training": {"epochs": 9, "seed": 9, "batch_size": 500}, "model": {"pool": "max"}}
+    )
+    for given in (file, str(file), config):
+        result = bnrun.train(given, epochs=1, overrides=SYNTHETIC | {"training.seed": 5})
+        settings = result.config.training
+        assert (settings.epochs, settings.seed, settings.batch_size) == (1, 5, 500)
+        assert result.config.model.pool == "max"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"overrides": {"optimizer.rl": 1.0}}, "overrides: there is no key 'optimizer.rl'"),
+        ({"epochs": 0}, "epochs: training.epochs: received 0"),
+        ({"norm": "skratch"}, "Did you mean 'scratch'?"),
+        ({"device": "tpu"}, "device: training.device: received 'tpu'"),
+    ],
+)
+def test_what_cannot_be_done_is_a_bnrun_error(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(bnrun.BnrunError) as raised:
+        bnrun.train(**given)
+    assert message in str(raised.value)
+
+
+def test_a_training_that_diverges_says_so() -> None:
+    result = bnrun.train(
+        epochs=1, overrides=SYNTHETIC | {"model.activation": "relu", "optimizer.lr": 1e30}
+    )
+    assert result.status == "diverged"
+    with pytest.raises(bnrun.RunError, match="no epoch"):
+        _ = result.loss
+    with pytest.raises(bnrun.RunError, match="no epoch"):
+        result.model()
+
+
+def test_what_is_asked_of_a_result_may_be_asked_of_its_directory(
+    runs: Path, result: bnrun.TrainingResult
+) -> None:
+    (directory,) = runs.iterdir()
+    assert bnrun.inspect_gamma(directory) == bnrun.inspect_gamma(result)
+    assert bnrun.evaluate("latest", out=runs) == bnrun.evaluate(result)
+
+
+def test_statistics_that_nobody_knows_are_refused(result: bnrun.TrainingResult) -> None:
+    with pytest.raises(bnrun.ConfigError, match="Did you mean 'population'"):
+        bnrun.evaluate(result, statistics=["populations"])
+
+
+def test_recalibrating_leaves_the_result_as_it_is(result: bnrun.TrainingResult) -> None:
+    before = bnrun.evaluate(result)
+    exact = bnrun.evaluate(bnrun.recalibrate(result, images=500))
+    assert exact.recalibrated == 500
+    assert bnrun.evaluate(result) == before
+
+
+def test_data_comes_as_tensors() -> None:
+    dataset = bnrun.load_data("synthetic", validation=100)
+    assert dataset.validation is not None
+    assert [len(split) for split in (dataset.train, dataset.validation, dataset.test)] == [
+        3900,
+        100,
+        1000,
+    ]
