@@ -17,7 +17,7 @@ from bnrun.config import Config, OptimizerConfig
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
 from bnrun.networks.lenet import LeNet
-from bnrun.norms.introspection import parts, values_of
+from bnrun.norms.introspection import channel_values, named_values
 from bnrun.norms.population import predicting
 from bnrun.training.model import wrap_model_errors
 from bnrun.training.stepper import Stepper
@@ -133,8 +133,8 @@ def _tensors(model: LeNet) -> Iterator[tuple[tuple[str, str], Tensor]]:
     """
     for path, module in model.named_modules():
         place = path.partition(".")[0]  # a norm may wrap another: norm1.bn
-        values = values_of(module)
-        found = parts(values)
+        values = named_values(module)
+        found = channel_values(values)
         roles = {role: t for role, t in vars(found).items() if t is not None} if found else {}
         for role, tensor in roles.items():
             yield (place, role), tensor

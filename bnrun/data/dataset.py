@@ -1,7 +1,7 @@
-"""Images as tensors: whole splits that live on the training device, and batches of them.
+"""Images as tensors: whole splits on the training device, and batches of them.
 
-The training set stays uint8 (47 MB for Fashion-MNIST); a batch is an index lookup, scaled to
-[0, 1] there. No loader processes, and nothing for the host to wait on.
+The training set stays uint8, 47 MB for Fashion-MNIST. A batch is looked up by index and scaled to
+[0, 1] on the device, so there are no loader processes and the host waits for nothing.
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from bnrun import kernels
 from bnrun.errors import ConfigError
 from bnrun.events import DataUsed
 
-# The images held out for validation are the same ones in every run, whatever its seed.
 VALIDATION_SEED = 20_170_828
+"""Chooses the images that are held out for validation: the same ones whatever a run's seed."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,11 @@ class Split:
     def batches(
         self, batch_size: int, order: Tensor | None = None
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images, labels), images as float32 in [0, 1]; the last batch may be smaller.
+        """Yield (images, labels) with images as float32 in [0, 1]; the last batch may be smaller.
 
-        `order` is a permutation on the split's device; without it, as they lie.
+        Args:
+            batch_size: images in a batch.
+            order: a permutation of the images, on the split's device; None keeps their order.
         """
         for start in range(0, len(self), batch_size):
             stop = start + batch_size
@@ -60,13 +62,16 @@ class Split:
 
 
 def scaled(images: Tensor) -> Tensor:
-    """Return uint8 images as float32 in [0, 1], divided as torchvision's ToTensor divides."""
+    """Return uint8 images as float32 in [0, 1], to the bit as torchvision's ToTensor does."""
     return images.float().div_(255)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A training and a test split, perhaps a validation split, and what they are."""
+    """A training split, a test split, perhaps a validation split, and where they come from.
+
+    `verified` is true where every file has the published SHA-256, and None for generated data.
+    """
 
     train: Split
     test: Split
@@ -76,7 +81,7 @@ class Dataset:
     validation: Split | None = None
 
     def describe(self) -> DataUsed:
-        """Return the record of this data that a run keeps."""
+        """Return the record of this data for a run's events and summary."""
         return DataUsed(
             name=self.name,
             source=self.source,
@@ -87,17 +92,17 @@ class Dataset:
         )
 
     def hold_out(self, count: int) -> "Dataset":
-        """Move `count` training images into the validation split, the same ones every time.
+        """Return the dataset with `count` training images moved to the validation split.
 
         Raises:
-            ConfigError: that leaves no image to train on.
+            ConfigError: no image would be left to train on.
         """
         if count == 0:
             return self
         if count >= len(self.train):
             raise ConfigError(
-                f"data.validation: received {count}; it must be less than the {len(self.train):,} "
-                "training images."
+                f"received {count}; it must be less than the {len(self.train):,} training images.",
+                key="data.validation",
             )
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
         order = torch.randperm(len(self.train), generator=generator)
@@ -116,8 +121,8 @@ class Dataset:
 
 
 def image_order(seed: int, epoch: int, count: int) -> Tensor:
-    """Return the order in which an epoch takes its `count` images: the same on every device."""
-    # Hashed to 32 bits, which is all that torch's generator takes of a seed on the CPU.
+    """Return the order of an epoch's `count` images, a permutation: the same on every device."""
+    # A hash of 32 bits: torch's generator on the CPU ignores the higher bits of a seed.
     digest = hashlib.sha256(f"{seed},{epoch}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:4]))
     return torch.randperm(count, generator=generator)

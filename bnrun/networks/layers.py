@@ -1,7 +1,7 @@
-"""The layers of LeNet that are not norms: PyTorch's, and each in the way that is fast on a CPU.
+"""LeNet's layers, computed in the way that is fast on a CPU.
 
-What they compute is what PyTorch's layers compute. Where `bnrun.kernels` are enabled and take the
-input, those compute it.
+They compute what PyTorch's layers compute. Where `bnrun.kernels` are enabled and support the input,
+the kernels do it.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from bnrun import kernels
 
 
 class Convolution(nn.Conv2d):
-    """`nn.Conv2d`."""
+    """`nn.Conv2d`, by a kernel where there is one."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve images (N, C, H, W)."""
@@ -24,10 +24,10 @@ class Convolution(nn.Conv2d):
 
 
 class ActivatedMaxPool(nn.Module):
-    """An activation, then `nn.MaxPool2d(2)`; the activation must be increasing, as all here are.
+    """An increasing activation, then `nn.MaxPool2d(2)`.
 
-    The largest of the activated is the activated largest: so it pools first, and activates a
-    quarter as much.
+    The maximum of the activated values is the activated maximum. So it pools first, and activates a
+    quarter of the values. LeNet's activations are all increasing.
 
     Shapes: input (N, C, H, W) with even H and W; output (N, C, H / 2, W / 2).
     """
@@ -37,14 +37,14 @@ class ActivatedMaxPool(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the largest of each 2x2 window of the activated x."""
+        """Return the maximum of each 2x2 window of the activated x."""
         pooled = kernels.max_pool(x) if kernels.supports_pooling(x) else F.max_pool2d(x, 2)
         activated: Tensor = self.activation(pooled)
         return activated
 
 
 class ActivatedAveragePool(nn.Module):
-    """An activation, then `nn.AvgPool2d(2)`.
+    """An activation, then `nn.AvgPool2d(2)`; with a sigmoid, by a kernel where there is one.
 
     Shapes: input (N, C, H, W) with even H and W; output (N, C, H / 2, W / 2).
     """
@@ -61,7 +61,7 @@ class ActivatedAveragePool(nn.Module):
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return `F.cross_entropy(logits, labels)`: the mean over the batch, for logits (N, 10)."""
+    """Return `F.cross_entropy(logits, labels)`: the mean over the batch, logits (N, C)."""
     if kernels.supports_cross_entropy(logits, labels):
         return kernels.cross_entropy(logits, labels)
     return F.cross_entropy(logits, labels)
@@ -69,17 +69,17 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def average_pool(x: Tensor) -> Tensor:
     """Return `F.avg_pool2d(x, 2)`, for x (N, C, H, W) with even H and W."""
-    if x.device.type != "cpu":  # elsewhere one kernel beats four slices
+    if x.device.type != "cpu":  # there, one operation is faster than four slices
         return F.avg_pool2d(x, 2)
     pooled: Tensor = _Average.apply(x)
     return pooled
 
 
 class _Average(torch.autograd.Function):
-    """The mean of a window as that of four strided slices; its gradient goes into the same four.
+    """The mean of each window, as the mean of four strided slices of the whole input.
 
-    Forward and backward together take .8 ms for LeNet's first pooling, where `avg_pool2d` takes
-    2.2 (batch 256, two cores, torch 2.15); the values are the same to the bit.
+    Forward and backward take .8 ms for LeNet's first pooling, and `avg_pool2d` takes 2.2 ms (batch
+    256, two cores, torch 2.15). The values are the same to the bit.
     """
 
     @staticmethod
@@ -98,7 +98,7 @@ class _Average(torch.autograd.Function):
 
 
 class _Spread(torch.autograd.Function):
-    """The gradient of the average, whose own gradient is the average again."""
+    """The gradient of the mean: a quarter for each pixel. Its own gradient is the mean again."""
 
     @staticmethod
     def forward(g: Tensor) -> Tensor:
@@ -120,5 +120,5 @@ class _Spread(torch.autograd.Function):
 
 
 def _windows(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the four places of every window, as strided views, in reading order."""
+    """Return the four pixels of every window, as strided views, in reading order."""
     return x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]

@@ -1,4 +1,4 @@
-"""LeNet with a norm before each nonlinearity, as the textbook draws it.
+"""LeNet with a norm before each nonlinearity, as in the textbook.
 
 LeCun, Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition",
 1998, without its padding; norms as in *Dive into Deep Learning*, section "Batch Normalization".
@@ -28,7 +28,7 @@ class LeNet(nn.Module):
         norm: a factory `(num_features, num_dims) -> nn.Module`, called once for each place.
         pool: `avg` or `max`.
         activation: `sigmoid` or `relu`.
-        seed: of the initial weights of conv and linear layers, which do not depend on the norm.
+        seed: of the initial weights of conv and linear layers. They do not depend on the norm.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class LeNet(nn.Module):
         return logits
 
     def _initialize(self, generator: torch.Generator) -> None:
-        """Xavier-uniform weights, and PyTorch's uniform biases, from a generator of our own.
+        """Set Xavier-uniform weights and PyTorch's uniform biases from a separate generator.
 
-        A norm's constructor may draw random numbers too; with a generator that it does not
-        share, the same seed gives the same conv and linear weights whatever the norm.
+        A norm's constructor may draw random numbers from torch's generator. It does not share
+        this one, so a seed gives the same conv and linear weights whatever the norm.
         """
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
             nn.init.xavier_uniform_(layer.weight, generator=generator)
@@ -77,10 +77,10 @@ class LeNet(nn.Module):
 
 
 def flops() -> int:
-    """Return the floating-point operations of training on one image, in multiplications and sums.
+    """Return the number of multiplications and additions of training on one image.
 
-    Of the convolutions and linear layers alone: forward, and the same again for the gradient of
-    the weights and for that of the input, which conv1 does not need.
+    It counts the convolutions and linear layers: once forward, once for the gradient of the
+    weights, and once for the gradient of the input, which conv1 does not need.
     """
     conv1, conv2 = 6 * 24 * 24 * (1 * 5 * 5), 16 * 8 * 8 * (6 * 5 * 5)
     linear = 256 * 120 + 120 * 84 + 84 * 10

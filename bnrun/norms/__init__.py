@@ -1,13 +1,11 @@
 """Normalization layers: the formula, the layers built on it, and the registry of their names.
 
-`BatchNorm` loads torch when it is first asked for: the command line checks whether a name exists,
-and answers a mistyped one, without waiting for torch.
+`BatchNorm` imports torch on first access: checking a norm's name does not wait for torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from bnrun.norms.factory import NormFactory
-from bnrun.norms.registry import NORMS, check_norm, norm_factory
+from bnrun.norms.registry import NORMS, NormFactory, check_norm, norm_factory
 
 if TYPE_CHECKING:
     from bnrun.norms.batch_norm import BatchNorm

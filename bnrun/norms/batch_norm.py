@@ -1,4 +1,4 @@
-"""Norm `scratch`: the batch normalization layer, from our own formula alone."""
+"""Norm `scratch`: a batch normalization layer built on the formula alone, without PyTorch's."""
 
 from typing import Any
 
@@ -17,27 +17,28 @@ class BatchNorm(nn.Module):
     Shapes: input (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W) with C = `num_features`;
     output the same.
 
-    In training (`module.train()`), normalizes by the batch's mean and biased variance and moves
-    `running_mean` and `running_var` (unbiased) towards them. In evaluation (`module.eval()`),
-    normalizes by those two; without them (`track_running_stats=False`) by the batch, always.
+    In training (`module.train()`), it normalizes by the batch's mean and biased variance, and
+    updates `running_mean` and `running_var` with the mean and the unbiased variance. In evaluation
+    (`module.eval()`), it normalizes by those two. Without them (`track_running_stats=False`), it
+    normalizes by the batch in both modes.
 
     Args:
         num_features: the channel count C.
         eps: added to the variance, inside the root.
-        momentum: the weight of the new batch in the moving statistics; None takes their plain
-            average over all batches seen (cumulative).
+        momentum: the weight of the new batch in the moving statistics; None averages over all
+            batches so far with equal weights.
         affine: whether to learn gamma (`weight`, starts at 1) and beta (`bias`, starts at 0).
         track_running_stats: whether to keep moving statistics.
         device, dtype: of the parameters and buffers.
-        bias: False leaves beta out.
+        bias: whether to learn beta, where `affine`.
 
     The parameters, buffers and state_dict keys are those of PyTorch's layers: `weight`, `bias`,
     `running_mean`, `running_var` and `num_batches_tracked`, of shape (C,) and ().
 
-    Raises (when called): as `reference.batch_norm`, in every case where PyTorch's layer does.
+    Raises, when called: see `reference.batch_norm`; in every case where PyTorch's layer raises.
     """
 
-    _version = 2  # of the state_dict: PyTorch's layers, from version 2, hold num_batches_tracked
+    _version = 2  # of the state_dict: from version 2 on, PyTorch's hold num_batches_tracked
 
     weight: Tensor | None
     bias: Tensor | None
@@ -94,12 +95,12 @@ class BatchNorm(nn.Module):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize x, of shape (N, C, ...); in training, move the moving statistics too."""
+        """Normalize x, of shape (N, C, ...); in training, update the moving statistics too."""
         check_rank(x)  # before the batch is counted
-        moves = self.training and self.track_running_stats
-        kept = self.track_running_stats or not self.training  # the buffers have a say
-        running_mean = self.running_mean if kept else None
-        running_var = self.running_var if kept else None
+        updates = self.training and self.track_running_stats
+        uses_buffers = self.track_running_stats or not self.training
+        running_mean = self.running_mean if uses_buffers else None
+        running_var = self.running_var if uses_buffers else None
         y, moved_mean, moved_var = batch_norm(
             x,
             self.weight,
@@ -107,17 +108,17 @@ class BatchNorm(nn.Module):
             running_mean,
             running_var,
             training=self.training or running_mean is None or running_var is None,
-            momentum=self._count_batch() if moves else 0.0,
+            momentum=self._count_batch() if updates else 0.0,
             eps=self.eps,
         )
-        if moves:
+        if updates:
             _assign(self.running_mean, moved_mean)
             _assign(self.running_var, moved_var)
         return y
 
     def _count_batch(self) -> float:
         """Count this batch, and return its weight in the moving statistics."""
-        if self.num_batches_tracked is None:  # taken away by hand: nothing to average over
+        if self.num_batches_tracked is None:  # a user removed the buffer: there is no count
             return self.momentum or 0.0
         self.num_batches_tracked.add_(1)
         if self.momentum is None:
@@ -135,7 +136,7 @@ class BatchNorm(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *rest: Any
     ) -> None:
-        """Load a state_dict, also one from before PyTorch's layers counted batches (version 1)."""
+        """Load a state_dict, also of version 1, in which PyTorch's layers did not count batches."""
         version = local_metadata.get("version")
         if self.num_batches_tracked is not None and (version is None or version < 2):
             state_dict.setdefault(f"{prefix}num_batches_tracked", self.num_batches_tracked)
@@ -143,7 +144,7 @@ class BatchNorm(nn.Module):
 
 
 def _assign(buffer: Tensor | None, value: Tensor | None) -> None:
-    """Write into the buffer in place: whoever holds a reference to it sees the new value."""
+    """Write into a buffer in place, so that every reference to it sees the new value."""
     if buffer is not None and value is not None and value is not buffer:
         with torch.no_grad():
             buffer.copy_(value)

@@ -1,9 +1,9 @@
-"""The same function as `reference.batch_norm`, with its gradients written out: the fast path.
+"""The same function as `reference.batch_norm` with explicit gradients: the fast path.
 
-Autograd would keep every intermediate of the formula and walk back through each. The paper gives
-the gradients in closed form (Ioffe & Szegedy 2015, section 3), and they need only the input and
-two numbers per channel. `reference.batch_norm` is the specification; a test holds this to it. It
-is also the one to use under forward-mode differentiation or `vmap`, which this does not offer.
+Autograd keeps every intermediate tensor of the formula and goes back through each. The paper gives
+the gradients in closed form (Ioffe & Szegedy 2015, section 3): they need only the input and two
+numbers per channel. The specification is `reference.batch_norm`, and a test compares the two. Use
+that one under forward-mode differentiation or `vmap`, which this one does not support.
 """
 
 from typing import Any
@@ -26,7 +26,10 @@ def batch_norm(
     momentum: float,
     eps: float,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Normalize, scale and shift; see `reference.batch_norm`, of which every word holds here."""
+    """Normalize, scale and shift: arguments, result and errors are `reference.batch_norm`'s.
+
+    Computed by `bnrun.kernels` where they are enabled and support the input.
+    """
     supported = kernels.supports_batch_norm(x, gamma, beta, moving_mean, moving_var)
     if not training:
         if moving_mean is None or moving_var is None or torch.is_grad_enabled() or not supported:
@@ -48,7 +51,7 @@ def batch_norm(
 
 
 class _NormalizeByBatch(torch.autograd.Function):
-    """(x, gamma, beta, eps) to (y, mean, var): Algorithm 1, and its gradients.
+    """Algorithm 1 and its gradients: (x, gamma, beta, eps) to (y, mean, var).
 
     With m values per channel, x_hat = (x - mean) / sqrt(var + eps), and g the gradient of y:
 
@@ -83,7 +86,7 @@ class _NormalizeByBatch(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, gamma, beta, mean, var = ctx.saved_tensors
-        if torch.is_grad_enabled():  # somebody will differentiate this gradient in turn
+        if torch.is_grad_enabled():  # this gradient will be differentiated again
             return *_differentiable_gradients(x, gamma, beta, g, ctx.eps), None
 
         over, per_channel, m = reference.layout(x)
@@ -91,7 +94,7 @@ class _NormalizeByBatch(torch.autograd.Function):
         d_beta = g.sum(over)
         centered = x - mean.view(per_channel)
         d_gamma = (g * centered).sum(over) * inv_std
-        # In place, since these are the passes over the whole input that take the time:
+        # In place: these passes over the whole input take most of the time.
         d_x = centered.mul_((-inv_std * d_gamma / m).view(per_channel))
         d_x.add_(g).sub_((d_beta / m).view(per_channel))
         d_x.mul_((inv_std if gamma is None else inv_std * gamma).view(per_channel))
@@ -101,7 +104,7 @@ class _NormalizeByBatch(torch.autograd.Function):
 def _differentiable_gradients(
     x: Tensor, gamma: Tensor | None, beta: Tensor | None, g: Tensor, eps: float
 ) -> list[Tensor | None]:
-    """Return the gradients as autograd takes them from the plain formula: with a graph."""
+    """Return the gradients with a graph of their own, by autograd from the plain formula."""
     y, _, _ = reference.batch_norm(x, gamma, beta, None, None, training=True, momentum=0.0, eps=eps)
     wanted = [t for t in (x, gamma, beta) if t is not None and t.requires_grad]
     gradients = iter(torch.autograd.grad(y, wanted, g, create_graph=True))

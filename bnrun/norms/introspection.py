@@ -1,10 +1,10 @@
-"""What a norm is made of, found by the names that people give it.
+"""The values of a norm, found by the names that people give them.
 
-gamma, beta and the moving statistics have one value per channel, and go by few names: `weight`,
+gamma, beta and the moving statistics have one value per channel and go by few names: `weight`,
 `gamma` or `scale`; `bias`, `beta` or `shift`; `running_mean` or `moving_mean`; and so on. They may
-be parameters, buffers or plain attributes, of shape (C,), (1, C), (1, C, 1, 1) or (C, 1, 1), but
-not of shape (C, 1) or (C, 1, 1, 1): those are the weights of a linear layer or a convolution. So a
-norm needs no base class of ours to be looked into, and neither does a checkpoint of one.
+be parameters, buffers or plain attributes, of shape (C,), (1, C), (1, C, 1, 1) or (C, 1, 1). A
+tensor of shape (C, 1) or (C, 1, 1, 1) is not one of them: it is the weight of a linear layer or a
+convolution. So neither a norm nor a checkpoint of one needs a class of bnrun's.
 """
 
 from collections.abc import Mapping
@@ -21,8 +21,8 @@ MOVING_VAR = ("running_var", "moving_var", "running_variance", "moving_variance"
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A norm's values by channel, each in the shape that the norm keeps it in, or None."""
+class ChannelValues:
+    """A norm's values by channel, each in the shape in which the norm keeps it, or None."""
 
     gamma: Tensor | None
     beta: Tensor | None
@@ -36,10 +36,11 @@ class Parts:
         return next(vector.numel() for vector in vectors if vector is not None)
 
 
-def parts(values: Mapping[str, Any]) -> Parts | None:
-    """Return what is found among named values; None where nothing is, or lengths disagree.
+def channel_values(values: Mapping[str, Any]) -> ChannelValues | None:
+    """Return the values by channel among named values; None where there are none.
 
-    A single value that all channels share is none of them.
+    None as well where their lengths disagree. A single value that all channels share is not a
+    value by channel, and is left out.
     """
     found = {
         role: next((values[name] for name in names if _is_vector(values.get(name))), None)
@@ -56,25 +57,26 @@ def parts(values: Mapping[str, Any]) -> Parts | None:
         for role, vector in found.items()
     }
     lengths = {vector.numel() for vector in found.values() if vector is not None}
-    return Parts(**found) if len(lengths) == 1 else None
+    return ChannelValues(**found) if len(lengths) == 1 else None
 
 
-def values_of(module: nn.Module) -> dict[str, Any]:
-    """Return what a module holds by name: parameters, buffers and plain attributes, not children's.
+def named_values(module: nn.Module) -> dict[str, Any]:
+    """Return a module's own parameters, buffers and plain attributes by name.
 
-    Torch's own bookkeeping is left out.
+    Those of its children and torch's bookkeeping are left out.
     """
     bookkeeping = set(vars(nn.Module()))
     plain = {name: value for name, value in vars(module).items() if name not in bookkeeping}
-    held: dict[str, Any] = plain | module._parameters | module._buffers
-    return held
+    values: dict[str, Any] = plain | module._parameters | module._buffers
+    return values
 
 
 class MovingStatistics:
-    """The moving mean and variance of a module, to read, write and put back.
+    """The moving mean and variance of a module: to read, and to replace.
 
-    `find` returns those of every module that keeps both, by the module's path in the model.
-    `names` are the two attributes.
+    Attributes:
+        module: keeps them.
+        names: of its two attributes.
     """
 
     def __init__(self, module: nn.Module, mean_name: str, var_name: str) -> None:
@@ -83,10 +85,10 @@ class MovingStatistics:
 
     @classmethod
     def find(cls, model: nn.Module) -> "dict[str, MovingStatistics]":
-        """Return the moving statistics in a model, by path, in the order of definition."""
+        """Return those of every module that keeps both, by its path, in the order of definition."""
         found = {}
         for path, module in model.named_modules():
-            values = values_of(module)
+            values = named_values(module)
             mean, var = (
                 next((name for name in names if _is_vector(values.get(name))), None)
                 for names in (MOVING_MEAN, MOVING_VAR)
@@ -95,17 +97,17 @@ class MovingStatistics:
                 found[path] = cls(module, mean, var)
         return found
 
-    def held(self) -> tuple[Tensor, Tensor]:
-        """Return the very tensors that the module holds."""
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """Return the module's own tensors, mean and variance."""
         mean, var = (getattr(self.module, name) for name in self.names)
         return mean, var
 
-    def named(self) -> dict[str, Tensor]:
-        """Return them by the names of their attributes."""
-        return dict(zip(self.names, self.held(), strict=True))
+    def by_name(self) -> dict[str, Tensor]:
+        """Return the module's own tensors by the names of their attributes."""
+        return dict(zip(self.names, self.tensors(), strict=True))
 
-    def hold(self, mean: Tensor, var: Tensor) -> None:
-        """Let the module hold these very tensors, as the kind of thing it holds now."""
+    def assign(self, mean: Tensor, var: Tensor) -> None:
+        """Make the module keep these tensors, as parameters where it keeps parameters now."""
         for name, tensor in zip(self.names, (mean, var), strict=True):
             is_parameter = name in self.module._parameters
             if is_parameter and not isinstance(tensor, nn.Parameter):
@@ -113,13 +115,13 @@ class MovingStatistics:
             setattr(self.module, name, tensor)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Take them to a device and a dtype, as `Module.to` does with buffers alone."""
-        self.hold(*(tensor.to(device, dtype) for tensor in self.held()))
+        """Convert them; `Module.to` converts parameters and buffers, and no plain attributes."""
+        self.assign(*(tensor.to(device, dtype) for tensor in self.tensors()))
 
     def replace(self, mean: Tensor, var: Tensor) -> None:
-        """Let the module hold new tensors of these values, in its own shape, type and device."""
-        like_mean, like_var = self.held()
-        self.hold(_like(like_mean, mean), _like(like_var, var))
+        """Replace them by copies of these values, in their own shape, dtype and device."""
+        old_mean, old_var = self.tensors()
+        self.assign(_like(old_mean, mean), _like(old_var, var))
 
 
 def _like(old: Tensor, values: Tensor) -> Tensor:
@@ -127,7 +129,7 @@ def _like(old: Tensor, values: Tensor) -> Tensor:
 
 
 def _is_vector(value: Any) -> bool:
-    """Tell whether a value is a floating-point tensor of one of the shapes named above."""
+    """Return whether a value is a floating-point tensor of one of the shapes named above."""
     if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() == 0:
         return False
     channels = max(value.shape)

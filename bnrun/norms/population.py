@@ -1,11 +1,11 @@
-"""The statistics with which norms predict: moving, population, or a batch's own.
+"""The statistics that norms predict with: moving, population, or a batch's own.
 
 A norm trains with the statistics of its batch and predicts with a moving average of them. That
-average is made of batches that *earlier* weights saw. Ioffe & Szegedy (2015, Algorithm 2) predict
-with population statistics instead, taken with the final weights.
+average is over batches that *earlier* weights produced. Ioffe & Szegedy (2015, Algorithm 2)
+predict with population statistics instead, computed with the final weights.
 
-All of it works through the moving mean and variance that a norm keeps (see `parts.py`): whatever
-a norm predicts with, it predicts with what is written there. So it serves any norm that has them.
+Everything here works on the moving mean and variance that a norm keeps (see `introspection.py`):
+a norm predicts with whatever is written there. So it works for any norm that has them.
 """
 
 import contextlib
@@ -16,17 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bnrun.norms.introspection import MovingStatistics, values_of
+from bnrun.norms.introspection import MovingStatistics, named_values
 from bnrun.norms.reference import layout
 
 
-class Merged:
-    """Mean and variance per channel of all values seen, batch after batch, in float64.
+class MergedStatistics:
+    """Mean and variance per channel of all values so far, batch after batch, in float64.
 
-    Batches are merged by Chan, Golub and LeVeque's formula (1979, "Updating Formulae and a
-    Pairwise Algorithm for Computing Sample Variances", equation 2.1): each brings its count, its
-    mean and its sum of squares about that mean, so nothing large is ever subtracted from
-    something large. The variance is the population's: it divides by the count.
+    Batches are merged by the formula of Chan, Golub and LeVeque (1979, "Updating Formulae and a
+    Pairwise Algorithm for Computing Sample Variances", equation 2.1). Each batch contributes its
+    count, its mean and its sum of squares about that mean, so no large numbers are subtracted. The
+    variance is the population's: it divides by the count.
+
+    Attributes:
+        count: values per channel so far.
+        mean: of shape (C,) once there are any.
     """
 
     def __init__(self) -> None:
@@ -35,7 +39,7 @@ class Merged:
         self._squares = torch.zeros(())
 
     def add(self, x: Tensor) -> None:
-        """Count the values of x, of shape (N, C, ...)."""
+        """Merge the values of x, of shape (N, C, ...)."""
         if x.numel() == 0:
             return
         wide = x.detach().to("cpu" if x.device.type == "mps" else x.device, torch.float64)
@@ -59,9 +63,9 @@ class Merged:
 
 @contextlib.contextmanager
 def predicting(model: nn.Module) -> Iterator[None]:
-    """Let a model predict: in evaluation mode, and without gradients.
+    """Put a model into evaluation mode, without gradients, inside the block.
 
-    Each module has its own mode back afterwards: a part of a norm may be frozen in evaluation.
+    Each module gets its own mode back: a part of a norm may be frozen in evaluation.
     """
     modes = [(module, module.training) for module in model.modules()]
     try:
@@ -75,13 +79,13 @@ def predicting(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def restored(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
-    """Give the moving statistics of a model, by path, and leave the model as it was afterwards.
+def preserving(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
+    """Give the moving statistics of a model by path, and restore the model after the block.
 
-    Every module holds the same tensors again, with the same values, and the same plain attributes:
-    also where a norm of the user's counts or moves while it predicts.
+    Every module gets the same tensors with the same values, and the same plain attributes, even
+    where a user's norm counts or moves its statistics while it predicts.
     """
-    before = [(module, values_of(module)) for module in model.modules()]
+    before = [(module, named_values(module)) for module in model.modules()]
     contents = [
         (value, copy.deepcopy(value))
         for _, values in before
@@ -98,84 +102,95 @@ def restored(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
         yield MovingStatistics.find(model)
     finally:
         for module, values in before:
-            now = values_of(module)
+            now = named_values(module)
             for name, value in values.items():
                 if now.get(name) is not value:
                     setattr(module, name, value)
-        for value, content in contents:
-            value.clear()
-            value.extend(content) if isinstance(value, list) else value.update(content)
+        for container, content in contents:
+            _set_content(container, content)
         with torch.no_grad():
-            for tensor, values_before in copies:
-                if not torch.equal(tensor, values_before):  # else its graph need not know
-                    tensor.copy_(values_before)
+            for tensor, tensor_before in copies:
+                if not torch.equal(tensor, tensor_before):  # writing would touch its graph
+                    tensor.copy_(tensor_before)
+
+
+def _set_content(container: Any, content: Any) -> None:
+    container.clear()
+    if isinstance(container, list):
+        container.extend(content)
+    else:
+        container.update(content)
 
 
 def use_population(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) -> None:
     """Replace every norm's moving statistics by the exact ones of its input over all batches.
 
-    Norm by norm, in the order in which the model reaches them: the input of each is taken with
-    those before it already predicting with population statistics, as they will. So the result
-    does not depend on how images are cut into batches, and an early norm costs but the first
-    part of a forward pass. A norm that the model never reaches keeps what it has.
+    The norms are handled in the order in which the model reaches them. The input of each is taken
+    with those before it already predicting with population statistics, as they will later. So the
+    result does not depend on how images are cut into batches, and an early norm costs only the
+    first part of a forward pass. A norm that the model never reaches keeps what it has.
 
     Args:
         model: its norms' statistics are replaced; its mode stays.
-        batches: returns the model's inputs, anew for each norm.
+        batches: called once for each norm, returns the model's inputs.
     """
     found = MovingStatistics.find(model)
     with predicting(model):
-        for path, calls in _in_order(model, found, next(iter(batches()))).items():
-            merged = Merged()
-            with _before(found[path].module, merged.add, stop=calls == 1):
+        for path, calls in _calls_in_order(model, found, next(iter(batches()))).items():
+            merged = MergedStatistics()
+            with _reading_input(found[path].module, merged.add, stop=calls == 1):
                 for images in batches():
                     with contextlib.suppress(_Stop):
                         model(images)
             found[path].replace(merged.mean, merged.var)
 
 
-def never_moved(model: nn.Module) -> list[str]:
+def unmoved_norms(model: nn.Module) -> list[str]:
     """Return the paths of norms whose moving mean is 0 and moving variance 1 in every channel.
 
-    So they are before training. After it, a norm that should move them does not.
+    These are the values before training. After it, the norm does not update them.
     """
     return [
         path
         for path, moving in MovingStatistics.find(model).items()
-        if not moving.held()[0].any() and bool((moving.held()[1] == 1).all())
+        if not moving.tensors()[0].any() and bool((moving.tensors()[1] == 1).all())
     ]
 
 
 @contextlib.contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """Let every norm with moving statistics predict with those of the batch at hand."""
-    with restored(model) as found, contextlib.ExitStack() as hooks:
+    """Let every norm that keeps moving statistics predict with those of the current batch."""
+    with preserving(model) as found, contextlib.ExitStack() as hooks:
         for moving in found.values():
-            hooks.enter_context(_before(moving.module, _writer(moving)))
+            hooks.enter_context(_reading_input(moving.module, _replacer(moving)))
         yield
 
 
-def _writer(moving: MovingStatistics) -> Callable[[Tensor], None]:
-    def write(x: Tensor) -> None:
-        merged = Merged()
+def _replacer(moving: MovingStatistics) -> Callable[[Tensor], None]:
+    def replace(x: Tensor) -> None:
+        merged = MergedStatistics()
         merged.add(x)
         moving.replace(merged.mean, merged.var)
 
-    return write
+    return replace
 
 
 class _Stop(BaseException):
-    """The forward pass has come as far as it must: past a user's `except Exception`, too."""
+    """Ends a forward pass early. A BaseException passes a user's `except Exception`."""
 
 
 @contextlib.contextmanager
-def _before(
-    module: nn.Module, look: Callable[[Tensor], None], *, stop: bool = False
+def _reading_input(
+    module: nn.Module, read: Callable[[Tensor], None], *, stop: bool = False
 ) -> Iterator[None]:
-    """Look at a module's input each time before it runs; with `stop`, run no further."""
+    """Call `read` with a module's input before each of its calls; with `stop`, end the pass there.
+
+    Raises:
+        _Stop: with `stop`, out of the model's forward pass.
+    """
 
     def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        look(next(value for value in (*inputs, *named.values()) if isinstance(value, Tensor)))
+        read(next(value for value in (*inputs, *named.values()) if isinstance(value, Tensor)))
         if stop:
             raise _Stop
 
@@ -186,20 +201,20 @@ def _before(
         handle.remove()
 
 
-def _in_order(
+def _calls_in_order(
     model: nn.Module, found: dict[str, MovingStatistics], images: Tensor
 ) -> dict[str, int]:
-    """Return the paths of the norms that a forward pass reaches, in order, and how often."""
-    reached: dict[str, int] = {}
+    """Return how often a forward pass calls each norm, by path, in the order of the first calls."""
+    calls: dict[str, int] = {}
     with contextlib.ExitStack() as hooks:
         for path, moving in found.items():
-            hooks.enter_context(_before(moving.module, _noter(reached, path)))
+            hooks.enter_context(_reading_input(moving.module, _counter(calls, path)))
         model(images)
-    return reached
+    return calls
 
 
-def _noter(reached: dict[str, int], path: str) -> Callable[[Tensor], None]:
-    def note(_: Tensor) -> None:
-        reached[path] = reached.get(path, 0) + 1
+def _counter(calls: dict[str, int], path: str) -> Callable[[Tensor], None]:
+    def count(_: Tensor) -> None:
+        calls[path] = calls.get(path, 0) + 1
 
-    return note
+    return count

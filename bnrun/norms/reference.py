@@ -1,4 +1,4 @@
-"""Batch normalization as one pure function: the formula to hold against the paper.
+"""Batch normalization as one pure function: the formula, to compare with the paper.
 
 Sergey Ioffe and Christian Szegedy, "Batch Normalization: Accelerating Deep Network Training by
 Reducing Internal Covariate Shift", ICML 2015 (arXiv:1502.03167).
@@ -21,8 +21,8 @@ def batch_norm(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Normalize each channel of `x`, then scale and shift it.
 
-    With `training`, by the batch's own statistics (the paper's Algorithm 1), where m is the
-    number of values per channel:
+    With `training`, by the batch's own statistics (the paper's Algorithm 1). With m values per
+    channel:
 
         mean = sum(x) / m
         var  = sum((x - mean)^2) / m                                  (biased)
@@ -30,7 +30,7 @@ def batch_norm(
         moving_mean <- (1 - momentum) * moving_mean + momentum * mean
         moving_var  <- (1 - momentum) * moving_var  + momentum * var * m / (m - 1)   (unbiased)
 
-    Without it, by the moving statistics (Algorithm 2), which stay as they are.
+    Without it, by the moving statistics (Algorithm 2), which it leaves as they are.
 
     Args:
         x: the input, of rank 2 to 5: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W).
@@ -38,19 +38,19 @@ def batch_norm(
         beta: shift, shape (C,); None means 0.
         moving_mean: shape (C,); None where none is kept.
         moving_var: shape (C,); None where none is kept.
-        training: whether to normalize by the batch and to move the moving statistics.
-        momentum: PyTorch's: the weight of the new batch (the textbook's 0.9 is 0.1 here).
+        training: whether to normalize by the batch and to update the moving statistics.
+        momentum: the weight of the new batch, as in PyTorch (the textbook's 0.9 is 0.1 here).
         eps: added to the variance, inside the root.
 
     Returns:
-        y, of x's shape and dtype, and the new moving mean and variance: new tensors, detached,
-        when they moved, and the given ones when not. An empty batch moves nothing.
+        y, of x's shape and dtype; the moving mean; the moving variance. With `training` these two
+        are new, detached tensors; otherwise, and after an empty batch, they are the given ones.
 
     Raises:
         ValueError: the rank is not 2 to 5; or `training` with one value per channel, whose
             variance would be 0 whatever the value; or no moving statistics without `training`.
-        RuntimeError: a vector's length is not the channel count of x. (The kinds of error are
-            those of PyTorch's layer.)
+        RuntimeError: a vector's length is not the channel count of x.
+        These are the errors of PyTorch's layer.
     """
     count = check(x, gamma, beta, moving_mean, moving_var, training=training)
     over, per_channel, m = layout(x)
@@ -58,7 +58,7 @@ def batch_norm(
 
     if training:
         mean = x_wide.sum(over) / m
-        # Centred first: E[x^2] - E[x]^2 would cancel where the mean is large.
+        # Centering first keeps the digits that E[x^2] - E[x]^2 cancels where the mean is large.
         centered = x_wide - mean.view(per_channel)
         var = centered.square().sum(over) / m
         moving_mean, moving_var = move(moving_mean, moving_var, mean, var, momentum, count)
@@ -78,10 +78,10 @@ def batch_norm(
 
 
 def layout(x: Tensor) -> tuple[list[int], tuple[int, ...], int]:
-    """Return what a channel's statistics are taken over, and by how many they are divided.
+    """Return the dimensions that a channel's sums are over, a shape, and the divisor m.
 
-    The dimensions to sum over (all but 1); the shape in which a vector of shape (C,) broadcasts
-    over x; and m, the number of values per channel, but 1 for an empty batch, so that its
+    The dimensions are all but 1. The shape is the one in which a vector of shape (C,) broadcasts
+    over x. m is the number of values per channel; for an empty batch it is 1, so that the
     statistics are 0 and not NaN.
     """
     over = [0, *range(2, x.dim())]
@@ -97,9 +97,10 @@ def move(
     momentum: float,
     count: int,
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return moving statistics after a batch of `count` values per channel, none if it is empty.
+    """Return the moving statistics after a batch of `count` values per channel.
 
-    The batch's variance comes in biased and goes in unbiased.
+    `var` is the batch's biased variance; the moving variance is updated with the unbiased one. An
+    empty batch changes nothing.
     """
     if count == 0:
         return moving_mean, moving_var
@@ -108,7 +109,7 @@ def move(
 
 
 def check(x: Tensor, *vectors: Tensor | None, training: bool) -> int:
-    """Return the number of values per channel of x, if it can be normalized.
+    """Return the number of values per channel of x, after checking that x can be normalized.
 
     Raises:
         ValueError, RuntimeError: see `batch_norm`.
@@ -130,7 +131,7 @@ def check(x: Tensor, *vectors: Tensor | None, training: bool) -> int:
 
 
 def check_rank(x: Tensor) -> None:
-    """Refuse an input whose rank is not 2 to 5.
+    """Check that the rank of an input is 2 to 5.
 
     Raises:
         ValueError: it is not.
@@ -147,5 +148,8 @@ def _move(moving: Tensor | None, new: Tensor, momentum: float) -> Tensor | None:
 
 
 def widen(x: Tensor) -> Tensor:
-    """Half precision would lose the statistics: like PyTorch, take them in float32."""
+    """Return half precision as float32, and any other dtype unchanged.
+
+    Sums in half precision lose most digits of the statistics. PyTorch computes them in float32.
+    """
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,18 +1,24 @@
-"""The one table of norms: a name, or `path/to/file.py:Class`, to a factory of layers.
+"""The one door to norms: a name, a user's class, or a class object, to a factory of layers.
 
-A factory takes `(num_features, num_dims)`, where `num_dims` is the rank of the layer's input:
-2 after a fully connected layer, (N, C), and 4 after a convolution, (N, C, H, W). It hands keyword
+A factory takes `(num_features, num_dims)`, where `num_dims` is the rank of the layer's input: 2
+after a fully connected layer, (N, C), and 4 after a convolution, (N, C, H, W). It passes keyword
 arguments on to the layer's class: `eps`, `momentum` and the like, where the class takes them.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bnrun.errors import NormError, did_you_mean
 from bnrun.norms import user_module
-from bnrun.norms.factory import NormFactory
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+class NormFactory(Protocol):
+    """Builds a layer for inputs of `num_features` channels and rank `num_dims`."""
+
+    def __call__(self, num_features: int, num_dims: int, **options: Any) -> "nn.Module":
+        """Return a new layer."""
 
 
 def _scratch(num_features: int, num_dims: int, **options: Any) -> "nn.Module":
@@ -48,26 +54,37 @@ NORMS: dict[str, NormFactory] = {
 }
 
 
-def check_norm(norm: str) -> None:
-    """Check that a norm's name exists, or its file, without loading torch or the file.
+def check_norm(norm: "str | type[nn.Module]") -> None:
+    """Check that a norm exists, without loading torch and without running a user's code.
+
+    Args:
+        norm: a name; `path/to/file.py:Class`, or `package.module:Class` of a module that Python
+            can import; or a class.
 
     Raises:
-        NormError: naming what was received, and what there is.
+        NormError: the name, the file or the module does not exist, or the file is not Python.
     """
-    if user_module.is_spec(norm):
+    if user_module.is_user_norm(norm):
         user_module.check(norm)
     elif norm not in NORMS:
         raise NormError(
-            f"model.norm: there is no norm '{norm}'.{did_you_mean(norm, NORMS)} "
-            f"The norms: {', '.join(NORMS)}; or your own, as path/to/file.py:Class."
+            f"there is no norm '{norm}'.{did_you_mean(str(norm), NORMS)} The norms: "
+            f"{', '.join(NORMS)}; or your own, as path/to/file.py:Class.",
+            key="model.norm",
         )
 
 
-def norm_factory(norm: str) -> NormFactory:
-    """Return the factory of a norm, by its name or as `path/to/file.py:Class`.
+def norm_factory(norm: "str | type[nn.Module]") -> NormFactory:
+    """Return the factory of a norm.
+
+    Args:
+        norm: see `check_norm`.
 
     Raises:
-        NormError: there is no such norm, or the user's file or class cannot be loaded.
+        NormError: there is no such norm, or its class cannot be loaded or is not an `nn.Module`.
+            The factory raises it, too, where the class refuses to be built.
     """
     check_norm(norm)
-    return user_module.load(norm) if user_module.is_spec(norm) else NORMS[norm]
+    if user_module.is_user_norm(norm):
+        return user_module.load(norm)
+    return NORMS[str(norm)]

@@ -1,17 +1,17 @@
 """Norm `textbook`: the layer as *Dive into Deep Learning* gives it, faults included.
 
 Source: Zhang, Lipton, Li and Smola, *Dive into Deep Learning*, section "Batch Normalization"
-(8.5; 7.5 in the second Chinese edition), where it is derived from Ioffe & Szegedy 2015. It is
-what many learners have written, and what `scratch` is compared with. Do not mend it.
+(8.5; 7.5 in the second Chinese edition), where it is derived from Ioffe & Szegedy 2015. Many
+learners have written this layer, and `scratch` is compared with it. Do not correct its faults.
 
-What it does differently from PyTorch's layer, on purpose or not:
+It differs from PyTorch's layer, on purpose or not:
 
-- the mode is keyed on gradients: it predicts exactly when `torch.is_grad_enabled()` is false,
-  and `train()` and `eval()` have no effect;
-- the moving variance is biased (divides by the count);
+- the mode depends on gradients: it predicts exactly when `torch.is_grad_enabled()` is false, and
+  `train()` and `eval()` have no effect;
+- the moving variance is biased (it divides by the count);
 - `momentum` is the weight of the *old* average (0.9, which is PyTorch's 0.1);
-- the moving statistics are plain attributes: absent from `state_dict`, not moved by `.to()`;
-- one value per channel in training is not refused, though its variance is 0.
+- the moving statistics are plain attributes, absent from `state_dict` and not moved by `.to()`;
+- it accepts one value per channel in training, whose variance is 0.
 """
 
 import torch
@@ -29,11 +29,12 @@ def batch_norm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Normalize X, of shape (N, F) or (N, C, H, W).
 
-    Returns Y and the moving mean and variance, which are new, detached tensors after training
-    and the given ones after predicting.
+    Returns:
+        Y, the moving mean and the moving variance. In training the last two are new tensors; both
+        are detached.
 
     Raises:
-        ValueError: X is neither of rank 2 nor of rank 4.
+        ValueError: X has another rank.
     """
     if X.dim() not in (2, 4):
         raise ValueError(f"expected 2D or 4D input (got {X.dim()}D input)")
@@ -54,7 +55,7 @@ def batch_norm(
 
 
 class TextbookBatchNorm(nn.Module):
-    """The textbook's layer; its traps are listed at the top of this file.
+    """The textbook's layer; the top of this file lists its traps.
 
     Args:
         num_features: outputs of a fully connected layer, or channels of a convolution.

@@ -1,10 +1,12 @@
-"""A user's own norm, `path/to/file.py:Class`: import the file, find the class, build it.
+"""A user's own norm: `path/to/file.py:Class`, `package.module:Class`, or a class object.
 
 The class is built as `Class(num_features)`, or as `Class(num_features, num_dims)` where its
-signature asks for a second positional argument. Its output must be a tensor of its input's shape.
+signature requires a second positional argument or calls it `num_dims`. Its output must be a tensor
+of its input's shape.
 """
 
 import ast
+import importlib
 import importlib.util
 import inspect
 import linecache
@@ -19,131 +21,192 @@ from bnrun.errors import NormError, did_you_mean
 from bnrun.paths import user_path
 
 if TYPE_CHECKING:
-    from bnrun.norms.factory import NormFactory
+    from torch import nn
 
-_PREFIX = "bnrun_user_"  # of the modules that users' files become
+    from bnrun.norms.registry import NormFactory
+
+_PREFIX = "bnrun_user_"
+"""Opens the names of the modules that users' files are imported as."""
+
+_LIBRARIES = ("torch", "bnrun", "builtins")
+"""Packages whose lines are not a user's own."""
+
+_user_files: set[str] = set()
+"""Files that users' norms were loaded from: errors quote their lines."""
 
 
 class WrongOutput(TypeError):
     """A layer's output is not a tensor of its input's shape."""
 
 
-def is_spec(norm: str) -> bool:
-    """Tell whether a norm is written as a file rather than as a name."""
-    return ":" in norm or "/" in norm or norm.endswith(".py")
+def is_user_norm(norm: "str | type[nn.Module]") -> bool:
+    """Return whether a norm is a class, or text that says where one is, and not a name."""
+    return not isinstance(norm, str) or ":" in norm or "/" in norm or norm.endswith(".py")
 
 
-def check(spec: str) -> None:
-    """Check that the file exists and is Python, without running it.
+def check(norm: "str | type[nn.Module]") -> None:
+    """Check that the file or module of a norm exists, without running it; a class passes.
 
     Raises:
-        NormError: with the offending line, where there is one.
+        NormError: it does not exist, or is not valid Python: then with the offending line.
     """
-    path, _ = _split(spec)
-    if not path.is_file():
-        hint = "a folder" if path.is_dir() else "no such file"
-        raise NormError(f"model.norm: {spec}: {path} is {hint} (seen from {Path.cwd()}).")
-    try:
-        ast.parse(path.read_bytes(), str(path))
-    except OSError as error:
-        raise NormError(f"model.norm: {path} can't be read: {error.strerror}.") from error
-    except SyntaxError as error:
-        shown = f"\n  {path}:{error.lineno}: {(error.text or '').strip()}" if error.lineno else ""
-        raise NormError(f"model.norm: {path} is not valid Python: {error.msg}.{shown}") from error
-    except (ValueError, RecursionError, MemoryError) as error:  # a null byte; absurd nesting
-        raise NormError(
-            f"model.norm: {path} is not valid Python: {error or type(error).__name__}."
-        ) from error
+    if not isinstance(norm, str):
+        return
+    source, _ = _split(norm)
+    if source.endswith(".py"):
+        _check_file(norm, user_path(source))
+    else:
+        _check_module(norm, source)
 
 
-def load(spec: str) -> "NormFactory":
-    """Import the user's file and return a factory that builds its class.
+def load(norm: "str | type[nn.Module]") -> "NormFactory":
+    """Import the module of a norm's class, and return a factory that builds the class.
 
     Raises:
-        NormError: the import fails or the name is not a class; and, from the factory, the
-            constructor refuses or builds something that is not an `nn.Module`. The message
+        NormError: the import fails, or the class does not exist or is not an `nn.Module`. The
+            factory raises it where the constructor raises, or builds something else. The reason
             shows the user's own line.
     """
     from torch import nn
 
-    check(spec)
-    path, name = _split(spec)
-    module = _import(path)
-    if not hasattr(module, name):
-        own = [
-            n for n, c in vars(module).items() if getattr(c, "__module__", "") == module.__name__
-        ]
-        raise NormError(
-            f"model.norm: {path} has no class '{name}'.{did_you_mean(name, own)} "
-            f"It defines: {', '.join(own) or 'nothing'}."
-        )
-    found = getattr(module, name)
-    if not (inspect.isclass(found) and issubclass(found, nn.Module)):
-        raise NormError(
-            f"model.norm: {spec}: '{name}' is {_a(found)}; it must be a class derived from "
-            "torch.nn.Module."
-        )
+    check(norm)
+    cls = _find(norm) if isinstance(norm, str) else norm
+    if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
+        name = norm.rpartition(":")[2] if isinstance(norm, str) else repr(norm)
+        where = f"{norm}: '{name}'" if isinstance(norm, str) else name
+        raise _error(f"{where} is {_a(cls)}; it must be a class derived from torch.nn.Module.")
+    for base in cls.__mro__:
+        if base.__module__.partition(".")[0] not in _LIBRARIES:
+            _user_files.update(_files(base))
 
     def build(num_features: int, num_dims: int, **options: Any) -> nn.Module:
-        arguments = (num_features, num_dims)[: positional(found)]
+        arguments = (num_features, num_dims)[: 1 + takes_rank(cls)]
         try:
-            layer = found(*arguments, **options)
+            layer: nn.Module = cls(*arguments, **options)
             layer.register_forward_hook(_check_output)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too
             named = [f"{option}={value}" for option, value in options.items()]
-            call = f"{name}({', '.join([*map(str, arguments), *named])})"
-            raise NormError(
-                f"model.norm: {call} refused: {type(error).__name__}: {error}"
-                f"{own_line(error) or _definition(found)}"
+            call = f"{cls.__name__}({', '.join([*map(str, arguments), *named])})"
+            raise _error(
+                f"{call} refused: {type(error).__name__}: {error}"
+                f"{own_line(error) or _definition(cls)}"
             ) from error
         return layer
 
     return build
 
 
+def takes_rank(cls: type) -> bool:
+    """Return whether a class's constructor asks for `num_dims` after `num_features`."""
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except ValueError:
+        return False
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    second = [p for p in parameters if p.kind in kinds][1:2]
+    return any(p.default is p.empty or p.name == "num_dims" for p in second)
+
+
 def own_line(error: BaseException) -> str:
     """Return the deepest line of a user's file in an error's traceback, ready to append."""
-    files = _user_files()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if frame.filename in files:
+        if frame.filename in _user_files:
             return f"\n  {frame.filename}:{frame.lineno}: {frame.line}"
     return ""
 
 
-def _user_files() -> set[str | None]:
-    return {m.__file__ for name, m in list(sys.modules.items()) if name.startswith(_PREFIX)}
+def _error(reason: str) -> NormError:
+    return NormError(reason, key="model.norm")
 
 
-def _definition(cls: type) -> str:
-    """Return the line on which a class's constructor is defined, ready to append."""
-    constructors = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
-    code = getattr(constructors[0], "__code__", None)
-    if code is None or code.co_filename not in _user_files():
-        return ""
-    line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
-    return f"\n  {code.co_filename}:{code.co_firstlineno}: {line}"
+def _split(spec: str) -> tuple[str, str]:
+    """Return a file or a module's dotted name, and the name of the class in it.
 
-
-def _split(spec: str) -> tuple[Path, str]:
-    file, _, name = spec.rpartition(":")
-    if not file.endswith(".py") or not name.isidentifier():
-        raise NormError(
-            f"model.norm: received '{spec}'; a norm of your own is written path/to/file.py:Class."
+    Raises:
+        NormError: the text has another form.
+    """
+    source, _, name = spec.rpartition(":")
+    is_module = all(part.isidentifier() for part in source.split("."))
+    if not name.isidentifier() or not (source.endswith(".py") or is_module):
+        raise _error(
+            f"received '{spec}'; a norm of your own is written path/to/file.py:Class, or "
+            "package.module:Class where Python can import it."
         )
-    return user_path(file), name
+    return source, name
 
 
-def _import(path: Path) -> ModuleType:
+def _check_file(spec: str, path: Path) -> None:
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise _error(f"{spec}: {path} is {what} (seen from {Path.cwd()}).")
+    try:
+        ast.parse(path.read_bytes(), str(path))
+    except OSError as error:
+        raise _error(f"{path} can't be read: {error.strerror}.") from error
+    except SyntaxError as error:
+        shown = f"\n  {path}:{error.lineno}: {(error.text or '').strip()}" if error.lineno else ""
+        raise _error(f"{path} is not valid Python: {error.msg}.{shown}") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # a null byte; absurd nesting
+        raise _error(f"{path} is not valid Python: {error or type(error).__name__}.") from error
+
+
+def _check_module(spec: str, module: str) -> None:
+    """Check that Python finds the outermost package; a deeper look would import it."""
+    package = module.partition(".")[0]
+    if package in sys.modules or importlib.util.find_spec(package) is not None:
+        return
+    raise _error(
+        f"received '{spec}', and Python finds no module '{package}' to import. A class in a file "
+        "is written path/to/file.py:Class."
+    )
+
+
+def _find(spec: str) -> Any:
+    """Import a file or module, and return what it calls by the class's name.
+
+    Raises:
+        NormError: the import fails, or there is no such name.
+    """
+    source, name = _split(spec)
+    is_file = source.endswith(".py")
+    module = _import_file(user_path(source)) if is_file else _import_module(source)
+    if not hasattr(module, name):
+        own = [
+            n for n, c in vars(module).items() if getattr(c, "__module__", "") == module.__name__
+        ]
+        raise _error(
+            f"{user_path(source) if is_file else source} has no class '{name}'."
+            f"{did_you_mean(name, own)} It defines: {', '.join(own) or 'nothing'}."
+        )
+    return getattr(module, name)
+
+
+def _import_module(name: str) -> ModuleType:
+    try:
+        if name not in sys.modules and name.partition(".")[0] not in _LIBRARIES:
+            spec = importlib.util.find_spec(name)
+            _user_files.add(str(spec and spec.origin))
+        return importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: a script may call sys.exit() when imported
+        raise _error(
+            f"importing {name} failed: {type(error).__name__}: {error}{own_line(error)}"
+        ) from error
+
+
+def _import_file(path: Path) -> ModuleType:
     """Import a file under a name of its own; files beside it may be imported while it loads."""
     name = f"{_PREFIX}{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"
     module_spec = importlib.util.spec_from_file_location(name, path)
     assert module_spec is not None
     assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
+    _user_files.add(str(module.__file__))
     path_list, entries, loaded = sys.path, list(sys.path), set(sys.modules)
-    sys.modules[name] = module  # pickle and dataclasses look a class's module up here
+    sys.modules[name] = module  # pickle and dataclasses look up a class's module here
     folder = path.resolve().parent
     sys.path.insert(0, str(folder))
     try:
@@ -151,10 +214,9 @@ def _import(path: Path) -> ModuleType:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a script may call sys.exit() when imported
-        where = own_line(error)
         del sys.modules[name]
-        raise NormError(
-            f"model.norm: importing {path} failed: {type(error).__name__}: {error}{where}"
+        raise _error(
+            f"importing {path} failed: {type(error).__name__}: {error}{own_line(error)}"
         ) from error
     finally:
         sys.path = path_list
@@ -162,23 +224,32 @@ def _import(path: Path) -> ModuleType:
         for sibling in set(sys.modules) - loaded - {name}:
             file = getattr(sys.modules[sibling], "__file__", None)
             if file is not None and folder in Path(file).parents:
-                del sys.modules[sibling]  # another user's file may have one of the same name
+                del sys.modules[sibling]  # another user's file may import one of the same name
     return module
 
 
-def positional(cls: type) -> int:
-    """Return how many of (num_features, num_dims) the constructor asks for."""
-    try:
-        parameters = inspect.signature(cls).parameters.values()
-    except ValueError:
-        return 1
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    second = [p for p in parameters if p.kind in kinds][1:2]
-    return 1 + sum(p.default is p.empty or p.name == "num_dims" for p in second)
+def _files(cls: type) -> set[str]:
+    """Return the files that a class's methods are written in; a notebook's cells count as files."""
+    codes = (getattr(value, "__code__", None) for value in vars(cls).values())
+    return {code.co_filename for code in codes if code is not None}
+
+
+def _definition(cls: type) -> str:
+    """Return the line on which a class's constructor is defined, ready to append."""
+    constructors = [vars(base)["__init__"] for base in cls.__mro__ if "__init__" in vars(base)]
+    code = getattr(constructors[0], "__code__", None)
+    if code is None or code.co_filename not in _user_files:
+        return ""
+    line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+    return f"\n  {code.co_filename}:{code.co_firstlineno}: {line}"
 
 
 def _check_output(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """Refuse, as a forward hook, an output that is not a tensor of the input's shape."""
+    """Refuse, as a forward hook, an output that is not a tensor of the input's shape.
+
+    Raises:
+        WrongOutput: it is not.
+    """
     shape = getattr(output, "shape", None)
     if inputs and shape != inputs[0].shape:
         got = _a(output) if shape is None else f"a tensor of shape {tuple(shape)}"
@@ -189,6 +260,7 @@ def _check_output(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _a(thing: Any) -> str:
+    """Return what a thing is, for a message: 'a list', 'an Identity', 'nothing'."""
     if thing is None:
         return "nothing"
     name = type(thing).__name__

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bnrun.errors import RunError
-from bnrun.norms.introspection import values_of
+from bnrun.norms.introspection import named_values
 from bnrun.training.optimizer import SGD
 from bnrun.training.random_numbers import generator_states, set_generator_states
 
@@ -102,7 +102,7 @@ def _attributes(model: nn.Module) -> dict[str, dict[str, Any]]:
         prefix = f"{path}." if path else ""
         attributes[path] = {
             name: value
-            for name, value in values_of(module).items()
+            for name, value in named_values(module).items()
             if f"{prefix}{name}" not in in_state_dict and _is_plain(value)
         }
     return attributes

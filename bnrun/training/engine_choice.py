@@ -170,7 +170,7 @@ def _measure(engine: Engine, config: Config, train: Split) -> _Measurement:
             seconds.append(time.perf_counter() - start)
             losses.append(float(loss))
     found = MovingStatistics.find(stepper.model).values()
-    moving_norms = [float(tensor.norm()) for moving in found for tensor in moving.held()]
+    moving_norms = [float(tensor.norm()) for moving in found for tensor in moving.tensors()]
     return _Measurement(min(seconds[WARM_UP_STEPS:]), losses[:2], moving_norms)
 
 

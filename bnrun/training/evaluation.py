@@ -14,7 +14,7 @@ from bnrun.errors import RunError
 from bnrun.events import DataUsed
 from bnrun.networks.lenet import LeNet
 from bnrun.norms.introspection import MovingStatistics
-from bnrun.norms.population import batch_statistics, predicting, restored, use_population
+from bnrun.norms.population import batch_statistics, predicting, preserving, use_population
 from bnrun.training.checkpoint import require_fit, restore_model, with_model
 from bnrun.training.memory import keep_freed_memory
 from bnrun.training.model import build_model, wrap_model_errors
@@ -156,7 +156,7 @@ def accuracies_by_statistics(
         return accuracies
     device, kinds = dataset.test.images.device, set(statistics)
     if "population" in kinds:
-        with preserved_generators(device), restored(model):
+        with preserved_generators(device), preserving(model):
             take_population(model, dataset.train, config.training.population_images)
             accuracies["population"] = accuracy(model, dataset.test)
     if "batch" in kinds:

@@ -1,6 +1,6 @@
-"""What norms have learned: gamma, beta and moving statistics, read from a checkpoint.
+"""What the norms of a checkpoint have learned: gamma, beta and moving statistics.
 
-Read by name alone (see `bnrun.norms.introspection`): the norm's class is neither needed nor run.
+They are read by name alone (see `bnrun.norms.introspection`), without the norm's class.
 """
 
 import math
@@ -13,10 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from bnrun.errors import RunError, did_you_mean
-from bnrun.norms.introspection import Parts, parts
+from bnrun.norms.introspection import ChannelValues, channel_values
 
-NEARLY_OFF = 0.1  # of the layer's median |gamma|
+NEARLY_OFF = 0.1
+"""Share of the layer's median |gamma| at or below which a channel counts as nearly off."""
 DEFAULT_EPS = 1e-5
+"""PyTorch's and the textbook's; assumed where a norm does not state its own."""
 _NORM_PLACE = re.compile(r"norm\d+(\.|$)")
 
 Vector = tuple[float, ...] | None
@@ -24,9 +26,10 @@ Vector = tuple[float, ...] | None
 
 @dataclass(frozen=True)
 class NormLayer:
-    """One norm of a model: its place, and its values by channel, None where it has none.
+    """One norm of a model: its place in the model, and its values by channel.
 
-    `eps` is what it states, else the usual 1e-5 and `eps_stated` is false.
+    Values that the norm does not have are None. `eps` is the norm's own where `eps_stated`, and
+    else the default.
     """
 
     name: str
@@ -40,7 +43,7 @@ class NormLayer:
 
     @property
     def effective_scale(self) -> Vector:
-        """Return gamma / sqrt(moving variance + eps): what prediction multiplies a channel by."""
+        """Return gamma / sqrt(moving variance + eps), by which prediction multiplies a channel."""
         if self.moving_var is None:
             return None
         gamma = self.gamma or (1.0,) * self.channels
@@ -51,10 +54,10 @@ class NormLayer:
 
     @property
     def nearly_off(self) -> tuple[bool, ...]:
-        """Tell of each channel whether its |gamma| is at most a tenth of the layer's median.
+        """Return for each channel whether its |gamma| is at most a tenth of the layer's median.
 
         A normalized channel has standard deviation 1, so |gamma| is all the variation that the
-        rest of the network sees of it; what is left of such a channel is little but its beta.
+        rest of the network sees of it. Of such a channel it sees little more than beta.
         """
         if self.gamma is None:
             return (False,) * self.channels
@@ -129,11 +132,11 @@ def _is_at(path: str, name: str) -> bool:
 
 
 def norm_layers(checkpoint: Mapping[str, Any]) -> tuple[NormLayer, ...]:
-    """Return the norms that a checkpoint holds, in the model's order; none for norm `none`.
+    """Return the norms of a checkpoint in the model's order; none for norm `none`.
 
-    A norm is what lies at a norm's place in LeNet (`norm1` to `norm4`), or below it in a norm
-    that wraps others (`norm1.bn`), and has a gamma or moving statistics. A beta alone is none:
-    so does the bias of a linear layer look that a user's norm may hold.
+    A norm is a module at a norm's place in LeNet (`norm1` to `norm4`), or below it in a norm that
+    wraps others (`norm1.bn`), with a gamma or moving statistics. A beta alone is not enough: it may
+    be the bias of a linear layer in a user's norm.
     """
     values: dict[str, dict[str, Any]] = {
         path: dict(attributes) for path, attributes in checkpoint["attributes"].items()
@@ -142,12 +145,12 @@ def norm_layers(checkpoint: Mapping[str, Any]) -> tuple[NormLayer, ...]:
         path, _, name = key.rpartition(".")
         values.setdefault(path, {})[name] = tensor
     layers = []
-    for path, held in values.items():
-        found = parts(held) if _NORM_PLACE.match(path) else None
+    for path, module_values in values.items():
+        found = channel_values(module_values) if _NORM_PLACE.match(path) else None
         if found is None or not _has_more_than_beta(found):
             continue
-        eps = held.get("eps")
-        stated = isinstance(eps, float | int) and not isinstance(eps, bool)
+        eps = module_values.get("eps")
+        is_stated = isinstance(eps, float | int) and not isinstance(eps, bool)
         layers.append(
             NormLayer(
                 name=path,
@@ -156,15 +159,15 @@ def norm_layers(checkpoint: Mapping[str, Any]) -> tuple[NormLayer, ...]:
                 beta=_floats(found.beta),
                 moving_mean=_floats(found.moving_mean),
                 moving_var=_floats(found.moving_var),
-                eps=float(eps) if eps is not None and stated else DEFAULT_EPS,
-                eps_stated=stated,
+                eps=float(eps) if eps is not None and is_stated else DEFAULT_EPS,
+                eps_stated=is_stated,
             )
         )
     return tuple(layers)
 
 
-def _has_more_than_beta(found: Parts) -> bool:
-    vectors = (found.gamma, found.moving_mean, found.moving_var)
+def _has_more_than_beta(values: ChannelValues) -> bool:
+    vectors = (values.gamma, values.moving_mean, values.moving_var)
     return any(vector is not None for vector in vectors)
 
 

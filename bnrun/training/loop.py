@@ -30,7 +30,7 @@ from bnrun.events import (
     RunStarted,
     Status,
 )
-from bnrun.norms.population import never_moved
+from bnrun.norms.population import unmoved_norms
 from bnrun.summary import Summary, planned
 from bnrun.training.checkpoint import require_fit
 from bnrun.training.device import device_name
@@ -167,7 +167,7 @@ class _Training:
             except _Diverged as diverged:
                 yield self._end("diverged", str(diverged))
                 return
-            if epoch == 1 and (idle := never_moved(self.stepper.model)):
+            if epoch == 1 and (idle := unmoved_norms(self.stepper.model)):
                 yield Notice(
                     f"the moving statistics of {', '.join(idle)} are still 0 and 1 after an "
                     "epoch: the norm does not update them, and predicts without normalizing"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bnrun.norms import NormFactory
-from bnrun.norms.introspection import MovingStatistics, parts, values_of
+from bnrun.norms.introspection import MovingStatistics, channel_values, named_values
 from bnrun.norms.user_module import WrongOutput
 from bnrun.verification.situations import CHANNELS, MAIN_RANKS, RANKS, Situation, plain
 
@@ -121,7 +121,7 @@ class Layer:
     def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         self.module = module
         self.device, self.dtype = device, dtype  # of the inputs that it is given
-        found = [parts(values_of(part)) for part in module.modules()]
+        found = [channel_values(named_values(part)) for part in module.modules()]
         self.gamma = next((p.gamma for p in found if p is not None and p.gamma is not None), None)
         self.beta = next((p.beta for p in found if p is not None and p.beta is not None), None)
         self.moving = next(iter(MovingStatistics.find(module).values()), None)
@@ -173,7 +173,7 @@ class Layer:
         """Return the moving statistics, of shape (C,), if it keeps any."""
         if self.moving is None:
             return {}
-        mean, var = self.moving.held()
+        mean, var = self.moving.tensors()
         return {"moving_mean": _plain(mean).reshape(-1), "moving_var": _plain(var).reshape(-1)}
 
     def to_own(self, values: Tensor) -> Tensor:

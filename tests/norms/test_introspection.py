@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from bnrun.norms import NORMS
-from bnrun.norms.introspection import MovingStatistics, parts, values_of
+from bnrun.norms.introspection import MovingStatistics, channel_values, named_values
 
 C = 5
 
@@ -29,7 +29,7 @@ class Wraps(nn.Module):
 @pytest.mark.parametrize("num_dims", [2, 4])
 @pytest.mark.parametrize("norm", ["scratch", "builtin", "textbook"])
 def test_the_norms_of_the_table_have_all_four(norm: str, num_dims: int) -> None:
-    found = parts(values_of(NORMS[norm](C, num_dims)))
+    found = channel_values(named_values(NORMS[norm](C, num_dims)))
     assert found is not None
     assert found.channels == C
     for vector, start in (
@@ -44,7 +44,7 @@ def test_the_norms_of_the_table_have_all_four(norm: str, num_dims: int) -> None:
 
 def test_what_a_norm_lacks_is_none() -> None:
     module = Own()
-    found = parts(values_of(module))
+    found = channel_values(named_values(module))
     assert found is not None
     assert found.gamma is module.scale
     assert found.beta is None
@@ -66,7 +66,7 @@ def test_what_a_norm_lacks_is_none() -> None:
     ids=lambda module: type(module).__name__,
 )
 def test_other_modules_have_nothing(module: nn.Module) -> None:
-    assert parts(values_of(module)) is None
+    assert channel_values(named_values(module)) is None
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_other_modules_have_nothing(module: nn.Module) -> None:
     ],
 )
 def test_a_vector_is_known_by_its_shape(shape: tuple[int, ...], is_one: bool) -> None:
-    assert (parts({"gamma": torch.ones(shape)}) is not None) is is_one
+    assert (channel_values({"gamma": torch.ones(shape)}) is not None) is is_one
 
 
 def test_vectors_that_disagree_are_no_norm_and_a_shared_value_is_no_channels() -> None:
-    assert parts({"gamma": torch.ones(C), "beta": torch.ones(C + 1)}) is None
-    shared = parts({"gamma": torch.ones(1), "running_mean": torch.ones(C)})
+    assert channel_values({"gamma": torch.ones(C), "beta": torch.ones(C + 1)}) is None
+    shared = channel_values({"gamma": torch.ones(1), "running_mean": torch.ones(C)})
     assert shared is not None
     assert shared.gamma is None
     assert shared.channels == C
@@ -91,8 +91,8 @@ def test_vectors_that_disagree_are_no_norm_and_a_shared_value_is_no_channels() -
 
 @pytest.mark.parametrize("value", [None, 1.0, "ones", [1.0] * C, torch.ones(C).long()])
 def test_what_is_no_floating_point_tensor_is_passed_over(value: object) -> None:
-    assert parts({"gamma": value}) is None
-    found = parts({"weight": value, "gamma": torch.ones(C)})
+    assert channel_values({"gamma": value}) is None
+    found = channel_values({"weight": value, "gamma": torch.ones(C)})
     assert found is not None
     assert found.gamma is not None
 
@@ -115,7 +115,7 @@ def test_new_values_are_held_as_the_old_ones_were(dtype: torch.dtype) -> None:
     assert not module.moving_mean.requires_grad
     assert "moving_variance" in dict(module.named_buffers())
     assert list(module.state_dict()) == names
-    held: tuple[Tensor, Tensor] = moving.held()
+    held: tuple[Tensor, Tensor] = moving.tensors()
     assert [tensor.dtype for tensor in held] == [dtype, dtype]
     assert [tuple(tensor.shape) for tensor in held] == [(1, C, 1, 1), (C,)]
     assert held[0].flatten().tolist() == mean.tolist()

@@ -12,13 +12,13 @@ from torch.testing import assert_close
 
 from bnrun.networks.lenet import LeNet
 from bnrun.norms import NORMS
-from bnrun.norms.introspection import MovingStatistics, parts, values_of
+from bnrun.norms.introspection import MovingStatistics, channel_values, named_values
 from bnrun.norms.population import (
-    Merged,
+    MergedStatistics,
     batch_statistics,
-    never_moved,
     predicting,
-    restored,
+    preserving,
+    unmoved_norms,
     use_population,
 )
 
@@ -72,7 +72,11 @@ def _random_lenet(norm: str, seed: int = 0) -> LeNet:
     torch.manual_seed(seed)
     model = LeNet(FACTORIES[norm])
     for module in model.modules():
-        found = parts(values_of(module)) if not isinstance(module, nn.Conv2d | nn.Linear) else None
+        found = (
+            channel_values(named_values(module))
+            if not isinstance(module, nn.Conv2d | nn.Linear)
+            else None
+        )
         if found is not None:
             for vector in (found.gamma, found.beta, found.moving_mean, found.moving_var):
                 assert vector is not None
@@ -99,7 +103,7 @@ def _oracle(model: LeNet, images: Tensor) -> list[tuple[Tensor, Tensor]]:
         var = (x - mean).square().mean(dims, keepdim=True)
         statistics.append((mean.flatten(), var.flatten()))
         module = model.get_submodule(place)
-        found = parts(values_of(getattr(module, "bn", module)))
+        found = channel_values(named_values(getattr(module, "bn", module)))
         assert found is not None
         assert found.gamma is not None
         assert found.beta is not None
@@ -121,12 +125,12 @@ def _oracle(model: LeNet, images: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _held(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    return [moving.held() for moving in MovingStatistics.find(model).values()]
+    return [moving.tensors() for moving in MovingStatistics.find(model).values()]
 
 
 def _everything(model: nn.Module) -> dict[str, Any]:
     """All that a model is, to compare by bits and by identity."""
-    held = {path: values_of(module) for path, module in model.named_modules()}
+    held = {path: named_values(module) for path, module in model.named_modules()}
     return {
         "ids": {(path, name): id(value) for path, v in held.items() for name, value in v.items()},
         "state": {key: value.clone() for key, value in model.state_dict().items()},
@@ -160,7 +164,7 @@ def test_merged_batches_have_the_statistics_of_them_all(
 ) -> None:
     generator = torch.Generator().manual_seed(1)
     x = 1e4 + 1e-2 * torch.randn(1000, 3, *tail, generator=generator, dtype=torch.float64)
-    merged = Merged()
+    merged = MergedStatistics()
     for batch in x.split(sizes):
         merged.add(batch)
     var, mean = torch.var_mean(x, [0, *range(2, x.dim())], correction=0)
@@ -171,7 +175,7 @@ def test_merged_batches_have_the_statistics_of_them_all(
 
 def test_merging_half_precision_happens_in_double() -> None:
     x = torch.randn(64, 3).to(torch.bfloat16)
-    merged = Merged()
+    merged = MergedStatistics()
     merged.add(x)
     assert_close(merged.mean, x.double().mean(0), rtol=1e-12, atol=1e-14)
 
@@ -273,7 +277,7 @@ def test_with_one_batch_of_all_images_batch_and_population_statistics_are_the_sa
 
 def _look(model: LeNet, kind: str) -> None:
     if kind == "population":
-        with restored(model):
+        with preserving(model):
             use_population(model, _cut(_images(60), 40))
             with predicting(model):
                 model(_images(10))
@@ -342,7 +346,7 @@ def test_a_norm_that_is_called_several_times_is_given_all_of_its_input() -> None
     use_population(model, _cut(images, 64))
     with torch.no_grad():
         seen = model.conv1(images).double()
-    mean, var = MovingStatistics.find(model)["norm1.bn"].held()
+    mean, var = MovingStatistics.find(model)["norm1.bn"].tensors()
     assert_close(mean.double(), seen.mean((0, 2, 3)), rtol=1e-6, atol=1e-6)
     assert_close(var.double(), seen.var((0, 2, 3), correction=0), rtol=1e-6, atol=1e-6)
 
@@ -365,7 +369,7 @@ class Remembers(nn.Module):
 def test_lists_and_dicts_have_their_contents_back() -> None:
     model = Remembers()
     counts, log = model.counts, model.log
-    with restored(model):
+    with preserving(model):
         model(torch.zeros(1))
     assert model.counts is counts
     assert model.log is log
@@ -377,10 +381,10 @@ def test_a_norm_that_never_moved_is_known_by_its_zeros_and_ones(norm: str) -> No
     torch.manual_seed(0)
     model = LeNet(FACTORIES[norm])
     every = list(MovingStatistics.find(model))
-    assert never_moved(model) == every
+    assert unmoved_norms(model) == every
     moving = MovingStatistics.find(model)[every[1]]
-    mean, var = moving.held()
+    mean, var = moving.tensors()
     moving.replace(mean + 0.5, var)
-    assert never_moved(model) == [every[0], *every[2:]]
+    assert unmoved_norms(model) == [every[0], *every[2:]]
     moving.replace(mean, var + 0.5)
-    assert never_moved(model) == [every[0], *every[2:]]
+    assert unmoved_norms(model) == [every[0], *every[2:]]

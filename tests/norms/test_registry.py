@@ -76,6 +76,7 @@ from bnrun.errors import NormError
 from bnrun.norms import check_norm
 check_norm("scratch")
 check_norm({f"{file}:Norm"!r})
+check_norm("torch.nn:BatchNorm2d")
 try:
     check_norm("scrach")
 except NormError:

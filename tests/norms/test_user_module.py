@@ -1,4 +1,4 @@
-"""A user's own norm, `path/to/file.py:Class`."""
+"""A user's own norm: `path/to/file.py:Class`, `package.module:Class`, or a class."""
 
 import copy
 import pickle
@@ -10,6 +10,7 @@ from torch import nn
 
 from bnrun.errors import NormError
 from bnrun.norms import check_norm, norm_factory
+from bnrun.norms.user_module import own_line
 
 HEAD = "from torch import nn\n"
 IDENTITY = f"{HEAD}class Norm(nn.Identity): ...\n"
@@ -171,7 +172,9 @@ def test_a_folder_is_called_a_folder(ask, tmp_path):
 
 
 @pytest.mark.parametrize("ask", [check_norm, norm_factory])
-@pytest.mark.parametrize("spec", ["mine.py", "mine.py:", "mine.txt:Norm", ":Norm", "a/b", "m.py:1"])
+@pytest.mark.parametrize(
+    "spec", ["mine.py", "mine.py:", "mine.txt:Norm", ":Norm", "a/b", "m.py:1", "a/b:Norm", "a..b:N"]
+)
 def test_a_misspelt_form_is_answered_with_the_form(ask, spec):
     message = refusal(ask, spec)
     assert f"'{spec}'" in message
@@ -320,3 +323,121 @@ def test_an_output_that_is_not_a_tensor_of_that_shape_is_refused(write, returned
     for each in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         with pytest.raises(TypeError, match=rf"^Norm\.forward returned {got} .*\(2, 6, 3, 3\)"):
             each(x)
+
+
+# ---- package.module:Class
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Write a module of a package that Python can import, and return its norm."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def write(source, name="Norm"):
+        folder = tmp_path / "package_for_bnrun"
+        folder.mkdir()
+        (folder / "__init__.py").write_text("")
+        (folder / "norms.py").write_text(source)
+        return f"package_for_bnrun.norms:{name}"
+
+    yield write
+    for name in set(sys.modules) - before:
+        if name.startswith("package_for_bnrun"):
+            del sys.modules[name]
+
+
+def test_a_class_of_an_importable_module_is_built(package):
+    spec = package(IDENTITY)
+    layer = build(spec)
+    assert type(layer).__module__ == "package_for_bnrun.norms"
+    assert type(pickle.loads(pickle.dumps(layer))) is type(layer)
+
+
+def test_a_class_of_torch_itself_is_built():
+    assert type(build("torch.nn:BatchNorm2d")) is nn.BatchNorm2d
+
+
+def test_checking_does_not_import_the_module(package):
+    check_norm(package("raise SystemExit('was run')\n"))
+    assert "package_for_bnrun" not in sys.modules
+
+
+@pytest.mark.parametrize("ask", [check_norm, norm_factory])
+def test_a_module_that_is_not_there_is_named(ask):
+    message = refusal(ask, "no_such_package.norms:Norm")
+    assert message.startswith("model.norm: received 'no_such_package.norms:Norm'")
+    assert "no module 'no_such_package' to import" in message
+    assert "path/to/file.py:Class" in message
+
+
+def test_a_missing_submodule_is_named(package):
+    package(IDENTITY)
+    message = refusal(norm_factory, "package_for_bnrun.nroms:Norm")
+    assert "importing package_for_bnrun.nroms failed: ModuleNotFoundError" in message
+
+
+def test_a_missing_class_of_a_module_gets_a_suggestion(package):
+    message = refusal(norm_factory, package(IDENTITY, name="Nrom"))
+    assert "package_for_bnrun.norms has no class 'Nrom'. Did you mean 'Norm'?" in message
+
+
+@pytest.mark.parametrize("line", ["undefined_name", "import sys; sys.exit('bye')"])
+def test_a_module_that_cannot_be_imported_shows_its_line(package, line):
+    message = refusal(norm_factory, package(f"{IDENTITY}{line}\n"))
+    assert f"norms.py:3: {line}" in message
+
+
+RAISES = f"{HEAD}class Norm(nn.Module):\n    def __init__(self, n):\n        raise ValueError(n)\n"
+
+
+def test_a_constructor_in_a_module_shows_the_users_own_line(package):
+    message = refusal(build, package(RAISES))
+    assert "Norm(6) refused: ValueError: 6" in message
+    assert "norms.py:4: raise ValueError(n)" in message
+
+
+# ---- a class
+
+
+class Ranked(nn.Module):
+    """A class as a notebook may define it."""
+
+    def __init__(self, num_features, num_dims, eps=1e-5):
+        super().__init__()
+        self.received = (num_features, num_dims, eps)
+        if num_features == 13:
+            raise ValueError("unlucky")
+
+    def forward(self, x):
+        return x.flatten(1)
+
+
+def test_a_class_goes_through_the_same_door():
+    check_norm(Ranked)
+    layer = norm_factory(Ranked)(6, 4, eps=0.5)
+    assert layer.received == (6, 4, 0.5)
+    with pytest.raises(TypeError, match=r"^Ranked\.forward returned a tensor of shape \(2, 54\)"):
+        layer(torch.randn(2, 6, 3, 3))
+    assert norm_factory(nn.BatchNorm2d)(6, 4).num_features == 6
+
+
+def test_a_class_whose_constructor_raises_shows_its_line():
+    message = refusal(build, Ranked, 13)
+    assert "Ranked(13, 4) refused: ValueError: unlucky" in message
+    assert 'raise ValueError("unlucky")' in message
+
+
+@pytest.mark.parametrize(("other", "what"), [(dict, "a type"), (len, "a builtin_function_or_me")])
+def test_a_class_that_is_no_module_is_refused(other, what):
+    message = refusal(norm_factory, other)
+    assert what in message
+    assert "derived from torch.nn.Module" in message
+
+
+def test_lines_of_torch_and_bnrun_are_not_shown_as_the_users():
+    for norm in (nn.BatchNorm1d, "torch.nn:BatchNorm1d", "scratch"):
+        layer = norm_factory(norm)(3, 2)
+        with pytest.raises(ValueError, match="more than 1 value") as error:
+            layer(torch.ones(1, 3))
+        assert own_line(error.value).partition(":")[0].strip() in ("", __file__)

@@ -7,7 +7,7 @@ import torch
 
 from bnrun.errors import NormError
 from bnrun.norms import norm_factory
-from bnrun.norms.user_module import is_spec, positional
+from bnrun.norms.user_module import is_user_norm, takes_rank
 from bnrun.verification.observe import EXPERIMENTS
 from bnrun.verification.observe.experiment import Observation, attempt
 from bnrun.verification.situations import CHANNELS
@@ -108,7 +108,7 @@ def _looking(implementation: str, device: str) -> Callable[[str, torch.dtype], O
     """Load a norm, once, and return what makes experiments with it."""
     factory, where = norm_factory(implementation), torch.device(device)
     torch.zeros(1, device=where)  # a device takes its time to begin, which is not the norm's
-    asks_rank = is_spec(implementation) and positional(type(factory(CHANNELS, 2))) > 1
+    asks_rank = is_user_norm(implementation) and takes_rank(type(factory(CHANNELS, 2)))
     subjects: dict[torch.dtype, Subject] = {}
 
     def look(experiment: str, dtype: torch.dtype) -> Observation:

@@ -29,7 +29,7 @@ def _parameters(subject: Subject) -> Values:
     named = dict(layer.module.named_parameters())
     kept = {id(tensor) for tensor in layer.module.state_dict(keep_vars=True).values()}
     found: Values = {"shared": [], "others": [], "parts": {}, "statistics": []}
-    moving = {} if layer.moving is None else layer.moving.named()
+    moving = {} if layer.moving is None else layer.moving.by_name()
     found["statistics"] = [
         name
         for name, tensor in moving.items()
@@ -121,7 +121,7 @@ def _double(subject: Subject) -> Values:
     tensors = dict(layer.module.named_parameters()) | dict(layer.module.named_buffers())
     dtypes = {name: str(t.dtype) for name, t in tensors.items() if t.is_floating_point()}
     if layer.moving is not None:
-        for name, tensor in zip(layer.moving.names, layer.moving.held(), strict=True):
+        for name, tensor in zip(layer.moving.names, layer.moving.tensors(), strict=True):
             dtypes[name] = str(tensor.dtype)
     y = after.forward(after.to_own(made.x), training=True, grad=True)
     return {
