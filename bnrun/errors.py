@@ -9,41 +9,71 @@ BnrunError                  what was asked cannot be done             exit code 
 ├── RunError                a run directory cannot be read or written
 └── TrainingFailed          the work began, and failed                exit code 1
 
-Every message names the field or file, the value received, what is required, and the next step.
+Every error names the field or file, the value received, what is required, and the next step.
 """
 
 import difflib
 from collections.abc import Iterable
 
 WORK_FAILED = 1
-"""Exit code of work that ran and came out badly: diverged, raised, or failed a check."""
+"""Exit code of work that ran with a bad outcome: it diverged, raised, or failed a check."""
+
+CANNOT_DO = 2
+"""Exit code where what was asked cannot be done."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 class BnrunError(Exception):
     """What was asked cannot be done.
 
+    `str(error)` is `source: key: reason`, without the parts that are None.
+
     Args:
         reason: what is wrong, what is required, and the next step.
-        key: the config key or option that the error is about, such as `training.device`. Callers
-            that know a better name for it (`--device`) may replace it.
+        key: the config key or the option that the error is about, such as `training.device`. A
+            caller that knows a better name for it (`--device`) may replace it.
+        source: where the value came from: a file and its line, or an option.
 
-    `str(error)` is `key: reason`, or the reason alone where there is no key. `exit_code` is what
-    the command line ends with.
+    Attributes:
+        exit_code: what a command that ends with this error exits with.
     """
 
-    exit_code = 2
+    exit_code = CANNOT_DO
 
-    def __init__(self, reason: str, key: str | None = None) -> None:
-        super().__init__(reason, key)  # both, so that the error can be pickled
+    def __init__(self, reason: str, key: str | None = None, source: str | None = None) -> None:
+        super().__init__(reason, key, source)  # all of them, so that the error can be pickled
         self.reason = reason
         self.key = key
+        self.source = source
 
     def __str__(self) -> str:
-        return self.reason if self.key is None else f"{self.key}: {self.reason}"
+        place = dict.fromkeys(part for part in (self.source, self.key) if part is not None)
+        return ": ".join([*place, self.reason])  # an option may be both, and is written once
 
 
 class ConfigError(BnrunError):
-    """A config file, a key or a value is not acceptable."""
+    """A config file, a key or a value is not acceptable.
+
+    Attributes:
+        others: the errors of further keys, where several are not acceptable. `str(error)` has a
+            line for each.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        key: str | None = None,
+        source: str | None = None,
+        others: "Iterable[ConfigError]" = (),
+    ) -> None:
+        super().__init__(reason, key, source)
+        self.others = tuple(others)
+        self.args = (reason, key, source, self.others)
+
+    def __str__(self) -> str:
+        return "\n".join([super().__str__(), *map(str, self.others)])
 
 
 class DataError(BnrunError):
@@ -51,7 +81,7 @@ class DataError(BnrunError):
 
 
 class DeviceError(BnrunError):
-    """The device asked for is not on this machine."""
+    """The device that was asked for is not on this machine."""
 
 
 class EngineError(BnrunError):
@@ -72,7 +102,7 @@ class TrainingFailed(BnrunError):
     exit_code = WORK_FAILED
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return ' Did you mean …?' for a near miss, and nothing where none is near."""
-    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.6)
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean …?' for a value close to a known one; else an empty text."""
+    near = difflib.get_close_matches(value, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""

@@ -1,4 +1,4 @@
-"""The config of a run: its schema, and how a file and overrides become one."""
+"""The config of a run: its schema, and how it is made from a file and overrides."""
 
 from bnrun.config.resolve import Assignment, Resolved, parse_override, resolve
 from bnrun.config.schema import KEYS, STATISTICS, Config, DataConfig, OptimizerConfig

@@ -1,4 +1,4 @@
-"""In what two configs differ."""
+"""What differs between two configs."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from bnrun.config.schema import KEYS
 
 @dataclass(frozen=True)
 class Difference:
-    """A key, and its two differing values."""
+    """A key, and the two values that it has."""
 
     key: str
     a: Any
@@ -17,21 +17,21 @@ class Difference:
 
 
 def config_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference, ...]:
-    """Return the dotted keys in which two configs' documents differ, in the schema's order."""
-    return differing(KEYS, _flat(a), _flat(b))
+    """Return the dotted keys in which two configs, as dicts, differ, in the schema's order."""
+    return value_differences(KEYS, _flat(a), _flat(b))
 
 
-def differing(
+def value_differences(
     keys: Iterable[str], a: Mapping[str, Any], b: Mapping[str, Any]
 ) -> tuple[Difference, ...]:
-    """Return those keys of two flat mappings whose values differ."""
+    """Return those of the keys whose values differ between two flat mappings."""
     pairs = (Difference(key, a.get(key), b.get(key)) for key in keys)
     return tuple(pair for pair in pairs if pair.a != pair.b)
 
 
-def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         f"{section}.{name}": value
-        for section in document
-        for name, value in document[section].items()
+        for section, values in config.items()
+        for name, value in values.items()
     }

@@ -1,6 +1,6 @@
-"""From a YAML file and overrides to one resolved config, or to an error that says what to mend.
+"""From a YAML file and overrides to one resolved config, or to an error that says what to change.
 
-A file states only what differs from the defaults, or all of it.
+A file names the keys that differ from the defaults, or all of them.
 """
 
 import difflib
@@ -23,7 +23,7 @@ MAX_FILE_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class Assignment:
-    """A value for a dotted key, and where it came from (`file:line`, or an option's name)."""
+    """A value for a dotted key, and where it came from: `file:line`, or an option."""
 
     key: str
     value: Any
@@ -32,7 +32,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A config, a name for it, and the source of each dotted key."""
+    """A config, a name for it, and the source of each dotted key: `default`, or an assignment's."""
 
     config: Config
     name: str
@@ -40,24 +40,26 @@ class Resolved:
 
     def rows(self) -> list[tuple[str, Any, str]]:
         """Return (dotted key, value, source) for every key, in the schema's order."""
-        document = self.config.to_dict()
+        values = self.config.to_dict()
         return [
-            (key, document[key.split(".")[0]][key.split(".")[1]], self.sources[key]) for key in KEYS
+            (key, values[section][name], self.sources[key])
+            for key, (section, name) in ((key, key.split(".")) for key in KEYS)
         ]
 
 
 def resolve(path: Path | None, overrides: Iterable[Assignment] = ()) -> Resolved:
-    """Lay a config file over the defaults, and overrides over the file; the last one wins.
+    """Apply a config file to the defaults, and overrides to that; the last value of a key wins.
 
-    Without a file, the defaults stand alone, and are named after the file that equals them.
+    Without a file, the config is named after configs/lenet_bn.yaml, which equals the defaults.
 
     Raises:
-        ConfigError: naming each key or file, the value received, and what is required.
+        ConfigError: a file cannot be read, or a key or value is not acceptable. The error has
+            every unacceptable value.
     """
-    stated = [*(read_file(path) if path else ()), *overrides]
-    for assignment in stated:
-        _refuse_unknown(assignment)
-    last = {assignment.key: assignment for assignment in stated}
+    assignments = [*(read_file(path) if path else ()), *overrides]
+    for assignment in assignments:
+        _require_known_key(assignment)
+    last = {assignment.key: assignment for assignment in assignments}
     nested: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for key, assignment in last.items():
         section, name = key.split(".")
@@ -65,9 +67,7 @@ def resolve(path: Path | None, overrides: Iterable[Assignment] = ()) -> Resolved
     try:
         config = Config.model_validate(nested)
     except ValidationError as error:
-        first = {_key_of(detail): detail for detail in reversed(error.errors())}
-        problems = [_describe(detail, last) for detail in reversed(first.values())]
-        raise ConfigError("\n".join(problems)) from error
+        raise _config_error(error, last) from error
     sources = {key: last[key].source if key in last else "default" for key in KEYS}
     return Resolved(config, path.stem if path else "lenet_bn", sources)
 
@@ -81,13 +81,15 @@ def read_file(path: Path) -> list[Assignment]:
     document = yaml_text.parse(_read_text(path), str(path))
     if document.value is None:
         raise ConfigError(
-            f"{path}: the file is empty. State at least one key, for example `model: {{norm: "
-            "scratch}`; a run without a config file takes every default."
+            "the file is empty. Set at least one key, for example `model: {norm: scratch}`; "
+            "without a config file, a run takes every default.",
+            source=str(path),
         )
     if not isinstance(document.value, dict):
         raise ConfigError(
-            f"{path}: the top level is a {type(document.value).__name__}; it must be a mapping "
-            f"with the sections {', '.join(SECTIONS)}."
+            f"the top level is a {type(document.value).__name__}; it must be a mapping with the "
+            f"sections {', '.join(SECTIONS)}.",
+            source=str(path),
         )
     return [
         assignment
@@ -97,7 +99,11 @@ def read_file(path: Path) -> list[Assignment]:
 
 
 def parse_override(text: str, source: str = "--set") -> list[Assignment]:
-    """Parse `KEY=VALUE`: a dotted key, and a value read as YAML; `source` is where it stood.
+    """Parse `KEY=VALUE`: a dotted key, or a section, and a value in YAML.
+
+    Args:
+        text: the override.
+        source: where it comes from.
 
     Raises:
         ConfigError: there is no `=`, or the value is not YAML.
@@ -105,13 +111,19 @@ def parse_override(text: str, source: str = "--set") -> list[Assignment]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(
-            f"{source} {text}: this must be KEY=VALUE with a dotted key, for example "
-            "optimizer.lr=0.5"
+            "this must be KEY=VALUE with a dotted key, for example optimizer.lr=0.5",
+            source=f"{source} {text}",
         )
     return _flatten(key.strip(), yaml_text.parse(value, f"{source} {text}").value, source, {})
 
 
 def _read_text(path: Path) -> str:
+    """Read a config file.
+
+    Raises:
+        ConfigError: it is missing, unreadable, far too large, or not UTF-8.
+    """
+    source = str(path)
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
@@ -120,23 +132,24 @@ def _read_text(path: Path) -> str:
         names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
         near = difflib.get_close_matches(path.name, names, n=1)
         hint = f" Did you mean '{folder / near[0]}'?" if near else ""
-        raise ConfigError(f"{path}: there is no such config file.{hint}") from error
+        raise ConfigError(f"there is no such config file.{hint}", source=source) from error
     except OSError as error:
-        raise ConfigError(f"{path}: this config file can't be read: {error.strerror}.") from error
+        reason = f"this config file can't be read: {error.strerror}."
+        raise ConfigError(reason, source=source) from error
     if len(raw) > MAX_FILE_BYTES:
-        raise ConfigError(f"{path}: over {MAX_FILE_BYTES:,} bytes, too large to be a config.")
+        reason = f"over {MAX_FILE_BYTES:,} bytes, too large to be a config."
+        raise ConfigError(reason, source=source)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: byte {error.start} is not UTF-8 text; a config is a YAML text file."
-        ) from error
+        reason = f"byte {error.start} is not UTF-8 text; a config is a YAML text file."
+        raise ConfigError(reason, source=source) from error
 
 
 def _flatten(
     key: str, value: Any, source: str, lines: Mapping[tuple[str, ...], int]
 ) -> list[Assignment]:
-    """Split a section into its keys; an empty section states nothing."""
+    """Return the assignments of a key, or of each key in a section; an empty section has none."""
     if key in SECTIONS and value is None:
         return []
     if key in SECTIONS and isinstance(value, dict):
@@ -149,14 +162,21 @@ def _flatten(
     return [Assignment(key, value, f"{source}:{line}" if line else source)]
 
 
-def _refuse_unknown(assignment: Assignment) -> None:
+def _require_known_key(assignment: Assignment) -> None:
+    """Refuse a key that the schema does not have, and suggest the one that was meant.
+
+    Raises:
+        ConfigError: there is no such key, or it is a section.
+    """
     key, source = assignment.key, assignment.source
     if key in KEYS:
         return
     if key in SECTIONS:
         raise ConfigError(
-            f"{source}: {key}: received {reprlib.repr(assignment.value)}; this is a section with "
-            f"the keys {', '.join(SECTIONS[key].model_fields)}."
+            f"received {reprlib.repr(assignment.value)}; this is a section with the keys "
+            f"{', '.join(SECTIONS[key].model_fields)}.",
+            key=key,
+            source=source,
         )
     section, _, name = key.partition(".")
     if section in SECTIONS:
@@ -165,27 +185,34 @@ def _refuse_unknown(assignment: Assignment) -> None:
         known = f"The keys of {section}: {', '.join(keys)}."
     else:
         near = did_you_mean(key, [*KEYS, *SECTIONS])
-        if not near:  # a bare key from some section, `lr: 0.1`
+        if not near:  # a key without its section, such as `lr: 0.1`
             near = next((f" Did you mean '{k}'?" for k in KEYS if k.endswith(f".{key}")), "")
         known = f"The sections: {', '.join(SECTIONS)}."
-    raise ConfigError(f"{source}: there is no key '{key}'.{near} {known}")
+    raise ConfigError(f"there is no key '{key}'.{near} {known}", source=source)
 
 
-def _describe(detail: ErrorDetails, stated: Mapping[str, Assignment]) -> str:
-    """Turn one of pydantic's findings into: source, key, value received, what is required."""
-    key = _key_of(detail)
-    received = detail["input"]
-    kind, message = detail["type"], detail["msg"]
-    required = _REQUIRED.get(kind) or message.removeprefix("Input should ")
-    near = ""
-    if kind == "literal_error" and isinstance(received, str):
-        near = did_you_mean(received, re.findall("'([^']*)'", detail["ctx"]["expected"]))
-    section, name = key.split(".")
-    meaning = SECTIONS[section].model_fields[name].description
-    return (
-        f"{stated[key].source}: {key}: received {reprlib.repr(received)}; it must {required}."
-        f"{near}\n  {name}: {meaning}"
+def _config_error(error: ValidationError, assignments: Mapping[str, Assignment]) -> ConfigError:
+    """Convert pydantic's error into ours: one error per key, with its source."""
+    details: dict[str, ErrorDetails] = {}
+    for detail in error.errors():
+        details.setdefault(_key_of(detail), detail)  # a list may have several
+    first, *others = (
+        ConfigError(_describe(detail), key=key, source=assignments[key].source)
+        for key, detail in details.items()
     )
+    return ConfigError(first.reason, first.key, first.source, others)
+
+
+def _describe(detail: ErrorDetails) -> str:
+    """Write what pydantic found: the value received, what is required, what the key means."""
+    section, name = _key_of(detail).split(".")
+    received = detail["input"]
+    required = _REQUIRED.get(detail["type"]) or detail["msg"].removeprefix("Input should ")
+    near = ""
+    if detail["type"] == "literal_error" and isinstance(received, str):
+        near = did_you_mean(received, re.findall("'([^']*)'", detail["ctx"]["expected"]))
+    meaning = SECTIONS[section].model_fields[name].description
+    return f"received {reprlib.repr(received)}; it must {required}.{near}\n  {name}: {meaning}"
 
 
 def _key_of(detail: ErrorDetails) -> str:
@@ -204,3 +231,4 @@ _REQUIRED = {
     "too_short": "be a list with at least one entry",
     "value_error": "come with optimizer.momentum above 0, such as 0.9",
 }
+"""What is required of a value, by pydantic's kind of error, where its own words are not plain."""

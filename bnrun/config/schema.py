@@ -1,6 +1,6 @@
-"""The schema of a config: every key, its type, its range, its default and a sentence on it.
+"""The schema of a config: every key with its type, range, default, and a sentence on it.
 
-The defaults are the main job, the textbook's recipe with norm `scratch`; they equal
+The defaults are the main job: the textbook's recipe with norm `scratch`. They equal
 `configs/lenet_bn.yaml`.
 """
 
@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from bnrun.config import yaml_text
 
 Statistics = Literal["moving", "population", "batch"]
-SEED_LIMIT = 2**32  # of which torch's generator takes no more on the CPU
 STATISTICS: tuple[Statistics, ...] = get_args(Statistics)
+
+SEED_LIMIT = 2**32
+"""Seeds are below this: torch's generator on the CPU takes 32 bits."""
 
 
 class _Section(BaseModel):
@@ -23,7 +25,7 @@ class _Section(BaseModel):
 
 
 class ModelConfig(_Section):
-    """LeNet and what is varied in it."""
+    """LeNet, and what can be varied in it."""
 
     norm: Annotated[str, Field(min_length=1)] = "scratch"
     """A norm's name (scratch, builtin, textbook, none), or a user's own: path/to/file.py:Class."""
@@ -34,21 +36,21 @@ class ModelConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Which images, and where they lie."""
+    """Which images to train on, and where they are."""
 
     name: Literal["fashion-mnist", "synthetic"] = "fashion-mnist"
     """Real images; or `synthetic`, a small generated stand-in for work without any data."""
     root: str | None = None
-    """A folder in torchvision's layout, ROOT/FashionMNIST/raw; null searches the usual places."""
+    """A folder with the images in ROOT/FashionMNIST/raw; null means bnrun's own copy."""
     validation: Annotated[int, Field(ge=0)] = 0
-    """How many training images to hold out and report on; the same ones for every seed."""
+    """How many training images to hold out and report on: the same ones for every seed."""
 
 
 class OptimizerConfig(_Section):
     """Stochastic gradient descent."""
 
     lr: Annotated[float, Field(gt=0)] = 1.0
-    """Learning rate; with schedule one-cycle, its peak."""
+    """Learning rate; with schedule one-cycle, the highest one."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The optimizer's momentum (not a norm's)."""
     nesterov: bool = False
@@ -56,7 +58,7 @@ class OptimizerConfig(_Section):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """L2 penalty on every parameter."""
     schedule: Literal["constant", "one-cycle"] = "constant"
-    """How the learning rate moves over the run."""
+    """How the learning rate changes over the run."""
 
     @field_validator("nesterov")
     @classmethod
@@ -72,21 +74,21 @@ class TrainingConfig(_Section):
     epochs: Annotated[int, Field(ge=1)] = 10
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=1)] = 256
-    """Images a step; the last, smaller batch of an epoch is kept."""
+    """Images per step; the last, smaller batch of an epoch is kept."""
     seed: Annotated[int, Field(ge=0, lt=SEED_LIMIT)] = 0
     """Seed of the initial weights and of the order of the images."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:(0|[1-9]\d{0,2}))?)$")] = "auto"
-    """auto, cpu, cuda, cuda:N or mps; auto takes the first of cuda, mps, cpu that is here."""
+    """auto, cpu, cuda, cuda:N or mps; auto takes the first of cuda, mps and cpu that is here."""
     deterministic: bool = False
-    """Bitwise repeatable where torch can; a run says where it cannot."""
+    """Repeatable to the bit where torch can be; a run says where it cannot."""
     evaluate: Annotated[tuple[Statistics, ...], Field(min_length=1, strict=False)] = ("moving",)
     """What norms predict with after each epoch: moving (always), population, batch statistics."""
     population_images: Annotated[int, Field(ge=2)] = 10_000
-    """How many training images population statistics are taken over: the first ones."""
+    """How many training images population statistics are computed from: the first ones."""
     keep_every: Annotated[int, Field(ge=0)] = 0
-    """Keep the checkpoint of every N-th epoch beside the last one; 0 keeps the last one alone."""
+    """Keep the checkpoint of every N-th epoch beside the last one; 0 keeps only the last one."""
     engine: Literal["auto", "eager", "compiled"] = "auto"
-    """How a training step is executed; auto times the others and takes the faster, and says so."""
+    """How training steps are executed; auto times the others, takes the faster and says so."""
 
 
 class Config(_Section):
@@ -98,7 +100,7 @@ class Config(_Section):
     training: TrainingConfig = TrainingConfig()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the config as plain nested values, as YAML and JSON hold it."""
+        """Return the config as nested dicts of plain values, as YAML and JSON hold it."""
         return self.model_dump(mode="json")
 
     def yaml(self) -> str:

@@ -1,7 +1,7 @@
-"""YAML text to plain values, strictly: YAML 1.2's core schema and no duplicate keys.
+"""YAML text to plain values, strictly: by the core schema of YAML 1.2, without duplicate keys.
 
-PyYAML reads YAML 1.1, in which `1e-3` is text, `no` is a boolean, `010` is eight, `1:30` is
-ninety, and the second of two equal keys silently wins. None of that holds here.
+PyYAML reads YAML 1.1, in which `1e-3` is text, `no` is a boolean, `010` is eight, `1:30` is ninety,
+and the second of two equal keys silently wins. Here, none of that is so.
 """
 
 import re
@@ -16,14 +16,18 @@ from bnrun.errors import ConfigError
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML document: its value, and the line on which each key of its two top levels stands."""
+    """A YAML document: its value, and the line of each key of its two top levels."""
 
     value: Any
     lines: dict[tuple[str, ...], int] = field(default_factory=dict)
 
 
 def parse(text: str, source: str) -> Document:
-    """Parse YAML text; `source` is what its errors call it.
+    """Parse YAML text.
+
+    Args:
+        text: the text.
+        source: what errors call it.
 
     Raises:
         ConfigError: the text is not one YAML document, or a mapping has a key twice.
@@ -37,19 +41,19 @@ def parse(text: str, source: str) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{source}:{mark.line + 1}" if mark else source
-        raise ConfigError(f"{place}: this is not valid YAML: {error.problem}.") from error
+        raise ConfigError(f"this is not valid YAML: {error.problem}.", source=place) from error
     except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{source}: this is not a YAML text file: {_first_line(error)}."
-        ) from error
+        reason = f"this is not a YAML text file: {_first_line(error)}."
+        raise ConfigError(reason, source=source) from error
     except (ValueError, KeyError, AttributeError) as error:  # what PyYAML raises for `!!int x`
-        raise ConfigError(f"{source}: a value is not what its tag says: {error}.") from error
+        reason = f"a value is not what its tag says: {error}."
+        raise ConfigError(reason, source=source) from error
     except RecursionError as error:
-        raise ConfigError(f"{source}: nested too deeply to be a config.") from error
+        raise ConfigError("nested too deeply to be a config.", source=source) from error
 
 
 def dump(value: Any) -> str:
-    """Write plain values as YAML that `parse`, and readers of YAML 1.1, read back the same."""
+    """Write plain values as YAML that `parse` and readers of YAML 1.1 read back to the same."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
 
 
@@ -99,20 +103,20 @@ class _CoreLoader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that either version of YAML would read as something else."""
+    """PyYAML's dumper, which quotes text that either version of YAML would read otherwise."""
 
 
-def _resolve_plain(kind: str, pattern: str, first: str) -> None:
-    """Read plain scalars that match as `kind`; `first` holds the characters they may begin with."""
+def _add_plain_scalar(kind: str, pattern: str, first: str) -> None:
+    """Read unquoted text that matches as this kind; `first` has its possible first characters."""
     for side in (_CoreLoader, _Dumper):
         side.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(pattern), list(first))
 
 
-_resolve_plain("null", r"^(?:null|Null|NULL|~)$", "nN~")
+_add_plain_scalar("null", r"^(?:null|Null|NULL|~)$", "nN~")
 _CoreLoader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^$"), [""])
-_resolve_plain("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF")
-_resolve_plain("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789")
-_resolve_plain(
+_add_plain_scalar("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF")
+_add_plain_scalar("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789")
+_add_plain_scalar(
     "float",
     r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
     r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",

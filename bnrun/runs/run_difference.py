@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from bnrun.config.difference import Difference, config_difference, differing
+from bnrun.config.difference import Difference, config_difference, value_differences
 from bnrun.runs.run_records import RunRecord
 from bnrun.summary import METRICS
 
@@ -37,8 +37,8 @@ def difference(a: RunRecord, b: RunRecord) -> RunDifference:
     """Return what differs between two runs."""
     return RunDifference(
         config=config_difference(a.summary.config, b.summary.config),
-        result=differing(_RESULT, _result(a), _result(b)),
-        environment=differing(_ENVIRONMENT, a.environment, b.environment),
+        result=value_differences(_RESULT, _result(a), _result(b)),
+        environment=value_differences(_ENVIRONMENT, a.environment, b.environment),
     )
 
 
