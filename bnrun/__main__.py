@@ -3,9 +3,11 @@
 import io
 import sys
 
+from bnrun.errors import INTERRUPTED
+
 
 def main() -> None:
-    """Run the command line; Ctrl-C, even while modules are still loading, exits with 130."""
+    """Run the command line; Ctrl-C exits with 130, even while modules are still loading."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # γ must not end a run on an ASCII terminal
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -13,7 +15,7 @@ def main() -> None:
 
         app(prog_name="bnrun")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How errors become messages and exit codes, for every command at once."""
+"""How errors become messages and exit codes, for every command in one place."""
 
 import os
 import traceback
@@ -7,17 +7,15 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from bnrun.errors import BnrunError
-
-INTERRUPTED = 130
+from bnrun.errors import CANNOT_DO, INTERRUPTED, BnrunError
 
 
 class Commands(TyperGroup):
     """A group of commands whose errors are a message on stderr and an exit code.
 
-    A `BnrunError` exits with its own code (2, or 1 where the work failed), an error of the
-    operating system with 2 (a name too long, a full disk behind stdout), Ctrl-C with 130.
-    With `BNRUN_DEBUG=1` the traceback is shown instead of the message.
+    A `BnrunError` exits with its own code: 2, or 1 where the work failed. An error of the operating
+    system (a name too long, a full disk behind stdout) exits with 2, and Ctrl-C with 130. With
+    `BNRUN_DEBUG=1` the traceback is shown instead of the message.
     """
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
@@ -39,4 +37,4 @@ class Commands(TyperGroup):
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
-    return error.exit_code if isinstance(error, BnrunError) else BnrunError.exit_code
+    return error.exit_code if isinstance(error, BnrunError) else CANNOT_DO

@@ -1,9 +1,7 @@
 """`bnrun evaluate` and `bnrun recalibrate`: which statistics a trained run predicts with."""
 
 import dataclasses
-import sys
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +14,8 @@ from bnrun.cli.options import (
     JsonOption,
     OutOption,
     RunArgument,
+    known_value,
 )
-from bnrun.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 ImagesOption = Annotated[
     int | None,
-    typer.Option(metavar="N", help="Training images that population statistics are over."),
+    typer.Option(metavar="N", help="Training images for population statistics."),
 ]
 
 
@@ -44,18 +42,28 @@ def evaluate(
     out: OutOption = RUNS,
     json: JsonOption = False,
 ) -> None:
-    """Show a run's test accuracy with each kind of statistics."""
+    """Show a run's test accuracy with each kind of statistics.
+
+    Where the run's config names a Python file as its norm, that file is run: evaluate only runs
+    whose files you would run yourself.
+    """
     from bnrun import runs
+    from bnrun.cli.overrides import option_names
+    from bnrun.config import STATISTICS
+    from bnrun.show.console import layer_output_on_stderr
 
-    kinds, path = _parse(statistics), runs.find(run, out)
-    from bnrun.training import evaluation  # loads torch: what cannot be found is told before
-
+    kinds = [
+        known_value("--statistics", kind.strip(), STATISTICS) for kind in statistics.split(",")
+    ]
+    path = runs.find(run, out)
     state = runs.read_checkpoint(path, checkpoint)
-    config = _config(state, images, device)
-    with redirect_stdout(sys.stderr):  # what a user's own layer prints is no result of ours
-        dataset, where = _load(config)
-        found = evaluation.evaluate(config, state, dataset, where, kinds)
-    _show(found, path, checkpoint, json)
+    from bnrun.training.evaluation import evaluate
+
+    with option_names(images=images, device=device):
+        config = _config(state, images, device)
+        with layer_output_on_stderr():
+            result = evaluate(config, state, *_load(config), kinds)
+    _show(result, path, checkpoint, json)
 
 
 def recalibrate(
@@ -66,51 +74,39 @@ def recalibrate(
     out: OutOption = RUNS,
     json: JsonOption = False,
 ) -> None:
-    """Give a run's norms population statistics, in a new file."""
+    """Give a run's norms population statistics, in a new file.
+
+    Where the run's config names a Python file as its norm, that file is run: recalibrate only runs
+    whose files you would run yourself.
+    """
     from bnrun import runs
+    from bnrun.cli.overrides import option_names
+    from bnrun.show.console import layer_output_on_stderr
 
     path = runs.find(run, out)
-    from bnrun.training import evaluation
-
     state = runs.read_checkpoint(path, checkpoint)
-    config = _config(state, images, device)
-    with redirect_stdout(sys.stderr):
-        dataset, where = _load(config)
-        replaced = evaluation.recalibrate(config, state, dataset, where)
-        before, after = (
-            evaluation.evaluate(config, one, dataset, where, ()) for one in (state, replaced)
-        )
-    file = runs.write_population_checkpoint(path, replaced)
-    accuracies = {**before.accuracies, "population": after.accuracies["moving"]}
-    found = dataclasses.replace(before, accuracies=accuracies)
-    _show(found, path, checkpoint, json, kept=file)
+    from bnrun.training.evaluation import evaluate, recalibrate
 
-
-def _parse(statistics: str) -> list[str]:
-    """Return the kinds of statistics that a list with commas names.
-
-    Raises:
-        ConfigError: it names another.
-    """
-    from bnrun.config import STATISTICS
-
-    kinds = [kind.strip() for kind in statistics.split(",")]
-    for kind in kinds:
-        if kind not in STATISTICS:
-            raise ConfigError(
-                f"--statistics: received '{kind}'.{did_you_mean(kind, STATISTICS)} It takes "
-                f"{', '.join(STATISTICS)}, or several of them with commas between."
+    with option_names(images=images, device=device):
+        config = _config(state, images, device)
+        with layer_output_on_stderr():
+            dataset, where = _load(config)
+            recalibrated = recalibrate(config, state, dataset, where)
+            moving, population = (
+                evaluate(config, one, dataset, where, ()) for one in (state, recalibrated)
             )
-    return kinds
+    file = runs.write_population_checkpoint(path, recalibrated)
+    accuracies = {**moving.accuracies, "population": population.accuracies["moving"]}
+    _show(dataclasses.replace(moving, accuracies=accuracies), path, checkpoint, json, written=file)
 
 
 def _config(state: Mapping[str, Any], images: int | None, device: str | None) -> "Config":
-    """Return the config that a checkpoint was trained with, but for what the command line says.
+    """Return the config that a checkpoint was trained with, changed by the command line.
 
     Raises:
-        ConfigError: that is not acceptable.
+        ConfigError: the change is not acceptable.
     """
-    from bnrun.cli.overrides import stated
+    from bnrun.cli.overrides import config_overrides
     from bnrun.config import Assignment, resolve
 
     trained = [
@@ -118,10 +114,11 @@ def _config(state: Mapping[str, Any], images: int | None, device: str | None) ->
         for section, values in state["config"].items()
         for name, value in values.items()
     ]
-    return resolve(None, trained + stated([], images=images, device=device)).config
+    return resolve(None, trained + config_overrides(None, images=images, device=device)).config
 
 
 def _load(config: "Config") -> "tuple[Dataset, torch.device]":
+    """Return the dataset of a config, and the device to evaluate on."""
     from bnrun import training
     from bnrun.data.load import load
     from bnrun.events import drain
@@ -134,16 +131,16 @@ def _load(config: "Config") -> "tuple[Dataset, torch.device]":
 
 
 def _show(
-    found: "Evaluation", path: Path, checkpoint: str, json: bool, kept: Path | None = None
+    result: "Evaluation", path: Path, checkpoint: str, json: bool, written: Path | None = None
 ) -> None:
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_line, stdout
     from bnrun.show.evaluation_tables import evaluation_table
 
     if json:
-        document = {"run": str(path), "checkpoint": checkpoint, **found.to_dict()}
-        show_json(document | ({"kept": str(kept)} if kept else {}))
+        document = {"run": str(path), "checkpoint": checkpoint, **result.to_dict()}
+        show_json(document | ({"kept": str(written)} if written else {}))
         return
-    stdout().print(f"of {path}", soft_wrap=True, markup=False)
-    stdout().print(evaluation_table(found))
-    if kept:
-        stdout().print(f"kept in {kept}", soft_wrap=True, markup=False)
+    show_line(f"of {path}")
+    stdout().print(evaluation_table(result))
+    if written:
+        show_line(f"kept in {written}")

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take, each worded once."""
+"""Arguments and options that several commands have, each worded once."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,11 @@ RUNS = Path("runs")
 
 RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="A path, a name, the beginning of one, or latest."),
+    typer.Argument(metavar="RUN", help="A path, a name, the start of one, or latest."),
+]
+AnyRunArgument = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run, or a comparison: a path, a name, or latest."),
 ]
 CheckpointOption = Annotated[
     str, typer.Option(metavar="WHICH", help="last, population, or an epoch that was kept.")
@@ -32,18 +36,21 @@ DeviceOption = Annotated[
 OutOption = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="The folder that runs are in.")
 ]
+NewOutOption = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Where the new directory is made.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 
 
 def known_value(option: str, value: str, known: Sequence[Known]) -> Known:
-    """Return an option's value, if it takes it.
+    """Return the value of an option that takes only known values.
 
     Raises:
-        ConfigError: it is none of the known ones.
+        ConfigError: it is not one of them.
     """
-    found = next((one for one in known if one == value), None)
-    if found is None:
+    match = next((one for one in known if one == value), None)
+    if match is None:
         near = did_you_mean(value, known)
-        raise ConfigError(f"{option}: received '{value}'.{near} It takes {', '.join(known)}.")
-    return found
+        raise ConfigError(f"received '{value}'.{near} It takes {', '.join(known)}.", key=option)
+    return match

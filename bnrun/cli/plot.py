@@ -1,11 +1,9 @@
-"""`bnrun plot`: pictures of a run, or of a comparison, into its own directory."""
+"""`bnrun plot`: pictures of a run, or of a comparison, in its own directory."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption
+from bnrun.cli.options import RUNS, AnyRunArgument, CheckpointOption, JsonOption, OutOption
 from bnrun.errors import RunError
 
 if TYPE_CHECKING:
@@ -13,17 +11,14 @@ if TYPE_CHECKING:
 
 
 def plot(
-    run: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="A run, or a comparison: a path, a name, or latest."),
-    ] = "latest",
+    run: AnyRunArgument = "latest",
     checkpoint: CheckpointOption = "last",
     out: OutOption = RUNS,
     json: JsonOption = False,
 ) -> None:
     """Draw a run's curves and gammas, or a comparison, as SVG and PNG."""
     from bnrun.runs.lookup import COMPARISON, find_either
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_line
 
     path = find_either(run, out)
     if path in COMPARISON:
@@ -36,14 +31,14 @@ def plot(
         show_json({"files": [str(file) for file in files]})
         return
     for file in files:
-        stdout().print(str(file), soft_wrap=True, markup=False)
+        show_line(str(file))
 
 
 def draw_comparison(path: Path, comparison: "Comparison") -> list[Path]:
     """Draw a comparison into its directory; return the files.
 
     Raises:
-        RunError: one can't be written.
+        RunError: a file cannot be written.
     """
     from bnrun.runs.picture_files import write_picture
     from bnrun.show import pictures
@@ -52,7 +47,11 @@ def draw_comparison(path: Path, comparison: "Comparison") -> list[Path]:
 
 
 def _draw_run(path: Path, checkpoint: str) -> list[Path]:
-    """Draw a run's curves, and its gammas where it has a checkpoint and its norms have any."""
+    """Draw a run's curves, and its gammas where its norms have any; return the files.
+
+    Raises:
+        RunError: the run has finished no epoch, has no such checkpoint, or cannot be written.
+    """
     from bnrun import runs
     from bnrun.runs.picture_files import write_picture
     from bnrun.runs.run_records import read_run

@@ -1,9 +1,8 @@
-"""`bnrun train`: one training, from a config or gone on with."""
+"""`bnrun train`: one training, new or continued."""
 
 import shlex
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import redirect_stdout
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +13,11 @@ from bnrun.cli.options import (
     DeviceOption,
     EpochsOption,
     JsonOption,
+    NewOutOption,
     QuietOption,
     SetOption,
 )
-from bnrun.errors import ConfigError, TrainingFailed
+from bnrun.errors import WORK_FAILED, ConfigError
 
 if TYPE_CHECKING:
     from bnrun.config import Config, Resolved
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from bnrun.runs import Run
     from bnrun.show.progress import Screen
     from bnrun.summary import Summary
+
+    Training = Generator[Event, None, Summary]
 
 
 def train(
@@ -44,12 +46,10 @@ def train(
         int | None, typer.Option(metavar="N", help="Of initial weights and image order.")
     ] = None,
     device: DeviceOption = None,
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the run's directory is made.")
-    ] = RUNS,
+    out: NewOutOption = RUNS,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Go on with a run: a path, a name, or latest."),
+        typer.Option(metavar="RUN", help="Continue a run: a path, a name, or latest."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved config; train nothing.")
@@ -57,63 +57,66 @@ def train(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train LeNet with a norm; show loss, accuracy and speed."""
-    from bnrun.cli.overrides import stated
+    """Train LeNet with a norm; show loss, accuracy and speed.
+
+    A norm of your own is a Python file, and training runs it. So does --resume with the file that
+    the run's config names: continue only runs whose files you would run yourself.
+    """
+    from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
     from bnrun.norms import check_norm
-    from bnrun.show.console import stderr
+    from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
 
-    overrides = stated(set_ or [], norm=norm, epochs=epochs, seed=seed, device=device)
+    options = {"norm": norm, "epochs": epochs, "seed": seed, "device": device}
+    overrides = config_overrides(set_, **options)
     if resume is not None and (config or overrides or dry_run):
         raise ConfigError(
-            "--resume goes on with a run exactly as its own config.yaml says: it takes no CONFIG, "
-            "no --set, --norm, --epochs, --seed, --device or --dry-run."
+            "a run continues exactly as its own config.yaml says, so this takes no CONFIG, --set, "
+            "--norm, --epochs, --seed, --device or --dry-run.",
+            key="--resume",
         )
-    resolved = resolve(config, overrides)
-    check_norm(resolved.config.model.norm)
-    if dry_run:
-        _show_config(resolved, json)
-        return
-
     run = None
-    try:
-        # What a user's own layer prints is no result of ours: it goes to stderr.
-        with redirect_stdout(sys.stderr), open_screen(stderr(), quiet=quiet) as screen:
-            if resume is None:
-                run, events = _begin(resolved, out, screen)
-            else:
-                run, events = _go_on(resume, out, screen)
-            with run:
-                for event in events:
-                    run.record(event)
-                    screen.show(event)
-    finally:  # after Ctrl-C or a failure, too: what was finished is worth showing
-        if run is not None and run.summary is not None:
-            _show_result(run.summary, json)
+    with option_names(**options):
+        resolved = resolve(config, overrides)
+        check_norm(resolved.config.model.norm)
+        if dry_run:
+            _show_config(resolved, json)
+            return
+        try:
+            with layer_output_on_stderr(), open_screen(stderr(), quiet=quiet) as screen:
+                if resume is None:
+                    run, events = _new(resolved, out, screen)
+                else:
+                    run, events = _resumed(resume, out, screen)
+                with run, closing(events):
+                    for event in events:
+                        run.record(event)
+                        screen.show(event)
+        finally:  # after Ctrl-C or a failure, too: what was finished is worth showing
+            if run is not None and run.summary is not None:
+                _show_result(run.summary, json)
     if run.summary is None or run.summary.status != "completed":
-        raise typer.Exit(TrainingFailed.exit_code)
+        raise typer.Exit(WORK_FAILED)
 
 
-def _begin(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Iterator[Event]]":
+def _new(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Training]":
     """Build a new training; its directory is made last, when nothing else can be refused."""
     from bnrun import runs
 
-    events = _train(resolved.config, screen)
+    events = _training(resolved.config, screen)
     return runs.create(out, resolved), events
 
 
-def _go_on(name: str, out: Path, screen: "Screen") -> "tuple[Run, Iterator[Event]]":
-    """Build a training from a run's directory and checkpoint."""
+def _resumed(name: str, out: Path, screen: "Screen") -> "tuple[Run, Training]":
+    """Build a training that continues a run, from its directory and checkpoint."""
     from bnrun import runs
 
     run, checkpoint = runs.reopen(runs.find(name, out))
-    return run, _train(run.config, screen, checkpoint)
+    return run, _training(run.config, screen, checkpoint)
 
 
-def _train(
-    config: "Config", screen: "Screen", checkpoint: Mapping[str, Any] | None = None
-) -> "Iterator[Event]":
+def _training(config: "Config", screen: "Screen", checkpoint: Any = None) -> "Training":
     from bnrun import training
     from bnrun.data.load import load
     from bnrun.events import drain
@@ -134,14 +137,13 @@ def _show_config(resolved: "Resolved", json: bool) -> None:
 
 
 def _show_result(summary: "Summary", json: bool) -> None:
-    from bnrun.show.console import show_json, stderr, stdout
+    from bnrun.show.console import show_json, show_line, show_note, stdout
     from bnrun.show.training_tables import training_table
 
     if json:
         show_json(summary.to_dict())
     else:
         stdout().print(training_table(summary))
-        stdout().print(f"kept in {summary.run}", soft_wrap=True, markup=False)
+        show_line(f"kept in {summary.run}")
     if summary.status == "interrupted" and summary.run is not None:
-        command = f"bnrun train --resume {shlex.quote(summary.run)}"
-        stderr().print(f"go on with: {command}", soft_wrap=True, markup=False)
+        show_note(f"continue with: bnrun train --resume {shlex.quote(summary.run)}")

@@ -1,5 +1,6 @@
-"""The two streams: results on stdout, progress and errors on stderr."""
+"""The two streams: results on stdout; progress, notices and errors on stderr."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -15,20 +16,34 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
-    """Return the console for progress, notices and errors.
-
-    It keeps the stream of this moment: fetching data redirects `sys.stderr`, and the progress
-    that is shown meanwhile must not go there.
-    """
+    """Return the console for progress, notices and errors: the stderr of this moment."""
     return Console(file=sys.stderr, highlight=False)
 
 
+def layer_output_on_stderr() -> contextlib.AbstractContextManager[object]:
+    """Return a context that sends what a user's own layer prints to stderr.
+
+    Stdout is for results: with `--json` it must stay one document.
+    """
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def show_line(text: str) -> None:
+    """Write a line of a result to stdout; it is never wrapped, so that paths can be copied."""
+    stdout().print(text, soft_wrap=True, markup=False)
+
+
+def show_note(text: str) -> None:
+    """Write a line to stderr; it is never wrapped."""
+    stderr().print(text, soft_wrap=True, markup=False)
+
+
 def show_error(message: str) -> None:
-    """Show what went wrong, on stderr."""
+    """Write an error to stderr."""
     text = Text("error: ", style="bold red").append(message, style="not bold default")
     stderr().print(text, soft_wrap=True)
 
 
 def show_json(document: Mapping[str, Any]) -> None:
-    """Write one JSON document to stdout (rich would wrap its lines)."""
+    """Write one JSON document to stdout, without rich, which would wrap its lines."""
     print(json.dumps(document, indent=2), flush=True)
