@@ -60,11 +60,11 @@ def bench(
             "--speedrun trains one config to its end: it takes no --arms, --steps or --rounds."
         )
     from bnrun.benchmark.bench_arms import DEFAULT_ARMS, bench_arms
-    from bnrun.cli.overrides import stated
+    from bnrun.cli.overrides import config_overrides
     from bnrun.config import resolve
     from bnrun.norms import check_norm
 
-    overrides = stated(set_ or [], device=device)
+    overrides = config_overrides(set_, device=device)
     whole = resolve(config, overrides).config
     check_norm(whole.model.norm)
     planned = bench_arms(arms or [DEFAULT_ARMS], config, overrides) if speedrun is None else ()

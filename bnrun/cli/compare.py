@@ -72,11 +72,11 @@ def compare(
     For example: bnrun compare scratch builtin, or
     bnrun compare max=scratch,model.pool=max avg=scratch,model.pool=avg
     """
-    from bnrun.cli.overrides import stated
+    from bnrun.cli.overrides import config_overrides
     from bnrun.comparison.arms import build_arms
     from bnrun.show.console import stderr
 
-    overrides = stated(set_ or [], epochs=epochs, device=device)
+    overrides = config_overrides(set_, epochs=epochs, device=device)
     if resume is not None and (arms or config or overrides or seeds):
         raise ConfigError(
             "--resume goes on with a comparison exactly as its own compare.yaml says: it takes no "

@@ -29,6 +29,7 @@ def doctor(
 
     import torch
 
+    from bnrun.cli.overrides import option_names
     from bnrun.show.console import show_json, stderr, stdout
     from bnrun.show.doctor_tables import doctor_view
     from bnrun.show.progress import open_screen
@@ -36,7 +37,8 @@ def doctor(
     from bnrun.verification.cells import SUSPECT, Examined, verdict
     from bnrun.verification.doctor import examine
 
-    devices = available() if device is None else [str(pick_device(device))]
+    with option_names(device=device):
+        devices = available() if device is None else [str(pick_device(device))]
     machines = {name: device_name(torch.device(name)) for name in devices}
     examined: list[Examined] = []
     events = examine(devices, engines)

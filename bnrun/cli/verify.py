@@ -49,24 +49,28 @@ def verify(
         known_value("--dtype", dtype, DTYPES)
     if list_:
         if implementation is not None:
-            raise ConfigError("--list is of all checks and known mistakes: it takes no IMPL.")
+            raise ConfigError(
+                "this lists all checks and known mistakes, so it takes no IMPL.", "--list"
+            )
         _list(json)
         return
     if implementation is None:
-        raise ConfigError("IMPL: name a norm, or your own as path/to/file.py:Class.")
+        raise ConfigError("name a norm, or your own as path/to/file.py:Class.", "IMPL")
     check_norm(implementation)
 
     import torch
 
+    from bnrun.cli.overrides import option_names
     from bnrun.show.console import show_json, stderr, stdout
     from bnrun.show.progress import open_screen
     from bnrun.show.verify_tables import report_view
     from bnrun.training import pick_device
     from bnrun.verification.verification import verify
 
-    where = str(pick_device(device))
+    with option_names(device=device):
+        where = str(pick_device(device))
     if where == "mps" and dtype == "float64":
-        raise ConfigError("--dtype: there is no float64 on mps; leave it out, or take the CPU.")
+        raise ConfigError("there is no float64 on mps; leave it out, or take the CPU.", "--dtype")
     wanted = None if dtype is None else getattr(torch, dtype)
     found: Report | None = None
     events = verify(implementation, held_to, wanted, where, time_limit)

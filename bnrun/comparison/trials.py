@@ -12,11 +12,10 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from bnrun.config import Config
-from bnrun.errors import BnrunError, NormError, TrainingFailed
+from bnrun.errors import INTERRUPTED, BnrunError, NormError, TrainingFailed
 from bnrun.events import Event, Notice, RunEnded
 from bnrun.workers import describe_exit, process_context, start_ignoring_sigint
 
-INTERRUPTED = 130
 INTERRUPT_SECONDS = 10.0  # that a trial has to write down where it is
 
 

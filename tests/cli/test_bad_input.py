@@ -88,8 +88,8 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--set", "data.name=fashion_mnist"), "Did you mean 'fashion-mnist'?"),
     (("--set", "training.deterministic=yes"), "it must be true or false"),
     (("--set", "training.evaluate=[exact]"), "it must be 'moving', 'population' or 'batch'"),
-    (("--epochs", "0"), "--epochs: training.epochs: received 0"),
-    (("--seed", "-1"), "--seed: training.seed: received -1"),
+    (("--epochs", "0"), "error: --epochs: received 0; it must be"),
+    (("--seed", "-1"), "error: --seed: received -1; it must be"),
     (("--seed", "4294967296"), "it must be less than"),
     (("--device", "gpu"), "one of auto, cpu, cuda, cuda:N, mps"),
     (("--device", "cuda:007"), "one of auto, cpu, cuda, cuda:N, mps"),
@@ -111,15 +111,25 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--norm", "refuses.py:Norm", *SYNTHETIC), r"refuses.py:5: raise ValueError\('n is odd'\)"),
     (("--norm", "greedy.py:Norm", *SYNTHETIC), r"greedy.py:4: def __init__\(self, a, b, c\)"),
     # device, data, folders, runs
-    (("--device", "cuda:99", *SYNTHETIC), "received 'cuda:99', which is not on this machine"),
+    (("--device", "cuda:99", *SYNTHETIC), "error: --device: received 'cuda:99', which is not on"),
+    (
+        ("--set", "training.device=cuda:99", *SYNTHETIC),
+        "error: training.device: received",
+    ),
     (("--set", "data.validation=4000", *SYNTHETIC), "it must be less than the 4,000"),
     (("--set", "data.root=folder"), "data.root: received 'folder', but there is no Fashion-MNIST"),
     (("--out", "good.yaml", *SYNTHETIC), "can't be made: Not a directory"),
     (("--resume", "missing"), "there is no run 'missing'"),
     (("--resume", "folder"), "folder is not a run directory"),
     (("--resume", "x" * 300), "File name too long"),
-    (("good.yaml", "--resume", "x"), "it takes no CONFIG"),
-    (("--resume", "x", "--epochs", "3"), "it takes no CONFIG"),
+    (
+        ("good.yaml", "--resume", "x"),
+        "--resume: a run continues exactly as its own",
+    ),
+    (
+        ("--resume", "x", "--epochs", "3"),
+        "--resume: a run continues exactly as its own",
+    ),
 ]
 
 
@@ -156,6 +166,13 @@ def test_it_is_refused_with_a_clear_error(
     assert _names(folder) == before
     for name, content in FILES.items():
         assert (folder / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("command", [["verify", "scratch"], ["doctor"]])
+def test_an_absent_device_is_an_error_about_the_option(bnrun: Run, command: list[str]) -> None:
+    done = bnrun(*command, "--device", "cuda:99")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "error: --device: received 'cuda:99', which is not on this machine" in done.stderr
 
 
 def test_a_mistyped_command_is_told_the_near_one(bnrun: Run) -> None:

@@ -76,8 +76,9 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
 
     for arguments, message in (
         (["evaluate", "--statistics", "mving"], "received 'mving'. Did you mean 'moving'?"),
-        (["evaluate", "--device", "x"], "--device: training.device: received 'x'"),
-        (["evaluate", "--images", "1"], "--images: training.population_images: received 1"),
+        (["evaluate", "--device", "x"], "error: --device: received 'x'"),
+        (["evaluate", "--device", "cuda:99"], "error: --device: received 'cuda:99', which is not"),
+        (["evaluate", "--images", "1"], "error: --images: received 1"),
         (["recalibrate", "--checkpoint", "9"], "has no checkpoint '9'"),
         (["recalibrate", "elsewhere"], "there is no run 'elsewhere'"),
     ):

@@ -154,7 +154,7 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(
 
     assert done.returncode == 130
     assert "Traceback" not in done.stdout + done.stderr
-    assert f"go on with: bnrun train --resume runs/{run.name}" in done.stderr
+    assert f"continue with: bnrun train --resume runs/{run.name}" in done.stderr
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "interrupted"
     assert len(summary["epochs"]) >= 2

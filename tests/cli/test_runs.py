@@ -166,8 +166,8 @@ def test_a_difference_is_shown_and_one_seed_each_is_said(bnrun: Run, out: Path) 
         (("diff", "latest"), "Missing argument 'B'"),
         (("diff", "latest", "x" * 300), "File name too long"),
         (("--limit", "0"), "'--limit'"),
-        (("--out", f"runs/{OLD}/config.yaml"), "it is a file"),
-        (("--json", "show", "latest"), "stand behind it"),
+        (("--out", f"runs/{OLD}/config.yaml"), "it must be the folder that runs are in"),
+        (("--json", "show", "latest"), "write the options of `bnrun runs show` after it"),
     ],
 )
 def test_what_cannot_be_done_is_one_clear_error(
