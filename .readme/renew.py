@@ -11,6 +11,9 @@ A console block is a command and what it prints:
 The command is run in a folder that holds `configs/` and the Python files of the page (blocks that
 begin with `# name.py`). A line `…` stands for lines left out. tests/test_pages.py holds every page
 to what the commands print today.
+
+Some commands take minutes. What they measured is recorded in .readme/recorded/, and shown again
+from there. `python .readme/renew.py --measure` measures it anew first: let nothing else run then.
 """
 
 import os
@@ -22,6 +25,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import recorded
 
 from bnrun.config.schema import SECTIONS, Config
 from bnrun.show.wording import as_yaml
@@ -35,17 +40,6 @@ ENVIRONMENT = {"COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
 _CONSOLE = re.compile(r"^```console\n\$ (?P<command>[^\n]*)\n(?P<output>.*?)^```", re.M | re.S)
 _FILE = re.compile(r"^```python\n(?P<source># (?P<name>\S+\.py)\n.*?)^```", re.M | re.S)
 _KEYS = re.compile(r"^\| key \| default \|.*?\n\n", re.M | re.S)
-
-# Running these takes minutes: their outputs are renewed by hand.
-LONG = (
-    "bnrun train configs/lenet_bn.yaml",
-    "bnrun compare scratch builtin",
-    "bnrun bench",
-    "bnrun bench --config configs/lenet_fast.yaml --speedrun 20",
-    "bnrun doctor --engine eager",
-    "bnrun inspect-gamma --layer norm1",
-    "bnrun evaluate",
-)
 
 
 @dataclass(frozen=True)
@@ -85,27 +79,45 @@ def run(command: str, folder: Path) -> str:
     return trimmed(done.stdout.replace(str(folder), HOME))
 
 
+def today(command: str, shown: str, folder: Path, run: Callable[[str, Path], str] = run) -> str:
+    """Return the output that a page should show below a command: what it shows, where that holds.
+
+    Raises:
+        LookupError: a line between two elisions is not printed any more.
+    """
+    if command in recorded.BY_HAND:
+        return shown
+    if command in recorded.OUTPUTS:
+        return fit(shown, trimmed(recorded.OUTPUTS[command]()), shape)
+    fresh = fit(shown, run(command, folder), settled)
+    wholes = (shown, fresh)
+    if command.endswith("--help"):  # releases of typer differ above the options
+        wholes = (shown.partition("Options:")[2], fresh.partition("Options:")[2])
+    holds = _all(settled, wholes[0]) == _all(settled, wholes[1])
+    return shown if holds else fresh
+
+
 def trimmed(printed: str) -> str:
     """Return a text without blank lines around it and without spaces at the ends of its lines."""
     return "\n".join(line.rstrip() for line in printed.splitlines()).strip("\n") + "\n"
 
 
-def fit(shown: str, printed: str) -> str:
-    """Return the output that a page should show: what was printed, less what the page leaves out.
+def fit(shown: str, printed: str, alike: Callable[[str], str]) -> str:
+    """Return what was printed, less what a page leaves out.
+
+    `alike` returns what two lines have in common of which one stands for the other.
 
     Raises:
         LookupError: a line between two elisions is not printed any more.
     """
-    lines = shown.splitlines()
-    if ELISION not in lines:
-        same = [*map(settled, lines)] == [*map(settled, printed.splitlines())]
-        return shown if same else printed
+    if ELISION not in shown.splitlines():
+        return printed
     fresh, fitted = iter(printed.splitlines()), []
-    for line in lines:
+    for line in shown.splitlines():
         if line != ELISION:
-            wanted = settled(line)
-            line = next((one for one in fresh if settled(one) == wanted), "")
-            if settled(line) != wanted:
+            wanted = alike(line)
+            line = next((one for one in fresh if alike(one) == wanted), None)
+            if line is None:
                 raise LookupError(f"this line is not printed any more, or not here: {wanted}")
         fitted.append(line)
     return "\n".join(fitted) + "\n"
@@ -114,6 +126,21 @@ def fit(shown: str, printed: str) -> str:
 def settled(line: str) -> str:
     """Return a line without what differs from run to run: rounding errors, widths and times."""
     return " ".join(re.sub(r"\b(\de-1\d|0)\b|in \d+\.\d s|\d{8}T\d{6}Z", "~", line).split())
+
+
+def shape(line: str) -> str:
+    """Return a line with every number masked, except for one that begins it as a label."""
+    first, *rest = line.split() or [""]
+    label = first if re.fullmatch(r"\d{1,3}", first) else _masked(first)
+    return " ".join([label, *map(_masked, rest)])
+
+
+def _masked(word: str) -> str:
+    return re.sub(r"[+-]?\d[\d.,e+-]*", "~", word)
+
+
+def _all(alike: Callable[[str], str], text: str) -> list[str]:
+    return [alike(line) for line in text.splitlines()]
 
 
 def keys_table() -> str:
@@ -127,15 +154,13 @@ def keys_table() -> str:
     return "\n".join(rows) + "\n\n"
 
 
-def renewed(markdown: str, run: Callable[[str, Path], str] = run) -> str:
+def renewed(markdown: str) -> str:
     """Return a page with its outputs and generated tables as they are today."""
     with tempfile.TemporaryDirectory(prefix="bnrun-page-") as folder:
         prepare(markdown, Path(folder))
 
         def renew(block: re.Match[str]) -> str:
-            if block["command"] in LONG:
-                return block[0]
-            output = fit(block["output"], run(block["command"], Path(folder)))
+            output = today(block["command"], block["output"], Path(folder))
             return f"```console\n$ {block['command']}\n{output}```"
 
         markdown = _CONSOLE.sub(renew, markdown)
@@ -144,6 +169,8 @@ def renewed(markdown: str, run: Callable[[str, Path], str] = run) -> str:
 
 def main() -> None:
     """Renew every page."""
+    if "--measure" in sys.argv[1:]:
+        recorded.measure()
     for page in PAGES:
         before = page.read_text()
         after = renewed(before)
