@@ -13,7 +13,10 @@ Every error names the field or file, the value received, what is required, and t
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+Known = TypeVar("Known", bound=str)
 
 WORK_FAILED = 1
 """Exit code of work that ran with a bad outcome: it diverged, raised, or failed a check."""
@@ -106,3 +109,16 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     """Return ' Did you mean …?' for a value close to a known one; else an empty text."""
     near = difflib.get_close_matches(value, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def known_value(key: str, value: str, known: Sequence[Known]) -> Known:
+    """Return a value, if it is one of the known ones.
+
+    Raises:
+        ConfigError: it is not; the message lists those that are.
+    """
+    match = next((one for one in known if one == value), None)
+    if match is None:
+        near = did_you_mean(value, known)
+        raise ConfigError(f"received '{value}'.{near} It takes {', '.join(known)}.", key=key)
+    return match

@@ -12,7 +12,7 @@ from bnrun.api.runs import RUNS, load_run
 from bnrun.config import STATISTICS, Config
 from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
-from bnrun.errors import ConfigError, did_you_mean
+from bnrun.errors import known_value
 from bnrun.events import drain
 from bnrun.training import evaluation, inspection
 from bnrun.training.evaluation import Evaluation
@@ -85,14 +85,7 @@ def evaluate(
         >>> list(bnrun.evaluate(result).accuracies)
         ['moving', 'population', 'batch']
     """
-    kinds = list(statistics)
-    for kind in kinds:
-        if kind not in STATISTICS:
-            raise ConfigError(
-                f"received '{kind}'.{did_you_mean(kind, STATISTICS)} It takes "
-                f"{', '.join(STATISTICS)}.",
-                key="statistics",
-            )
+    kinds = [known_value("statistics", kind, STATISTICS) for kind in statistics]
     state = _result(run, out).state()
     config, dataset, where = _prepared(state, images, device, on_event)
     return evaluation.evaluate(config, state, dataset, where, kinds)

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bnrun.cli.options import JsonOption, QuietOption, known_value
-from bnrun.errors import WORK_FAILED
+from bnrun.cli.options import JsonOption, QuietOption
+from bnrun.errors import WORK_FAILED, known_value
 
 
 def doctor(

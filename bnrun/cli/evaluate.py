@@ -14,8 +14,8 @@ from bnrun.cli.options import (
     JsonOption,
     OutOption,
     RunArgument,
-    known_value,
 )
+from bnrun.errors import known_value
 
 if TYPE_CHECKING:
     import torch

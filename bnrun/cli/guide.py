@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bnrun.cli.options import known_value
+from bnrun.errors import known_value
 
 
 def guide(

@@ -1,14 +1,9 @@
 """Arguments and options that several commands have, each worded once."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
-
-from bnrun.errors import ConfigError, did_you_mean
-
-Known = TypeVar("Known", bound=str)
 
 RUNS = Path("runs")
 
@@ -41,16 +36,3 @@ NewOutOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-
-
-def known_value(option: str, value: str, known: Sequence[Known]) -> Known:
-    """Return the value of an option that takes only known values.
-
-    Raises:
-        ConfigError: it is not one of them.
-    """
-    match = next((one for one in known if one == value), None)
-    if match is None:
-        near = did_you_mean(value, known)
-        raise ConfigError(f"received '{value}'.{near} It takes {', '.join(known)}.", key=option)
-    return match

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from bnrun.cli.options import JsonOption, QuietOption, known_value
-from bnrun.errors import WORK_FAILED, ConfigError
+from bnrun.cli.options import JsonOption, QuietOption
+from bnrun.errors import WORK_FAILED, ConfigError, known_value
 from bnrun.verification.report import CONTRACTS, DTYPES, TIME_LIMIT, Report
 
 
