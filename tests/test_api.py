@@ -105,6 +105,19 @@ def test_training_prints_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
+class Shifted(torch.nn.BatchNorm2d):
+    """A class of the caller, for either kind of input."""
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        pass
+
+
+def test_a_class_is_a_norm() -> None:
+    result = bnrun.train(norm=Shifted, epochs=1, overrides=SYNTHETIC)
+    assert result.summary.norm == f"{__name__}:Shifted"
+    assert type(result.model().norm1) is Shifted
+
+
 def test_events_are_handed_over_as_they_happen() -> None:
     events: list[object] = []
     result = bnrun.train(epochs=2, overrides=SYNTHETIC, on_event=events.append)

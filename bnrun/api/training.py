@@ -5,18 +5,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from bnrun import runs, training
 from bnrun.api.configs import ConfigLike, resolve_config
 from bnrun.data.load import load
 from bnrun.events import CheckpointReady, drain
-from bnrun.norms import check_norm
+from bnrun.norms import check_norm, norm_text
 from bnrun.training.result import TrainingResult
 
 
 def train(
     config: ConfigLike = None,
     *,
-    norm: str | None = None,
+    norm: str | type[nn.Module] | None = None,
     epochs: int | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -58,7 +60,8 @@ def train(
         >>> result.test_acc > 0.1
         True
     """
-    keywords = {"norm": norm, "epochs": epochs, "seed": seed, "device": device}
+    name = None if norm is None else norm_text(norm)
+    keywords = {"norm": name, "epochs": epochs, "seed": seed, "device": device}
     resolved = resolve_config(config, overrides, **keywords)
     check_norm(resolved.config.model.norm)
     where = training.pick_device(resolved.config.training.device)

@@ -74,6 +74,17 @@ def check_norm(norm: "str | type[nn.Module]") -> None:
         )
 
 
+def norm_text(norm: "str | type[nn.Module]") -> str:
+    """Return the text that stands for a norm in a config; for a class, it says where it is.
+
+    A class of a notebook or a script is `__main__:Class`, which only that process can find.
+
+    Raises:
+        NormError: the class cannot be found by such a text.
+    """
+    return norm if isinstance(norm, str) else user_module.text_of(norm)
+
+
 def norm_factory(norm: "str | type[nn.Module]") -> NormFactory:
     """Return the factory of a norm.
 

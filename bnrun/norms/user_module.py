@@ -98,6 +98,24 @@ def load(norm: "str | type[nn.Module]") -> "NormFactory":
     return build
 
 
+def text_of(cls: type) -> str:
+    """Return the text that says where a class is: `package.module:Class`, or its file.
+
+    Raises:
+        NormError: Python cannot find it by that text, since it is defined inside a function or a
+            class, or since its module has another class of that name now.
+    """
+    module = sys.modules.get(cls.__module__)
+    if module is not None and cls.__module__.startswith(_PREFIX):
+        return f"{module.__file__}:{cls.__name__}"
+    if module is None or getattr(module, cls.__name__, None) is not cls:
+        raise _error(
+            f"the class {cls.__qualname__} can't be found again as {cls.__module__}:{cls.__name__}."
+            " Define it at the top level of a module or of a notebook."
+        )
+    return f"{cls.__module__}:{cls.__name__}"
+
+
 def takes_rank(cls: type) -> bool:
     """Return whether a class's constructor asks for `num_dims` after `num_features`."""
     try:
@@ -155,7 +173,8 @@ def _check_file(spec: str, path: Path) -> None:
 def _check_module(spec: str, module: str) -> None:
     """Check that Python finds the outermost package; a deeper look would import it."""
     package = module.partition(".")[0]
-    if package in sys.modules or importlib.util.find_spec(package) is not None:
+    loaded = module in sys.modules or package in sys.modules
+    if loaded or importlib.util.find_spec(package) is not None:
         return
     raise _error(
         f"received '{spec}', and Python finds no module '{package}' to import. A class in a file "

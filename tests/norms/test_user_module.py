@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bnrun.errors import NormError
-from bnrun.norms import check_norm, norm_factory
+from bnrun.norms import check_norm, norm_factory, norm_text
 from bnrun.norms.user_module import own_line
 
 HEAD = "from torch import nn\n"
@@ -441,3 +441,19 @@ def test_lines_of_torch_and_bnrun_are_not_shown_as_the_users():
         with pytest.raises(ValueError, match="more than 1 value") as error:
             layer(torch.ones(1, 3))
         assert own_line(error.value).partition(":")[0].strip() in ("", __file__)
+
+
+def test_a_class_has_a_text_by_which_a_config_names_it(write, package):
+    for norm in (Ranked, nn.BatchNorm2d, type(build(package(IDENTITY)))):
+        assert type(build(norm_text(norm))) is norm
+    spec = write(IDENTITY)
+    assert norm_text(type(build(spec))) == spec
+    assert norm_text("scratch") == "scratch"
+
+
+def test_a_class_inside_a_function_has_no_such_text():
+    class Local(nn.Identity): ...
+
+    message = refusal(norm_text, Local)
+    assert "Local can't be found again" in message
+    assert "top level of a module or of a notebook" in message
