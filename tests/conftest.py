@@ -17,6 +17,7 @@ Threads. Two processes run the tests, each with one thread of torch: more would 
 another. OpenMP's waiting threads sleep instead of spinning, in case there are any.
 """
 
+import gc
 import os
 import struct
 import subprocess
@@ -39,7 +40,14 @@ if TYPE_CHECKING:
     from bnrun.comparison.outcome import Arm
     from bnrun.data.dataset import Dataset
 
+gc.disable()  # until the tests are collected: it would visit all of torch again and again
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # read when torch is loaded
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector visit what the tests make, and not what they have imported."""
+    gc.enable()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

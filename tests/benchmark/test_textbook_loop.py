@@ -1,20 +1,29 @@
 """Our rendering of the textbook's loop trains the textbook's network, as the textbook does."""
 
+from typing import TYPE_CHECKING
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from bnrun.benchmark.textbook_loop import TextbookLoop
 from bnrun.data.dataset import Dataset
 from bnrun.networks.lenet import LeNet
 from bnrun.norms import norm_factory
 
-CPU = torch.device("cpu")
+if TYPE_CHECKING:
+    from bnrun.benchmark.textbook_loop import TextbookLoop
+
+
+@pytest.fixture
+def loop(small: Dataset) -> "TextbookLoop":
+    """The textbook's loop over small data; to import torchvision takes seconds."""
+    from bnrun.benchmark.textbook_loop import TextbookLoop
+
+    return TextbookLoop(small, torch.device("cpu"), batch_size=32, lr=0.5, workers=0)
 
 
 @pytest.mark.filterwarnings("ignore:.*'mode' parameter is deprecated:DeprecationWarning")
-def test_its_step_is_ours(small: Dataset) -> None:
-    loop = TextbookLoop(small, CPU, batch_size=32, lr=0.5, workers=0)
+def test_its_step_is_ours(loop: "TextbookLoop", small: Dataset) -> None:
     ours = LeNet(norm_factory("textbook"), seed=1)
     with torch.no_grad():
         for mine, theirs in zip(ours.parameters(), loop._net.parameters(), strict=True):
@@ -36,8 +45,7 @@ def test_its_step_is_ours(small: Dataset) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*'mode' parameter is deprecated:DeprecationWarning")
-def test_a_block_counts_its_own_steps_alone(small: Dataset) -> None:
-    loop = TextbookLoop(small, CPU, batch_size=32, lr=0.5, workers=0)
+def test_a_block_counts_its_own_steps_alone(loop: "TextbookLoop") -> None:
     phases: list[str] = []
     reading = loop.train(3, phases.append)
     assert reading.examples == 3 * 32

@@ -39,9 +39,9 @@ def test_completion_is_typers(bnrun: Run) -> None:
     assert "_BNRUN_COMPLETE" in bnrun("--show-completion", "bash").stdout
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
+@pytest.mark.process
+def test_torch_is_not_loaded_to_answer() -> None:
+    commands = [
         ["--help"],
         ["train", "--dry-run"],
         ["train", "--norm", "x"],
@@ -60,18 +60,17 @@ def test_completion_is_typers(bnrun: Run) -> None:
         ["bench", "--arms", "x"],
         ["guide"],
         ["guide", "config"],
-    ],
-)
-def test_torch_is_not_loaded_to_answer(arguments: list[str]) -> None:
+    ]
     code = (
         "import sys\n"
         "from bnrun.cli import app\n"
-        "try:\n"
-        f"    app({arguments!r})\n"
-        "except SystemExit:\n"
-        "    pass\n"
-        "heavy = {'torch', 'torchvision', 'matplotlib', 'numpy'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        f"for command in {commands!r}:\n"
+        "    try:\n"
+        "        app(command)\n"
+        "    except SystemExit:\n"
+        "        pass\n"
+        "    heavy = {'torch', 'torchvision', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "    assert not heavy, (command, heavy)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from scipy import stats
+import scipy
 
 from bnrun.comparison.estimate import estimate, t_probability, t_quantile
 
@@ -21,7 +21,7 @@ def test_the_quantiles_are_those_of_the_tables(freedom: int, t: float) -> None:
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.99, 0.999])
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 10, 99, 100])
 def test_the_quantiles_are_scipys(confidence: float, freedom: int) -> None:
-    expected = stats.t.ppf((1 + confidence) / 2, freedom)
+    expected = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
     assert t_quantile(confidence, freedom) == pytest.approx(expected, rel=1e-12)
 
 

@@ -18,12 +18,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from torchvision.datasets import FashionMNIST
 
 from bnrun.data import files, places, sources
 from bnrun.events import Fetching, Notice
 
 TRAIN_IMAGES, TEST_IMAGES = 300, 100
+MIRRORS = "torchvision.datasets.FashionMNIST.mirrors"  # by name: importing it takes seconds
 Content = Mapping[str, bytes]
 
 
@@ -99,7 +99,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> 
     monkeypatch.setattr(files, "FILES", played)
     monkeypatch.setenv("BNRUN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(places, "DEBIAN_FOLDER", tmp_path / "debian")
-    monkeypatch.setattr(FashionMNIST, "mirrors", [f"http://127.0.0.1:{closed_port}/"])
+    monkeypatch.setattr(MIRRORS, [f"http://127.0.0.1:{closed_port}/"])
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "bin").mkdir()
@@ -165,7 +165,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
     handler = partial(QuietHandler, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         address = f"http://127.0.0.1:{server.server_address[1]}/"
-        monkeypatch.setattr(FashionMNIST, "mirrors", [address])
+        monkeypatch.setattr(MIRRORS, [address])
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield Mirror(folder)

@@ -1,7 +1,5 @@
 import pytest
 import torch
-from torchvision.transforms import ToTensor
-from torchvision.transforms.functional import to_pil_image
 
 from bnrun.data.dataset import Dataset, Split, image_order
 from bnrun.errors import ConfigError
@@ -52,6 +50,9 @@ def test_a_batch_size_beyond_the_images_gives_them_all_at_once(batch_size):
 
 @pytest.mark.parametrize("ordered", [False, True])
 def test_a_batch_equals_torchvisions_to_tensor_bit_for_bit(ordered):
+    from torchvision.transforms import ToTensor
+    from torchvision.transforms.functional import to_pil_image
+
     pixels = torch.arange(784).remainder(256).to(torch.uint8)
     images = torch.stack([pixels, pixels.flip(0), torch.full((784,), 255).byte()])
     split = Split(images.view(3, 1, 28, 28), torch.tensor([0, 1, 2]))

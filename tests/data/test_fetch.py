@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from torchvision.datasets import FashionMNIST
 
 from bnrun.data import files, sources
 from bnrun.data.fetch import STAGING, fetch
@@ -230,6 +229,8 @@ def test_a_download_that_is_missing_is_refused(mirror, seen):
 
 
 def test_the_next_mirror_is_tried_after_one_that_fails(mirror, monkeypatch, closed_port, seen):
+    from torchvision.datasets import FashionMNIST
+
     mirror.offer()
     (working,) = FashionMNIST.mirrors
     closed = f"http://127.0.0.1:{closed_port}/"
@@ -273,7 +274,9 @@ def answer_with(monkeypatch):
 
     def start(reply):
         port = server.getsockname()[1]
-        monkeypatch.setattr(FashionMNIST, "mirrors", [f"http://127.0.0.1:{port}/"])
+        monkeypatch.setattr(
+            "torchvision.datasets.FashionMNIST.mirrors", [f"http://127.0.0.1:{port}/"]
+        )
         threads.append(threading.Thread(target=serve, args=(reply,)))
         threads[0].start()
 
