@@ -107,6 +107,20 @@ def bnrun_in(
 
 
 @pytest.fixture(scope="session")
+def trained(
+    bnrun_in: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A training that several tests look at: the folder it ran in, only to be read, and its end."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = bnrun_in(
+        folder, "train", "--set", "data.name=synthetic", "--epochs", 2, "--device", "cpu"
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture(scope="session")
 def idx_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data.root with 600 + 200 learnable images, in torchvision's layout; only to be read."""
     from bnrun.data.synthetic import synthetic

@@ -1,8 +1,8 @@
 """`bnrun plot` draws what a directory holds, into it."""
 
 import json
+import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from bnrun.cli import app
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+Trained = tuple[Path, subprocess.CompletedProcess[str]]
 
 
 def _plot(*arguments: object) -> tuple[int, str]:
@@ -19,9 +19,10 @@ def _plot(*arguments: object) -> tuple[int, str]:
 
 
 def test_a_run_has_curves_and_gammas(
-    bnrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bnrun("train", "--epochs", 1, "--set", "data.name=synthetic", "-q")
+    folder, _ = trained
+    shutil.copytree(folder / "runs", tmp_path / "runs")
     (run,) = (tmp_path / "runs").iterdir()
     monkeypatch.chdir(tmp_path)
     code, output = _plot()

@@ -15,6 +15,7 @@ from bnrun.config import Assignment, resolve
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Trained = tuple[Path, subprocess.CompletedProcess[str]]
 
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
 OLD, NEW = "20260101T000000Z-lenet_bn-scratch-s0", "20261121T195959Z-lenet_bn-none-s4"
@@ -116,16 +117,15 @@ def test_without_a_run_it_says_what_makes_one(bnrun: Run) -> None:
     assert _document(bnrun("runs", "--json")) == {"runs": [], "comparisons": []}
 
 
-def test_a_run_that_was_trained_is_shown(bnrun: Run) -> None:
-    arguments = ("--set", "data.name=synthetic", "--epochs", 1, "--quiet")
-    trained = bnrun("train", *arguments).stdout
-    table = trained.partition("LeNet")[2].partition("kept in")[0]
-    done = bnrun("runs", "show", "latest")
+def test_a_run_that_was_trained_is_shown(bnrun_in: Run, trained: Trained) -> None:
+    folder, training = trained
+    table = training.stdout.partition("LeNet")[2].partition("kept in")[0]
+    done = bnrun_in(folder, "runs", "show", "latest")
     assert (done.returncode, done.stderr) == (0, "")
     assert table in done.stdout
-    assert done.stdout.endswith(trained.splitlines()[-1] + "\n")
+    assert done.stdout.endswith(training.stdout.splitlines()[-1] + "\n")
     assert re.search(r"data.name +synthetic +fashion-mnist", done.stdout)
-    assert f" train {' '.join(map(str, arguments))}" in " ".join(done.stdout.split())
+    assert f" {' '.join(training.args)}" in " ".join(done.stdout.split())
 
 
 def test_a_run_as_json_is_its_summary_and_what_its_directory_tells(bnrun: Run, out: Path) -> None:
