@@ -8,8 +8,8 @@ A console block is a command and what it prints:
     …
     ```
 
-The command is run in a folder that holds `configs/` and the Python files of the page (blocks that
-begin with `# name.py`). A line `…` stands for lines left out. tests/test_pages.py holds every page
+The command is run in a folder that holds `configs/`, the recorded runs (see below) and the Python
+files of the page: blocks that begin with `# name.py`. A line `…` stands for lines left out. tests/test_pages.py holds every page
 to what the commands print today.
 
 Some commands take minutes. What they measured is recorded in .readme/recorded/, and shown again
@@ -19,6 +19,7 @@ from there. `python .readme/renew.py --measure` measures it anew first: let noth
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,7 @@ def examples(markdown: str) -> Iterator[Example]:
 def prepare(markdown: str, folder: Path) -> None:
     """Put into a folder what the commands of a page are run on."""
     (folder / "configs").symlink_to(ROOT / "configs")
+    shutil.copytree(recorded.FOLDER / "runs", folder / "runs")
     for block in _FILE.finditer(markdown):
         (folder / block["name"]).write_text(block["source"])
 
