@@ -9,8 +9,8 @@ A console block is a command and what it prints:
     ```
 
 The command is run in a folder that holds `configs/`, the recorded runs (see below) and the Python
-files of the page: blocks that begin with `# name.py`. A line `…` stands for lines left out. tests/test_pages.py holds every page
-to what the commands print today.
+files of the page: blocks that begin with `# name.py`. A line `…` stands for lines left out.
+tests/test_pages.py holds every page to what the commands print today.
 
 Some commands take minutes. What they measured is recorded in .readme/recorded/, and shown again
 from there. `python .readme/renew.py --measure` measures it anew first: let nothing else run then.

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -36,11 +36,9 @@ def _blocks(page: Path, kind: str) -> list[str]:
     return [text for language, text in _BLOCK.findall(page.read_text()) if language == kind]
 
 
-def _commands(page: Path) -> Iterator[list[str]]:
-    """Yield the arguments of every `bnrun` command that a page shows."""
-    shown = [line for block in _blocks(page, "bash") for line in block.splitlines()]
-    shown += [example.command for example in examples(page.read_text())]
-    for part in (part for line in shown for part in re.split("&&|[|>]", line)):
+def _commands(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the arguments of every `bnrun` command in lines of a shell."""
+    for part in (part for line in lines for part in re.split("&&|[|>]", line)):
         words = shlex.split(part, comments=True)
         if words and words[0] == "bnrun":
             yield words[1:]
@@ -67,7 +65,9 @@ def test_every_command_of_a_page_is_one(
 ) -> None:
     prepare(page.read_text(), tmp_path)
     monkeypatch.chdir(tmp_path)
-    for arguments in _commands(page):
+    for example in examples(page.read_text()):  # its output says whether its values are right
+        _parse(*_commands([example.command]))
+    for arguments in _commands("".join(_blocks(page, "bash")).splitlines()):
         given = _parse(arguments)
         overrides = [one for text in given.get("set_") or () for one in parse_override(text)]
         resolve(given.get("config"), overrides)  # the file exists, and so does each key
