@@ -25,7 +25,8 @@ void convolve(const float *x, const float *w, const float *b, float *y, long ima
                 Lanes sums[BLOCK][ROWS][COLUMNS];
                 UNROLL for (int p = 0; p < BLOCK; p++)
                     UNROLL for (int r = 0; r < ROWS; r++)
-                        UNROLL for (int v = 0; v < COLUMNS; v++) sums[p][r][v] = broadcast(b[o + p]);
+                        UNROLL for (int v = 0; v < COLUMNS; v++)
+                            sums[p][r][v] = broadcast(b[o + p]);
                 for (int c = 0; c < IN; c++)
                     for (int ki = 0; ki < K; ki++)
                         UNROLL for (int kj = 0; kj < K; kj++) {
@@ -74,9 +75,11 @@ void convolve_weight_gradient(
                         for (long n = first; n < end; n++)
                             for (int i = 0; i < WIDTH; i++)
                                 UNROLL for (int j = 0; j < WIDTH; j += LANES) {
-                                    const float *row = x + ((n * IN + c) * SIZE + i + ki) * SIZE + j;
+                                    const float *row =
+                                        x + ((n * IN + c) * SIZE + i + ki) * SIZE + j;
                                     Lanes pixels[K];
-                                    UNROLL for (int kj = 0; kj < K; kj++) pixels[kj] = load(row + kj);
+                                    UNROLL for (int kj = 0; kj < K; kj++)
+                                        pixels[kj] = load(row + kj);
                                     UNROLL for (int p = 0; p < BLOCK; p++) {
                                         Lanes slope =
                                             load(g + ((n * OUT + o + p) * WIDTH + i) * WIDTH + j);

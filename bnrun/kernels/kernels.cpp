@@ -66,10 +66,12 @@ EXPORT void batch_norm_gradient(
     long images, long channels, long size, double eps, int threads) {
     if (size == 1)
         normalize_gradient<1>(
-            x, gamma, mean, var, g, dx, d_gamma, d_beta, work, images, channels, size, eps, threads);
+            x, gamma, mean, var, g, dx, d_gamma, d_beta, work,
+            images, channels, size, eps, threads);
     else
         normalize_gradient<0>(
-            x, gamma, mean, var, g, dx, d_gamma, d_beta, work, images, channels, size, eps, threads);
+            x, gamma, mean, var, g, dx, d_gamma, d_beta, work,
+            images, channels, size, eps, threads);
 }
 
 EXPORT void batch_norm_evaluation(

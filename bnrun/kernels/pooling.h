@@ -23,7 +23,8 @@ void sigmoid_average_pool(const float *x, float *y, long planes, int threads) {
         for (int i = 0; i < HALF; i++)
             for (int j = 0; j < HALF; j++) {
                 const float *window = s + 2 * i * SIZE + 2 * j;
-                out[i * HALF + j] = (window[0] + window[1] + window[SIZE] + window[SIZE + 1]) * 0.25f;
+                out[i * HALF + j] =
+                    (window[0] + window[1] + window[SIZE] + window[SIZE + 1]) * 0.25f;
             }
     }
 }
@@ -83,7 +84,8 @@ void max_pool_gradient(const float *g, const int *argmax, float *dx, long planes
     for (long row = 0; row < planes * HALF; row++) {
         const float *g_row = g + row * HALF;
         const int *position = argmax + row * HALF;
-        float slope[SIZE], *__restrict upper = dx + 2 * row * SIZE, *__restrict lower = upper + SIZE;
+        float slope[SIZE];
+        float *__restrict upper = dx + 2 * row * SIZE, *__restrict lower = upper + SIZE;
         int at[SIZE];
         for (int j = 0; j < HALF; j++) slope[2 * j] = slope[2 * j + 1] = g_row[j];
         for (int j = 0; j < HALF; j++) at[2 * j] = position[j], at[2 * j + 1] = position[j] - 1;

@@ -173,7 +173,7 @@ def test_nothing_is_loaded_from_a_folder_that_others_may_write_to(
         kernels.is_compiled()
 
 
-def test_a_library_that_others_may_have_changed_is_compiled_anew(
+def test_a_library_that_others_may_have_changed_is_compiled_again(
     compiler: Path, cache: Path
 ) -> None:
     build.load()

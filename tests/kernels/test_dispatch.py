@@ -1,4 +1,4 @@
-"""The switch is of a block and a thread; a kernel is called with the arguments that it takes."""
+"""Kernels are enabled for a block and a thread, and called only with arguments that fit."""
 
 import ctypes
 import re

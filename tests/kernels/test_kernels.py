@@ -51,7 +51,7 @@ def test_convolution_is_conv2d(images: int, inner: int, outer: int, size: int) -
 
 @pytest.mark.parametrize("images", BATCHES)
 @pytest.mark.parametrize(("channels", "size"), [(6, 24), (16, 8)])
-def test_pooling_is_that_of_the_sigmoids_or_the_largest(
+def test_pooling_is_avg_pool2d_of_sigmoids_or_max_pool2d(
     images: int, channels: int, size: int
 ) -> None:
     x = _random(images, channels, size, size, scale=4.0)
@@ -60,7 +60,7 @@ def test_pooling_is_that_of_the_sigmoids_or_the_largest(
     _assert_right(kernels.max_pool, lambda x: F.max_pool2d(x, 2), x)
 
 
-def test_the_sigmoid_is_right_from_end_to_end() -> None:
+def test_the_sigmoid_is_right_for_every_exponent() -> None:
     x = torch.linspace(-120, 120, 4 * 12 * 12).view(1, 4, 12, 12)
     x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)  # every window of one value
     pooled = kernels.sigmoid_average_pool(x)
@@ -70,7 +70,7 @@ def test_the_sigmoid_is_right_from_end_to_end() -> None:
     assert pooled.max() == 1
 
 
-def test_not_a_number_is_passed_on_and_infinities_are_not_made_one() -> None:
+def test_nan_stays_nan_and_infinities_do_not_become_nan() -> None:
     x = torch.zeros(1, 1, 8, 8)
     x[0, 0, 0, 0], x[0, 0, 0, 2], x[0, 0, 0, 4] = torch.nan, torch.inf, -torch.inf
     for ours, right in (

@@ -70,7 +70,7 @@ def test_the_factory_is_asked_once_for_each_place_with_width_and_rank():
 @pytest.mark.parametrize("norm", FACTORIES)
 def test_the_same_seed_gives_the_same_weights_whatever_the_norm(norm):
     expected = own_weights(LeNet(NORMS["none"], seed=3))
-    torch.manual_seed(99)  # the global generator has no say
+    torch.manual_seed(99)  # the global generator is not used
     got = own_weights(LeNet(FACTORIES[norm], seed=3))
     assert list(got) == list(expected)
     for key, value in expected.items():

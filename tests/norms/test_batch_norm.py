@@ -342,7 +342,7 @@ def test_evaluation_changes_no_buffer():
         assert torch.equal(value, before[key])
 
 
-def test_the_mode_hangs_on_train_and_eval_and_not_on_gradients():
+def test_the_mode_depends_on_train_and_eval_and_not_on_gradients():
     theirs, ours = pair()
     x = batch()
     for training in (True, False):

@@ -1,4 +1,4 @@
-"""The gradients written out are those of the plain formula."""
+"""The explicit gradients are those of the plain formula."""
 
 import itertools
 
@@ -39,7 +39,7 @@ def test_values_and_gradients_equal_the_plain_formula(
 
 
 @pytest.mark.parametrize("wanted", list(itertools.product([True, False], repeat=3)))
-def test_gradients_flow_to_just_those_who_want_them(wanted: tuple[bool, ...]) -> None:
+def test_only_inputs_that_require_gradients_get_them(wanted: tuple[bool, ...]) -> None:
     inputs = _inputs((4, 3, 5))
     for tensor, wants in zip(inputs[:3], wanted, strict=True):
         assert tensor is not None

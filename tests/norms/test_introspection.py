@@ -28,7 +28,7 @@ class Wraps(nn.Module):
 
 @pytest.mark.parametrize("num_dims", [2, 4])
 @pytest.mark.parametrize("norm", ["scratch", "builtin", "textbook"])
-def test_the_norms_of_the_table_have_all_four(norm: str, num_dims: int) -> None:
+def test_the_norms_of_the_registry_have_all_four_values(norm: str, num_dims: int) -> None:
     found = channel_values(named_values(NORMS[norm](C, num_dims)))
     assert found is not None
     assert found.channels == C
@@ -81,7 +81,7 @@ def test_a_vector_is_known_by_its_shape(shape: tuple[int, ...], is_one: bool) ->
     assert (channel_values({"gamma": torch.ones(shape)}) is not None) is is_one
 
 
-def test_vectors_that_disagree_are_no_norm_and_a_shared_value_is_no_channels() -> None:
+def test_vectors_of_different_lengths_are_no_norm_and_a_shared_value_is_left_out() -> None:
     assert channel_values({"gamma": torch.ones(C), "beta": torch.ones(C + 1)}) is None
     shared = channel_values({"gamma": torch.ones(1), "running_mean": torch.ones(C)})
     assert shared is not None
@@ -90,7 +90,7 @@ def test_vectors_that_disagree_are_no_norm_and_a_shared_value_is_no_channels() -
 
 
 @pytest.mark.parametrize("value", [None, 1.0, "ones", [1.0] * C, torch.ones(C).long()])
-def test_what_is_no_floating_point_tensor_is_passed_over(value: object) -> None:
+def test_values_that_are_not_floating_point_tensors_are_skipped(value: object) -> None:
     assert channel_values({"gamma": value}) is None
     found = channel_values({"weight": value, "gamma": torch.ones(C)})
     assert found is not None
@@ -105,7 +105,7 @@ def test_moving_statistics_are_found_below_wrappers_in_order() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_new_values_are_held_as_the_old_ones_were(dtype: torch.dtype) -> None:
+def test_new_values_take_the_shape_dtype_and_kind_of_the_old(dtype: torch.dtype) -> None:
     module = Own().to(dtype)
     names = list(module.state_dict())
     moving = MovingStatistics.find(module)[""]

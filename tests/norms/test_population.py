@@ -159,7 +159,7 @@ def _assert_same(a: Any, b: Any) -> None:
 
 @pytest.mark.parametrize("sizes", [[1000], [1, 999], [500, 500], [7, 300, 1, 692], [999, 0, 1]])
 @pytest.mark.parametrize("tail", [(), (3,), (2, 4)])
-def test_merged_batches_have_the_statistics_of_them_all(
+def test_merged_batches_have_the_statistics_of_all_values(
     sizes: list[int], tail: tuple[int, ...]
 ) -> None:
     generator = torch.Generator().manual_seed(1)
@@ -215,7 +215,7 @@ def test_how_images_are_cut_into_batches_does_not_matter(norm: str) -> None:
 
 
 @NORM
-def test_what_was_held_before_has_no_say(norm: str) -> None:
+def test_population_statistics_do_not_depend_on_those_before(norm: str) -> None:
     model = _random_lenet(norm)
     use_population(model, _cut(_images(), 128))
     first = [tensor.clone() for pair in _held(model) for tensor in pair]
@@ -299,7 +299,7 @@ def test_the_model_is_as_it_was_afterwards(norm: str, kind: str, training: bool)
 
 @pytest.mark.parametrize("kind", ["population", "batch"])
 @pytest.mark.parametrize("calls", [1, 2, 3])
-def test_it_is_as_it_was_when_a_norm_raises_midway(kind: str, calls: int) -> None:
+def test_the_model_is_restored_when_a_norm_raises(kind: str, calls: int) -> None:
     model = _random_lenet("own")
     before = _everything(model)
 
@@ -366,7 +366,7 @@ class Remembers(nn.Module):
         return x
 
 
-def test_lists_and_dicts_have_their_contents_back() -> None:
+def test_the_contents_of_lists_and_dicts_are_restored() -> None:
     model = Remembers()
     counts, log = model.counts, model.log
     with preserving(model):
@@ -377,7 +377,7 @@ def test_lists_and_dicts_have_their_contents_back() -> None:
 
 
 @NORM
-def test_a_norm_that_never_moved_is_known_by_its_zeros_and_ones(norm: str) -> None:
+def test_an_unmoved_norm_has_mean_0_and_variance_1(norm: str) -> None:
     torch.manual_seed(0)
     model = LeNet(FACTORIES[norm])
     every = list(MovingStatistics.find(model))

@@ -16,7 +16,7 @@ EPS = 1e-3
 MODES = pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 EXACT = {"rtol": 0, "atol": 1e-10}
 
-# Worked examples of the textbook's notes: FACTS.md, section 1.
+# Worked examples from notes on the textbook (Dive into Deep Learning, "Batch Normalization").
 GOLDEN_2D = [
     [0.2182, 0.9085],
     [0.3319, 0.3531],

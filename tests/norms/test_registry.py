@@ -1,4 +1,4 @@
-"""The table of norms: its names, and what asking for one costs."""
+"""The registry of norms: its names, and that checking one does not load torch."""
 
 import subprocess
 import sys

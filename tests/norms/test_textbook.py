@@ -1,4 +1,4 @@
-"""Norm `textbook` against its definition (FACTS.md, section 1), traps included."""
+"""Norm `textbook` against the definition in Dive into Deep Learning, 8.5, traps included."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def test_it_follows_the_definition_over_several_steps(rank):
 @RANKS
 @pytest.mark.parametrize("mode", ["train", "eval"])
 @pytest.mark.parametrize("grad", [True, False], ids=["grad", "no_grad"])
-def test_the_mode_hangs_on_gradients_and_not_on_train_and_eval(rank, mode, grad):
+def test_the_mode_depends_on_gradients_and_not_on_train_and_eval(rank, mode, grad):
     layer = layer_in_random_state(rank)
     getattr(layer, mode)()
     with torch.set_grad_enabled(grad):

@@ -109,7 +109,7 @@ def test_two_files_of_the_same_name_do_not_mix(write):
     assert [pickle.loads(pickle.dumps(layer)).folder for layer in layers] == ["a", "b"]
 
 
-def test_a_file_is_read_anew_after_a_change(write):
+def test_a_file_is_read_again_after_a_change(write):
     build(write(f"{HEAD}class Norm(nn.Identity):\n    version = 1\n"))
     again = write(f"{HEAD}class Norm(nn.Identity):\n    version = 'two'\n")  # another size
     assert build(again).version == "two"

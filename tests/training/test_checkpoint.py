@@ -1,4 +1,4 @@
-"""What is captured between epochs is all that a run needs to go on."""
+"""A captured state holds all that a run needs to continue."""
 
 import io
 
@@ -60,7 +60,7 @@ def _through_a_file(state: dict[str, object]) -> dict[str, object]:
     return loaded
 
 
-def test_a_restored_run_goes_on_bit_for_bit() -> None:
+def test_a_restored_run_continues_bit_for_bit() -> None:
     torch.manual_seed(3)
     model, optimizer = _make()
     _steps(model, optimizer, 3)

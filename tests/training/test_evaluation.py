@@ -133,7 +133,7 @@ def test_population_statistics_are_over_the_first_training_images() -> None:
     assert not torch.equal(first_mean, other_mean)
 
 
-def test_what_is_evaluated_does_not_change_how_training_goes_on() -> None:
+def test_what_is_evaluated_does_not_change_how_training_continues() -> None:
     states = []
     for statistics in (("moving",), ("moving", "population", "batch")):
         torch.manual_seed(0)

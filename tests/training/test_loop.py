@@ -171,7 +171,7 @@ def test_the_checkpoint_of_another_model_is_refused(small: Dataset) -> None:
         train(_config("model.norm=none"), small, CPU, state)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_tells_the_step(
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(
     small: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, calls = Stepper._train_step, 0
@@ -213,7 +213,7 @@ def test_a_layer_that_raises_is_shown_by_its_own_line(small: Dataset, tmp_path: 
     assert f"{path}:12: return x[:, :, 0, 0, 0]" in str(caught.value)
 
 
-def test_a_layer_that_raises_in_evaluation_is_told_as_that(small: Dataset, tmp_path: Path) -> None:
+def test_an_error_in_evaluation_names_the_evaluation(small: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(NOISY.replace("self.calls += 1", "assert self.training, 'not ready'"))
     events = train(_config(f"model.norm={path}:Noisy"), small, CPU)
@@ -239,7 +239,7 @@ def test_held_out_images_are_reported_on_and_not_trained_on(small: Dataset) -> N
     assert ended.validation_acc is not None
 
 
-def test_progress_tells_means_so_far(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_holds_means_so_far(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "PROGRESS_SECONDS", 0.0)
     progress = [
         e for e in train(_config("training.epochs=2"), small, CPU) if isinstance(e, Progress)
@@ -259,7 +259,7 @@ class Idle(nn.BatchNorm2d):
 """
 
 
-def test_a_norm_that_never_moves_its_statistics_is_told_once(
+def test_a_norm_that_never_moves_its_statistics_gives_one_notice(
     small: Dataset, tmp_path: Path
 ) -> None:
     (tmp_path / "idle.py").write_text(IDLE)

@@ -1,4 +1,4 @@
-"""A stepper owns all that its training computes under, and switches none of it on outside."""
+"""A stepper takes the steps of one training, and leaves nothing switched on between them."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def compiled() -> None:
         pytest.skip(str(error))
 
 
-def test_batches_sizes_and_rates_go_on_from_epoch_to_epoch(small: Dataset) -> None:
+def test_batches_sizes_and_rates_continue_from_epoch_to_epoch(small: Dataset) -> None:
     config = _config("training.batch_size=128", "optimizer.schedule=one-cycle", "training.epochs=2")
     stepper = Stepper(config, small.train)
     sizes, rates = [], []

@@ -1,4 +1,4 @@
-"""Throughput counts what it says it counts (on a fake wall: nothing here is timed)."""
+"""Throughput counts the right examples and seconds, by a fake clock: nothing here is timed."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from bnrun.training.timing import WARM_UP_STEPS, Clock, Reading
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every look at the wall clock finds one second gone by."""
+    """Let one second pass between any two readings of the clock."""
     seconds = itertools.count()
     monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(seconds)))
 
