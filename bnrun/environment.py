@@ -1,4 +1,4 @@
-"""What a run ran on: versions, machine, command and git state."""
+"""The environment of a run: versions, machine, command and git state."""
 
 import platform
 import shutil
@@ -12,7 +12,11 @@ from bnrun import __version__
 
 
 def describe(device: str, machine: str) -> dict[str, Any]:
-    """Return the environment of this process, as `environment.json` keeps it."""
+    """Return the environment of this process, as `environment.json` holds it.
+
+    Args:
+        device, machine: the device of the run, and its name for humans.
+    """
     import torch
 
     return {
@@ -31,7 +35,7 @@ def describe(device: str, machine: str) -> dict[str, Any]:
 
 
 def _git_state() -> dict[str, Any] | None:
-    """Return the commit of the working folder and whether it has changes; None outside git."""
+    """Return the working folder's commit, and whether it has changes; None outside of git."""
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return None
@@ -39,6 +43,7 @@ def _git_state() -> dict[str, Any] | None:
 
 
 def _git(*arguments: str) -> str | None:
+    """Return what a git command prints; None where it fails or there is no git."""
     if shutil.which("git") is None:
         return None
     try:

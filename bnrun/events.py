@@ -42,9 +42,13 @@ Status = Literal["completed", "interrupted", "diverged", "failed"]
 
 @dataclass(frozen=True)
 class DataUsed:
-    """The data of a run: its name, where it came from, and how many images it holds.
+    """The data of a run.
 
-    `verified` is true where every file has the published SHA-256, and None for generated data.
+    Attributes:
+        name: `fashion-mnist` or `synthetic`.
+        source: the folder that it was read from, and what that folder is.
+        verified: whether every file has the published SHA-256; None for generated data.
+        train_images, validation_images, test_images: how many images each split has.
     """
 
     name: str
@@ -57,14 +61,19 @@ class DataUsed:
 
 @dataclass(frozen=True)
 class EpochEnded:
-    """One epoch's result. Accuracies are fractions.
+    """The result of one epoch. Accuracies are fractions.
 
-    `loss` and `train_acc` are means over the epoch as it was seen, while the weights moved;
-    `test_acc` (and `validation_acc`, where images are held out) is taken after it, as the norms
-    predict by themselves: with their moving statistics. `test_acc_population` and
-    `test_acc_batch` are None unless asked for, and where no norm keeps moving statistics.
-    `seconds` is the epoch's wall time, evaluation included. Throughputs leave warm-up steps out,
-    and are None in an epoch that had no others.
+    Attributes:
+        epoch: counted from 1.
+        loss, train_acc: means over the epoch's steps, each taken before the weights were updated.
+        test_acc: after the epoch; norms predict with their moving statistics.
+        validation_acc: the same on held-out training images; None where none are held out.
+        examples_per_second: training examples over wall time, data included and evaluation
+            excluded. Warm-up steps do not count; None in an epoch that had no others.
+        compute_examples_per_second: the same, with time counted from when each batch was there.
+        seconds: wall time of the epoch, evaluation included.
+        test_acc_population, test_acc_batch: test accuracy with these statistics instead; None
+            where the config does not ask for them or no norm keeps moving statistics.
     """
 
     epoch: int
@@ -81,10 +90,16 @@ class EpochEnded:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """A run begins, or goes on: `finished` holds the epochs that an earlier session ended.
+    """A run starts, or continues.
 
-    `machine` is the device's name for humans. `engine` executes the steps; where it was chosen,
-    `engine_chosen` says why.
+    Attributes:
+        norm, seed, epochs: from the config.
+        device, machine: the device, and its name for humans.
+        steps_per_epoch: the last, smaller batch included.
+        data: the images.
+        finished: the epochs that earlier sessions have finished.
+        engine: how steps are executed, `eager` or `compiled`.
+        engine_chosen: why this engine, where it was chosen and not named.
     """
 
     norm: str
@@ -101,7 +116,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class Progress:
-    """Somewhere inside an epoch: means over its first `step` steps."""
+    """A point within an epoch: means over the epoch's first `step` steps."""
 
     epoch: int
     step: int
@@ -112,14 +127,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Notice:
-    """One sentence that the user should read."""
+    """A sentence that the user should read."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class CheckpointReady:
-    """Everything that is needed to go on after `epoch`: tensors and plain values."""
+    """All that a run needs to continue after an epoch: tensors and plain values."""
 
     epoch: int
     state: Mapping[str, Any]
@@ -127,7 +142,7 @@ class CheckpointReady:
 
 @dataclass(frozen=True)
 class RunEnded:
-    """A run has come to its end; throughputs are of the whole run. `reason` is for humans."""
+    """A run has ended: how, why (for humans), and the throughputs of the whole run."""
 
     status: Status
     examples_per_second: float | None
@@ -140,7 +155,7 @@ Event = RunStarted | Progress | EpochEnded | Notice | CheckpointReady | RunEnded
 
 @dataclass(frozen=True)
 class Stage:
-    """Something beside training that takes a while: `done` of `total` parts."""
+    """Work other than training has got to a point: `done` of `total` parts."""
 
     name: str
     done: int
@@ -149,7 +164,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Fetching:
-    """Data is on its way: bytes received so far, and how many are expected."""
+    """Data is arriving from a source: bytes received so far, and bytes expected."""
 
     source: str
     received: int

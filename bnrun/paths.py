@@ -1,4 +1,4 @@
-"""Paths as users write them, and where bnrun keeps what it can make again."""
+"""Paths as users write them, and the folder of what bnrun can make again."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,9 @@ import platformdirs
 
 
 def user_path(text: str) -> Path:
-    """Return the path that a user means, with `~` as a home folder where there is such a user.
+    """Return the path that a user means: `~` and `~name` are home folders.
 
-    Where there is not, the path stays as it is; pathlib's own `expanduser` raises then.
+    Where there is no such user, the path stays as it is. Pathlib's `expanduser` would raise.
     """
     return Path(os.path.expanduser(text))  # noqa: PTH111
 

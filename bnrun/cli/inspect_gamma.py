@@ -11,7 +11,7 @@ from bnrun.errors import RunError
 def inspect_gamma(
     run: RunArgument = "latest",
     layer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="One norm alone: norm1 to norm4.")
+        str | None, typer.Option(metavar="NAME", help="Only this norm: norm1 to norm4.")
     ] = None,
     checkpoint: CheckpointOption = "last",
     out: OutOption = RUNS,
@@ -19,18 +19,20 @@ def inspect_gamma(
 ) -> None:
     """Show what a run's norms have learned, channel by channel."""
     from bnrun import runs
+    from bnrun.cli.overrides import rename_key
     from bnrun.show.console import show_json, stdout
 
     path = runs.find(run, out)
+    state = runs.read_checkpoint(path, checkpoint)
     from bnrun.show.gamma_tables import GammaTables
-    from bnrun.training.inspection import inspect  # loads torch, which an unknown RUN need not
+    from bnrun.training.inspection import inspect
 
     try:
-        found = inspect(runs.read_checkpoint(path, checkpoint), layer)
+        result = inspect(state, layer)
     except RunError as error:
-        raise RunError(error.reason, error.key and f"--{error.key}") from error
+        rename_key(error, {"layer": "--layer"})
+        raise
     if json:
-        show_json({"run": str(path), "checkpoint": checkpoint, **found.to_dict()})
-        return
-    norm, epoch, recalibrated = found.norm, found.epoch, found.recalibrated
-    stdout().print(GammaTables(found.layers, path.name, norm, epoch, recalibrated))
+        show_json({"run": str(path), "checkpoint": checkpoint, **result.to_dict()})
+    else:
+        stdout().print(GammaTables(result, path.name))

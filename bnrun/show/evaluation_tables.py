@@ -1,4 +1,4 @@
-"""Test accuracies by the statistics that norms predict with."""
+"""A checkpoint's test accuracies as a table: a row per kind of statistics."""
 
 from collections.abc import Iterator
 
@@ -10,30 +10,33 @@ from bnrun.show.wording import run_title
 from bnrun.training.evaluation import Evaluation
 
 
-def evaluation_table(found: Evaluation) -> RenderableType:
-    """Show a checkpoint's accuracies: a row for each kind of statistics, and what they are of."""
-    title = f"{run_title(found.norm, found.data, found.seed)}, after epoch {found.epoch}"
+def evaluation_table(evaluation: Evaluation) -> RenderableType:
+    """Show a checkpoint's accuracies, and what each kind of statistics was computed from."""
+    run = run_title(evaluation.norm, evaluation.data, evaluation.seed)
+    title = Text(f"{run}, after epoch {evaluation.epoch}")
     columns = (label("statistics"), number("test acc"), number("against moving"))
     shown = table(*columns, gap=3, margin=2)
-    moving = found.accuracies["moving"]
-    for name, accuracy in found.accuracies.items():
+    moving = evaluation.accuracies["moving"]
+    for name, accuracy in evaluation.accuracies.items():
         if accuracy is not None and moving is not None:
             points = "" if name == "moving" else f"{100 * (accuracy - moving):+.2f} points"
-            shown.add_row(name if found.keeps_moving else "-", f"{accuracy:.4f}", points)
-    return Group(Text(title), shown, *map(Text, _notes(found)))
+            shown.add_row(name if evaluation.keeps_moving else "-", f"{accuracy:.4f}", points)
+    return Group(
+        Text(f"{title}, after epoch {evaluation.epoch}"), shown, *map(Text, _notes(evaluation))
+    )
 
 
-def _notes(found: Evaluation) -> Iterator[str]:
-    yield f"over {found.data.test_images:,} test images, on {found.device}"
-    if not found.keeps_moving:
-        yield "No norm of it keeps moving statistics: there is but the one way it predicts."
+def _notes(evaluation: Evaluation) -> Iterator[str]:
+    yield f"over {evaluation.data.test_images:,} test images, on {evaluation.device}"
+    if not evaluation.keeps_moving:
+        yield "No norm keeps moving statistics, so there is only one way to predict."
         return
-    if found.recalibrated is not None:
+    if evaluation.recalibrated is not None:
         yield (
             "moving: in this checkpoint, population statistics over "
-            f"{found.recalibrated:,} training images"
+            f"{evaluation.recalibrated:,} training images"
         )
-    if "population" in found.accuracies:
-        yield f"population: exact statistics over {found.population_images:,} training images"
-    if "batch" in found.accuracies:
-        yield f"batch: those of the {found.batch_size:,} test images being predicted"
+    if "population" in evaluation.accuracies:
+        yield f"population: exact statistics over {evaluation.population_images:,} training images"
+    if "batch" in evaluation.accuracies:
+        yield f"batch: those of the {evaluation.batch_size:,} test images being predicted"

@@ -1,4 +1,4 @@
-"""What norms have learned, channel by channel: the textbook's two vectors, then a table a norm."""
+"""What norms have learned, by channel: the textbook's two vectors, then a table per norm."""
 
 import math
 import statistics
@@ -11,9 +11,11 @@ from rich.text import Text
 
 from bnrun.show.tables import label, number, table
 from bnrun.show.wording import norm_name
-from bnrun.training.inspection import DEFAULT_EPS, NormLayer, Vector
+from bnrun.training.inspection import DEFAULT_EPS, Inspection, NormLayer, Vector
 
 BAR_WIDTH = 8
+"""Characters of the longest bar of |gamma|."""
+
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _SUMMARIES: tuple[tuple[str, Callable[[Sequence[float]], float]], ...] = (
     ("min", min),
@@ -24,65 +26,66 @@ _SUMMARIES: tuple[tuple[str, Callable[[Sequence[float]], float]], ...] = (
 
 @dataclass(frozen=True)
 class GammaTables:
-    """The norms of a checkpoint, to print: rich asks it which characters the terminal has.
+    """The norms of a checkpoint, for rich to print with the characters that the terminal has.
 
     Args:
-        layers: at least one; the two vectors are the first one's.
-        run: what the run is called.
-        norm: the norm's name.
-        epoch: the checkpoint's.
-        recalibrated: over how many images its norms hold population statistics; else None.
+        inspection: the norms. The two vectors at the top are the first one's.
+        name: what the checkpoint is of.
     """
 
-    layers: Sequence[NormLayer]
-    run: str
-    norm: str
-    epoch: int
-    recalibrated: int | None = None
+    inspection: Inspection
+    name: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the parts from top to bottom, at most 80 columns wide."""
         plain = options.ascii_only or options.legacy_windows
-        gamma = "gamma" if plain else "γ"
-        yield Text(f"{self.run}, after epoch {self.epoch}", overflow="fold")
-        if self.recalibrated is not None:
+        inspection = self.inspection
+        yield Text(f"{self.name}, after epoch {inspection.epoch}", overflow="fold")
+        if inspection.recalibrated is not None:
             yield Text(
-                f"moving mean and var hold population statistics over {self.recalibrated:,} "
+                f"moving mean and var hold population statistics over {inspection.recalibrated:,} "
                 "training images"
             )
         yield Text()
-        first = self.layers[0]
-        if first.gamma or first.beta:
-            yield Text(f"{first.name}, as the textbook prints it:")
-        yield from _vector("gamma", first.gamma, options.max_width)
-        yield from _vector("beta", first.beta, options.max_width)
-        norm = norm_name(self.norm)
-        for layer in self.layers:
+        yield from _textbook_vectors(inspection.layers[0], options.max_width)
+        for layer in inspection.layers:
             yield Text()
-            yield Text(_title(layer, norm))
+            yield Text(_title(layer, norm_name(inspection.norm)))
             yield _table(layer, plain)
         yield Text()
-        if any(any(layer.nearly_off) for layer in self.layers):
-            yield Text(f"nearly off: |{gamma}| is at most a tenth of its layer's median")
-        if any(layer.moving_var is not None for layer in self.layers):
-            yield Text(
-                f"scale: {gamma} / sqrt(moving var + eps), by which prediction multiplies a channel"
-            )
-        assumed = [layer.name for layer in self.layers if not layer.eps_stated and layer.moving_var]
-        if assumed:
-            yield Text(f"no eps is stated by {', '.join(assumed)}: scale assumes {DEFAULT_EPS:g}")
+        yield from _legend(inspection.layers, "gamma" if plain else "γ")
+
+
+def _textbook_vectors(layer: NormLayer, width: int) -> Iterator[Text]:
+    if layer.gamma or layer.beta:
+        yield Text(f"{layer.name}, as the textbook prints it:")
+    yield from _vector("gamma", layer.gamma, width)
+    yield from _vector("beta", layer.beta, width)
+
+
+def _legend(layers: Sequence[NormLayer], gamma: str) -> Iterator[Text]:
+    """Explain the words of the tables, as far as the tables have them."""
+    if any(any(layer.nearly_off) for layer in layers):
+        yield Text(f"nearly off: |{gamma}| is at most a tenth of its layer's median")
+    if any(layer.moving_var is not None for layer in layers):
+        yield Text(
+            f"scale: {gamma} / sqrt(moving var + eps), by which prediction multiplies a channel"
+        )
+    assumed = [layer.name for layer in layers if not layer.eps_stated and layer.moving_var]
+    if assumed:
+        yield Text(f"no eps is stated by {', '.join(assumed)}: scale assumes {DEFAULT_EPS:g}")
 
 
 def _vector(name: str, values: Vector, width: int) -> Iterator[Text]:
-    """Show a vector as the textbook prints it, flattened, in lines that fit."""
+    """Write a vector as the textbook prints it, flattened, in lines that fit."""
     if values is None:
         return
     cells = [_number(value) for value in values]
     longest = max(map(len, cells))
-    a_line = max(1, (width - len("gamma []")) // (longest + 1))
+    per_line = max(1, (width - len("gamma []")) // (longest + 1))
     lines = [
-        " ".join(cell.rjust(longest) for cell in cells[start : start + a_line])
-        for start in range(0, len(cells), a_line)
+        " ".join(cell.rjust(longest) for cell in cells[start : start + per_line])
+        for start in range(0, len(cells), per_line)
     ]
     indent = " " * len("gamma [")
     yield Text(f"{name:5} [" + f"\n{indent}".join(lines) + "]", no_wrap=True)
@@ -96,14 +99,14 @@ def _title(layer: NormLayer, norm: str) -> str:
 
 def _table(layer: NormLayer, plain: bool) -> Table:
     gamma, beta = ("gamma", "beta") if plain else ("γ", "β")
-    barred = layer.gamma or layer.effective_scale
-    bar = f" |{gamma}|" if layer.gamma else " |scale|" if barred else ""
+    lengths = layer.gamma or layer.effective_scale
+    bar = f" |{gamma}|" if layer.gamma else " |scale|" if lengths else ""
     names = ("channel", gamma, beta, "moving\nmean", "moving\nvar", "scale")
     shown = table(*map(number, names), label(bar), label())
 
     scale = layer.effective_scale
     columns = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_var, scale)
-    bars = _bars(barred, plain) if barred else [""] * layer.channels
+    bars = _bars(lengths, plain) if lengths else [""] * layer.channels
     for channel in range(layer.channels):
         shown.add_row(
             str(channel),
@@ -112,13 +115,13 @@ def _table(layer: NormLayer, plain: bool) -> Table:
             "nearly off" if layer.nearly_off[channel] else "",
         )
     shown.add_section()
-    for name, summary in _SUMMARIES:
-        shown.add_row(name, *(_summarized(summary, column) for column in columns))
+    for name, function in _SUMMARIES:
+        shown.add_row(name, *(_summary(function, column) for column in columns))
     return shown
 
 
 def _bars(values: Sequence[float], plain: bool) -> list[str]:
-    """Draw the sizes of values to one scale, with a minus before negative ones."""
+    """Draw the sizes of values on one scale, with a minus before negative ones."""
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
     return [("-" if value < 0 else " ") + _bar(abs(value), largest, plain) for value in values]
 
@@ -132,10 +135,10 @@ def _bar(size: float, largest: float, plain: bool) -> str:
     return ("█" * whole + _EIGHTHS[rest]).rstrip()
 
 
-def _summarized(summary: Callable[[Sequence[float]], float], column: Vector) -> str:
+def _summary(function: Callable[[Sequence[float]], float], column: Vector) -> str:
     if column is None:
         return "-"
-    return _number(math.nan if any(map(math.isnan, column)) else summary(column))
+    return _number(math.nan if any(map(math.isnan, column)) else function(column))
 
 
 def _number(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Records as pictures: pure functions, from a record to a figure, which `render` makes files of."""
+"""Records as pictures: functions from a record to a figure, which `render` makes files of."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,28 +29,30 @@ from bnrun.show.plot_style import (
 from bnrun.show.wording import training_title
 from bnrun.summary import Summary
 
-if TYPE_CHECKING:  # it loads torch, and the curves of a kept run need none of it
+if TYPE_CHECKING:  # loads torch, which the curves of a run do not need
     from bnrun.training.inspection import NormLayer, Vector
 
 __all__ = ["compare", "curves", "gamma", "render", "run_footer"]
 
-TRAIN, MOVING, POPULATION, BATCH, HELD_OUT = range(5)  # the strokes of one training's curves
+TRAIN, MOVING, POPULATION, BATCH, HELD_OUT = range(5)
+"""The strokes of one training's curves."""
+
 CROSS: dict[str, Any] = {"marker": "x", "ls": "", "color": RED, "ms": 10, "mew": 2.2}
 
 
 def curves(summary: Summary) -> Figure:
-    """Draw a training: its loss, and every accuracy that was taken, over the epochs."""
+    """Draw a training: its loss and every measured accuracy over the epochs."""
     with style():
         figure = sheet(run_footer(summary), height=4.8)
         loss, accuracy = figure.subplots(1, 2)
         if not summary.epochs:
             head(figure, training_title(summary))
-            say(loss, "No epoch has come to its end.")
+            say(loss, "No epoch has ended.")
             accuracy.set_axis_off()
             return figure
         curve(loss, points_of(summary.epochs, "loss"), stroke(TRAIN))
         accuracies = _accuracies(summary.epochs)
-        lines = [curve(accuracy, taken, stroke(number)) for number, taken in accuracies.values()]
+        lines = [curve(accuracy, points, stroke(number)) for number, points in accuracies.values()]
         head(figure, training_title(summary), lines, list(accuracies))
         for axes, title in ((loss, "training loss"), (accuracy, "accuracy")):
             axes.set_title(title)
@@ -59,9 +61,9 @@ def curves(summary: Summary) -> Figure:
 
 
 def gamma(layers: "Sequence[NormLayer]", title: str, footer: str) -> Figure | None:
-    """Draw every norm's gamma and beta by channel; None where no norm has either.
+    """Draw every norm's gamma and beta by channel; return None where no norm has either.
 
-    Channels that are nearly off are crossed, in both.
+    Channels that are nearly off are crossed in both.
     """
     shown = [layer for layer in layers if layer.gamma is not None or layer.beta is not None]
     if not shown:
@@ -88,27 +90,27 @@ def gamma(layers: "Sequence[NormLayer]", title: str, footer: str) -> Figure | No
 
 
 def run_footer(summary: Summary) -> str:
-    """Say of a picture of one run: how many seeds it is, on what machine and data, how it ended."""
+    """Write the footer of a picture of one run: its seed, machine and data, and how it ended."""
     ending = "" if summary.status == "completed" else f"\n{summary.status}"
     reason = f": {summary.reason}" if ending and summary.reason else ""
     return provenance(f"n = 1 seed ({summary.seed})", [summary]) + ending + reason
 
 
 def _accuracies(epochs: Sequence[EpochEnded]) -> dict[str, tuple[int, Points]]:
-    """Return each accuracy that was taken: its label, to its stroke and its points."""
+    """Return the stroke and the points of each measured accuracy, by its label."""
     others = any(points_of(epochs, f"test_acc_{kind}") for kind in ("population", "batch"))
-    found = {
+    accuracies = {
         "train, while learning": (TRAIN, points_of(epochs, "train_acc")),
         "held out": (HELD_OUT, points_of(epochs, "validation_acc")),
         f"test{', moving statistics' if others else ''}": (MOVING, points_of(epochs, "test_acc")),
         "test, population statistics": (POPULATION, points_of(epochs, "test_acc_population")),
         "test, batch statistics": (BATCH, points_of(epochs, "test_acc_batch")),
     }
-    return {label: (number, taken) for label, (number, taken) in found.items() if taken}
+    return {label: (number, points) for label, (number, points) in accuracies.items() if points}
 
 
 def _channels(axes: Axes, values: "Vector", nearly_off: Sequence[bool], neutral: float) -> None:
-    """Draw each channel's value as a stem from the neutral one; cross those nearly off."""
+    """Draw each channel's value as a stem from the neutral value; cross those nearly off."""
     if values is None:
         say(axes, "none")
         return
@@ -119,6 +121,6 @@ def _channels(axes: Axes, values: "Vector", nearly_off: Sequence[bool], neutral:
     off = [place for place in places if nearly_off[place]]
     axes.plot(off, [values[place] for place in off], **CROSS | {"ms": 10 if wide else 6})
     axes.margins(y=0.12)
-    room = 0.5 + 0.01 * len(values)
-    axes.set_xlim(-room, len(values) - 1 + room)
+    margin = 0.5 + 0.01 * len(values)
+    axes.set_xlim(-margin, len(values) - 1 + margin)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -80,5 +80,4 @@ def _view(result: Result) -> RenderableType:
             return evaluation_table(result)
         case Comparison():
             return comparison_view(result)
-    name, norm = f"norm {result.norm}", result.norm
-    return GammaTables(result.layers, name, norm, result.epoch, result.recalibrated)
+    return GammaTables(result, f"norm {result.norm}")

@@ -1,4 +1,4 @@
-"""Kept runs as tables: all of them, one, or the difference of two."""
+"""Runs as tables: all of them, one, or the difference of two."""
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,12 +20,13 @@ from bnrun.show.wording import as_yaml, fraction, rate
 
 
 def runs_table(runs: Sequence[RunRecord | DamagedRun]) -> RenderableType:
-    """Show runs, a line each: the name tells when, config, norm and seed; then what came of it.
+    """Show runs, a line each: name, status and result.
 
-    A name that does not tell them, the user's own, has them below it. Damaged runs say why below
-    the table.
+    A name has the start time, config, norm and seed; where a user has renamed the directory, they
+    stand below it. Below the table is what is wrong with damaged runs.
     """
-    columns = (text("run: UTC time-config-norm-seed"), label("status"))  # a name is for copying
+    # A name folds where the terminal is narrow, and is never cut: it is there to be copied.
+    columns = (text("run: UTC time-config-norm-seed"), label("status"))
     shown = table(*columns, *map(number, ("loss", "train\nacc", "test\nacc")), margin=1)
     for run in runs:
         if isinstance(run, DamagedRun):
@@ -39,16 +40,17 @@ def runs_table(runs: Sequence[RunRecord | DamagedRun]) -> RenderableType:
 
 
 def comparisons_table(comparisons: Iterable[ComparisonRecord]) -> Table:
-    """Show comparisons, a line for each arm: the name needs the width."""
+    """Show comparisons, a line per arm, which leaves the width to the name."""
     shown = table(text("comparison"), label("status"), text("arms"), text("seeds"), margin=1)
-    for found in comparisons:
-        row = (found.path.name, found.status or "no result", "\n".join(found.arms))
-        shown.add_row(*map(Text, row), ", ".join(map(str, found.seeds)))
+    for comparison in comparisons:
+        arms = "\n".join(comparison.arms)
+        row = (comparison.path.name, comparison.status or "no result", arms)
+        shown.add_row(*map(Text, row), ", ".join(map(str, comparison.seeds)))
     return shown
 
 
 def run_view(run: RunRecord) -> RenderableType:
-    """Show a run: where from, how it differs from the defaults, what it ran on, its epochs."""
+    """Show a run: how it was started, what its config changes, what it ran on, its epochs."""
     summary, environment = run.summary, run.environment
     reason = f": {summary.reason}" if summary.reason else ""
     head = [
@@ -77,7 +79,7 @@ def run_view(run: RunRecord) -> RenderableType:
         parts.append(Text("config: the defaults"))
     parts.append("")
     if summary.epochs:
-        # How it stands is said above, and `running` is no word of the summary's.
+        # The status stands above, and a summary does not know `running`.
         parts.append(training_table(replace(summary, status="completed")))
     else:
         parts.append(Text("no epoch was finished"))
@@ -85,20 +87,20 @@ def run_view(run: RunRecord) -> RenderableType:
 
 
 def diff_table(a: RunRecord, b: RunRecord) -> RenderableType:
-    """Show all in which two runs differ, and nothing else."""
-    found = difference(a, b)
+    """Show what differs between two runs, and nothing else."""
+    differences = difference(a, b)
     parts: list[RenderableType] = [pairs([("a", str(a.path)), ("b", str(b.path))])]
-    for title, differences, write in (
-        ("config", found.config, as_yaml),
-        ("result", found.result, _value),
-        ("environment", found.environment, _value),
+    for title, values, write in (
+        ("config", differences.config, as_yaml),
+        ("result", differences.result, _value),
+        ("environment", differences.environment, _value),
     ):
         parts.append("")
-        if differences:
-            parts.append(_differences(differences, (title, "a", "b"), write))
+        if values:
+            parts.append(_differences(values, (title, "a", "b"), write))
         else:
             parts.append(Text(f"Nothing differs in {title}."))
-    for remark in found.remarks:
+    for remark in differences.remarks:
         parts += ["", Text(remark)]
     return Group(*parts)
 
@@ -109,13 +111,13 @@ def _differences(
     shown = table(label(names[0]), *map(text, names[1:]), gap=3)
     for pair in differences:
         a, b = write(pair.a), write(pair.b)
-        # Equal in four digits, and yet listed as a difference: show all of them.
+        # Values that are equal in four digits still differ: show all digits.
         shown.add_row(pair.key, *map(Text, (a, b) if a != b else (str(pair.a), str(pair.b))))
     return shown
 
 
 def _value(value: Any) -> str:
-    """Write what a run came to, or what it ran on; the only large floats are throughputs."""
+    """Write a value of a run's result or environment; the only large floats are throughputs."""
     if isinstance(value, float):
         return rate(value) if value >= 1000 else fraction(value)
     return "-" if value is None else str(value)
@@ -128,7 +130,7 @@ def _name(run: RunRecord) -> str:
 
 
 def _status(run: RunRecord) -> str:
-    """Say how a run stands; where it has not come to its end, on a second line: at which epoch."""
+    """Write a run's status; where the run is incomplete, the epoch stands on a second line."""
     if run.status == "completed":
         return run.status
     return f"{run.status}\n{len(run.summary.epochs)}/{run.summary.config['training']['epochs']}"

@@ -1,4 +1,4 @@
-"""A training as a table, and the config and the data that one would run on."""
+"""A training as a table; a config and the places of the data, as tables."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +12,7 @@ from bnrun.show.wording import as_yaml, fraction, rate, training_title
 from bnrun.summary import Summary
 
 MANY_COLUMNS = 6
+"""Columns before throughput and time; with more, the gaps between them shrink to fit 80 columns."""
 
 
 def training_table(summary: Summary) -> RenderableType:
@@ -47,7 +48,7 @@ def training_table(summary: Summary) -> RenderableType:
 
 
 def closing_lines(summary: Summary) -> list[str]:
-    """Return the textbook's two lines, and what else must be said of the run."""
+    """Return the textbook's two lines of loss and speed, the remarks, and a bad ending."""
     lines = []
     if summary.epochs:
         last = summary.epochs[-1]
@@ -67,7 +68,7 @@ def closing_lines(summary: Summary) -> list[str]:
         case "interrupted":
             lines.append("interrupted before its last epoch")
         case "failed":
-            lines.append("failed")  # why is on stderr, with the error
+            lines.append("failed")  # the reason is on stderr, as the error
     return lines
 
 

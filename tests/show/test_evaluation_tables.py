@@ -77,5 +77,5 @@ def test_a_norm_without_moving_statistics_predicts_in_one_way() -> None:
         "  -              0.7800\n"
         "\n"
         "over 10,000 test images, on cpu\n"
-        "No norm of it keeps moving statistics: there is but the one way it predicts."
+        "No norm keeps moving statistics, so there is only one way to predict."
     )

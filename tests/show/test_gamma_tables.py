@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from bnrun.show.gamma_tables import GammaTables
-from bnrun.training.inspection import NormLayer
+from bnrun.training.inspection import Inspection, NormLayer
 
 FIRST = NormLayer(
     name="norm1",
@@ -30,7 +30,8 @@ def _render(view: RenderableType, encoding: str = "utf-8", width: int = 80) -> s
 
 
 def _tables(*layers: NormLayer, **changes: Any) -> GammaTables:
-    return GammaTables(layers, **({"run": "r-s0", "norm": "scratch", "epoch": 3} | changes))
+    fields: dict[str, Any] = {"norm": "scratch", "epoch": 3, "layers": layers}
+    return GammaTables(Inspection(**(fields | changes)), "r-s0")
 
 
 def test_a_norm_with_a_negative_and_a_nearly_off_channel() -> None:

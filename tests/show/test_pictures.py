@@ -127,7 +127,7 @@ def test_curves_say_how_a_run_ended_that_did_not_complete() -> None:
     diverged = _trial(status="diverged", reason="the loss became nan at epoch 5, step 2")
     assert _footer(curves(diverged)).endswith("diverged: the loss became nan at epoch 5, step 2")
     nothing = curves(_trial(epochs=0, status="interrupted"))
-    assert nothing.axes[0].texts[0].get_text() == "No epoch has come to its end."
+    assert nothing.axes[0].texts[0].get_text() == "No epoch has ended."
 
 
 def test_a_comparison_says_n_machine_and_data() -> None:
