@@ -147,7 +147,7 @@ def _all(alike: Callable[[str], str], text: str) -> list[str]:
 
 def keys_table() -> str:
     """Return the Markdown table of all config keys, made from the schema."""
-    rows = ["| key | default | |", "|---|---|---|"]
+    rows = ["| key | default | meaning |", "|---|---|---|"]
     defaults = Config().to_dict()
     for section, schema in SECTIONS.items():
         for name, field in schema.model_fields.items():
