@@ -21,9 +21,7 @@ def evaluation_table(evaluation: Evaluation) -> RenderableType:
         if accuracy is not None and moving is not None:
             points = "" if name == "moving" else f"{100 * (accuracy - moving):+.2f} points"
             shown.add_row(name if evaluation.keeps_moving else "-", f"{accuracy:.4f}", points)
-    return Group(
-        Text(f"{title}, after epoch {evaluation.epoch}"), shown, *map(Text, _notes(evaluation))
-    )
+    return Group(title, shown, *map(Text, _notes(evaluation)))
 
 
 def _notes(evaluation: Evaluation) -> Iterator[str]:
