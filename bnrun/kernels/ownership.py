@@ -42,12 +42,12 @@ def require_private_folder(folder: Path) -> None:
         is_sticky = place != folder and status.st_mode & stat.S_ISVTX
         if status.st_mode & stat.S_IWOTH and not is_sticky:
             raise NotPrivate(
-                f"everybody may write to {place}. Type: chmod o-w {shlex.quote(str(place))}"
+                f"everybody may write to {place}. Type `chmod o-w {shlex.quote(str(place))}`"
             )
         if place == folder and _others_of_group_may_write(status):
             raise NotPrivate(
                 f"the group {_group(status.st_gid)} may write to {place}. "
-                f"Type: chmod g-w {shlex.quote(str(place))}"
+                f"Type `chmod g-w {shlex.quote(str(place))}`"
             )
 
 

@@ -95,7 +95,7 @@ def norm_factory(norm: "str | type[nn.Module]") -> NormFactory:
         NormError: there is no such norm, or its class cannot be loaded or is not an `nn.Module`.
             The factory raises it, too, where the class refuses to be built.
     """
-    check_norm(norm)
     if user_module.is_user_norm(norm):
         return user_module.load(norm)
+    check_norm(norm)
     return NORMS[str(norm)]

@@ -34,7 +34,7 @@ class StepGraphs:
             answers.
         train: the images, on a CUDA device.
         batch_size: images in a full batch.
-        losses, corrects: one value for each step of an epoch, which the graphs write.
+        losses, correct_counts: one value for each step of an epoch, which the graphs write.
     """
 
     def __init__(
@@ -45,11 +45,11 @@ class StepGraphs:
         train: Split,
         batch_size: int,
         losses: Tensor,
-        corrects: Tensor,
+        correct_counts: Tensor,
     ) -> None:
         self._model, self._optimizer, self._train_step = model, optimizer, train_step
         self._train, self._batch_size = train, batch_size
-        self._losses, self._corrects = losses, corrects
+        self._losses, self._correct_counts = losses, correct_counts
         device = train.labels.device
         self._order = torch.arange(len(train), device=device)
         self._step = torch.zeros(1, dtype=torch.long, device=device)
@@ -71,7 +71,7 @@ class StepGraphs:
     def _capture(self, size: int) -> Any:
         """Return the recorded graph of a step, and undo what warming up and recording changed."""
         state, step = capture(self._model, self._optimizer), self._step.clone()
-        losses, corrects = self._losses.clone(), self._corrects.clone()
+        losses, correct_counts = self._losses.clone(), self._correct_counts.clone()
         lr, self._optimizer.lr = self._optimizer.lr, self._lr  # a replay reads the tensor
         try:
             graph = self._record(size)
@@ -80,7 +80,7 @@ class StepGraphs:
         restore(state, self._model, self._optimizer)
         self._step.copy_(step)
         self._losses.copy_(losses)
-        self._corrects.copy_(corrects)
+        self._correct_counts.copy_(correct_counts)
         return graph
 
     def _record(self, size: int) -> Any:
@@ -103,5 +103,7 @@ class StepGraphs:
         index = self._order[self._step * self._batch_size + offsets]
         loss, correct = self._train_step(*self._train.batch(index))
         self._losses.index_copy_(0, self._step, loss.view(1))
-        self._corrects.index_copy_(0, self._step, correct.to(self._corrects.dtype).view(1))
+        self._correct_counts.index_copy_(
+            0, self._step, correct.to(self._correct_counts.dtype).view(1)
+        )
         self._step += 1

@@ -241,7 +241,7 @@ class _Training:
                 )
         images = sum(sizes[:steps])
         total = math.fsum(map(operator.mul, losses, sizes))
-        return total / images, int(self.stepper.corrects[:steps].sum()) / images
+        return total / images, int(self.stepper.correct_counts[:steps].sum()) / images
 
     def _evaluate(self, epoch: int) -> tuple[dict[str, float], float | None]:
         """Return the test accuracy by kind of statistics, and the validation accuracy."""

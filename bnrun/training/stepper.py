@@ -47,10 +47,10 @@ class Stepper:
 
     Attributes:
         model, dtype: the network, and the type of its parameters.
-        taken: how many steps were taken since the training's first epoch began.
+        steps_taken: how many steps were taken since the training's first epoch began.
         batch_sizes: the number of images in each batch of an epoch; the last may be smaller.
         losses: each step's mean loss in the current epoch, on the device, shape (steps,).
-        corrects: each step's count of right answers, likewise.
+        correct_counts: each step's count of right answers, likewise.
 
     Raises:
         NormError: the norm cannot be loaded or built.
@@ -79,9 +79,9 @@ class Stepper:
         self.optimizer: SGD = build_optimizer(config, self.model)
         size, count = config.training.batch_size, len(train)
         self.batch_sizes = [min(size, count - start) for start in range(0, count, size)]
-        self.taken = 0
+        self.steps_taken = 0
         self.losses = torch.zeros(len(self.batch_sizes), dtype=self.dtype, device=self._device)
-        self.corrects = torch.zeros(len(self.batch_sizes), device=self._device)
+        self.correct_counts = torch.zeros(len(self.batch_sizes), device=self._device)
         self._order = torch.empty(0, dtype=torch.long)
         self._batch: tuple[Tensor, Tensor] | None = None
         self._graphs: StepGraphs | None = None
@@ -93,7 +93,7 @@ class Stepper:
                 train,
                 size,
                 self.losses,
-                self.corrects,
+                self.correct_counts,
             )
 
     @property
@@ -141,7 +141,7 @@ class Stepper:
     def fetch(self) -> None:
         """Look up the batch of the next step, inside `computing`."""
         assert self._is_computing
-        epoch, step = divmod(self.taken, self.steps_per_epoch)
+        epoch, step = divmod(self.steps_taken, self.steps_per_epoch)
         if step == 0:
             self._start_epoch(epoch + 1)
         if self._graphs is None:  # a graph looks its batch up itself
@@ -159,7 +159,7 @@ class Stepper:
         Returns, raises: see `step`.
         """
         assert self._is_computing
-        epoch, step = divmod(self.taken, self.steps_per_epoch)
+        epoch, step = divmod(self.steps_taken, self.steps_per_epoch)
         size = self.batch_sizes[step]
         place = f"epoch {epoch + 1}, step {step + 1} of {self.steps_per_epoch}, a batch of {size}"
         self.optimizer.lr = self._learning_rate()
@@ -168,8 +168,10 @@ class Stepper:
                 self._graphs.take(size)
             else:
                 assert self._batch is not None
-                self.losses[step], self.corrects[step] = self._train_step(*self._batch, on_phase)
-        self.taken += 1
+                self.losses[step], self.correct_counts[step] = self._train_step(
+                    *self._batch, on_phase
+                )
+        self.steps_taken += 1
         return self.losses[step], size
 
     def capture(self) -> dict[str, Any]:
@@ -185,7 +187,7 @@ class Stepper:
         """
         with self.computing():
             restore(state, self.model, self.optimizer)
-        self.taken = epochs * self.steps_per_epoch
+        self.steps_taken = epochs * self.steps_per_epoch
 
     def _start_epoch(self, epoch: int) -> None:
         self._order = image_order(self._config.training.seed, epoch, len(self._train)).to(
@@ -198,7 +200,7 @@ class Stepper:
     def _learning_rate(self) -> float:
         settings = self._config.optimizer
         steps = self._config.training.epochs * self.steps_per_epoch
-        step = min(self.taken, steps - 1)  # a measurement may go on beyond the run's end
+        step = min(self.steps_taken, steps - 1)  # a measurement may go on beyond the run's end
         return learning_rate(settings.schedule, settings.lr, step, steps)
 
     def _train_step(

@@ -156,7 +156,7 @@ def test_what_is_compiled_is_for_this_user_alone(compiler: Path, cache: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("mode", "advice"), [(0o707, "everybody may write .* chmod o-w"), (0o755, None)]
+    ("mode", "advice"), [(0o707, "everybody may write .*`chmod o-w"), (0o755, None)]
 )
 def test_nothing_is_loaded_from_a_folder_that_others_may_write_to(
     compiler: Path, cache: Path, mode: int, advice: str | None

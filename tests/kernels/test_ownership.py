@@ -68,9 +68,9 @@ def test_what_nobody_else_may_write_is_private(place: Any, status: tuple[int, in
     ("status", "message"),
     [
         ((0o755, OTHER, MY_GROUP), "belongs to the user mallory. .*BNRUN_CACHE"),
-        ((0o757, ME, MY_GROUP), "everybody may write to .*kernels. Type: chmod o-w .*kernels"),
+        ((0o757, ME, MY_GROUP), "everybody may write to .*kernels. Type `chmod o-w .*kernels"),
         ((0o1777, ME, MY_GROUP), "everybody may write"),  # anybody can add a file
-        ((0o775, ME, SHARED_GROUP), "the group class may write to .*kernels. Type: chmod g-w"),
+        ((0o775, ME, SHARED_GROUP), "the group class may write to .*kernels. Type `chmod g-w"),
         ((0o775, ME, 999), "the group 999 may write"),  # whose members are not known
     ],
 )
@@ -84,7 +84,7 @@ def test_what_somebody_else_may_write_is_not(
 
 def test_a_parent_for_everybody_is_refused_unless_it_is_sticky(place: Any) -> None:
     require_private_folder(place(0o700, parent=0o1777))
-    with pytest.raises(NotPrivate, match="everybody may write to .*shared. Type: chmod o-w"):
+    with pytest.raises(NotPrivate, match="everybody may write to .*shared. Type `chmod o-w"):
         require_private_folder(place(0o700, parent=0o777))
 
 

@@ -73,7 +73,7 @@ def _two_epochs(engine: Engine, train: Split) -> tuple[list[float], dict[str, An
         for _ in range(2):
             for _ in range(stepper.steps_per_epoch):
                 stepper.step()
-            figures += [*stepper.losses.tolist(), *stepper.corrects.tolist()]
+            figures += [*stepper.losses.tolist(), *stepper.correct_counts.tolist()]
     return figures, stepper.model.state_dict() | dict(enumerate(stepper.optimizer.velocities))
 
 

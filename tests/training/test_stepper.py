@@ -50,7 +50,7 @@ def test_batches_sizes_and_rates_continue_from_epoch_to_epoch(small: Dataset) ->
     assert sizes == [128, 128, 44, 128, 128, 44, 128]
     assert len(set(rates[:6])) == 6
     assert rates[6] == rates[5]
-    assert stepper.taken == 7
+    assert stepper.steps_taken == 7
 
 
 @pytest.mark.parametrize("deterministic", ["true", "false"])
