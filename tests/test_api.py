@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import bnrun
+from bnrun.api.configs import resolve_config
 from bnrun.events import CheckpointReady, EpochEnded, RunEnded, RunStarted
 from bnrun.locks import Lock
 
@@ -32,6 +33,7 @@ def result(runs: Path) -> bnrun.TrainingResult:
     return bnrun.load_run(out=runs)
 
 
+@pytest.mark.process
 def test_importing_bnrun_imports_nothing_else_of_it() -> None:
     code = "import sys, bnrun; print([name for name in sys.modules if name.startswith('bnrun.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -160,10 +162,10 @@ def test_keywords_win_over_overrides_and_these_over_the_config(tmp_path: Path) -
         {"training": {"epochs": 9, "seed": 9, "batch_size": 500}, "model": {"pool": "max"}}
     )
     for given in (file, str(file), config):
-        result = bnrun.train(given, epochs=1, overrides=SYNTHETIC | {"training.seed": 5})
-        settings = result.config.training
+        resolved = resolve_config(given, {"training.seed": 5}, epochs=1, seed=None).config
+        settings = resolved.training
         assert (settings.epochs, settings.seed, settings.batch_size) == (1, 5, 500)
-        assert result.config.model.pool == "max"
+        assert resolved.model.pool == "max"
 
 
 @pytest.mark.parametrize(

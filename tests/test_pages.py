@@ -73,12 +73,21 @@ def test_every_command_of_a_page_is_one(
         resolve(given.get("config"), overrides)  # the file exists, and so does each key
 
 
+_printed: dict[tuple[str, str], str] = {}
+
+
 def _run(command: str, folder: Path) -> str:
-    """Run a command in this process: starting one for each would take half a minute."""
-    printed = io.StringIO()  # typer's CliRunner would pretend another width
-    with redirect_stdout(printed), redirect_stderr(printed), pytest.raises(SystemExit):
-        app(shlex.split(command)[1:], prog_name="bnrun")
-    return trimmed(printed.getvalue().replace(str(folder), HOME))
+    """Run a command in this process: starting one for each would take half a minute.
+
+    Several pages show the same commands on the same files; each is run once.
+    """
+    files = "".join(file.read_text() for file in sorted(folder.glob("*.py")))
+    if (command, files) not in _printed:
+        printed = io.StringIO()  # typer's CliRunner would pretend another width
+        with redirect_stdout(printed), redirect_stderr(printed), pytest.raises(SystemExit):
+            app(shlex.split(command)[1:], prog_name="bnrun")
+        _printed[command, files] = trimmed(printed.getvalue().replace(str(folder), HOME))
+    return _printed[command, files]
 
 
 @pytest.mark.filterwarnings("ignore:var\\(\\):UserWarning")

@@ -59,6 +59,7 @@ def test_a_mistyped_topic_gets_a_suggestion_and_exit_code_2() -> None:
     assert "Did you mean 'train'?" in done.stderr
 
 
+@pytest.mark.process
 def test_on_a_terminal_a_page_goes_through_the_pager_with_colours() -> None:
     terminal, end = pty.openpty()
     environment = os.environ | {"PAGER": "sed s/^/paged:/", "TERM": "xterm", "COLUMNS": "80"}
