@@ -71,8 +71,8 @@ class Lock:
 def is_held(file: Path) -> bool:
     """Return whether a process holds the lock of this file.
 
-    This creates no file and disturbs nobody. The answer is False where it cannot be told: the file
-    may not be read, or its file system knows no locks.
+    This creates no file and disturbs nobody. The answer is False where it is unknown: the file may
+    not be read, or its file system has no locks.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY)

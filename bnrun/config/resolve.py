@@ -192,7 +192,7 @@ def _require_known_key(assignment: Assignment) -> None:
 
 
 def _config_error(error: ValidationError, assignments: Mapping[str, Assignment]) -> ConfigError:
-    """Convert pydantic's error into ours: one error per key, with its source."""
+    """Convert pydantic's error into a ConfigError, with one error per key and its source."""
     details: dict[str, ErrorDetails] = {}
     for detail in error.errors():
         details.setdefault(_key_of(detail), detail)  # a list may have several

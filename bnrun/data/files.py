@@ -81,7 +81,7 @@ def unpack(folder: Path, into: Path) -> None:
 
 
 def is_zipped(folder: Path) -> bool:
-    """Return whether one of the four files lies there only as `.gz`."""
+    """Return whether one of the four files is there only as `.gz`."""
     return any(not (folder / name).is_file() for name in FILES)
 
 

@@ -34,14 +34,19 @@ def load(config: DataConfig) -> Generator[Progress, None, Dataset]:
         place = yield from fetch()
     if place.state == "unpublished":
         yield Notice(f"{place.folder} holds other images than the published Fashion-MNIST")
-    with _extracted(place.folder) as folder:
-        dataset = Dataset(
-            train=_read_split(folder, "train"),
-            test=_read_split(folder, "t10k"),
-            name=config.name,
-            source=str(place),
-            verified=place.state == "verified",
-        )
+    try:
+        with _extracted(place.folder) as folder:
+            train, test = (_read_split(folder, prefix) for prefix in ("train", "t10k"))
+    except DataError as error:
+        error.key = None if config.root is None else "data.root"
+        raise
+    dataset = Dataset(
+        train=train,
+        test=test,
+        name=config.name,
+        source=str(place),
+        verified=place.state == "verified",
+    )
     return dataset.hold_out(config.validation)
 
 

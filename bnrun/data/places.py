@@ -10,7 +10,7 @@ from bnrun.errors import DataError
 from bnrun.paths import cache_root, user_path
 
 RAW = Path("FashionMNIST", "raw")
-"""Where the four files lie below a root: torchvision's layout."""
+"""Where the four files are below a root: torchvision's layout."""
 
 ORIGIN = "origin.txt"
 """A file in bnrun's cache that names the source of its images."""

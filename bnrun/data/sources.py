@@ -1,7 +1,7 @@
 """Where Fashion-MNIST can be had from: each source brings its four files into a folder.
 
 A source is a generator: it yields how many bytes have arrived, and returns the folder that its
-files lie in, extracted or gzipped. What it brings is verified elsewhere.
+files are in, extracted or gzipped. What it brings is verified elsewhere.
 """
 
 import contextlib
@@ -96,7 +96,7 @@ def from_mirror(staging: Path) -> Generator[Fetching, None, Path]:
 
 
 def _chunks(url: str) -> Iterator[bytes]:
-    """Yield what lies at an address, a piece at a time.
+    """Yield what an address holds, a piece at a time.
 
     Raises:
         Unavailable: it cannot be reached, is not there, or breaks off.

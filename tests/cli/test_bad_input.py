@@ -175,7 +175,7 @@ def test_an_absent_device_is_an_error_about_the_option(bnrun: Run, command: list
     assert "error: --device: received 'cuda:99', which is not on this machine" in done.stderr
 
 
-def test_a_mistyped_command_is_told_the_near_one(bnrun: Run) -> None:
+def test_a_mistyped_command_gets_the_closest_one(bnrun: Run) -> None:
     done = bnrun("trian")
     assert done.returncode == 2
     assert "Did you mean 'train'?" in done.stderr

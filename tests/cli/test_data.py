@@ -102,7 +102,7 @@ def states(document):
     return {place["source"]: place["state"] for place in document["places"]}
 
 
-def test_with_nothing_here_it_tells_how_to_fetch(start):
+def test_with_nothing_here_it_says_how_to_fetch(start):
     done = start()
     assert done.returncode == 0, done.stderr
     assert "`bnrun data fetch` gets it" in done.stdout

@@ -54,7 +54,7 @@ def test_json_is_one_document_of_every_layer(bnrun: Run, make: Callable[..., Pat
     first = document["layers"][0]
     assert first["norm"] == "textbook"
     assert first["gamma"][:5] == pytest.approx([3.3, 3.86, 0.1, -2.36, 3.6])
-    assert first["gamma"][5] is None  # JSON has no word for NaN
+    assert first["gamma"][5] is None  # JSON has no NaN
     assert first["beta"] == first["moving_mean"] == [0.0] * 6
     assert first["moving_var"] == [0.25] * 6
     assert first["effective_scale"][0] == pytest.approx(3.3 / math.sqrt(0.25001))
@@ -77,7 +77,7 @@ def test_the_table_begins_with_the_textbooks_two_vectors(
     assert not any(line.startswith("norm2") for line in lines)
 
 
-def test_what_cannot_be_shown_is_told(
+def test_what_cannot_be_shown_is_an_error(
     make: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

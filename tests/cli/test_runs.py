@@ -23,8 +23,8 @@ OLD, NEW = "20260101T000000Z-lenet_bn-scratch-s0", "20261121T195959Z-lenet_bn-no
 
 def _lay(out: Path, name: str, loss: float = 0.25, **values: object) -> Path:
     """Make the directory of a finished run."""
-    stated = [Assignment(key.replace("__", "."), values[key], "test") for key in values]
-    run = runs.create(out, resolve(None, stated))
+    assignments = [Assignment(key.replace("__", "."), values[key], "test") for key in values]
+    run = runs.create(out, resolve(None, assignments))
     norm, seed = run.config.model.norm, run.config.training.seed
     with run:
         run.record(RunStarted(norm, "cpu", "a machine", seed, 1, 3, DATA))
@@ -128,7 +128,7 @@ def test_a_run_that_was_trained_is_shown(bnrun_in: Run, trained: Trained) -> Non
     assert f" {' '.join(training.args)}" in " ".join(done.stdout.split())
 
 
-def test_a_run_as_json_is_its_summary_and_what_its_directory_tells(bnrun: Run, out: Path) -> None:
+def test_a_run_as_json_is_its_summary_and_its_environment(bnrun: Run, out: Path) -> None:
     document = _document(bnrun("runs", "show", "2026010", "--json"))
     summary = json.loads((out / OLD / "summary.json").read_text())
     environment = json.loads((out / OLD / "environment.json").read_text())
@@ -157,7 +157,7 @@ def test_a_difference_is_shown_and_one_seed_each_is_said(bnrun: Run, out: Path) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("show", "nope"), "there is no run 'nope', neither as a path nor below runs/"),
         (("show", "2026"), "2 runs start with '2026'; give more of the name"),
@@ -171,12 +171,12 @@ def test_a_difference_is_shown_and_one_seed_each_is_said(bnrun: Run, out: Path) 
     ],
 )
 def test_what_cannot_be_done_is_one_clear_error(
-    bnrun: Run, out: Path, arguments: tuple[str, ...], told: str
+    bnrun: Run, out: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     done = bnrun("runs", *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
-    assert told in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 

@@ -128,7 +128,7 @@ def test_a_layer_that_fails_later_ends_with_one_and_shows_its_line(
     assert "Traceback" not in done.stderr
     assert "AssertionError: tired" in done.stderr
     assert "mine.py:12: assert self.calls < 20, 'tired'" in done.stderr
-    assert "called" in done.stderr  # what a layer prints is no result of ours
+    assert "called" in done.stderr  # stdout is for results only
     document = json.loads(done.stdout)
     assert document["status"] == "failed"
     assert [epoch["epoch"] for epoch in document["epochs"]] == [1]

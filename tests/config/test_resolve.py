@@ -15,7 +15,7 @@ def test_the_defaults_equal_the_main_config() -> None:
     assert resolve(None).name == "lenet_bn"
 
 
-def test_the_main_config_states_every_key() -> None:
+def test_the_main_config_has_every_key() -> None:
     assert set(resolve(CONFIGS / "lenet_bn.yaml").sources.values()).isdisjoint({"default"})
 
 
@@ -38,7 +38,7 @@ def test_every_config_says_in_its_header_how_to_run_it() -> None:
         assert f"#   bnrun train configs/{path.name}\n" in path.read_text()
 
 
-def test_the_last_one_wins_and_its_source_is_told(tmp_path: Path) -> None:
+def test_the_last_value_wins_and_its_source_is_known(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("optimizer:\n  lr: 1e-3\n  momentum: 0.5\n")
     overrides = [*parse_override("optimizer.momentum=0.9"), Assignment("model.norm", "none", "-n")]
@@ -64,7 +64,7 @@ def test_a_resolved_config_reads_back_equal(tmp_path: Path) -> None:
     assert resolve(path).config == config
 
 
-def test_an_empty_section_states_nothing(tmp_path: Path) -> None:
+def test_an_empty_section_sets_nothing(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("optimizer:\n  # lr: 0.1\nmodel: {norm: none}\n")
     assert resolve(path).config.optimizer == Config().optimizer
@@ -107,13 +107,13 @@ def test_a_section_can_be_set_whole() -> None:
         ("model=scratch", "this is a section with the keys norm, pool, activation"),
     ],
 )
-def test_a_bad_value_is_told_with_what_is_required(override: str, message: str) -> None:
+def test_an_error_names_the_value_and_what_is_required(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         resolve(None, parse_override(override))
     assert str(caught.value).startswith("--set: ")
 
 
-def test_all_bad_values_are_told_at_once(tmp_path: Path) -> None:
+def test_one_error_has_every_bad_value(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("optimizer: {lr: x}\ntraining:\n  epochs: 0\n")
     with pytest.raises(ConfigError) as caught:

@@ -19,7 +19,7 @@ def config_for(root, **settings):
 
 
 def holds(split, content, prefix):
-    """Tell whether a split equals the IDX files it was read from, value by value."""
+    """Return whether a split equals the IDX files that it was read from, value by value."""
     images = torch.frombuffer(
         bytearray(content[f"{prefix}-images-idx3-ubyte"][16:]), dtype=torch.uint8
     )
@@ -253,6 +253,7 @@ def test_sound_files_that_cannot_be_trained_on_are_refused(
     with pytest.raises(DataError, match=reason) as caught:
         drain(load(config_for(root)), seen.append)
     assert name.split("-")[0] in str(caught.value)
+    assert caught.value.key == "data.root"
 
 
 def test_no_images_at_all_are_refused(lay, root, other_content, idx, seen):

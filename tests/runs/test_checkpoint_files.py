@@ -1,4 +1,4 @@
-"""A run is gone on with, and its checkpoint is refused where it cannot be trusted."""
+"""Checkpoints are read, and refused where they cannot be trusted; a run continues from one."""
 
 import os
 import pickle
@@ -36,7 +36,7 @@ def test_a_run_without_a_finished_epoch_starts_from_the_beginning(run: Path) -> 
     assert runs.reopen(run)[1] is None
 
 
-def test_a_checkpoint_that_was_taken_away_is_missed(run: Path) -> None:
+def test_a_checkpoint_that_was_removed_is_missed(run: Path) -> None:
     (run / "checkpoint.pt").unlink()
     (run / "metrics.jsonl").write_text('{"event": "epoch_ended"}\n')
     with pytest.raises(RunError, match="checkpoint.pt is missing"):
@@ -104,7 +104,7 @@ def _keep(run: Path, name: str, epochs: int) -> None:
     torch.save(state | {"epochs": [{"epoch": n + 1} for n in range(epochs)]}, run / name)
 
 
-def test_a_kept_checkpoint_is_read_by_its_epoch(run: Path) -> None:
+def test_a_checkpoint_is_read_by_its_epoch(run: Path) -> None:
     for number in (2, 4):
         _keep(run, f"checkpoint-epoch-{number}.pt", number)
     _keep(run, "checkpoint-population.pt", 5)

@@ -1,4 +1,4 @@
-"""A run, or a comparison, is found by a path, a name, the beginning of one, or `latest`."""
+"""A run, or a comparison, is found by a path, a name, the start of one, or `latest`."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ def _make(out: Path, *names: str, file: str = "config.yaml") -> list[Path]:
 OLD, NEW = "20260101T000000Z-lenet_bn-scratch-s0", "20261121T195959Z-lenet_bn-none-s0"
 
 
-def test_a_run_is_found_by_a_beginning_that_is_its_own(tmp_path: Path) -> None:
+def test_a_run_is_found_by_the_start_of_its_name(tmp_path: Path) -> None:
     old, new, longer = _make(tmp_path, OLD, NEW, f"{NEW}-2")
     assert runs.find("20260", tmp_path) == old
     assert runs.find(NEW, tmp_path) == new  # a whole name, though another one begins so
@@ -47,7 +47,7 @@ def test_a_run_is_found_by_a_beginning_that_is_its_own(tmp_path: Path) -> None:
     assert runs.find(f"{tmp_path}/20260", Path("elsewhere")) == old
 
 
-def test_a_beginning_of_several_is_refused_and_a_handful_of_them_named(tmp_path: Path) -> None:
+def test_a_start_of_several_names_is_refused_and_a_handful_of_them_named(tmp_path: Path) -> None:
     _make(tmp_path, OLD, *(f"20261121T19595{n}Z-a-none-s0" for n in range(7)))
     with pytest.raises(RunError) as refused:
         runs.find("2026", tmp_path)
@@ -94,12 +94,12 @@ def test_where_there_is_no_run_at_all_it_says_what_makes_one(tmp_path: Path) -> 
             runs.find(name, tmp_path)
 
 
-def test_nothing_is_the_beginning_of_no_run(run: Path) -> None:
+def test_an_empty_name_is_the_start_of_no_run(run: Path) -> None:
     with pytest.raises(RunError, match="there is no run ''"):
         runs.find("", run.parent)
 
 
-def test_a_run_that_is_not_there_is_told_with_a_near_miss(run: Path) -> None:
+def test_an_unknown_run_is_an_error_with_the_closest_name(run: Path) -> None:
     with pytest.raises(RunError, match=f"Did you mean '{run.name}'"):
         runs.find(run.name[:-1] + "7", run.parent)
     with pytest.raises(RunError, match="there is no run 'x'"):

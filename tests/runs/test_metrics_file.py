@@ -139,5 +139,5 @@ def test_cut_at_any_byte_it_reads_back_as_the_first_events(
 
     metrics.drop_partial_line()
     assert cut.startswith(metrics.path.read_bytes())
-    metrics.append(Notice("goes on"))
-    assert metrics.read() == [*events[:count], Notice("goes on")]
+    metrics.append(Notice("continues"))
+    assert metrics.read() == [*events[:count], Notice("continues")]

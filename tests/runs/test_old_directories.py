@@ -84,7 +84,7 @@ def old(tmp_path: Path) -> Path:
 
 
 def _checkpoint() -> bytes:
-    """What it held: neither the engine of the run nor the keys that came later."""
+    """Return what it held: neither the engine of the run nor the keys that came later."""
     model = LeNet(norm_factory("scratch"))
     epoch = {
         "epoch": 1,

@@ -16,7 +16,7 @@ def test_a_picture_is_a_file_of_each_format(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(paths)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file")
     with pytest.raises(RunError, match=r"run/curves.svg can't be written: Not a directory"):
         write_picture(tmp_path / "run", "curves", {"svg": b"<svg/>"})

@@ -128,7 +128,7 @@ def test_two_processes_cannot_train_in_one_run(tmp_path: Path) -> None:
         pass  # free again
 
 
-def test_metrics_of_a_killed_run_are_mended_and_only_added_to(tmp_path: Path) -> None:
+def test_metrics_of_a_killed_run_are_completed_and_only_added_to(tmp_path: Path) -> None:
     with _create(tmp_path) as run:
         for event in (STARTED, _checkpoint(1), _epoch(1), _checkpoint(2)):
             run.record(event)  # killed before epoch 2 was in the metrics, inside a line:
@@ -156,7 +156,7 @@ def small_disk() -> Iterator[None]:
     signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_a_full_disk_is_told_and_the_old_checkpoint_stays(
+def test_a_full_disk_is_an_error_and_the_old_checkpoint_stays(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     run = _create(tmp_path)
@@ -190,7 +190,7 @@ def test_an_out_without_write_permission_is_refused(tmp_path: Path) -> None:
         _create(tmp_path / "runs")
 
 
-def test_every_nth_checkpoint_is_kept_where_asked_for(tmp_path: Path) -> None:
+def test_keep_every_keeps_every_nth_checkpoint(tmp_path: Path) -> None:
     resolved = resolve(None, [Assignment("training.keep_every", 2, "test")])
     with runs.create(tmp_path, resolved) as run:
         run.record(STARTED)

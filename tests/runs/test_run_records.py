@@ -1,4 +1,4 @@
-"""What a run directory tells: as far as the run has come, and never more than is so."""
+"""What is read of a run directory: all that the run has reached, and nothing else."""
 
 import dataclasses
 import subprocess
@@ -82,7 +82,7 @@ def test_a_renamed_run_has_its_time_from_its_metrics_and_no_config_name(tmp_path
     assert renamed.started is not None
 
 
-def test_a_killed_run_shows_its_epochs_and_half_a_line_is_none(tmp_path: Path) -> None:
+def test_a_killed_run_has_its_epochs_and_a_partial_line_is_ignored(tmp_path: Path) -> None:
     run = _create(tmp_path)
     assert read_run(run.path).status == "unfinished"  # before it began
     _kill(run, STARTED, _epoch(1))
@@ -107,7 +107,7 @@ def test_a_run_is_running_while_a_process_holds_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("new_epochs", [0, 1])
-def test_a_summary_from_before_a_run_was_gone_on_with_and_killed_is_not_believed(
+def test_the_summary_of_an_earlier_session_is_ignored_after_a_kill(
     tmp_path: Path, new_epochs: int
 ) -> None:
     run = _session(_create(tmp_path), STARTED, _epoch(1))
@@ -119,7 +119,7 @@ def test_a_summary_from_before_a_run_was_gone_on_with_and_killed_is_not_believed
     assert [epoch.epoch for epoch in kept.summary.epochs] == [1, 2][: new_epochs + 1]
 
 
-def test_a_run_gone_on_with_to_its_end_is_as_if_never_interrupted(tmp_path: Path) -> None:
+def test_a_run_that_continued_to_its_end_reads_as_if_never_interrupted(tmp_path: Path) -> None:
     run = _session(_create(tmp_path), STARTED, _epoch(1))
     on = dataclasses.replace(STARTED, finished=(_epoch(1),))
     _session(_again(run), on, _epoch(2), ENDED)
@@ -129,7 +129,7 @@ def test_a_run_gone_on_with_to_its_end_is_as_if_never_interrupted(tmp_path: Path
     assert kept.summary.examples_per_second == 10_000
 
 
-def test_why_a_run_failed_or_diverged_is_kept(tmp_path: Path) -> None:
+def test_a_record_has_the_reason_of_a_failure_or_divergence(tmp_path: Path) -> None:
     run = _create(tmp_path)
     with pytest.raises(BnrunError), run:
         run.record(STARTED)
@@ -183,7 +183,7 @@ def test_runs_are_listed_newest_first_and_other_things_not_at_all(tmp_path: Path
     assert [run.path.name for run in list_runs(tmp_path, limit=1)] == names[:1]
 
 
-def test_comparisons_tell_their_arms_and_seeds(tmp_path: Path) -> None:
+def test_comparisons_have_their_arms_and_seeds(tmp_path: Path) -> None:
     plans = {
         "a": "arms: [{name: scratch, config: {}}, {name: none}]\nseeds: [0, 1]",
         "b": "arms: 3",

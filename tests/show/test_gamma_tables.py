@@ -1,4 +1,4 @@
-"""Whole tables of what norms have learned, at 80 columns, also where a terminal has but ASCII."""
+"""Whole tables of what norms have learned, at 80 columns, also where a terminal has only ASCII."""
 
 import io
 import math
@@ -69,7 +69,7 @@ def test_a_terminal_without_unicode_has_words_and_hashes() -> None:
     assert "scale: gamma / sqrt(moving var + eps)" in shown
 
 
-def test_what_norms_lack_is_a_dash_and_an_assumed_eps_is_told() -> None:
+def test_what_norms_lack_is_a_dash_and_an_assumed_eps_is_named() -> None:
     assert _render(_tables(MOVING_ALONE, GAMMA_ALONE, norm="/home/me/[my].py:N")) == (
         "r-s0, after epoch 3\n"
         "\n"

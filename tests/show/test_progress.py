@@ -117,7 +117,7 @@ def test_the_live_display_fits_into_80_columns() -> None:
 
 
 @pytest.mark.parametrize("finished", [0, 1])
-def test_a_run_gone_on_with_begins_where_it_was(finished: int) -> None:
+def test_a_run_that_continues_starts_where_it_was(finished: int) -> None:
     live = LiveScreen(_console(terminal=True))
     epoch = EpochEnded(1, 1.0, 0.6, 0.7, None, None, None, 5.0)
     live.show(RunStarted("scratch", "cpu", "Some CPU", 0, 2, 16, DATA, (epoch,) * finished))

@@ -1,4 +1,4 @@
-"""Whole tables of kept runs, from hand-made records, as a person reads them at 80 columns."""
+"""Whole tables of runs, from hand-made records, as a person reads them at 80 columns."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -46,8 +46,8 @@ def _run(
     reason: str | None = None,
     **environment: object,
 ) -> RunRecord:
-    stated = [Assignment(key, value, "test") for key, value in (sets or {}).items()]
-    config = resolve(None, stated).config
+    assignments = [Assignment(key, value, "test") for key, value in (sets or {}).items()]
+    config = resolve(None, assignments).config
     rows = (EpochEnded(n + 1, loss, 0.9009, 0.8712, None, None, None, 4.0) for n in range(epochs))
     summary = Summary(
         config=config.to_dict(),

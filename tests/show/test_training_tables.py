@@ -86,7 +86,7 @@ def test_a_diverged_training_says_where() -> None:
 def test_an_interrupted_and_a_failed_training_say_so() -> None:
     interrupted = _render(training_table(_summary(status="interrupted")))
     assert interrupted.endswith("interrupted before its last epoch")
-    failed = _render(training_table(_summary(status="failed", reason="told on stderr")))
+    failed = _render(training_table(_summary(status="failed", reason="shown on stderr")))
     assert failed.endswith("\nfailed")
 
 
