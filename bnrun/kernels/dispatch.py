@@ -1,8 +1,8 @@
-"""Whether the kernels compute something, and the one way to call them.
+"""Whether layers use the kernels, and the one way to call a kernel.
 
-Whether they are used is a choice of the code around: `enabled` and `disabled` make it, and each
-layer asks a `supports_...` function, all of which ask `supports`. A backward pass asks nobody: what
-a kernel computed forward, a kernel differentiates, wherever `backward()` is called.
+The code around a layer chooses, by a block of `enabled` or `disabled`. The layer asks one of the
+`supports_...` functions, and all of them ask `supports`. A backward pass does not ask: a kernel
+computes the gradient of what a kernel has computed, wherever `backward()` is called.
 """
 
 import contextlib
@@ -90,8 +90,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(_FLOATS, _LONG, _LONG, _LONG, _DOUBLE),  # y, images, channels, size, eps
     ),
     "gather": (_BYTES, _LONGS, _FLOATS, _LONG, _LONG),  # images, index, batch, count, pixels
-    "softmax_cross_entropy": (_FLOATS, _LONGS, _FLOATS, _FLOATS, _LONG, _LONG),
-    # logits, labels, loss, d_logits, images, classes
+    "softmax_cross_entropy": (
+        *(_FLOATS, _LONGS, _FLOATS, _FLOATS),  # logits, labels, loss, d_logits
+        *(_LONG, _LONG),  # images, classes
+    ),
 }
 """The arguments of each kernel of kernels.cpp, without the last: the number of threads."""
 
