@@ -82,11 +82,15 @@ def _library_path() -> Path:
     content += [" ".join(FLAGS).encode(), os.fsencode(_compiler()), _processor()]
     digest = hashlib.sha256(b"\0".join(content)).hexdigest()
     folder = (cache_root() / "kernels").resolve()
+    _require_private(folder)
+    return folder / f"{digest[:20]}.so"
+
+
+def _require_private(folder: Path) -> None:
     try:
         require_private_folder(folder)
     except NotPrivate as error:
         raise _error(f"compiled code is loaded only from a private folder: {error}.") from error
-    return folder / f"{digest[:20]}.so"
 
 
 def _is_source(path: Path) -> bool:
@@ -125,6 +129,7 @@ def _compile(library: Path) -> None:
     """
     try:
         library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_private(library.parent)  # somebody may have made it since it was looked for
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             compiled, linked = Path(folder, "kernels.o"), Path(folder, "kernels.so")
             source = str(SOURCE / "kernels.cpp")

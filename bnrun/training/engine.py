@@ -40,7 +40,7 @@ def uses_graphs(engine: Engine, device: torch.device) -> bool:
 def running(engine: Engine, device: torch.device) -> Iterator[None]:
     """Execute what is computed inside the block by an engine, on a device.
 
-    Never hold it across a `yield`: the choice is of the whole process.
+    Never hold it across a `yield`: the caller would compute by the engine, too.
 
     Raises:
         EngineError: the kernels of `compiled` cannot be built on this machine.

@@ -106,9 +106,9 @@ class Stepper:
         """Enter all that this training computes under, for steps and for what its model predicts.
 
         That is its engine, its device, its random numbers and, with `training.deterministic`,
-        torch's deterministic algorithms. All of them are global to the process, so leave the block
-        before another training computes, and before any `yield`. A block inside another of the
-        same stepper changes nothing.
+        torch's deterministic algorithms. All of them are global, so leave the block before another
+        training computes, and before any `yield`. A block inside another of the same stepper
+        changes nothing.
 
         Raises:
             EngineError: the engine is not available on this machine.
