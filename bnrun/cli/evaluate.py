@@ -107,13 +107,9 @@ def _config(state: Mapping[str, Any], images: int | None, device: str | None) ->
         ConfigError: the change is not acceptable.
     """
     from bnrun.cli.overrides import config_overrides
-    from bnrun.config import Assignment, resolve
+    from bnrun.config import config_assignments, resolve
 
-    trained = [
-        Assignment(f"{section}.{name}", value, "the checkpoint")
-        for section, values in state["config"].items()
-        for name, value in values.items()
-    ]
+    trained = config_assignments(state["config"], "the checkpoint")
     return resolve(None, trained + config_overrides(None, images=images, device=device)).config
 
 

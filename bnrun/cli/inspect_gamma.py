@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption, RunArgument
-from bnrun.errors import RunError
 
 
 def inspect_gamma(
@@ -19,7 +18,7 @@ def inspect_gamma(
 ) -> None:
     """Show what a run's norms have learned, channel by channel."""
     from bnrun import runs
-    from bnrun.cli.overrides import rename_key
+    from bnrun.cli.overrides import key_names
     from bnrun.show.console import show_json, stdout
 
     path = runs.find(run, out)
@@ -27,11 +26,8 @@ def inspect_gamma(
     from bnrun.show.gamma_tables import GammaTables
     from bnrun.training.inspection import inspect
 
-    try:
+    with key_names({"layer": "--layer"}):
         result = inspect(state, layer)
-    except RunError as error:
-        rename_key(error, {"layer": "--layer"})
-        raise
     if json:
         show_json({"run": str(path), "checkpoint": checkpoint, **result.to_dict()})
     else:

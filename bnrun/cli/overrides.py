@@ -4,17 +4,8 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from bnrun.config import Assignment, parse_override
+from bnrun.config import Assignment, keyword_assignments, parse_override
 from bnrun.errors import BnrunError, ConfigError
-
-OPTION_KEYS = {
-    "images": "training.population_images",
-    "norm": "model.norm",
-    "epochs": "training.epochs",
-    "seed": "training.seed",
-    "device": "training.device",
-}
-"""The config key that each of these options sets."""
 
 
 def config_overrides(sets: Sequence[str] | None, **options: Any) -> list[Assignment]:
@@ -27,16 +18,12 @@ def config_overrides(sets: Sequence[str] | None, **options: Any) -> list[Assignm
     Raises:
         ConfigError: a `--set` is not KEY=VALUE.
     """
-    return [assignment for text in sets or () for assignment in parse_override(text)] + [
-        Assignment(OPTION_KEYS[name], value, f"--{name}")
-        for name, value in options.items()
-        if value is not None
-    ]
+    parsed = [assignment for text in sets or () for assignment in parse_override(text)]
+    return parsed + keyword_assignments("--{}", **options)
 
 
-@contextlib.contextmanager
-def option_names(**options: Any) -> Iterator[None]:
-    """Name the option in errors about a key that the option has set.
+def option_names(**options: Any) -> contextlib.AbstractContextManager[None]:
+    """Return a context that names the option in errors about a key that the option has set.
 
         with option_names(device=device):
             pick_device(device or "auto")  # "--device: received 'cuda', which is not …"
@@ -44,18 +31,22 @@ def option_names(**options: Any) -> Iterator[None]:
     Args:
         options: as in `config_overrides`.
     """
-    given = {OPTION_KEYS[name]: f"--{name}" for name, value in options.items() if value is not None}
+    return key_names({a.key: a.source for a in keyword_assignments("--{}", **options)})
+
+
+@contextlib.contextmanager
+def key_names(names: Mapping[str, str]) -> Iterator[None]:
+    """Replace the keys of errors by the names that users know them by, where these have one."""
     try:
         yield
     except BnrunError as error:
-        rename_key(error, given)
+        _rename_key(error, names)
         raise
 
 
-def rename_key(error: BnrunError, names: Mapping[str, str]) -> None:
-    """Replace the key of an error, if it is one of these, by the name that a user knows it by."""
+def _rename_key(error: BnrunError, names: Mapping[str, str]) -> None:
     if error.key is not None:
         error.key = names.get(error.key, error.key)
     if isinstance(error, ConfigError):
         for other in error.others:
-            rename_key(other, names)
+            _rename_key(other, names)

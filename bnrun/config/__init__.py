@@ -1,16 +1,26 @@
 """The config of a run: its schema, and how it is made from a file and overrides."""
 
-from bnrun.config.resolve import Assignment, Resolved, parse_override, resolve
+from bnrun.config.keywords import KEYWORDS, keyword_assignments
+from bnrun.config.resolve import (
+    Assignment,
+    Resolved,
+    config_assignments,
+    parse_override,
+    resolve,
+)
 from bnrun.config.schema import KEYS, STATISTICS, Config, DataConfig, OptimizerConfig
 
 __all__ = [
     "KEYS",
+    "KEYWORDS",
     "STATISTICS",
     "Assignment",
     "Config",
     "DataConfig",
     "OptimizerConfig",
     "Resolved",
+    "config_assignments",
+    "keyword_assignments",
     "parse_override",
     "resolve",
 ]

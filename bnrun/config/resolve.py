@@ -72,6 +72,15 @@ def resolve(path: Path | None, overrides: Iterable[Assignment] = ()) -> Resolved
     return Resolved(config, path.stem if path else "lenet_bn", sources)
 
 
+def config_assignments(config: Mapping[str, Any], source: str) -> list[Assignment]:
+    """Return the assignments that make up a config, given as a dict, all from one source."""
+    return [
+        Assignment(f"{section}.{name}", value, source)
+        for section, values in config.items()
+        for name, value in values.items()
+    ]
+
+
 def read_file(path: Path) -> list[Assignment]:
     """Read a config file as assignments.
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnrun.cli.overrides import OPTION_KEYS, config_overrides, option_names
-from bnrun.config import Assignment, resolve
+from bnrun.cli.overrides import config_overrides, key_names, option_names
+from bnrun.config import KEYWORDS, Assignment, resolve
 from bnrun.errors import ConfigError, DeviceError
 
 
@@ -32,6 +32,11 @@ def test_an_error_about_anything_else_is_left_as_it_is(key: str | None) -> None:
     assert caught.value.key == key
 
 
+def test_any_key_may_have_another_name() -> None:
+    with pytest.raises(DeviceError, match="^IMPL: why"), key_names({"model.norm": "IMPL"}):
+        raise DeviceError("why", key="model.norm")
+
+
 def test_each_of_several_errors_names_its_option_or_its_key() -> None:
     options = {"epochs": 0, "seed": -1}
     with pytest.raises(ConfigError) as caught, option_names(**options):
@@ -41,7 +46,7 @@ def test_each_of_several_errors_names_its_option_or_its_key() -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from(sorted(OPTION_KEYS)), st.none() | st.integers(2, 1_000)),
+    st.dictionaries(st.sampled_from(sorted(KEYWORDS)), st.none() | st.integers(2, 1_000)),
     st.lists(st.tuples(st.sampled_from(["optimizer.lr", "training.seed"]), st.integers(1, 99))),
 )
 def test_every_override_is_the_value_that_was_written(
@@ -49,6 +54,6 @@ def test_every_override_is_the_value_that_was_written(
 ) -> None:
     overrides = config_overrides([f"{key}={value}" for key, value in sets], **options)
     values = {assignment.key: assignment.value for assignment in overrides}
-    given_options = {OPTION_KEYS[n]: value for n, value in options.items() if value is not None}
+    given_options = {KEYWORDS[n]: value for n, value in options.items() if value is not None}
     assert values == dict(sets) | given_options
     assert len(overrides) == len(sets) + len(given_options)

@@ -7,8 +7,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bnrun.config import STATISTICS, Config, resolve, yaml_text
-from bnrun.config.resolve import Assignment
+from bnrun.config import STATISTICS, Config, config_assignments, resolve, yaml_text
 from bnrun.config.schema import (
     SEED_LIMIT,
     DataConfig,
@@ -76,12 +75,7 @@ def test_a_config_written_as_yaml_is_read_back_equal(
 
 @given(CONFIGS)
 def test_a_config_as_overrides_is_the_same_config(config: Config) -> None:
-    overrides = [
-        Assignment(f"{section}.{name}", value, "test")
-        for section, values in config.to_dict().items()
-        for name, value in values.items()
-    ]
-    assert resolve(None, overrides).config == config
+    assert resolve(None, config_assignments(config.to_dict(), "test")).config == config
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT
