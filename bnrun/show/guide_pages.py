@@ -8,11 +8,11 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.markdown import CodeBlock, Heading, Markdown
 from rich.padding import Padding
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 from rich.theme import Theme
 
 from bnrun.show.console import stdout
+from bnrun.show.tables import pairs
 
 MAX_WIDTH = 100
 """Columns: longer lines of prose are hard to read."""
@@ -26,12 +26,8 @@ _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 def topics_view(topics: Iterable[tuple[str, str]]) -> RenderableType:
     """Return the list of topics, each with its subject."""
-    table = Table.grid(padding=(0, 2, 0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for topic, subject in topics:
-        table.add_row(topic, Text(subject))
-    return Group(Text("The pages of the manual; `bnrun guide TOPIC` shows one:\n"), table)
+    heading = Text("The pages of the manual; `bnrun guide TOPIC` shows one:\n")
+    return Group(heading, Padding(pairs(topics), (0, 0, 0, 2), expand=False))
 
 
 def show_page(markdown: str) -> None:
