@@ -2,11 +2,8 @@
 
 import contextlib
 import os
-import signal
-import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -118,32 +115,3 @@ def test_a_process_that_cannot_begin_is_an_error(how: str, message: str) -> None
     with pytest.raises(NormError) as error, _worker(how, 1.0 if how == "hangs" else 60.0):
         pass
     assert str(error.value) == message
-
-
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[1])
-import worker_jobs
-from bnrun.workers import Worker
-
-if __name__ == "__main__":
-    with Worker("", worker_jobs.prepare, ("works",), 60.0) as worker:
-        print(worker.run("pid"), flush=True)
-        worker.run("hang")
-"""
-
-
-def test_it_ends_with_its_parent_even_when_that_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    command = [sys.executable, str(script), str(Path(__file__).parent / "verification")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        assert _is_running(pid)
-        parent.send_signal(signal.SIGKILL)
-    for _ in range(100):
-        if not _is_running(pid):
-            return
-        time.sleep(0.05)
-    pytest.fail("the process goes on without its parent")

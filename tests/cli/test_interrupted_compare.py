@@ -1,6 +1,7 @@
 """A comparison that is interrupted goes on, and ends as the uninterrupted one."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -22,7 +23,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 # Norms that train as `textbook` does, but wait once their trial has finished an epoch.
 PAUSING = """
-import time
+import os, time
 from pathlib import Path
 from bnrun.norms.textbook import TextbookBatchNorm
 
@@ -30,7 +31,8 @@ class Pausing(TextbookBatchNorm):
     def forward(self, X):
         checkpoints = Path("runs").glob(f"*/trials/{self.trial}/checkpoint.pt")
         if any(checkpoints) and not Path("go on").exists():
-            Path(f"{self.trial} waits").touch()
+            Path("part").write_text(str(os.getpid()))
+            Path("part").rename(f"{self.trial} waits")
             while not Path("go on").exists():
                 time.sleep(0.05)
         return super().forward(X)
@@ -40,6 +42,12 @@ class A(Pausing):
 
 class B(Pausing):
     trial = "b-s0"
+"""
+
+# Speed is measured in a few steps.
+FEW_ROUNDS = """
+from bnrun.comparison import throughput
+throughput.ROUNDS = throughput.STEPS = 2
 """
 
 
@@ -57,16 +65,15 @@ def arguments(tmp_path: Path, idx_root: Path) -> list[str]:
 def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
     start_bnrun: Callable[..., Any], bnrun: Run, tmp_path: Path, arguments: list[str]
 ) -> None:
-    command = start_bnrun("compare", "textbook", "b=mine.py:B", *arguments)
-    _wait_for(tmp_path / "b-s0 waits")
-    command.send_signal_to_group(signal.SIGINT)
+    command = start_bnrun("compare", "textbook", "b=mine.py:B", *arguments, before=FEW_ROUNDS)
+    _interrupt(command, tmp_path / "b-s0 waits")
     folder = _assert_interrupted(command, tmp_path)
     assert _statuses(folder) == {"textbook-s0": "completed", "b-s0": "interrupted"}
     finished = folder / "trials" / "textbook-s0" / "metrics.jsonl"
     before = finished.read_bytes()
 
     (tmp_path / "go on").touch()
-    resumed = bnrun("compare", "--json", "--resume", "latest")
+    resumed = bnrun("compare", "--json", "--resume", "latest", before=FEW_ROUNDS)
     assert resumed.returncode == 0, resumed.stderr
     document = json.loads(resumed.stdout)
     assert finished.read_bytes() == before  # what was finished is not repeated
@@ -80,10 +87,8 @@ def test_ctrl_c_ends_trials_side_by_side_in_order(
     start_bnrun: Callable[..., Any], tmp_path: Path, arguments: list[str]
 ) -> None:
     arms = ("a=mine.py:A", "b=mine.py:B")
-    command = start_bnrun("compare", *arms, *arguments, "--jobs", 2, fresh=True)
-    for name in ("a-s0 waits", "b-s0 waits"):
-        _wait_for(tmp_path / name)
-    command.send_signal_to_group(signal.SIGINT)  # as a terminal does; trials leave it to the parent
+    command = start_bnrun("compare", *arms, *arguments, "--jobs", 2)
+    _interrupt(command, tmp_path / "a-s0 waits", tmp_path / "b-s0 waits")
     folder = _assert_interrupted(command, tmp_path)
     assert _statuses(folder) == {"a-s0": "interrupted", "b-s0": "interrupted"}
 
@@ -92,9 +97,10 @@ def test_ctrl_c_that_a_script_in_the_background_ignores_changes_nothing(
     start_bnrun: Callable[..., Any], tmp_path: Path, arguments: list[str]
 ) -> None:
     arms = ("textbook", "b=mine.py:B")
-    command = start_bnrun("compare", *arms, *arguments, "--jobs", 2, "--json", ignore_sigint=True)
-    _wait_for(tmp_path / "b-s0 waits")
-    command.send_signal_to_group(signal.SIGINT)
+    command = start_bnrun(
+        "compare", *arms, *arguments, "--jobs", 2, "--json", before=FEW_ROUNDS, ignore_sigint=True
+    )
+    _interrupt(command, tmp_path / "b-s0 waits")
     (tmp_path / "go on").touch()
     done = command.wait(60)
     assert done.returncode == 0, done.stderr
@@ -130,10 +136,12 @@ def _uninterrupted_loss(document: dict[str, Any]) -> float:
     return ended[-1].loss
 
 
-def _wait_for(path: Path) -> None:
-    """Wait until a file exists."""
+def _interrupt(command: Any, *waiting: Path) -> None:
+    """Send Ctrl-C to a command and its trials, as a terminal does, as soon as these files exist."""
     for _ in range(1200):
-        if path.exists():
-            return
+        if all(path.exists() for path in waiting):
+            break
         time.sleep(0.05)
-    raise AssertionError(f"{path.name} never came")
+    trials = {int(path.read_text()) for path in waiting}  # a shared worker is not in the group
+    for pid in {*trials, command.pid}:
+        os.kill(pid, signal.SIGINT)

@@ -1,5 +1,6 @@
 """Ctrl-C while a user's layer runs in a worker process: in `bnrun verify` and `bnrun bench`."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -41,7 +42,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_process(
     command, pid = _interrupted(start_bnrun, tmp_path, *arguments, fresh=fresh)
     done = command.wait(20)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
-    assert not Path(f"/proc/{pid}").exists()
+    assert not _is_running(pid)
 
 
 @pytest.mark.parametrize(
@@ -51,22 +52,53 @@ def test_ctrl_c_that_a_script_in_the_background_ignores_changes_nothing(
     start_bnrun: Callable[..., Any], tmp_path: Path, arguments: tuple[Any, ...]
 ) -> None:
     command, pid = _interrupted(start_bnrun, tmp_path, *arguments, ignore_sigint=True)
-    assert Path(f"/proc/{pid}").exists()
+    assert _is_running(pid)
     (tmp_path / "go on").touch()
     done = command.wait(60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
 
 
+def test_a_worker_ends_with_its_command_even_when_that_is_killed(
+    start_bnrun: Callable[..., Any], tmp_path: Path
+) -> None:
+    command, pid = _start(start_bnrun, tmp_path, *VERIFY)
+    command.send_signal(signal.SIGKILL)
+    assert command.wait(20).returncode == -signal.SIGKILL
+    for _ in range(200):
+        if not _is_running(pid):
+            return
+        time.sleep(0.05)
+    pytest.fail("the worker goes on without its command")
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def _interrupted(
     start_bnrun: Callable[..., Any], folder: Path, *arguments: Any, **how: bool
-) -> tuple[Any, str]:
-    """Start a command, send it Ctrl-C while the layer waits; return it and the layer's process."""
+) -> tuple[Any, int]:
+    """Start a command and send Ctrl-C while the layer waits; return it and the layer's process."""
+    command, pid = _start(start_bnrun, folder, *arguments, **how)
+    if not how.get("fresh"):  # a shared worker is not in the command's process group
+        os.kill(pid, signal.SIGINT)
+    command.send_signal_to_group(signal.SIGINT)
+    return command, pid
+
+
+def _start(
+    start_bnrun: Callable[..., Any], folder: Path, *arguments: Any, **how: bool
+) -> tuple[Any, int]:
+    """Start a command; return it and the process that the layer waits in."""
     (folder / "mine.py").write_text(WAITING)
     command = start_bnrun(*arguments, **how)
     for _ in range(1200):
         if (folder / "pid").exists():
             break
         time.sleep(0.05)
-    command.send_signal_to_group(signal.SIGINT)
-    return command, (folder / "pid").read_text()
+    return command, int((folder / "pid").read_text())
