@@ -16,6 +16,12 @@ PLAIN_TERMINAL = {"COLUMNS": "80", "NO_COLOR": "1"}
 STEERING = ("BNRUN_DEBUG", "FORCE_COLOR")  # variables that must not reach a command from outside
 COMMAND_SECONDS = 120.0
 
+# For `before`: what a comparison measures of speed is not the subject, and takes seconds.
+FEW_ROUNDS = """
+from bnrun.comparison import throughput
+throughput.ROUNDS = throughput.STEPS = 2
+"""
+
 
 class Command:
     """A command of bnrun while it runs, and its output.

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import FEW_ROUNDS
 from typer.testing import CliRunner
 
 from bnrun.cli import app
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-SMALL = (
-    "--set", "data.name=synthetic", "--set", "training.batch_size=32", "--device", "cpu",
-    "--set", "training.population_images=100", "--set", "training.engine=eager",
+CHEAP = (
+    "--set", "training.batch_size=32", "--set", "training.population_images=100",
+    "--set", "training.engine=eager", "--device", "cpu",
 )  # fmt: skip
+SMALL = ("--set", "data.name=synthetic", *CHEAP)
 
 RAISES = """
 from torch import nn
@@ -52,11 +54,12 @@ def _go_on(*arguments: str) -> dict[str, Any]:
 
 
 def test_two_arms_over_two_seeds(
-    bnrun: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bnrun: Run, tmp_path: Path, idx_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = bnrun(
-        "compare", "scratch", "max=builtin,model.pool=max", "--seeds", 2, "--epochs", 1, *SMALL,
-        "--set", "training.seed=5", "--out", "kept", "--json",
+        "compare", "scratch", "max=builtin,model.pool=max", "--seeds", 2, "--epochs", 1, *CHEAP,
+        "--set", f"data.root={idx_root}", "--set", "training.seed=5", "--out", "kept", "--json",
+        before=FEW_ROUNDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -101,7 +104,7 @@ def test_an_arm_that_raises_and_one_that_diverges_are_reported_and_the_others_go
     (tmp_path / "mine.py").write_text(RAISES)
     done = bnrun(
         "compare", "mine.py:Raises", "wild=none,model.activation=relu,optimizer.lr=1e30", "builtin",
-        "--seeds", 1, "--epochs", 1, *SMALL,
+        "--seeds", 1, "--epochs", 1, *SMALL, before=FEW_ROUNDS,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     shown = " ".join(done.stdout.split())

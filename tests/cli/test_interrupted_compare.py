@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from commands import FEW_ROUNDS
 
 from bnrun.config import Config
 from bnrun.data.load import load
@@ -42,12 +43,6 @@ class A(Pausing):
 
 class B(Pausing):
     trial = "b-s0"
-"""
-
-# Speed is measured in a few steps.
-FEW_ROUNDS = """
-from bnrun.comparison import throughput
-throughput.ROUNDS = throughput.STEPS = 2
 """
 
 
