@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 AnyEvent = TypeVar("AnyEvent")
+OtherEvent = TypeVar("OtherEvent")
 Result = TypeVar("Result")
 
 
@@ -35,6 +36,25 @@ def drain(
                 result: Result = end.value
                 return result
             on_event(event)
+
+
+def mapped(
+    work: Generator[AnyEvent, None, Result], convert: Callable[[AnyEvent], OtherEvent | None]
+) -> Generator[OtherEvent, None, Result]:
+    """Yield what `convert` makes of each event, where that is not None; return the work's result.
+
+    The work is closed however this ends, as `drain` does.
+    """
+    with closing(work):
+        while True:
+            try:
+                event = next(work)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            converted = convert(event)
+            if converted is not None:
+                yield converted
 
 
 Status = Literal["completed", "interrupted", "diverged", "failed"]

@@ -37,7 +37,7 @@ settings.register_profile("bnrun", derandomize=True, max_examples=30, deadline=N
 settings.load_profile("bnrun")
 
 if TYPE_CHECKING:
-    from bnrun.comparison.outcome import Arm
+    from bnrun.comparison.arms import Arm
     from bnrun.data.dataset import Dataset
 
 gc.disable()  # until the tests are collected: it would visit all of torch again and again
@@ -154,7 +154,7 @@ def small() -> "Dataset":
 @pytest.fixture
 def arms_of() -> "Callable[..., tuple[Arm, ...]]":
     """Build arms of small batches and few epochs on generated data."""
-    from bnrun.comparison.arms import build_arms
+    from bnrun.comparison.arm_syntax import build_arms
     from bnrun.config import parse_override
 
     def build(*texts: str, epochs: int = 2) -> "tuple[Arm, ...]":

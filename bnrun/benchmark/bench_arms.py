@@ -1,18 +1,24 @@
-"""The arms of `bnrun bench`, as users write them."""
+"""Parse the arms of `bnrun bench` as users write them."""
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnrun.comparison.arms import check_names, parse_arm
+from bnrun.comparison.arm_syntax import parse_arm
+from bnrun.comparison.plan import check_names
 from bnrun.config import Assignment, Config, resolve
 from bnrun.config.difference import config_difference
 from bnrun.config.resolve import read_file
 from bnrun.errors import ConfigError
 
 LOOP = "loop:"
-SHARED = ("training.device", "training.batch_size", "data.name", "data.root", "data.validation")
+MAX_WORKERS = 64
+SHARED_KEYS = (
+    "training.device", "training.batch_size", "data.name", "data.root", "data.validation",
+)  # fmt: skip
+"""Config keys that arms must have in common: without them their times are of different work."""
+
 DEFAULT_ARMS = (
     "loop:4 loop:0 scratch builtin eager=scratch,training.engine=eager "
     "builtin-eager=builtin,training.engine=eager"
@@ -21,7 +27,7 @@ DEFAULT_ARMS = (
 
 @dataclass(frozen=True)
 class BenchArm:
-    """What is timed: a config's training; with `workers`, the textbook's loop instead."""
+    """What is timed: the training of a config; with `workers`, the textbook's loop instead."""
 
     name: str
     config: Config
@@ -29,30 +35,41 @@ class BenchArm:
 
     @property
     def is_loop(self) -> bool:
-        """Tell whether it is the textbook's loop."""
+        """Return whether it is the textbook's loop."""
         return self.workers is not None
+
+    @property
+    def norm(self) -> str:
+        """Return the norm that is trained."""
+        return "textbook" if self.is_loop else self.config.model.norm
+
+    def with_engine(self, engine: str) -> "BenchArm":
+        """Return the arm with another engine in its config."""
+        training = self.config.training.model_copy(update={"engine": engine})
+        config = self.config.model_copy(update={"training": training})
+        return BenchArm(self.name, config, self.workers)
 
 
 def bench_arms(
     texts: Sequence[str], config: Path | None, overrides: Sequence[Assignment] = ()
 ) -> tuple[BenchArm, ...]:
-    """Resolve the arms: `loop:N`, the textbook's loop with N workers; or as `compare` takes them.
+    """Return the arms that are written as `texts`, of which each may hold several.
 
-    A text may hold several, with spaces between them.
+    An arm is `loop:N`, the textbook's loop with N loader workers, or what `compare` takes.
 
     Raises:
         ConfigError, NormError: one is not acceptable.
     """
-    stated = [*(read_file(config) if config else ()), *overrides]
-    base = resolve(None, stated).config
-    words = [word for text in texts for word in _split(text)]
-    arms = tuple(_bench_arm(word, stated, base) for word in words)
+    shared = [*(read_file(config) if config else ()), *overrides]
+    base = resolve(None, shared).config
+    words = [word for text in texts for word in _words(text)]
+    arms = tuple(_bench_arm(word, shared, base) for word in words)
     if not arms:
-        raise ConfigError(f"--arms: name one arm or more, such as --arms '{DEFAULT_ARMS}'.")
+        raise ConfigError(f"name one arm or more, such as --arms '{DEFAULT_ARMS}'.", "--arms")
     check_names([arm.name for arm in arms])
     for arm in arms:
         for found in config_difference(arms[0].config.to_dict(), arm.config.to_dict()):
-            if found.key in SHARED:
+            if found.key in SHARED_KEYS:
                 raise ConfigError(
                     f"arm {arm.name}: {found.key} can't differ between arms, whose times would not "
                     f"be of the same work. For all of them: --set {found.key}=…"
@@ -60,21 +77,22 @@ def bench_arms(
     return arms
 
 
-def _split(text: str) -> list[str]:
+def _words(text: str) -> list[str]:
     try:
         return shlex.split(text)
     except ValueError as error:
-        raise ConfigError(f"--arms: received '{text}': {error}.") from None
+        raise ConfigError(f"received '{text}': {error}.", "--arms") from None
 
 
-def _bench_arm(word: str, stated: Sequence[Assignment], base: Config) -> BenchArm:
+def _bench_arm(word: str, shared: Sequence[Assignment], base: Config) -> BenchArm:
     if not word.startswith(LOOP):
-        arm = parse_arm(word, stated)
+        arm = parse_arm(word, shared)
         return BenchArm(arm.name, arm.config)
     workers = word.removeprefix(LOOP)
-    if not workers.isascii() or not workers.isdigit() or int(workers) > 64:
+    if not workers.isascii() or not workers.isdigit() or int(workers) > MAX_WORKERS:
         raise ConfigError(
-            f"--arms: received '{word}'; the textbook's loop is loop:N, with N its loader's "
-            "workers, 0 to 64."
+            f"received '{word}'; the textbook's loop is loop:N, with N the workers of its loader, "
+            f"0 to {MAX_WORKERS}.",
+            "--arms",
         )
     return BenchArm(f"loop-{int(workers)}", base, int(workers))

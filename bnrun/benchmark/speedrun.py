@@ -1,4 +1,4 @@
-"""`bench --speedrun`: how far a config comes, and how soon, over many seeds."""
+"""`bench --speedrun`: how accurate a config gets, and how soon, over many seeds."""
 
 import dataclasses
 import time
@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from bnrun.comparison.arms import Arm
 from bnrun.comparison.estimate import Estimate, estimate
-from bnrun.comparison.outcome import Arm
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
-from bnrun.events import DataUsed, EpochEnded, RunEnded, Stage
+from bnrun.events import DataUsed, EpochEnded, Stage, mapped
+from bnrun.summary import Summary
 from bnrun.training.device import device_name
 from bnrun.training.engine_choice import choose
 from bnrun.training.loop import train
@@ -21,9 +22,9 @@ from bnrun.training.loop import train
 
 @dataclass(frozen=True)
 class SpeedrunTrial:
-    """One seed's training: the test accuracy after its last epoch, and its wall time.
+    """The training of one seed: the test accuracy after its last epoch, and its wall time.
 
-    `seconds` holds all of the training, evaluations included; the data was loaded before.
+    `seconds` is the time of the whole training, evaluations included, once the data is loaded.
     """
 
     seed: int
@@ -45,49 +46,47 @@ class Speedrun:
 
     @property
     def test_acc(self) -> Estimate:
-        """Return the mean test accuracy and its interval."""
+        """Return the mean test accuracy and its 95 % interval."""
         return _estimate([trial.test_acc for trial in self.trials])
 
     @property
     def seconds(self) -> Estimate:
-        """Return the mean wall time and its interval."""
+        """Return the mean wall time and its 95 % interval."""
         return _estimate([trial.seconds for trial in self.trials])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun bench --speedrun N --json` prints."""
-        estimates = {"test_acc": self.test_acc, "seconds": self.seconds}
         return dataclasses.asdict(self) | {
-            name: dataclasses.asdict(found) for name, found in estimates.items()
+            "test_acc": dataclasses.asdict(self.test_acc),
+            "seconds": dataclasses.asdict(self.seconds),
         }
 
 
 def speedrun(
     config: Config, dataset: Dataset, device: torch.device, count: int
-) -> Generator[Stage | Speedrun, None, None]:
-    """Train with `count` seeds, from the config's own on; yield how far, and last the result.
+) -> Generator[Stage, None, Speedrun]:
+    """Train `count` seeds, starting from the config's own; yield progress, return the result.
+
+    The engine is chosen once, for all of them.
 
     Raises:
-        BnrunError: as `train`.
-        TrainingFailed: (while iterating) a seed raised, or diverged.
+        BnrunError: (while iterating) see `train`.
+        TrainingFailed: likewise; a seed raised, or diverged.
     """
     dataset = dataset.to(device)
-    first, epochs = config.training.seed, config.training.epochs
-    engine = choose(config, dataset, device, epochs).name  # one for all
-    training = config.training.model_copy(update={"engine": engine})
-    arm = Arm("", config.model_copy(update={"training": training}))
+    epochs = config.training.epochs
+    engine = choose(config, dataset, device, epochs).name
+    arm = Arm("speedrun", config).with_engine(engine)
     trials: list[SpeedrunTrial] = []
-    for seed in range(first, first + count):
-        yield Stage(f"seed {seed}", len(trials) * epochs, count * epochs)
-        began, test_acc = time.perf_counter(), 0.0
-        for event in train(arm.with_seed(seed), dataset, device):
-            match event:
-                case EpochEnded():
-                    test_acc = event.test_acc
-                    yield Stage(f"seed {seed}", len(trials) * epochs + event.epoch, count * epochs)
-                case RunEnded(status="diverged"):
-                    raise TrainingFailed(f"seed {seed}: {event.reason}.")
-        trials.append(SpeedrunTrial(seed, test_acc, time.perf_counter() - began))
-    yield Speedrun(
+    for seed in range(config.training.seed, config.training.seed + count):
+        stage = Stage(f"seed {seed}", len(trials) * epochs, count * epochs)
+        start = time.perf_counter()
+        summary = yield from _train(arm.with_seed(seed), dataset, device, stage)
+        seconds = time.perf_counter() - start
+        if summary.status != "completed":
+            raise TrainingFailed(f"seed {seed}: {summary.reason}.")
+        trials.append(SpeedrunTrial(seed, summary.epochs[-1].test_acc, seconds))
+    return Speedrun(
         config=config.to_dict(),
         trials=tuple(trials),
         data=dataset.describe(),
@@ -95,6 +94,23 @@ def speedrun(
         machine=device_name(device),
         engine=engine,
         torch=torch.__version__,
+    )
+
+
+def _train(
+    config: Config, dataset: Dataset, device: torch.device, stage: Stage
+) -> Generator[Stage, None, Summary]:
+    """Train one seed; yield the stage, which gets on with every epoch, and return the summary."""
+    yield stage
+    return (
+        yield from mapped(
+            train(config, dataset, device),
+            lambda event: (
+                dataclasses.replace(stage, done=stage.done + event.epoch)
+                if isinstance(event, EpochEnded)
+                else None
+            ),
+        )
     )
 
 

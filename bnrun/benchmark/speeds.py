@@ -1,25 +1,35 @@
-"""What `bnrun bench` comes to: each arm's speed, and what it is held against."""
+"""The result of `bnrun bench`: the speed of each arm, and of what it is compared with."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bnrun.comparison.ratio import MIN_QUARTILE_ROUNDS
 from bnrun.events import DataUsed
 
 PHASES = ("data", "forward", "backward", "optimizer")
 
+ROUNDS_PER_EVALUATION = 2
+"""Every second round times an evaluation, too."""
+
 
 @dataclass(frozen=True)
 class ArmSpeed:
-    """An arm's speed. Medians over the rounds; a spread is the middle half of them.
+    """The speed of one arm: medians over the rounds, and the middle half of them as spread.
 
-    `examples_per_second` is end to end, data included; `compute_examples_per_second` the
-    textbook's figure, whose timer runs once the batch is there; `epoch_examples_per_second` that
-    of an epoch with its evaluation after it. Ratios are to the baseline, within a round.
-    `phases` are a step's seconds, metrics in with the optimizer; None where a step is one graph.
-    `peak_memory` is in bytes: of the process, or on an accelerator of what is allocated there.
-    `share_of_peak` is of the machine's rate in large matrix multiplications.
+    Attributes:
+        examples_per_second: end to end, data included.
+        compute_examples_per_second: the textbook's figure, whose timer starts once the batch is
+            there.
+        epoch_examples_per_second: of an epoch with its evaluation after it.
+        ratio, spread: of `examples_per_second` to the baseline's, within rounds.
+        epoch_ratio, epoch_spread: of `epoch_examples_per_second`, likewise.
+        phases: seconds of each phase of a step, metrics counted with the optimizer; None where a
+            step is one graph.
+        peak_memory: bytes; of the process, or on an accelerator of what was allocated there. None
+            where Python has no `resource` module, as on Windows.
+        share_of_peak: of the machine's rate in large matrix products.
     """
 
     name: str
@@ -33,13 +43,13 @@ class ArmSpeed:
     epoch_ratio: float
     epoch_spread: tuple[float, float]
     phases: Mapping[str, float] | None
-    peak_memory: int
+    peak_memory: int | None
     share_of_peak: float
 
 
 @dataclass(frozen=True)
 class Noise:
-    """An arm against itself, in another process: what a ratio says that says nothing."""
+    """The ratio of an arm to itself, in another process: the noise floor of all ratios."""
 
     name: str
     ratio: float
@@ -48,7 +58,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Arms that were timed in blocks of `steps`, which alternate between them, over `rounds`."""
+    """Arms timed in blocks of `steps`, which alternate between them, over `rounds`.
+
+    `baseline` is the arm that ratios are to. `flops_per_second` is the machine's rate in large
+    matrix products.
+    """
 
     arms: tuple[ArmSpeed, ...]
     baseline: str
@@ -62,6 +76,11 @@ class Benchmark:
     versions: Mapping[str, str]
     flops_per_second: float
 
+    @property
+    def has_ranges(self) -> bool:
+        """Return whether some spread is a range, for want of rounds to take a middle half of."""
+        return self.rounds < ROUNDS_PER_EVALUATION * MIN_QUARTILE_ROUNDS
+
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun bench --json` prints."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self) | {"peak_gflops": self.flops_per_second / 1e9}

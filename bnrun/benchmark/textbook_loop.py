@@ -1,9 +1,9 @@
-"""The textbook's training loop, as it stands in its notebook: what `bnrun bench` is held against.
+"""The textbook's training loop, as it stands in its notebook: the baseline of `bnrun bench`.
 
-*Dive into Deep Learning*, `train_ch6` and `load_data_fashion_mnist`: torchvision's dataset, each
-image turned into a PIL image and by `ToTensor` into floats, a `DataLoader` with worker processes,
-PyTorch's layers with the textbook's norm, and both metrics read back after every step. Our own
-rendering of it.
+Source: *Dive into Deep Learning*, `train_ch6` and `load_data_fashion_mnist`. Torchvision's dataset
+turns each image into a PIL image, and `ToTensor` that into floats; a `DataLoader` has worker
+processes; PyTorch's layers surround the textbook's norm; and both metrics are read back after every
+step. The code is bnrun's own.
 """
 
 import sys
@@ -22,13 +22,14 @@ from bnrun.norms.textbook import TextbookBatchNorm
 from bnrun.training.device import synchronize
 from bnrun.training.timing import Reading
 
-WORKERS = 4  # the textbook's own number
-BEFORE = 10  # batches of a block that are not timed: workers start, and fill their queues,
-AFTER = 10  # and these are on their way when it ends
+LEAD_IN_BATCHES = 10
+"""Batches before those that are timed: the workers start, and fill their queues."""
+LEAD_OUT_BATCHES = 10
+"""Batches after those that are timed, so that the workers stay busy until the end."""
 
 
 class _Images(FashionMNIST):  # type: ignore[misc,unused-ignore]
-    """Torchvision's dataset, over images that are in memory already, as it would have read them."""
+    """Torchvision's dataset over images in memory, as it would have read them from disk."""
 
     def __init__(self, split: Split) -> None:
         VisionDataset.__init__(self, root="", transform=transforms.ToTensor())
@@ -36,13 +37,13 @@ class _Images(FashionMNIST):  # type: ignore[misc,unused-ignore]
 
 
 class TextbookLoop:
-    """Trains and evaluates as the textbook does.
+    """Trains and evaluates LeNet as the textbook does.
 
     Args:
         dataset: on the CPU.
         device: to train on; batches are moved there one by one.
         batch_size, lr: as in a config.
-        workers: of each loader.
+        workers: worker processes of each loader.
     """
 
     def __init__(
@@ -55,26 +56,31 @@ class TextbookLoop:
         self._loss = nn.CrossEntropyLoss()
         self._metrics = [0.0, 0.0, 0.0]
 
-    def train(self, steps: int, done: Callable[[str], None] = lambda phase: None) -> Reading:
-        """Take steps in the middle of an epoch, and time them. `done` hears of each phase's end."""
-        batches = self._batches(BEFORE + steps + AFTER)
-        for _ in range(BEFORE):
+    def train(self, steps: int, on_phase: Callable[[str], None] = lambda phase: None) -> Reading:
+        """Take steps in the middle of an epoch, and time them.
+
+        Args:
+            steps: how many.
+            on_phase: called at the end of each phase of a timed step.
+        """
+        batches = self._batches(LEAD_IN_BATCHES + steps + LEAD_OUT_BATCHES)
+        for _ in range(LEAD_IN_BATCHES):
             X, y = next(batches)
             self._step(X, y, lambda phase: None)
         synchronize(self._device)
-        began, examples, compute = time.perf_counter(), 0, 0.0
+        start, examples, compute = time.perf_counter(), 0, 0.0
         for _ in range(steps):
             X, y = next(batches)
-            done("data")
+            on_phase("data")
             ready = time.perf_counter()
-            self._step(X, y, done)
+            self._step(X, y, on_phase)
             compute += time.perf_counter() - ready
             examples += len(y)
         synchronize(self._device)
-        return Reading(examples, time.perf_counter() - began, compute)
+        return Reading(examples, time.perf_counter() - start, compute)
 
-    def evaluate(self) -> None:
-        """Take the accuracy on the test images."""
+    def evaluate(self) -> float:
+        """Return the accuracy on the test images, which the textbook takes after each epoch."""
         self._net.eval()
         correct = 0.0
         with torch.no_grad():
@@ -82,14 +88,15 @@ class TextbookLoop:
                 y = y.to(self._device)
                 correct += _correct(self._net(X.to(self._device)), y)
         self._net.train()
+        return correct / len(self._test)
 
     def _batches(self, count: int) -> Iterator[Any]:
-        """Begin an epoch of a number of batches, in new worker processes."""
+        """Return an iterator over a number of batches, loaded by new worker processes."""
         sampler = RandomSampler(self._train, num_samples=count * self._batch_size)
         return iter(self._loader(self._train, sampler=sampler))
 
     def _loader(self, images: _Images, **settings: Any) -> DataLoader[Any]:
-        # Said, since a process of a benchmark may have another way than Python's own on Linux.
+        # In a process of a benchmark, the default start method may be another one.
         context = "fork" if self._workers and sys.platform == "linux" else None
         return DataLoader(
             images,
@@ -99,19 +106,19 @@ class TextbookLoop:
             **settings,
         )
 
-    def _step(self, X: Tensor, y: Tensor, done: Callable[[str], None]) -> None:
+    def _step(self, X: Tensor, y: Tensor, on_phase: Callable[[str], None]) -> None:
         self._optimizer.zero_grad()
         X, y = X.to(self._device), y.to(self._device)
         y_hat = self._net(X)
         loss = self._loss(y_hat, y)
-        done("forward")
+        on_phase("forward")
         loss.backward()
-        done("backward")
+        on_phase("backward")
         self._optimizer.step()
         with torch.no_grad():
             metrics = (loss * X.shape[0], _correct(y_hat, y), X.shape[0])
             self._metrics = [a + float(b) for a, b in zip(self._metrics, metrics, strict=True)]
-        done("optimizer")
+        on_phase("optimizer")
 
 
 def _correct(y_hat: Tensor, y: Tensor) -> float:

@@ -1,8 +1,8 @@
-"""`bnrun bench`: how fast is training here, against what else one would use?"""
+"""`bnrun bench`: how fast is training here, compared with what else one would use?"""
 
 import sys
 from collections.abc import Generator, Sequence
-from contextlib import closing, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +10,17 @@ import typer
 
 from bnrun.cli.options import DeviceOption, JsonOption, QuietOption, SetOption
 from bnrun.errors import ConfigError
-from bnrun.events import Stage
+from bnrun.events import drain
 
 if TYPE_CHECKING:
     from bnrun.benchmark.bench_arms import BenchArm
     from bnrun.benchmark.speedrun import Speedrun
     from bnrun.benchmark.speeds import Benchmark
     from bnrun.config import Config
-    from bnrun.show.progress import Screen
+    from bnrun.data.fetch import Progress
+    from bnrun.events import Stage
+
+    Work = Generator[Progress | Stage, None, Benchmark | Speedrun]
 
 STEPS, ROUNDS = 30, 10
 
@@ -65,63 +68,52 @@ def bench(
     from bnrun.norms import check_norm
 
     overrides = config_overrides(set_, device=device)
-    whole = resolve(config, overrides).config
-    check_norm(whole.model.norm)
+    resolved = resolve(config, overrides).config
+    check_norm(resolved.model.norm)
     planned = bench_arms(arms or [DEFAULT_ARMS], config, overrides) if speedrun is None else ()
 
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
 
-    found: Benchmark | Speedrun | None = None
+    work = (
+        _bench(planned, steps or STEPS, rounds or ROUNDS)
+        if speedrun is None
+        else _speedrun(resolved, speedrun)
+    )
     with (
-        redirect_stdout(sys.stderr),  # what a user's own layer prints is no result of ours
+        redirect_stdout(sys.stderr),  # stdout is for results; a user's layer may print
         open_screen(stderr(), quiet=quiet) as screen,
     ):
-        events: Generator[Stage | Benchmark | Speedrun, None, None] = (
-            _bench(planned, steps or STEPS, rounds or ROUNDS, screen)
-            if speedrun is None
-            else _speedrun(whole, speedrun, screen)
-        )
-        with closing(events):
-            for event in events:
-                if isinstance(event, Stage):
-                    screen.show(event)
-                else:
-                    found = event
-    assert found is not None
-    _show(found, json)
+        result = drain(work, screen.show)
+    _show_result(result, json)
 
 
-def _bench(
-    arms: "Sequence[BenchArm]", steps: int, rounds: int, screen: "Screen"
-) -> "Generator[Stage | Benchmark, None, None]":
+def _bench(arms: "Sequence[BenchArm]", steps: int, rounds: int) -> "Work":
     from bnrun.benchmark.speed_measurement import bench
     from bnrun.data.load import load
-    from bnrun.events import drain
 
-    return bench(arms, drain(load(arms[0].config.data), screen.show), steps, rounds)
+    dataset = yield from load(arms[0].config.data)
+    return (yield from bench(arms, dataset, steps, rounds))
 
 
-def _speedrun(
-    config: "Config", count: int, screen: "Screen"
-) -> "Generator[Stage | Speedrun, None, None]":
-    from bnrun import training
+def _speedrun(config: "Config", count: int) -> "Work":
     from bnrun.benchmark.speedrun import speedrun
     from bnrun.data.load import load
-    from bnrun.events import drain
+    from bnrun.training import pick_device
 
-    device = training.pick_device(config.training.device)
-    return speedrun(config, drain(load(config.data), screen.show), device, count)
+    device = pick_device(config.training.device)
+    dataset = yield from load(config.data)
+    return (yield from speedrun(config, dataset, device, count))
 
 
-def _show(found: "Benchmark | Speedrun", json: bool) -> None:
+def _show_result(result: "Benchmark | Speedrun", json: bool) -> None:
     from bnrun.benchmark.speeds import Benchmark
     from bnrun.show.bench_tables import benchmark_view, speedrun_view
     from bnrun.show.console import show_json, stdout
 
     if json:
-        show_json(found.to_dict())
-    elif isinstance(found, Benchmark):
-        stdout().print(benchmark_view(found))
+        show_json(result.to_dict())
+    elif isinstance(result, Benchmark):
+        stdout().print(benchmark_view(result))
     else:
-        stdout().print(speedrun_view(found))
+        stdout().print(speedrun_view(result))

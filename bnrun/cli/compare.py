@@ -23,19 +23,17 @@ from bnrun.events import drain
 if TYPE_CHECKING:
     import torch
 
-    from bnrun.comparison.experiment import CompareEvent
-    from bnrun.comparison.outcome import Arm, Comparison
-    from bnrun.comparison.trials import Trial
-    from bnrun.config import DataConfig
+    from bnrun.comparison.arms import Arm
+    from bnrun.comparison.events import CompareEvent
+    from bnrun.comparison.outcome import Comparison
+    from bnrun.comparison.pairs import Criteria
     from bnrun.data.dataset import Dataset
-    from bnrun.data.fetch import Progress
-    from bnrun.events import Event
-    from bnrun.runs.comparison_directory import ComparisonFolder
+    from bnrun.runs.comparison_directory import ComparisonDirectory
     from bnrun.show.progress import Screen
 
-SEEDS = 3
+    Work = tuple[ComparisonDirectory, Generator[CompareEvent, None, Comparison]]
 
-_LOADED: "dict[DataConfig, Dataset]" = {}
+SEEDS = 3
 
 
 def compare(
@@ -54,6 +52,20 @@ def compare(
     ] = None,
     epochs: EpochsOption = None,
     device: DeviceOption = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC",
+            help="Judge this one first: loss, train_acc, test_acc or test_acc_population.",
+        ),
+    ] = None,
+    equivalence: Annotated[
+        float | None,
+        typer.Option(metavar="MARGIN", help="Test whether arms are equivalent within ±MARGIN."),
+    ] = None,
+    survivors: Annotated[
+        bool, typer.Option("--survivors", help="Judge pairs although trials of them were lost.")
+    ] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials trained at a time.")
     ] = 1,
@@ -62,7 +74,7 @@ def compare(
     ] = RUNS,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Go on with a comparison: its directory, or its name."),
+        typer.Option(metavar="DIR", help="Continue a comparison: its directory, or its name."),
     ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -73,134 +85,136 @@ def compare(
     bnrun compare max=scratch,model.pool=max avg=scratch,model.pool=avg
     """
     from bnrun.cli.overrides import config_overrides
-    from bnrun.comparison.arms import build_arms
+    from bnrun.comparison.arm_syntax import build_arms
+    from bnrun.comparison.pairs import Criteria
+    from bnrun.comparison.plan import check_criteria
     from bnrun.show.console import stderr
 
     overrides = config_overrides(set_, epochs=epochs, device=device)
-    if resume is not None and (arms or config or overrides or seeds):
+    criteria = Criteria(metric, equivalence, survivors)
+    check_criteria(criteria)
+    if resume is not None and (arms or config or overrides or seeds or metric or equivalence):
         raise ConfigError(
-            "--resume goes on with a comparison exactly as its own compare.yaml says: it takes no "
-            "ARM, no --config, --set, --seeds, --epochs or --device."
+            "--resume continues a comparison exactly as its own compare.yaml says: it takes no "
+            "ARM, no --config, --set, --seeds, --epochs, --device, --metric or --equivalence."
         )
     built = build_arms(arms or [], config, overrides) if resume is None else ()
 
     from bnrun.show.compare_progress import CompareBars, CompareLines
     from bnrun.show.progress import open_screen
 
-    folder = None
+    directory = None
     try:
-        # What a user's own layer prints is no result of ours: it goes to stderr.
         with (
-            redirect_stdout(sys.stderr),
+            redirect_stdout(sys.stderr),  # stdout is for results; a user's layer may print
             open_screen(stderr(), quiet=quiet, live=CompareBars, lines=CompareLines) as screen,
         ):
             if resume is None:
-                begun, events = _begin(built, seeds or SEEDS, jobs, out, screen)
+                work = _start(built, seeds or SEEDS, criteria, jobs, out, screen)
             else:
-                begun, events = _go_on(resume, jobs, out, screen)
-            with begun as folder, closing(events):
+                work = _continue(resume, survivors, jobs, out, screen)
+            directory, events = work
+            with directory, closing(events):
                 for event in events:
-                    folder.record(event)
+                    directory.record(event)
                     screen.show(event)
     finally:  # after Ctrl-C or a failure, too: what was finished is worth showing
-        if folder is not None:
-            _finish(folder, json)
-    if folder.comparison.status != "completed":
+        if directory is not None:
+            _show_result(directory, json)
+    if directory.comparison.status != "completed":
         raise typer.Exit(TrainingFailed.exit_code)
 
 
-def _begin(
-    arms: "Sequence[Arm]", seeds: int, jobs: int, out: Path, screen: "Screen"
-) -> "tuple[ComparisonFolder, Generator[CompareEvent, None, None]]":
+def _start(
+    arms: "Sequence[Arm]",
+    seeds: int,
+    criteria: "Criteria",
+    jobs: int,
+    out: Path,
+    screen: "Screen",
+) -> "Work":
     """Build a new comparison; its directory is made last, when nothing else can be refused."""
+    from bnrun.comparison.plan import make_plan
+    from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import create_comparison
 
-    dataset, device = _ready(arms, screen)
     first = arms[0].config.training.seed
-    folder = create_comparison(out, arms, range(first, first + seeds))
-    return folder, _events(folder, dataset, device, jobs)
+    plan = make_plan(arms, range(first, first + seeds), criteria)
+    dataset, device = _load(arms, screen)
+    directory = create_comparison(out, resolve_engine(plan, dataset, device))
+    return directory, _work(directory, dataset, device, jobs)
 
 
-def _go_on(
-    name: str, jobs: int, out: Path, screen: "Screen"
-) -> "tuple[ComparisonFolder, Generator[CompareEvent, None, None]]":
-    """Build a comparison from its directory."""
+def _continue(name: str, survivors: bool, jobs: int, out: Path, screen: "Screen") -> "Work":
+    """Build a comparison from its directory, with what its plan lacks added to it."""
+    from dataclasses import replace
+
+    from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import reopen_comparison
     from bnrun.runs.lookup import find_comparison
 
-    folder = reopen_comparison(find_comparison(name, out))
-    arms = [result.arm for result in folder.comparison.arms]
-    return folder, _events(folder, *_ready(arms, screen), jobs)
+    directory = reopen_comparison(find_comparison(name, out))
+    before = directory.comparison
+    dataset, device = _load([result.arm for result in before.arms], screen)
+    comparison = resolve_engine(before, dataset, device)
+    if survivors:
+        criteria = replace(comparison.criteria, survivors=True)
+        comparison = replace(comparison, criteria=criteria)
+    if comparison != before:
+        directory.write_plan(comparison)
+    return directory, _work(directory, dataset, device, jobs)
 
 
-def _ready(arms: "Sequence[Arm]", screen: "Screen") -> "tuple[Dataset, torch.device]":
+def _load(arms: "Sequence[Arm]", screen: "Screen") -> "tuple[Dataset, torch.device]":
     """Load what every trial needs, and refuse an arm whose norm can't be built."""
+    from bnrun.data.load import load
     from bnrun.training import build_model, pick_device
 
     for arm in arms:
         build_model(arm.config)
-    device = pick_device(arms[0].config.training.device)
-    return drain(_dataset(arms[0].config.data), screen.show), device
+    config = arms[0].config
+    device = pick_device(config.training.device)
+    return drain(load(config.data), screen.show), device
 
 
-def _events(
-    folder: "ComparisonFolder", dataset: "Dataset", device: "torch.device", jobs: int
-) -> "Generator[CompareEvent, None, None]":
+def _work(
+    directory: "ComparisonDirectory", dataset: "Dataset", device: "torch.device", jobs: int
+) -> "Generator[CompareEvent, None, Comparison]":
+    from functools import partial
+
     from bnrun.comparison.experiment import compare
+    from bnrun.runs.trial_directory import train_trial
 
-    return compare(folder.comparison, folder.unfinished(), dataset, device, train_trial, jobs)
-
-
-def train_trial(trial: "Trial") -> "Generator[Event, None, None]":
-    """Train a trial in its run directory, from where it stands, and yield what happens."""
-    from bnrun.events import CheckpointReady
-    from bnrun.runs.comparison_directory import open_trial
-    from bnrun.training import pick_device, train
-
-    dataset = drain(_dataset(trial.config.data))
-    device = pick_device(trial.config.training.device)
-    run, checkpoint = open_trial(trial)
-    with run:
-        for event in train(trial.config, dataset, device, checkpoint):
-            run.record(event)
-            if not isinstance(event, CheckpointReady):  # kept already, and large
-                yield event
+    # Another process loads the data itself: pickled, it would take as long.
+    train = train_trial if jobs > 1 else partial(train_trial, dataset=dataset)
+    trials = directory.unfinished_trials()
+    return compare(directory.comparison, trials, dataset, device, train, jobs)
 
 
-def _dataset(config: "DataConfig") -> "Generator[Progress, None, Dataset]":
-    """Load the images, once a process: all trials share them."""
-    from bnrun.data.load import load
-
-    if config not in _LOADED:
-        _LOADED[config] = yield from load(config)
-    return _LOADED[config]
-
-
-def _finish(folder: "ComparisonFolder", json: bool) -> None:
-    """Show what has come of it, draw it, and say how to go on."""
+def _show_result(directory: "ComparisonDirectory", json: bool) -> None:
+    """Show what was found, draw it, and say how to continue."""
     from bnrun.cli.plot import draw_comparison
     from bnrun.show.console import stderr
 
-    comparison = folder.comparison
+    comparison = directory.comparison
     show_comparison(comparison, json)
     if any(result.completed for result in comparison.arms):
         try:
-            draw_comparison(folder.path, comparison)
-        except Exception as error:  # matplotlib's settings are the user's; the result is not lost
+            draw_comparison(directory.path, comparison)
+        except Exception as error:  # from the user's matplotlib settings; the result is not lost
             stderr().print(f"the picture can't be drawn: {error}", soft_wrap=True, markup=False)
     if comparison.status == "interrupted":
-        command = f"bnrun compare --resume {shlex.quote(str(folder.path))}"
+        command = f"bnrun compare --resume {shlex.quote(str(directory.path))}"
         stderr().print(f"go on with: {command}", soft_wrap=True, markup=False)
 
 
 def show_comparison(comparison: "Comparison", json: bool) -> None:
-    """Show a comparison, as tables or as its document."""
-    from bnrun.comparison.json_document import document
+    """Show a comparison, as tables or as its JSON document."""
     from bnrun.show.compare_tables import comparison_view
     from bnrun.show.console import show_json, stdout
 
     if json:
-        show_json(document(comparison))
+        show_json(comparison.to_dict())
     else:
         stdout().print(comparison_view(comparison))
         stdout().print(f"kept in {comparison.run}", soft_wrap=True, markup=False)

@@ -1,61 +1,19 @@
-"""What a comparison comes to: arms with their trials, paired differences, and what they show."""
+"""What a comparison has found: arms with their trials, pairs, parity and throughput."""
 
-import itertools
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnrun.comparison.estimate import Estimate, estimate
-from bnrun.config import Config
+from bnrun.comparison.agreement import Parity, parity_document
+from bnrun.comparison.arms import ArmResult
+from bnrun.comparison.pairs import DEFAULT_CRITERIA, Criteria, Pair, judge_pairs
+from bnrun.comparison.remarks import remarks
 from bnrun.config.difference import config_difference
 from bnrun.summary import METRICS, Summary
 
-Ending = Literal["completed", "interrupted", "failed"]
-NO_DIFFERENCE = "no difference detected"
-ROUNDING = 1e-12  # of the arithmetic on metrics: a narrower interval is no spread at all
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One configuration being compared. A trial is one training of it with one seed."""
-
-    name: str
-    config: Config
-
-    def with_seed(self, seed: int) -> Config:
-        """Return the config of this arm's trial with a seed."""
-        training = self.config.training.model_copy(update={"seed": seed})
-        return self.config.model_copy(update={"training": training})
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """An arm, its trials in order of their seeds, and each metric over those that completed."""
-
-    arm: Arm
-    trials: tuple[Summary, ...]
-
-    @property
-    def completed(self) -> tuple[Summary, ...]:
-        """Return the trials that came to their end."""
-        return tuple(trial for trial in self.trials if trial.status == "completed")
-
-    def estimate(self, metric: str) -> Estimate | None:
-        """Estimate a metric of the last epoch; None where no trial has it."""
-        return estimate(
-            [value for value in map(_last(metric), self.completed) if value is not None]
-        )
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two arms on one metric: the mean of a's value less b's, over the seeds both completed."""
-
-    a: str
-    b: str
-    metric: str
-    difference: Estimate
-    verdict: str
+ComparisonStatus = Literal["completed", "interrupted", "failed"]
+SpeedVerdict = Literal["faster", "slower", "within the noise"]
 
 
 @dataclass(frozen=True)
@@ -70,33 +28,12 @@ class ArmDifference:
 
 
 @dataclass(frozen=True)
-class Parity:
-    """Whether an arm is the same function as the first: both trained from the same state.
-
-    The largest differences over all `steps`, in `dtype`; weights are all parameters, gamma and
-    beta included; predictions are the logits of the same test images, after the last step. A
-    difference is None where there is nothing to hold against each other. Where an arm raised, or
-    is not finite any more, `error` says so.
-    """
-
-    first: str
-    arm: str
-    dtype: str
-    steps: int
-    max_loss_difference: float | None
-    max_weight_difference: float | None
-    max_moving_difference: float | None
-    max_prediction_difference: float | None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
 class Throughput:
     """An arm's speed in training, measured in short blocks that alternate between the arms.
 
-    `examples_per_second` is the median block's; `ratio_to_first` the median over rounds of the
-    arm's block against the first arm's, and `spread` the quartiles about it: the middle half of
-    the rounds. The first arm runs twice in each round: its second block is the A-against-A noise.
+    `examples_per_second` is the median block's, end to end. `ratio_to_first` is the median over
+    rounds of the arm's block against the first arm's, and `spread` the quartiles of these ratios:
+    the middle half of the rounds lies between them.
     """
 
     arm: str
@@ -104,13 +41,14 @@ class Throughput:
     examples_per_second: float
     ratio_to_first: float
     spread: tuple[float, float]
+    engine: str = "eager"
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """The throughput of all arms under one engine, and its noise, over `rounds`.
+    """The throughput of all arms, over `rounds` of blocks of `steps`.
 
-    `noise` is the throughput of the first arm's second blocks against its first ones.
+    `noise` is the first arm's throughput against itself, from a second process of its own.
     """
 
     rounds: int
@@ -118,37 +56,87 @@ class Speeds:
     machine: str
     arms: tuple[Throughput, ...]
     noise: Throughput
-    engine: str = "eager"
+
+    def verdict(self, arm: Throughput) -> SpeedVerdict | None:
+        """Return how an arm's rounds lie beside those of the first arm; None for that one itself.
+
+        An arm is faster or slower where the middle half of its rounds lies wholly beyond the
+        middle half of the noise.
+        """
+        if arm.arm == self.arms[0].arm:
+            return None
+        if arm.spread[0] > self.noise.spread[1]:
+            return "faster"
+        return "slower" if arm.spread[1] < self.noise.spread[0] else "within the noise"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the part of a comparison's document that holds the throughput."""
+        conditions = {"rounds": self.rounds, "steps": self.steps, "machine": self.machine}
+        return {
+            "throughput": [
+                dataclasses.asdict(arm) | {"verdict": self.verdict(arm)} for arm in self.arms
+            ],
+            "throughput_noise": conditions | dataclasses.asdict(self.noise),
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "Speeds | None":
+        """Return the throughput that a comparison's document holds; None where it holds none.
+
+        Raises:
+            KeyError, TypeError: the document is none of a comparison.
+        """
+        noise = document["throughput_noise"]
+        if not noise:
+            return None
+        engine = noise.get("engine", "eager")  # older versions timed every arm on this one
+        return cls(
+            rounds=noise["rounds"],
+            steps=noise["steps"],
+            machine=noise["machine"],
+            arms=tuple(_throughput({"engine": engine} | arm) for arm in document["throughput"]),
+            noise=_throughput({"engine": engine} | noise),
+        )
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of `bnrun compare`, or as much of it as there is."""
+    """A comparison: its plan, and as much of its result as there is.
+
+    Attributes:
+        arms: each with its trials so far.
+        seeds: one trial of each arm for each of them.
+        criteria: how pairs are judged.
+        engine: the engine of all arms that name none of their own; None where it was not resolved
+            yet. The arms' configs name it, too.
+        engine_reason: why that engine, where it was measured.
+        parity: of every arm but the first with the first.
+        speeds: None before they were measured.
+        speeds_error: why they could not be measured.
+        status: whether it came to its end, and every trial with it.
+        run: its directory, where it has one.
+    """
 
     arms: tuple[ArmResult, ...]
     seeds: tuple[int, ...]
+    criteria: Criteria = DEFAULT_CRITERIA
+    engine: str | None = None
+    engine_reason: str = ""
     parity: tuple[Parity, ...] = ()
     speeds: Speeds | None = None
     speeds_error: str | None = None
-    status: Ending = "interrupted"
+    status: ComparisonStatus = "interrupted"
     run: str | None = None
 
     @property
     def trials(self) -> tuple[Summary, ...]:
-        """Return every trial that was begun."""
+        """Return every trial that was started."""
         return tuple(trial for result in self.arms for trial in result.trials)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        """Return every two arms on every metric that both have."""
-        found = []
-        for a, b in itertools.combinations(self.arms, 2):
-            for metric in METRICS:
-                difference = estimate(_differences(a, b, metric))
-                if difference is not None:
-                    names = (a.arm.name, b.arm.name)
-                    found.append(Pair(*names, metric, difference, verdict(*names, difference)))
-        return tuple(found)
+        """Return every two arms on every metric that both have, judged."""
+        return judge_pairs(self.arms, self.seeds, self.criteria)
 
     @property
     def differences(self) -> tuple[ArmDifference, ...]:
@@ -161,31 +149,96 @@ class Comparison:
             if found.key != "model.norm"
         )
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what must be known to read the numbers, in sentences."""
+        return tuple(remarks(self))
 
-def verdict(a: str, b: str, difference: Estimate) -> str:
-    """Say in words what a paired difference shows, and never more than that."""
-    if difference.ci95 is None:
-        return "one seed: not judged"
-    low, high = difference.ci95
-    if high - low < ROUNDING:
-        alike = abs(difference.mean) < ROUNDING
-        return NO_DIFFERENCE if alike else "no spread over seeds: not judged"
-    if low > 0:
-        return f"{a} higher"
-    return f"{b} higher" if high < 0 else NO_DIFFERENCE
+    def with_trial(self, arm: str, trial: Summary) -> "Comparison":
+        """Return the comparison with one more trial, or a newer state of one."""
+        return dataclasses.replace(
+            self,
+            arms=tuple(
+                _with_trial(result, trial) if result.arm.name == arm else result
+                for result in self.arms
+            ),
+        )
+
+    def with_parity(self, parity: Parity) -> "Comparison":
+        """Return the comparison with the parity of one more arm, or a newer one."""
+        others = (one for one in self.parity if one.arm != parity.arm)
+        return dataclasses.replace(self, parity=(*others, parity))
+
+    def with_speeds(self, speeds: Speeds) -> "Comparison":
+        """Return the comparison with the throughput of its arms."""
+        return dataclasses.replace(self, speeds=speeds, speeds_error=None)
+
+    def with_speeds_error(self, reason: str) -> "Comparison":
+        """Return the comparison with the reason why its throughput could not be measured."""
+        return dataclasses.replace(self, speeds_error=reason)
+
+    def ended(self) -> "Comparison":
+        """Return the comparison with its final status, after everything was tried."""
+        completed = sum(len(result.completed) for result in self.arms)
+        planned = len(self.arms) * len(self.seeds)
+        is_whole = completed == planned and self.speeds_error is None
+        return dataclasses.replace(self, status="completed" if is_whole else "failed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document that `bnrun compare --json` prints and `summary.json` holds."""
+        speeds: dict[str, Any] = {"throughput": [], "throughput_noise": None}
+        return {
+            "run": self.run,
+            "status": self.status,
+            "seeds": list(self.seeds),
+            "engine": self.engine,
+            "engine_reason": self.engine_reason,
+            "criteria": dataclasses.asdict(self.criteria),
+            "arms": [_arm_document(result) for result in self.arms],
+            "pairs": [pair.to_dict() for pair in self.pairs],
+            "differences": [dataclasses.asdict(found) for found in self.differences],
+            "parity": parity_document(self.parity),
+            **(self.speeds.to_dict() if self.speeds else speeds),
+            "throughput_error": self.speeds_error,
+            "remarks": list(self.remarks),
+        }
+
+    def with_measurements(self, document: Mapping[str, Any]) -> "Comparison":
+        """Return the comparison with the parity, the throughput and the status of its document.
+
+        Raises:
+            KeyError, TypeError: the document is none of a comparison.
+        """
+        parity = document["parity"] or {"arms": []}
+        return dataclasses.replace(
+            self,
+            parity=tuple(map(Parity.from_dict, parity["arms"])),
+            speeds=Speeds.from_dict(document),
+            speeds_error=document["throughput_error"],
+            status=document["status"],
+        )
 
 
-def _last(metric: str) -> Callable[[Summary], float | None]:
-    """Return the function that gives a trial's metric after its last epoch."""
-    return lambda trial: getattr(trial.epochs[-1], metric) if trial.epochs else None
+def _with_trial(result: ArmResult, trial: Summary) -> ArmResult:
+    others = [other for other in result.trials if other.seed != trial.seed]
+    return ArmResult(result.arm, tuple(sorted([*others, trial], key=lambda one: one.seed)))
 
 
-def _differences(a: ArmResult, b: ArmResult, metric: str) -> list[float]:
-    """Return a's value less b's for every seed that both completed."""
-    value = _last(metric)
-    ours, theirs = ({trial.seed: value(trial) for trial in arm.completed} for arm in (a, b))
-    return [
-        mine - other
-        for seed, mine in ours.items()
-        if mine is not None and (other := theirs.get(seed)) is not None
-    ]
+def _arm_document(result: ArmResult) -> dict[str, Any]:
+    estimates = {metric: result.estimate(metric) for metric in METRICS}
+    return {
+        "name": result.arm.name,
+        "norm": result.arm.config.model.norm,
+        "engine": result.arm.engine,
+        "config": result.arm.config.to_dict(),
+        "trials": [trial.to_dict() for trial in result.trials],
+        "n": len(result.completed),
+        "lost": len(result.lost),
+        "mean": {metric: found and found.mean for metric, found in estimates.items()},
+        "ci95": {metric: found and found.ci95 for metric, found in estimates.items()},
+    }
+
+
+def _throughput(document: Mapping[str, Any]) -> Throughput:
+    fields = {field.name: document[field.name] for field in dataclasses.fields(Throughput)}
+    return Throughput(**fields | {"spread": tuple(fields["spread"])})

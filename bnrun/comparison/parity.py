@@ -1,71 +1,138 @@
-"""Parity: are two arms the same function? Their networks are trained from the same state, compared
-after every step, and then let to predict.
+"""Parity: are two arms the same function? Their networks are trained from the same state, step by
+step, and compared after every step.
 
-In float64, where two right implementations differ by rounding, some 1e-15, and a fault makes far
-more. By plain and gentle steps, whatever the arms' own optimizer: a wild one makes rounding grow
-into any difference.
+Twice. Eager and in float64, two right implementations differ by rounding, some 1e-15, and a fault
+in a formula makes far more. But the trials run their own engine in float32, which is other code:
+so that is compared, too, in single steps. Over many, float32 tells less: where a ReLU or a maximum
+falls on the other side, rounding grows into differences of the size of a fault.
+
+All steps are plain and gentle, whatever the arms' own optimizer: a wild one makes rounding grow
+even in float64.
 """
 
 import math
+import statistics
+from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnrun.comparison.outcome import Arm, Parity
+from bnrun.comparison.agreement import Agreement, Parity
+from bnrun.comparison.arms import Arm
 from bnrun.config import Config, OptimizerConfig
 from bnrun.data.dataset import Dataset
-from bnrun.errors import TrainingFailed
+from bnrun.errors import EngineError, TrainingFailed
 from bnrun.networks.lenet import LeNet
 from bnrun.norms.introspection import channel_values, named_values
 from bnrun.norms.population import predicting
+from bnrun.training.engine import EAGER, Engine
 from bnrun.training.model import wrap_model_errors
 from bnrun.training.stepper import Stepper
 
 STEPS = 30
 LEARNING_RATE = 0.1
-PREDICTED = 256  # test images
+PREDICTED_IMAGES = 256
+"""How many test images both arms predict after the last step."""
 
 
 def measure_parity(first: Arm, arm: Arm, dataset: Dataset, device: torch.device) -> Parity:
-    """Train two arms for a few dozen steps, in step; then let both predict the same images.
+    """Compare two arms as formulas, and as they train."""
+    return Parity(
+        first.name,
+        arm.name,
+        exact=compare_formulas(first, arm, dataset, device),
+        as_trained=compare_trainings(first, arm, dataset, device),
+    )
 
-    On the device, or on the CPU where the device has no float64 (mps).
+
+def compare_formulas(first: Arm, arm: Arm, dataset: Dataset, device: torch.device) -> Agreement:
+    """Compare two arms eager and in float64, over many steps from one state.
+
+    On the CPU where the device has no float64 (mps).
     """
     if device.type == "mps":
         device = torch.device("cpu")
-    dataset = dataset.to(device)
-    largest: dict[str, float] = {}
-    steps, error = 0, None
+    return _measure((first, arm), dataset.to(device), (EAGER, EAGER), torch.float64)
+
+
+def compare_trainings(first: Arm, arm: Arm, dataset: Dataset, device: torch.device) -> Agreement:
+    """Compare two arms on their own engines and in float32, in single steps from the same state.
+
+    Their configs name the engines; an arm that leaves it to `auto` is compared eager.
+    """
+    engines = (_engine(first), _engine(arm))
+    return _measure((first, arm), dataset.to(device), engines, torch.float32, per_step=True)
+
+
+class _NotFinite(Exception):
+    """A number of one of the arms is not finite; the message says which and where."""
+
+
+def _engine(arm: Arm) -> Engine:
+    return EAGER if arm.engine == "auto" else Engine(arm.engine)
+
+
+def _measure(
+    arms: tuple[Arm, Arm],
+    dataset: Dataset,
+    engines: tuple[Engine, Engine],
+    dtype: torch.dtype,
+    *,
+    per_step: bool = False,
+) -> Agreement:
+    """Train two arms from the same state and compare them; with `per_step`, from it in each step.
+
+    What goes wrong ends the measurement, and is part of what is returned.
+    """
+    found: dict[str, list[float]] = defaultdict(list)
+    error = None
     try:
-        ours, theirs = (
+        steppers = [
             Stepper(
-                _gentle(one.config, first.config),
+                _gentle(arm.config, arms[0].config),
                 dataset.train,
-                dtype=torch.float64,
-                name=f"arm {one.name}",
+                engine=engine,
+                dtype=dtype,
+                name=f"arm {arm.name}",
             )
-            for one in (first, arm)
-        )
-        _give_state(ours.model, theirs.model)
-        for differences in _in_step(ours, theirs):
-            steps += 1
+            for arm, engine in zip(arms, engines, strict=True)
+        ]
+        for differences in _steps(*steppers, per_step=per_step):
             for kind, difference in differences.items():
-                largest[kind] = max(largest.get(kind, 0.0), difference)
-        largest["prediction"] = _prediction_difference(ours, theirs, dataset)
-    except (TrainingFailed, _NotFinite) as failed:
-        error = str(failed)
-    return Parity(
-        first=first.name,
-        arm=arm.name,
-        dtype="float64",
-        steps=steps,
-        max_loss_difference=largest.get("loss"),
-        max_weight_difference=largest.get("weight"),
-        max_moving_difference=largest.get("moving"),
-        max_prediction_difference=largest.get("prediction"),
+                found[kind].append(difference)
+        if per_step:
+            _copy_state(steppers[0].model, steppers[1].model)
+        found["prediction"].append(_prediction_difference(steppers, dataset))
+    except (TrainingFailed, EngineError, _NotFinite) as failure:
+        error = str(failure)
+    return Agreement(
+        engines=(engines[0].name, engines[1].name),
+        dtype=str(dtype).removeprefix("torch."),
+        steps=len(found["loss"]),
+        loss=max(found["loss"], default=None),
+        weight=_weight_difference(found["weight"], per_step),
+        moving=max(found["moving"], default=None),
+        prediction=max(found["prediction"], default=None),
+        per_step=per_step,
         error=error,
+        tf32=_uses_tf32(dataset.train.labels.device, dtype),
     )
+
+
+def _weight_difference(differences: list[float], per_step: bool) -> float | None:
+    """Return the largest difference; of single steps the median (see `Agreement.per_step`)."""
+    if not differences:
+        return None
+    return statistics.median(differences) if per_step else max(differences)
+
+
+def _uses_tf32(device: torch.device, dtype: torch.dtype) -> bool:
+    if device.type != "cuda" or dtype != torch.float32:
+        return False
+    backends: Any = torch.backends
+    return bool(backends.cudnn.allow_tf32 or backends.cuda.matmul.allow_tf32)
 
 
 def _gentle(config: Config, first: Config) -> Config:
@@ -75,36 +142,38 @@ def _gentle(config: Config, first: Config) -> Config:
     )
 
 
+def _steps(first: Stepper, other: Stepper, *, per_step: bool) -> Iterator[dict[str, float]]:
+    """Take each step with both, and yield their differences after it."""
+    for step in range(1, STEPS + 1):
+        if step == 1 or per_step:
+            _copy_state(first.model, other.model)
+        losses = []
+        for stepper in (first, other):
+            losses.append(float(stepper.step()[0]))
+            if not math.isfinite(losses[-1]):
+                raise _NotFinite(f"the loss of {stepper.name} became {losses[-1]} at step {step}")
+        yield {"loss": abs(losses[0] - losses[1]), **_differences(first.model, other.model)}
+
+
 @torch.no_grad()
-def _give_state(ours: LeNet, theirs: LeNet) -> None:
-    """Start both from our state: a norm may have other initial values, or draw them."""
-    state = dict(_tensors(ours))
-    for key, tensor in _tensors(theirs):
+def _copy_state(source: LeNet, target: LeNet) -> None:
+    """Copy weights and moving statistics: a norm may have other initial values, or draw them."""
+    state = dict(_tensors(source))
+    for key, tensor in _tensors(target):
         if key in state and state[key].numel() == tensor.numel():
             tensor.copy_(state[key].reshape(tensor.shape))
 
 
-class _NotFinite(Exception):
-    """A number of one of the arms is not finite; the message says which and where."""
-
-
-def _in_step(ours: Stepper, theirs: Stepper) -> Iterator[dict[str, float]]:
-    """Take each step with both, and yield their differences after it."""
-    for step in range(1, STEPS + 1):
-        losses = []
-        for stepper in (ours, theirs):
-            losses.append(float(stepper.step()[0]))
-            if not math.isfinite(losses[-1]):
-                raise _NotFinite(f"the loss of {stepper.name} became {losses[-1]} at step {step}")
-        yield {"loss": abs(losses[0] - losses[1]), **_differences(ours.model, theirs.model)}
-
-
-def _prediction_difference(ours: Stepper, theirs: Stepper, dataset: Dataset) -> float:
-    """Return the largest difference in the logits of the same test images."""
-    images = dataset.test.images[:PREDICTED].to(torch.float64) / 255
+def _prediction_difference(steppers: list[Stepper], dataset: Dataset) -> float:
+    """Return the largest difference in the logits of the same test images, from the same state."""
+    images = dataset.test.images[:PREDICTED_IMAGES].to(steppers[0].dtype) / 255
     logits = []
-    for stepper in (ours, theirs):
-        with wrap_model_errors(f"{stepper.name}, predicting"), predicting(stepper.model):
+    for stepper in steppers:
+        with (
+            stepper.computing(),
+            wrap_model_errors(f"{stepper.name}, predicting"),
+            predicting(stepper.model),
+        ):
             logits.append(stepper.model(images))
         if not logits[-1].isfinite().all():
             raise _NotFinite(f"what {stepper.name} predicts is not finite")
@@ -112,14 +181,14 @@ def _prediction_difference(ours: Stepper, theirs: Stepper, dataset: Dataset) -> 
 
 
 @torch.no_grad()
-def _differences(ours: LeNet, theirs: LeNet) -> dict[str, float]:
-    """Return the largest difference in weights and in moving statistics, where both have them."""
-    mine, other = dict(_tensors(ours)), dict(_tensors(theirs))
+def _differences(first: LeNet, other: LeNet) -> dict[str, float]:
+    """Return the largest difference in weights and in moving statistics that both have."""
+    ours, theirs = dict(_tensors(first)), dict(_tensors(other))
     largest: dict[str, float] = {}
-    for key in (key for key in mine if key in other):
-        if mine[key].numel() == other[key].numel():
-            distance = float((mine[key].flatten() - other[key].flatten()).abs().max())
-            if not math.isfinite(distance):  # which `max` would pass over
+    for key in (key for key in ours if key in theirs):
+        if ours[key].numel() == theirs[key].numel():
+            distance = float((ours[key].flatten() - theirs[key].flatten()).abs().max())
+            if not math.isfinite(distance):  # `max` would pass over NaN
                 raise _NotFinite(f"{' '.join(key)} is not finite any more")
             kind = "moving" if key[1].startswith("moving") else "weight"
             largest[kind] = max(largest.get(kind, 0.0), distance)
@@ -129,7 +198,7 @@ def _differences(ours: LeNet, theirs: LeNet) -> dict[str, float]:
 def _tensors(model: LeNet) -> Iterator[tuple[tuple[str, str], Tensor]]:
     """Yield every weight and moving statistic, keyed by place in the network and role.
 
-    gamma goes by its role, whatever a norm calls it; so does beta, and so does every bias.
+    gamma goes by its role, whatever name a norm has for it; so do beta and the moving statistics.
     """
     for path, module in model.named_modules():
         place = path.partition(".")[0]  # a norm may wrap another: norm1.bn

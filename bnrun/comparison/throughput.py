@@ -1,74 +1,60 @@
-"""The arms' training speed, in short blocks that alternate between them.
+"""The arms' training speed, end to end, by the timer that `bench` uses, too."""
 
-On a shared machine a minute may be twice as fast as the next. So no two arms are timed far apart:
-every round times a block of each, and one more of the first arm, and the ratios are taken within
-the round. The first arm's second block against its first is the noise of the measurement.
-"""
-
+import contextlib
 import statistics
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 import torch
 
-from bnrun.comparison.outcome import Arm, Speeds, Throughput
-from bnrun.data.dataset import Dataset
+from bnrun.comparison.arms import Arm
+from bnrun.comparison.outcome import Speeds, Throughput
+from bnrun.comparison.ratio import ratio_within_rounds
+from bnrun.comparison.timed_training import TimedTraining
+from bnrun.comparison.timer import TimedArm, take_turns
 from bnrun.events import Stage
-from bnrun.training.device import device_name, synchronize
-from bnrun.training.engine_choice import choose
-from bnrun.training.stepper import Stepper
+from bnrun.training.device import device_name
 
-ROUNDS = 20
-STEPS = 10  # of a block
-WARM_UP_BLOCKS = 2
+ROUNDS = 10
+STEPS = 10
+"""Steps of a block."""
 
 
-def measure_throughput(
-    arms: Sequence[Arm], dataset: Dataset, device: torch.device
-) -> Iterator[Stage | Speeds]:
-    """Yield how far the measurement has come and, last, the speeds: end to end, data included.
+def measure_throughput(arms: Sequence[Arm], device: torch.device) -> Generator[Stage, None, Speeds]:
+    """Time every arm on its own engine, in turns; yield progress and return the speeds.
+
+    The arms' configs name their engines (see `shared_engine.py`). Each arm loads its data in a
+    process of its own.
 
     Raises:
-        TrainingFailed: a model raised.
+        BnrunError: (while iterating) an arm cannot be built, or its model raised.
     """
-    dataset = dataset.to(device)
-    first = arms[0].config
-    engine = choose(first, dataset, device, first.training.epochs)  # the same for all
-    steppers = [
-        Stepper(arm.config, dataset.train, engine=engine, name=f"arm {arm.name}")
-        for arm in (*arms, arms[0])
-    ]
-    for stepper in steppers * WARM_UP_BLOCKS:
-        _block(stepper, device)
-    rates: list[list[float]] = [[] for _ in steppers]
-    for turn in range(ROUNDS):
-        yield Stage("throughput", turn, ROUNDS)
-        forth = list(range(len(steppers)))
-        for i in forth if turn % 2 == 0 else reversed(forth):  # no arm is always the first
-            rates[i].append(_block(steppers[i], device))
+    with contextlib.ExitStack() as stack:
+        timed: list[TimedArm] = []
+        engines: list[str] = []
+        for arm in (*arms, arms[0]):
+            yield Stage("throughput", 0, ROUNDS)
+            process = stack.enter_context(TimedArm(arm.name, TimedTraining, (arm.name, arm.config)))
+            timed.append(process)
+            engines.append(process.ask("engine_name"))
+        for number, process in take_turns(timed, ROUNDS):
+            yield Stage("throughput", number, ROUNDS)
+            process.time_block(STEPS)
     found = [
-        _throughput(arm, rate, rates[0]) for arm, rate in zip((*arms, arms[0]), rates, strict=True)
+        _throughput(arm, process.rates, timed[0].rates, engine)
+        for arm, process, engine in zip((*arms, arms[0]), timed, engines, strict=True)
     ]
-    yield Speeds(ROUNDS, STEPS, device_name(device), tuple(found[:-1]), found[-1], engine.name)
+    return Speeds(ROUNDS, STEPS, device_name(device), tuple(found[:-1]), found[-1])
 
 
-def _block(stepper: Stepper, device: torch.device) -> float:
-    """Take a block of steps; return its examples/s, the device synchronized."""
-    synchronize(device)
-    began = time.perf_counter()
-    with stepper.computing():
-        examples = sum(stepper.step()[1] for _ in range(STEPS))
-    synchronize(device)
-    return examples / (time.perf_counter() - began)
-
-
-def _throughput(arm: Arm, rates: Sequence[float], first: Sequence[float]) -> Throughput:
-    ratios = [rate / other for rate, other in zip(rates, first, strict=True)]
-    lower, _, upper = statistics.quantiles(ratios, n=4)
+def _throughput(
+    arm: Arm, rates: Sequence[float], first: Sequence[float], engine: str
+) -> Throughput:
+    ratio = ratio_within_rounds(rates, first)
     return Throughput(
         arm=arm.name,
         norm=arm.config.model.norm,
         examples_per_second=statistics.median(rates),
-        ratio_to_first=statistics.median(ratios),
-        spread=(lower, upper),
+        ratio_to_first=ratio.median,
+        spread=ratio.spread,
+        engine=engine,
     )

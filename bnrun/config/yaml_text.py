@@ -57,6 +57,15 @@ def dump(value: Any) -> str:
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False)
 
 
+def inline(value: Any) -> str:
+    """Write a plain value on one line, as it stands in a config file."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(inline, value))}]"
+    return "null" if value is None else str(value)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 

@@ -6,8 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.estimate import Estimate, estimate
-from bnrun.comparison.outcome import ArmResult, Comparison
+from bnrun.comparison.outcome import Comparison
 from bnrun.show.plot_style import (
     Stroke,
     curve,

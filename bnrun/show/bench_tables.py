@@ -1,4 +1,4 @@
-"""A benchmark as tables: how fast each arm is, and where its time goes. And a speedrun as one."""
+"""A benchmark as tables, how fast each arm is and where its time goes; and a speedrun as one."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,8 +11,6 @@ from bnrun.benchmark.speeds import PHASES, ArmSpeed, Benchmark
 from bnrun.comparison.estimate import Estimate
 from bnrun.show.tables import label, number, table, text
 from bnrun.show.wording import data_name, norm_name, rate
-
-FEW_OF_ALL = 8  # rounds: of those with an evaluation, which are half, fewer than four
 
 
 def benchmark_view(found: Benchmark) -> RenderableType:
@@ -34,7 +32,7 @@ def _speed_table(found: Benchmark) -> Table:
             arm.engine,
             rate(arm.examples_per_second),
             rate(arm.compute_examples_per_second),
-            *_against(arm, found.baseline, arm.ratio, arm.spread),
+            *_ratio(arm, found.baseline, arm.ratio, arm.spread),
         )
     return shown
 
@@ -42,7 +40,7 @@ def _speed_table(found: Benchmark) -> Table:
 def _epoch_table(found: Benchmark) -> Table:
     shown = table(label("with evaluation"), *map(_figure, ("examples/s", "ratio", "spread")))
     for arm in found.arms:
-        ratio = _against(arm, found.baseline, arm.epoch_ratio, arm.epoch_spread)
+        ratio = _ratio(arm, found.baseline, arm.epoch_ratio, arm.epoch_spread)
         shown.add_row(Text(arm.name), rate(arm.epoch_examples_per_second), *ratio)
     return shown
 
@@ -54,7 +52,7 @@ def _step_table(found: Benchmark) -> Table:
         shown.add_row(
             Text(arm.name),
             *(f"{1000 * phases[name]:.2f}" if phases else "-" for name in PHASES),
-            f"{arm.peak_memory / 1e6:,.0f}",
+            "-" if arm.peak_memory is None else f"{arm.peak_memory / 1e6:,.0f}",
             f"{100 * arm.share_of_peak:.1f} %",
         )
     return shown
@@ -64,7 +62,7 @@ def _figure(heading: str) -> Column:
     return number(heading, fold=True)
 
 
-def _against(
+def _ratio(
     arm: ArmSpeed, baseline: str, ratio: float, spread: tuple[float, float]
 ) -> tuple[str, str]:
     if arm.name == baseline:
@@ -74,7 +72,7 @@ def _against(
 
 def _notes(found: Benchmark) -> Iterator[str]:
     noise, rounds = found.noise, found.rounds
-    few = " (of fewer than four, the range)" if rounds < FEW_OF_ALL else ""
+    few = " (of fewer than four, the range)" if found.has_ranges else ""
     yield (
         f"Medians of {rounds} rounds, in each of which every arm trains {found.steps} steps; "
         f"ratios to {found.baseline} within a round, and the middle half of them{few}. "
@@ -89,14 +87,23 @@ def _notes(found: Benchmark) -> Iterator[str]:
             "loop-N is the textbook's own network, recipe and training loop, its loader with N "
             "workers; the time that these take to start for an epoch's training is left out."
         )
-    yield (
-        f"Peak: {found.flops_per_second / 1e9:,.0f} GFLOP/s in products of 1024 x 1024 matrices. "
-        "Memory is that of the arm's process, without its loader's workers."
-        if found.device == "cpu"
-        else f"Peak: {found.flops_per_second / 1e12:,.1f} TFLOP/s in products of 1024 x 1024 "
-        "matrices. Memory is what was allocated on the device."
-    )
+    yield f"Peak: {_peak(found)} in products of 1024 x 1024 matrices. {_memory(found)}"
     yield f"on {found.device}: {found.machine}, torch {found.versions['torch']}"
+
+
+def _peak(found: Benchmark) -> str:
+    if found.device == "cpu":
+        return f"{found.flops_per_second / 1e9:,.0f} GFLOP/s"
+    return f"{found.flops_per_second / 1e12:,.1f} TFLOP/s"
+
+
+def _memory(found: Benchmark) -> str:
+    """Return what the memory column is of."""
+    if any(arm.peak_memory is None for arm in found.arms):
+        return "Memory is not known here: Python has no `resource` module on this system."
+    if found.device == "cpu":
+        return "Memory is that of the arm's process, without its loader's workers."
+    return "Memory is what was allocated on the device."
 
 
 def speedrun_view(found: Speedrun) -> RenderableType:

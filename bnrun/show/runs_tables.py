@@ -12,11 +12,12 @@ from rich.text import Text
 
 from bnrun.config import Config
 from bnrun.config.difference import Difference, config_difference
+from bnrun.config.yaml_text import inline
 from bnrun.runs.run_difference import difference
 from bnrun.runs.run_records import ComparisonRecord, DamagedRun, RunRecord
 from bnrun.show.tables import label, number, pairs, table, text
 from bnrun.show.training_tables import training_table
-from bnrun.show.wording import as_yaml, fraction, rate
+from bnrun.show.wording import fraction, rate
 
 
 def runs_table(runs: Sequence[RunRecord | DamagedRun]) -> RenderableType:
@@ -74,7 +75,7 @@ def run_view(run: RunRecord) -> RenderableType:
     changed = config_difference(summary.config, Config().to_dict())
     parts: list[RenderableType] = [pairs(head), ""]
     if changed:
-        parts.append(_differences(changed, ("config", "here", "default"), as_yaml))
+        parts.append(_differences(changed, ("config", "here", "default"), inline))
     else:
         parts.append(Text("config: the defaults"))
     parts.append("")
@@ -91,7 +92,7 @@ def diff_table(a: RunRecord, b: RunRecord) -> RenderableType:
     differences = difference(a, b)
     parts: list[RenderableType] = [pairs([("a", str(a.path)), ("b", str(b.path))])]
     for title, values, write in (
-        ("config", differences.config, as_yaml),
+        ("config", differences.config, inline),
         ("result", differences.result, _value),
         ("environment", differences.environment, _value),
     ):

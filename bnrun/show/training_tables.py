@@ -7,8 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from bnrun.config.yaml_text import inline
 from bnrun.show.tables import label, number, table, text
-from bnrun.show.wording import as_yaml, fraction, rate, training_title
+from bnrun.show.wording import fraction, rate, training_title
 from bnrun.summary import Summary
 
 MANY_COLUMNS = 6
@@ -76,7 +77,7 @@ def config_table(rows: Iterable[tuple[str, Any, str]]) -> Table:
     """Show a resolved config: each key, its value, and where the value came from."""
     shown = table(label("key"), text("value"), text("from"), gap=3, margin=2)
     for key, value, source in rows:
-        shown.add_row(key, Text(as_yaml(value)), Text(source))
+        shown.add_row(key, Text(inline(value)), Text(source))
     return shown
 
 

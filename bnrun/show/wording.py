@@ -1,7 +1,5 @@
 """How values and names are written wherever they are shown, in tables, titles and sentences."""
 
-from typing import Any
-
 from bnrun.events import DataUsed
 from bnrun.summary import Summary
 
@@ -26,15 +24,6 @@ def data_name(data: DataUsed) -> str:
     if data.name == "synthetic":
         return "synthetic data"
     return "Fashion-MNIST" if data.verified else "images that are not the published Fashion-MNIST"
-
-
-def as_yaml(value: Any) -> str:
-    """Write a config value as a YAML file would."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return f"[{', '.join(map(as_yaml, value))}]"
-    return "null" if value is None else str(value)
 
 
 def fraction(value: float | None) -> str:

@@ -1,19 +1,23 @@
 """A benchmark: blocks alternate, ratios are taken within a round, an arm is its own noise."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, Self
 
 import pytest
+import torch
 
-from bnrun.benchmark import speed_measurement as benches
+from bnrun.benchmark import speed_measurement, timed_arms
 from bnrun.benchmark.bench_arms import BenchArm, bench_arms
 from bnrun.benchmark.speed_measurement import bench
 from bnrun.benchmark.speeds import PHASES, Benchmark
-from bnrun.benchmark.timed_arms import prepare_arm, prepare_matmul
+from bnrun.benchmark.timed_arms import PhasedTraining, build_arm, peak_memory, prepare_matmul
+from bnrun.comparison import timer
+from bnrun.comparison.timed_training import prepare_timed
 from bnrun.config import parse_override
 from bnrun.data.dataset import Dataset
 from bnrun.errors import BnrunError, NormError, TrainingFailed
-from bnrun.events import Stage
+from bnrun.events import Stage, drain
 from bnrun.networks.lenet import LeNet, flops
 from bnrun.norms import norm_factory
 from bnrun.training.timing import Reading
@@ -33,41 +37,47 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     log: list[tuple[str, str]] = []
 
     class Process:
-        def __init__(self, what: str, prepare: object, arguments: Any, *_: Any, **__: Any) -> None:
-            self.arm = arguments[0].name if prepare is prepare_arm else "matmul"
-            self.turns = 0
+        def __init__(self, title: str, prepare: object, arguments: Any, *_: Any, **__: Any) -> None:
+            self.name, self.turns, self.engine = "matmul", 0, ""
+            if prepare is prepare_timed:
+                _, build, (arm,) = arguments
+                assert build is build_arm
+                auto = arm.config.training.engine == "auto"
+                self.name, self.engine = arm.name, "compiled" if auto else "eager"
+                log.append((arm.name, f"built {arm.config.training.engine}"))
 
         def __enter__(self) -> Self:
             return self
 
         def __exit__(self, *_: object) -> None:
-            log.append((self.arm, "ended"))
+            log.append((self.name, "ended"))
 
         def run(self, job: Any) -> Any:
-            if self.arm == "matmul":
+            if self.name == "matmul":
                 return 1e11
             what, arguments = job
-            log.append((self.arm, what))
+            log.append((self.name, what))
             if what == "train":
                 (steps,) = arguments
                 self.turns += 1
-                seconds = 32 * steps / RATES[self.arm] / (1 + self.turns % 2)
+                seconds = 32 * steps / RATES[self.name] / (1 + self.turns % 2)
                 return Reading(32 * steps, seconds, seconds / 2)
             return {
-                "begin": "compiled",
-                "evaluate": 300 / RATES[self.arm],
+                "engine_name": self.engine,
+                "evaluate": 300 / RATES[self.name],
                 "phases": dict.fromkeys(PHASES, 0.001),
                 "peak_memory": 5_000_000,
             }[what]
 
-    monkeypatch.setattr(benches, "Worker", Process)
+    monkeypatch.setattr(timer, "Worker", Process)
+    monkeypatch.setattr(speed_measurement, "Worker", Process)
     return log
 
 
 def _benchmark(arms: tuple[BenchArm, ...], data: Dataset, rounds: int = 4) -> Benchmark:
-    *stages, found = bench(arms, data, 5, rounds)
-    assert isinstance(found, Benchmark)
-    assert all(isinstance(stage, Stage) and stage.done <= stage.total for stage in stages)
+    stages: list[Stage] = []
+    found = drain(bench(arms, data, 5, rounds), stages.append)
+    assert all(stage.done <= stage.total for stage in stages)
     return found
 
 
@@ -90,6 +100,7 @@ def test_ratios_are_medians_within_rounds_to_the_faster_of_the_loops(
     assert (scratch.phases, scratch.peak_memory) == (dict.fromkeys(PHASES, 0.001), 5_000_000)
     assert (found.noise.name, found.noise.ratio) == ("scratch", 1.0)
     assert found.to_dict()["noise"] == {"name": "scratch", "ratio": 1.0, "spread": (1.0, 1.0)}
+    assert found.to_dict()["peak_gflops"] == pytest.approx(100.0)
 
 
 def test_every_second_round_runs_backwards_and_every_process_is_ended(
@@ -133,21 +144,32 @@ def test_an_arm_that_fails_says_so_and_the_others_are_ended(
     error: type[BnrunError],
     message: str,
 ) -> None:
-    real: Callable[..., Any] = benches.Worker.run
+    real: Callable[..., Any] = timer.Worker.run
 
     def run(process: Any, job: Any) -> Any:
-        if process.arm == "scratch":
+        if process.name == "scratch":
             raise answer
         return real(process, job)
 
-    monkeypatch.setattr(benches.Worker, "run", run)
+    monkeypatch.setattr(timer.Worker, "run", run)
     with pytest.raises(error, match=message):
-        list(bench(_arms("loop:0 scratch"), small, 1, 1))
+        drain(bench(_arms("loop:0 scratch"), small, 1, 1))
     assert ("loop-0", "ended") in asked
 
 
+def test_an_arm_against_itself_has_the_engine_that_was_chosen_for_it(
+    small: Dataset, asked: list[tuple[str, str]]
+) -> None:
+    """Were `auto` asked again, the noise might be that of two engines."""
+    found = _benchmark(_arms("scratch"), small)
+    assert [what for _, what in asked if what.startswith("built")] == [
+        "built auto",
+        "built compiled",
+    ]
+    assert found.arms[0].engine == "compiled"
+
+
 def test_the_work_of_a_step_is_counted_as_torch_counts_it() -> None:
-    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     model = LeNet(norm_factory("none"))
@@ -156,21 +178,30 @@ def test_the_work_of_a_step_is_counted_as_torch_counts_it() -> None:
     assert counter.get_total_flops() == 3 * flops()
 
 
-def test_an_arm_really_trains_evaluates_and_tells_where_its_time_goes() -> None:
+def test_an_arm_really_trains_evaluates_and_shows_where_its_time_goes() -> None:
     (arm,) = _arms("a=scratch,training.engine=eager")
-    do = prepare_arm(arm)
-    assert do(("begin", ())) == "eager"
-    reading = do(("train", (3,)))
+    run = prepare_timed("arm a", build_arm, (arm,))
+    assert run(("engine_name", ())) == "eager"
+    reading = run(("train", (3,)))
     assert reading.examples == 3 * 32
     assert 0 < reading.compute_seconds < reading.seconds
-    assert do(("evaluate", ())) > 0
-    assert set(do(("phases", (2,)))) == set(PHASES)
-    assert do(("peak_memory", ())) > 1e7
+    assert run(("evaluate", ())) > 0
+    assert set(run(("phases", (2,)))) == set(PHASES)
+    assert run(("peak_memory", ())) > 1e7
     assert prepare_matmul("cpu")(None) > 1e8
 
 
-def test_an_arm_whose_norm_cannot_be_built_raises_the_error(tmp_path: Any) -> None:
-    (tmp_path / "mine.py").write_text("class Norm: pass\n")
-    (arm,) = _arms(f"a={tmp_path}/mine.py:Norm")
-    with pytest.raises(NormError, match="must be a class derived from"):
-        prepare_arm(arm)(("begin", ()))
+def test_an_arm_is_a_training_or_the_textbooks_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, training = _arms("loop:0 a=scratch,training.engine=eager")
+    assert isinstance(build_arm(training), PhasedTraining)
+    monkeypatch.setattr(timed_arms, "TimedLoop", lambda arm: arm)
+    assert build_arm(loop) is loop
+
+
+def test_where_python_has_no_resource_module_the_memory_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As on Windows, where bench ended with an ImportError."""
+    assert (peak_memory(torch.device("cpu")) or 0) > 1e7
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert peak_memory(torch.device("cpu")) is None

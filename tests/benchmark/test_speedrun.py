@@ -3,24 +3,24 @@
 import pytest
 import torch
 
-from bnrun.benchmark.speedrun import Speedrun, speedrun
-from bnrun.config import parse_override, resolve
+from bnrun.benchmark.speedrun import speedrun
+from bnrun.config import Config, parse_override, resolve
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
-from bnrun.events import EpochEnded, Stage
+from bnrun.events import EpochEnded, Stage, drain
 from bnrun.training import train
 
 CPU = torch.device("cpu")
 
 
-def _config(*stated: str) -> object:
+def _config(*stated: str) -> Config:
     given = ["training.epochs=2", "training.batch_size=50", "training.seed=3", "optimizer.lr=0.1"]
     return resolve(None, [a for one in (*given, *stated) for a in parse_override(one)]).config
 
 
 def test_every_seed_is_a_training_of_its_own(small: Dataset) -> None:
-    *stages, found = speedrun(_config(), small, CPU, 3)
-    assert isinstance(found, Speedrun)
+    stages: list[Stage] = []
+    found = drain(speedrun(_config(), small, CPU, 3), stages.append)
     assert [trial.seed for trial in found.trials] == [3, 4, 5]
     assert found.engine == "eager"
     config = _config("training.seed=5")
@@ -32,14 +32,14 @@ def test_every_seed_is_a_training_of_its_own(small: Dataset) -> None:
         sum(trial["test_acc"] for trial in document["trials"]) / 3
     )
     assert all(trial["seconds"] > 0 for trial in document["trials"])
-    assert [(s.name, s.done, s.total) for s in stages if isinstance(s, Stage)][-1] == (
+    assert [(s.name, s.done, s.total) for s in stages][-1] == (
         "seed 5", 6, 6,
     )  # fmt: skip
 
 
 def test_a_seed_that_diverges_ends_it(small: Dataset) -> None:
     with pytest.raises(TrainingFailed, match="seed 3: the loss became"):
-        list(
+        drain(
             speedrun(
                 _config("model={norm: none, activation: relu}", "optimizer.lr=1e10"), small, CPU, 2
             )

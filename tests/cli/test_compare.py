@@ -1,16 +1,28 @@
-"""`bnrun compare`: whole, failing, gone on with when nothing is left to do."""
+"""`bnrun compare`: whole, failing, continued when nothing is left to do, refused."""
 
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from commands import FEW_ROUNDS
 from typer.testing import CliRunner
 
 from bnrun.cli import app
+from bnrun.comparison import parity, throughput
+from bnrun.comparison.arm_syntax import build_arms
+from bnrun.comparison.events import Trial
+from bnrun.comparison.plan import make_plan
+from bnrun.config import Assignment, Config, parse_override
+from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
+from bnrun.runs.comparison_directory import create_comparison
+from bnrun.runs.trial_directory import open_trial
+from bnrun.training import engine_choice
+from bnrun.training.engine import Engine
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -83,6 +95,12 @@ def test_two_arms_over_two_seeds(
     assert [t["arm"] for t in document["throughput"]] == ["scratch", "max"]
     assert document["throughput_noise"]["ratio_to_first"] > 0
 
+    plan = yaml.safe_load((folder / "compare.yaml").read_text())
+    assert (plan["engine"], document["engine"]) == ("eager", "eager")
+    assert [pair["primary"] for pair in document["pairs"]] == [False, False, False, True]
+    assert document["parity"]["as_trained"]["dtype"] == "float32"
+    assert [t["engine"] for t in document["throughput"]] == ["eager", "eager"]
+
     # A trial is a run like any other.
     run = folder / "trials" / "max-s6"
     assert {path.name for path in run.iterdir()} >= {
@@ -91,7 +109,7 @@ def test_two_arms_over_two_seeds(
     for name in ("compare.svg", "compare.png", "compare.yaml"):
         assert (folder / name).stat().st_size > 0
 
-    # Gone on with when there is nothing left to do, it shows the same again, and does nothing.
+    # Continued when there is nothing left to do, it shows the same again, and does nothing.
     before = (run / "metrics.jsonl").read_bytes()
     monkeypatch.chdir(tmp_path)
     assert _go_on(folder.name[:18], "--out", "kept") == document
@@ -119,6 +137,76 @@ def test_an_arm_that_raises_and_one_that_diverges_are_reported_and_the_others_go
     assert 'mine.py:12: raise ValueError("enough")' in raised["reason"]
 
 
+def test_the_engine_is_chosen_once_for_all_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`auto` was decided, and timed, in each trial."""
+    measured: list[str] = []
+
+    def faster(config: Config, *_: object) -> Engine:
+        measured.append(config.model.norm)
+        return Engine("eager", "it is faster here")
+
+    monkeypatch.setattr(engine_choice, "MIN_RUN_STEPS", 1)
+    monkeypatch.setattr(engine_choice, "_faster", faster)
+    monkeypatch.setattr(parity, "STEPS", 1)
+    monkeypatch.chdir(tmp_path)
+    arms = ("scratch", "builtin", "own=builtin,training.engine=eager")
+    small = ("--epochs", "1", "--seeds", "1", *SMALL[:-1], "training.engine=auto")
+    done = CliRunner().invoke(app, ["compare", *arms, *small, "--json"])
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert measured == ["scratch"]
+    assert (document["engine"], document["engine_reason"]) == ("eager", "it is faster here")
+    for trial in (_only(tmp_path / "runs") / "trials").iterdir():
+        assert yaml.safe_load((trial / "config.yaml").read_text())["training"]["engine"] == "eager"
+    assert "engine of all trials: eager (it is faster here)" in done.stderr
+    assert document["differences"] == []
+
+
+def test_lost_trials_are_judged_when_a_comparison_continues_with_survivors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parity, "STEPS", 1)
+    monkeypatch.setattr(throughput, "ROUNDS", 2)
+    monkeypatch.chdir(tmp_path)
+    plan = make_plan(build_arms(["scratch", "none"], None, _overrides(*SMALL)), (0, 1, 2))
+    directory = create_comparison(tmp_path / "runs", replace(plan, engine="eager"))
+    for trial in directory.unfinished_trials():
+        _write_trial(trial, "diverged" if trial.name == "none-s2" else "completed")
+    with directory:
+        pass
+    resumed = CliRunner().invoke(app, ["compare", "--resume", "latest", "--json"])
+    assert resumed.exit_code == 1
+    assert _verdict(resumed.stdout) == "not judged: 1 of 3 trials lost"
+    resumed = CliRunner().invoke(app, ["compare", "--resume", "latest", "--survivors", "--json"])
+    assert _verdict(resumed.stdout) == "no difference detected (survivors: 2 of 3)"
+    shown = CliRunner().invoke(app, ["runs", "show", directory.path.name, "--json"])
+    assert _verdict(shown.stdout) == "no difference detected (survivors: 2 of 3)"
+
+
+def _overrides(*arguments: str) -> list[Assignment]:
+    return [a for text in arguments if "=" in text for a in parse_override(text)]
+
+
+def _write_trial(trial: Trial, status: Any) -> None:
+    """Write the directory of a trial as training does."""
+    run, _ = open_trial(trial)
+    seed = trial.config.training.seed
+    data = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)
+    with run:
+        run.record(RunStarted(trial.arm, "cpu", "CPU", seed, 1, 16, data))
+        run.record(EpochEnded(1, 0.5 + seed, 0.8, 0.7, None, 9e3, 9e3, 1.0, None))
+        run.record(RunEnded(status, 9e3, 9e3, "the loss became nan" if seed == 2 else None))
+
+
+def _verdict(stdout: str) -> str:
+    """The verdict on the primary metric of a document's only pair."""
+    (pair,) = (pair for pair in json.loads(stdout)["pairs"] if pair["primary"])
+    verdict: str = pair["verdict"]
+    return verdict
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -129,7 +217,10 @@ def test_an_arm_that_raises_and_one_that_diverges_are_reported_and_the_others_go
         (("scratch", "builtin", "--jobs", 0), "Invalid value for '--jobs'"),
         (("scratch", "builtin", "--epochs", 0), "training.epochs: received 0"),
         (("scratch", "builtin", "--config", "no.yaml"), "there is no such config file"),
-        (("scratch", "builtin", "--resume", "x"), "--resume goes on with a comparison exactly"),
+        (("scratch", "builtin", "--resume", "x"), "--resume continues a comparison exactly"),
+        (("--resume", "x", "--metric", "loss"), "--resume continues a comparison exactly"),
+        (("scratch", "builtin", "--metric", "acc"), "--metric: received 'acc'. It takes loss,"),
+        (("scratch", "builtin", "--equivalence", 0), "--equivalence: received 0; the margin must"),
         (("--resume", "x"), "there is no comparison 'x'"),
         (("--resume", "latest"), "`bnrun compare scratch builtin` makes one"),
         (("scratch", "mine.py:Unbuildable", *SMALL), "Unbuildable(6) refused: KeyError"),

@@ -1,28 +1,31 @@
-"""The study itself: its order, what it counts, what it goes on from."""
+"""A comparison at work: its order, what it counts, what it continues from."""
 
-from collections.abc import Callable, Generator
+import itertools
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 
-from bnrun.comparison import experiment as module
-from bnrun.comparison import parity, throughput
-from bnrun.comparison.experiment import (
+from bnrun.comparison import experiment, parity
+from bnrun.comparison.arms import Arm
+from bnrun.comparison.events import (
     CompareEvent,
     CompareStarted,
+    ResultSoFar,
     ThroughputFailed,
+    Trial,
     TrialEnded,
     TrialEvent,
-    after,
-    compare,
-    ended,
 )
-from bnrun.comparison.outcome import Arm, ArmResult, Comparison, Parity, Speeds
-from bnrun.comparison.trials import Trial
+from bnrun.comparison.experiment import compare
+from bnrun.comparison.outcome import Comparison, Parity, Speeds, Throughput
+from bnrun.comparison.plan import make_plan
+from bnrun.comparison.trials import unfinished_trials
 from bnrun.data.dataset import Dataset
-from bnrun.errors import TrainingFailed
+from bnrun.errors import DataError, NormError, TrainingFailed
 from bnrun.events import Event, Stage
+from bnrun.summary import Summary
 from bnrun.training import train
 
 Arms = Callable[..., tuple[Arm, ...]]
@@ -31,26 +34,33 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few steps and rounds: what is measured has its own tests."""
+    """Few steps of parity, and no processes for throughput, which have tests of their own."""
+
+    def measure_throughput(
+        arms: Sequence[Arm], device: torch.device
+    ) -> Generator[Stage, None, Speeds]:
+        yield Stage("throughput", 0, 1)
+        found = [Throughput(arm.name, arm.config.model.norm, 1e4, 1.0, (0.9, 1.1)) for arm in arms]
+        return Speeds(1, 10, "CPU", tuple(found), found[0])
+
     monkeypatch.setattr(parity, "STEPS", 2)
-    monkeypatch.setattr(throughput, "ROUNDS", 2)
-
-
-def _plan(arms: tuple[Arm, ...], seeds: tuple[int, ...]) -> tuple[Comparison, list[Trial]]:
-    trials = [Trial(arm.name, arm.with_seed(seed)) for seed in seeds for arm in arms]
-    return Comparison(tuple(ArmResult(arm, ()) for arm in arms), seeds), trials
+    monkeypatch.setattr(experiment, "measure_throughput", measure_throughput)
 
 
 def _run(
-    comparison: Comparison, trials: list[Trial], data: Dataset
+    comparison: Comparison, data: Dataset, train_trial: Callable[..., object] | None = None
 ) -> tuple[list[CompareEvent], Comparison]:
-    def start(trial: Trial) -> Generator[Event, None, None]:
-        yield from train(trial.config, data, CPU)
+    def train_here(trial: Trial) -> Generator[Event, None, Summary]:
+        return (yield from train(trial.config, data, CPU))
 
-    events = list(compare(comparison, trials, data, CPU, start))
-    for event in events:
-        comparison = after(comparison, event)
-    return events, comparison
+    trials = unfinished_trials(comparison)
+    work = compare(comparison, trials, data, CPU, train_trial or train_here)  # type: ignore[arg-type]
+    events = []
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as end:
+            return events, end.value
 
 
 def _kinds(events: list[CompareEvent]) -> list[str]:
@@ -66,9 +76,10 @@ def _kinds(events: list[CompareEvent]) -> list[str]:
 
 
 def test_parity_comes_first_then_whole_pairs_then_throughput(small: Dataset, arms_of: Arms) -> None:
-    comparison, trials = _plan(arms_of("scratch", "none", epochs=1), (5, 6))
-    events, found = _run(comparison, trials, small)
-    assert _kinds(events) == [
+    plan = make_plan(arms_of("scratch", "none", epochs=1), (5, 6))
+    events, found = _run(replace(plan, engine="eager", engine_reason="it is faster"), small)
+    kinds = [kind for kind in _kinds(events) if kind != "ResultSoFar"]
+    assert kinds == [
         "CompareStarted", "Stage", "Parity",
         "TrialEvent scratch-s5", "TrialEnded scratch-s5",
         "TrialEvent none-s5", "TrialEnded none-s5",
@@ -76,18 +87,30 @@ def test_parity_comes_first_then_whole_pairs_then_throughput(small: Dataset, arm
         "TrialEvent none-s6", "TrialEnded none-s6",
         "Stage", "Speeds",
     ]  # fmt: skip
-    assert events[0] == CompareStarted(tuple(trials))
+    assert events[0] == CompareStarted(tuple(unfinished_trials(plan)), "eager", "it is faster")
     assert [[trial.seed for trial in result.trials] for result in found.arms] == [[5, 6]] * 2
     assert {trial.status for trial in found.trials} == {"completed"}
-    assert ended(found).status == "completed"
+    assert found.status == "completed"
     assert found.arms[0].trials[0].epochs[0].test_acc_population is not None
     assert found.arms[1].trials[0].epochs[0].test_acc_population is None
 
 
+def test_every_finding_is_followed_by_the_result_so_far(small: Dataset, arms_of: Arms) -> None:
+    events, found = _run(make_plan(arms_of("scratch", "none", epochs=1), (5,)), small)
+    followed = [
+        type(before).__name__
+        for before, after in itertools.pairwise(events)
+        if isinstance(after, ResultSoFar)
+    ]
+    assert followed == ["Parity", "TrialEnded", "TrialEnded", "Speeds"]
+    results = [event.comparison for event in events if isinstance(event, ResultSoFar)]
+    assert [result.status for result in results] == ["interrupted"] * 3 + ["completed"]
+    assert results[-1] == found
+
+
 def test_trials_of_a_seed_share_initial_weights_and_images(small: Dataset, arms_of: Arms) -> None:
     """Two arms that are one: their trials agree to the bit, and two seeds do not."""
-    comparison, trials = _plan(arms_of("a=scratch", "b=scratch", epochs=1), (0, 1))
-    _, found = _run(comparison, trials, small)
+    _, found = _run(make_plan(arms_of("a=scratch", "b=scratch", epochs=1), (0, 1)), small)
     a, b = ([trial.epochs[0].loss for trial in result.trials] for result in found.arms)
     assert a == b
     assert a[0] != a[1]
@@ -95,8 +118,7 @@ def test_trials_of_a_seed_share_initial_weights_and_images(small: Dataset, arms_
 
 def test_a_diverged_arm_is_counted_and_not_timed(small: Dataset, arms_of: Arms) -> None:
     wild = "wild=none,model.activation=relu,optimizer.lr=1e30"
-    comparison, trials = _plan(arms_of("scratch", wild, epochs=1), (0,))
-    _, found = _run(comparison, trials, small)
+    _, found = _run(make_plan(arms_of("scratch", wild, epochs=1), (0,)), small)
     (trial,) = found.arms[1].trials
     assert trial.status == "diverged"
     assert trial.reason is not None
@@ -104,78 +126,67 @@ def test_a_diverged_arm_is_counted_and_not_timed(small: Dataset, arms_of: Arms) 
     assert found.arms[0].completed
     assert found.speeds is not None
     assert [arm.arm for arm in found.speeds.arms] == ["scratch"]
-    assert ended(found).status == "failed"
+    assert found.status == "failed"
 
 
+@pytest.mark.parametrize("error", [TrainingFailed("enough"), NormError("enough")])
 def test_an_arm_that_raises_is_counted_with_its_reason(
-    small: Dataset, arms_of: Arms, monkeypatch: pytest.MonkeyPatch
+    small: Dataset, arms_of: Arms, error: Exception
 ) -> None:
-    comparison, trials = _plan(arms_of("scratch", "none", epochs=1), (0,))
+    def train_trial(trial: Trial) -> Generator[Event, None, Summary]:
+        if trial.arm == "none":
+            raise error
+        return (yield from train(trial.config, small, CPU))
 
-    def start(trial: Trial) -> Generator[Event, None, None]:
-        for event in train(trial.config, small, CPU):
-            yield event
-            if trial.arm == "none":
-                raise TrainingFailed("epoch 1, step 1: enough")
-
-    for event in compare(comparison, trials, small, CPU, start):
-        comparison = after(comparison, event)
-    (trial,) = comparison.arms[1].trials
-    assert (trial.status, trial.reason) == ("failed", "epoch 1, step 1: enough")
-    assert comparison.arms[0].completed
-    assert ended(comparison).status == "failed"
+    _, found = _run(make_plan(arms_of("scratch", "none", epochs=1), (0,)), small, train_trial)
+    (trial,) = found.arms[1].trials
+    assert (trial.status, trial.reason, trial.norm) == ("failed", "enough", "none")
+    assert trial.data == small.describe()
+    assert found.arms[0].completed
+    assert found.status == "failed"
 
 
 def test_what_is_known_is_not_measured_again(small: Dataset, arms_of: Arms) -> None:
-    comparison, trials = _plan(arms_of("scratch", "none", epochs=1), (0,))
-    _, whole = _run(comparison, trials, small)
-    events, again = _run(whole, [], small)
-    assert events == [CompareStarted(())]
+    _, whole = _run(make_plan(arms_of("scratch", "none", epochs=1), (0,)), small)
+    events, again = _run(whole, small)
+    assert events == [CompareStarted(()), ResultSoFar(whole)]
     assert again == whole
 
-    events, _ = _run(replace(whole, speeds=None), [], small)
+    events, _ = _run(replace(whole, speeds=None), small)
     assert not any(isinstance(event, Parity) for event in events)
-    assert isinstance(events[-1], Speeds)
+    assert any(isinstance(event, Speeds) for event in events)
 
 
-def test_a_mended_arm_is_measured_again(small: Dataset, arms_of: Arms) -> None:
+def test_an_arm_that_was_repaired_is_measured_again(small: Dataset, arms_of: Arms) -> None:
     """Its parity ended in an error, and it was not timed, when it still raised."""
-    comparison, trials = _plan(arms_of("scratch", "none", epochs=1), (0,))
-    _, whole = _run(comparison, trials, small)
+    _, whole = _run(make_plan(arms_of("scratch", "none", epochs=1), (0,)), small)
     assert whole.speeds is not None
-    broken = replace(whole.parity[0], error="boom")
+    broken = replace(whole.parity[0], exact=replace(whole.parity[0].exact, error="boom"))
     first_alone = replace(whole.speeds, arms=whole.speeds.arms[:1])
-    _, mended = _run(replace(whole, parity=(broken,), speeds=first_alone), [], small)
-    assert [parity.error for parity in mended.parity] == [None]
-    assert mended.speeds is not None
-    assert [arm.arm for arm in mended.speeds.arms] == ["scratch", "none"]
+    _, found = _run(replace(whole, parity=(broken,), speeds=first_alone), small)
+    assert [parity.is_complete for parity in found.parity] == [True]
+    assert found.speeds is not None
+    assert [arm.arm for arm in found.speeds.arms] == ["scratch", "none"]
 
 
-def test_an_interrupted_trial_is_kept_as_far_as_it_came(small: Dataset, arms_of: Arms) -> None:
-    comparison, trials = _plan(arms_of("scratch", "none", epochs=3), (0,))
-
-    def start(trial: Trial) -> Generator[Event, None, None]:
-        yield from train(trial.config, small, CPU)
-
-    for event in compare(comparison, trials, small, CPU, start):
-        comparison = after(comparison, event)
-        if isinstance(event, TrialEvent) and len(event.summary.epochs) == 2:
-            break
-    (trial,) = comparison.trials
-    assert (trial.status, len(trial.epochs)) == ("interrupted", 2)
-    assert comparison.status == "interrupted"
-
-
-def test_throughput_that_cannot_be_measured_fails_the_comparison(
-    small: Dataset, arms_of: Arms, monkeypatch: pytest.MonkeyPatch
+def test_parity_of_an_older_version_is_measured_as_the_arms_train(
+    small: Dataset, arms_of: Arms
 ) -> None:
-    def refuse(*_: object) -> Generator[Stage | Speeds, None, None]:
-        raise TrainingFailed("too tired")
+    _, whole = _run(make_plan(arms_of("scratch", "none", epochs=1), (0,)), small)
+    old = replace(whole.parity[0], as_trained=None)
+    _, found = _run(replace(whole, parity=(old,)), small)
+    assert found.parity == whole.parity
+
+
+@pytest.mark.parametrize("error", [TrainingFailed("too tired"), DataError("too tired")])
+def test_throughput_that_cannot_be_measured_fails_the_comparison(
+    small: Dataset, arms_of: Arms, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object) -> Generator[Stage, None, Speeds]:
+        raise error
         yield
 
-    monkeypatch.setattr(module, "measure_throughput", refuse)
-    comparison, trials = _plan(arms_of("scratch", "none", epochs=1), (0,))
-    events, found = _run(comparison, trials, small)
-    assert events[-1] == ThroughputFailed("too tired")
-    assert (found.speeds, found.speeds_error) == (None, "too tired")
-    assert ended(found).status == "failed"
+    monkeypatch.setattr(experiment, "measure_throughput", refuse)
+    events, found = _run(make_plan(arms_of("scratch", "none", epochs=1), (0,)), small)
+    assert ThroughputFailed("too tired") in events
+    assert (found.speeds, found.speeds_error, found.status) == (None, "too tired", "failed")

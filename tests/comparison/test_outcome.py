@@ -1,4 +1,4 @@
-"""Results by hand: means, paired differences, verdicts, and the document of it all."""
+"""The result of a comparison by hand: its estimates, its document, and that read back."""
 
 import json
 import math
@@ -6,24 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from bnrun.comparison.arms import build_arms
-from bnrun.comparison.estimate import estimate
-from bnrun.comparison.json_document import document, measured
-from bnrun.comparison.outcome import (
-    NO_DIFFERENCE,
-    Arm,
-    ArmResult,
-    Comparison,
-    Parity,
-    Speeds,
-    Throughput,
-    verdict,
-)
+from bnrun.comparison.agreement import Agreement, Parity
+from bnrun.comparison.arm_syntax import build_arms
+from bnrun.comparison.arms import Arm, ArmResult
+from bnrun.comparison.outcome import Comparison, Speeds, Throughput
 from bnrun.config import Config
 from bnrun.events import DataUsed, EpochEnded
 from bnrun.summary import Summary
 
 DATA = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)
+EXACT = Agreement(("eager", "eager"), "float64", 30, 1e-15, 2e-15, None, 3e-15)
+TRAINED = Agreement(("compiled", "eager"), "float32", 30, 1e-7, 2e-7, None, 3e-7, per_step=True)
 
 
 def _trial(seed: int, loss: float, acc: float, population: float | None = 0.8) -> Summary:
@@ -35,62 +28,23 @@ def _arm(name: str, *trials: Summary) -> ArmResult:
     return ArmResult(Arm(name, Config()), trials)
 
 
-def _pairs(comparison: Comparison) -> dict[str, tuple[float, int, str]]:
-    return {p.metric: (p.difference.mean, p.difference.n, p.verdict) for p in comparison.pairs}
-
-
-def test_differences_are_paired_by_seed() -> None:
-    """The arms differ by .01 on every seed, while the seeds differ by far more."""
-    a = _arm("a", *(_trial(s, 1.0, 0.1 * s + 0.010 + 1e-4 * s) for s in range(1, 5)))
-    b = _arm("b", *(_trial(s, 1.0, 0.1 * s) for s in range(1, 5)))
-    difference, n, said = _pairs(Comparison((a, b), (1, 2, 3, 4)))["test_acc"]
-    assert difference == pytest.approx(0.01025)
-    assert (n, said) == (4, "a higher")
-    assert _pairs(Comparison((b, a), (1, 2, 3, 4)))["test_acc"][2] == "a higher"
-
-
-def test_only_seeds_that_both_completed_are_pairs() -> None:
-    a = _arm("a", _trial(0, 1.0, 0.5), _trial(1, 1.0, 0.6), _trial(2, 1.0, 0.7))
-    b = _arm("b", _trial(0, 1.0, 0.4), replace(_trial(1, 9.0, 0.1), status="diverged"))
-    comparison = Comparison((a, b), (0, 1, 2))
-    difference, n, said = _pairs(comparison)["test_acc"]
-    assert difference == pytest.approx(0.1)
-    assert (n, said) == (1, "one seed: not judged")
-    mean = b.estimate("test_acc")
-    assert mean is not None
-    assert (mean.mean, mean.n) == (0.4, 1)
-
-
-def test_a_metric_that_one_arm_lacks_makes_no_pair() -> None:
-    a = _arm("a", _trial(0, 1.0, 0.5), _trial(1, 1.0, 0.6))
-    b = _arm("b", _trial(0, 1.0, 0.5, None), _trial(1, 1.0, 0.6, None))
-    assert set(_pairs(Comparison((a, b), (0, 1)))) == {"loss", "train_acc", "test_acc"}
-    assert b.estimate("test_acc_population") is None
-
-
-def test_three_arms_make_three_pairs_of_each_metric() -> None:
-    arms = tuple(_arm(name, _trial(0, 1.0, 0.5), _trial(1, 1.0, 0.6)) for name in "abc")
-    pairs = [(p.a, p.b) for p in Comparison(arms, (0, 1)).pairs if p.metric == "loss"]
-    assert pairs == [("a", "b"), ("a", "c"), ("b", "c")]
-
-
-@pytest.mark.parametrize(
-    ("differences", "said"),
-    [
-        ([0.1], "one seed: not judged"),
-        ([0.1, 0.11, 0.12], "a higher"),
-        ([-0.1, -0.11, -0.12], "b higher"),
-        ([0.1, 0.2, -0.1], NO_DIFFERENCE),
-        ([0.1, 0.2], NO_DIFFERENCE),  # t is 12.7 with two seeds
-        ([0.0, 0.0, 0.0], NO_DIFFERENCE),
-        ([1e-14, 1e-14, 1e-14], NO_DIFFERENCE),
-        ([0.3 - 0.2, 0.2 - 0.1, 0.1], "no spread over seeds: not judged"),
-    ],
-)
-def test_a_verdict_says_no_more_than_the_data(differences: list[float], said: str) -> None:
-    found = estimate(differences)
+def test_an_arm_is_estimated_over_the_trials_that_completed() -> None:
+    arm = _arm("b", _trial(0, 1.0, 0.4, None), replace(_trial(1, 9.0, 0.1), status="diverged"))
+    found = arm.estimate("test_acc")
     assert found is not None
-    assert verdict("a", "b", found) == said
+    assert (found.mean, found.n) == (0.4, 1)
+    assert arm.estimate("test_acc_population") is None
+    assert (len(arm.lost), arm.keeps_moving_statistics) == (1, False)
+
+
+def test_a_trial_takes_the_place_of_its_earlier_state() -> None:
+    waiting = replace(_trial(1, 9.0, 0.1), status="interrupted")
+    comparison = Comparison((_arm("a", waiting), _arm("b")), (0, 1))
+    comparison = comparison.with_trial("a", _trial(1, 1.0, 0.5)).with_trial(
+        "a", _trial(0, 1.0, 0.6)
+    )
+    assert [trial.seed for trial in comparison.arms[0].completed] == [0, 1]
+    assert comparison.arms[1].trials == ()
 
 
 def test_it_says_in_what_else_than_the_norm_arms_differ() -> None:
@@ -109,16 +63,18 @@ def _whole() -> Comparison:
     return Comparison(
         (a, b),
         (0, 1),
-        (Parity("a", "b", "float64", 30, 1e-15, 2e-15, None, 3e-15),),
-        Speeds(
+        engine="compiled",
+        engine_reason="it is faster",
+        parity=(Parity("a", "b", EXACT, TRAINED),),
+        speeds=Speeds(
             20,
             10,
             "CPU",
             (
-                Throughput("a", "scratch", 1e4, 1.0, (1.0, 1.0)),
-                Throughput("b", "scratch", 2e4, 2.0, (1.9, 2.1)),
+                Throughput("a", "scratch", 1e4, 1.0, (1.0, 1.0), "compiled"),
+                Throughput("b", "scratch", 2e4, 2.0, (1.9, 2.1), "eager"),
             ),
-            Throughput("a", "scratch", 1e4, 1.01, (0.9, 1.1)),
+            Throughput("a", "scratch", 1e4, 1.01, (0.9, 1.1), "compiled"),
         ),
         status="completed",
         run="runs/x",
@@ -126,7 +82,7 @@ def _whole() -> Comparison:
 
 
 def test_the_document_holds_what_the_contract_names() -> None:
-    found = json.loads(json.dumps(document(_whole())))
+    found = json.loads(json.dumps(_whole().to_dict()))
     arm = found["arms"][0]
     assert arm["norm"] == "scratch"
     assert [trial["seed"] for trial in arm["trials"]] == [0, 1]
@@ -142,16 +98,51 @@ def test_the_document_holds_what_the_contract_names() -> None:
     assert (parity["dtype"], parity["steps"], parity["max_loss_difference"]) == (
         "float64", 30, 1e-15,
     )  # fmt: skip
+    assert parity["as_trained"]["max_loss_difference"] == 1e-7
+    assert [one["verdict"] for one in parity["arms"]] == ["same function"]
     assert [speed["ratio_to_first"] for speed in found["throughput"]] == [1.0, 2.0]
     assert {"norm", "examples_per_second", "spread"} <= set(found["throughput"][1])
     assert found["throughput_noise"]["spread"] == [0.9, 1.1]
+    assert [speed["engine"] for speed in found["throughput"]] == ["compiled", "eager"]
+    assert [speed["verdict"] for speed in found["throughput"]] == [None, "faster"]
+    assert (found["engine"], found["engine_reason"]) == ("compiled", "it is faster")
+    assert found["criteria"] == {"metric": None, "equivalence": None, "survivors": False}
+    assert found["remarks"] == list(_whole().remarks)
 
 
 def test_what_was_measured_is_read_back_from_the_document() -> None:
     whole = _whole()
-    assert measured(json.loads(json.dumps(document(whole)))) == (whole.parity, whole.speeds)
+    plan = replace(whole, parity=(), speeds=None, status="interrupted")
+    assert plan.with_measurements(json.loads(json.dumps(whole.to_dict()))) == whole
 
 
 def test_a_document_of_nothing_yet_is_read_back_too() -> None:
     nothing = Comparison((_arm("a"), _arm("b")), (0,))
-    assert measured(json.loads(json.dumps(document(nothing)))) == ((), None)
+    assert nothing.with_measurements(json.loads(json.dumps(nothing.to_dict()))) == nothing
+
+
+def test_a_document_of_an_older_version_is_read_back() -> None:
+    """Parity was eager and in float64 alone, and every arm was timed on one engine."""
+    document = json.loads(json.dumps(_whole().to_dict()))
+    for parity in document["parity"]["arms"]:
+        for key in ("engines", "tf32", "per_step", "as_trained", "verdict"):
+            del parity[key]
+    for speed in document["throughput"]:
+        del speed["engine"], speed["verdict"]
+    plan = Comparison(_whole().arms, (0, 1))
+    found = plan.with_measurements(document)
+    assert found.parity == (Parity("a", "b", EXACT),)
+    assert not found.parity[0].is_complete
+    assert found.speeds is not None
+    assert [speed.engine for speed in found.speeds.arms] == ["compiled", "compiled"]
+
+
+@pytest.mark.parametrize(
+    ("spread", "verdict"),
+    [((1.2, 1.3), "faster"), ((0.5, 0.6), "slower"), ((0.9, 1.0), "within the noise")],
+)
+def test_a_speed_is_judged_against_the_noise(spread: tuple[float, float], verdict: str) -> None:
+    first = Throughput("a", "scratch", 1e4, 1.0, (1.0, 1.0))
+    other = Throughput("b", "scratch", 1e4, 1.0, spread)
+    speeds = Speeds(10, 10, "CPU", (first, other), replace(first, spread=(0.9, 1.1)))
+    assert (speeds.verdict(first), speeds.verdict(other)) == (None, verdict)

@@ -1,14 +1,20 @@
-"""Parity tells the same function from another, whatever a norm calls its parts."""
+"""Parity tells the same function from another, whatever names its parts have and what runs it."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from bnrun.comparison.outcome import Arm, Parity
-from bnrun.comparison.parity import STEPS, measure_parity
+from bnrun import kernels
+from bnrun.comparison.agreement import KINDS, Agreement, Parity
+from bnrun.comparison.arms import Arm
+from bnrun.comparison.parity import STEPS, compare_formulas, measure_parity
 from bnrun.data.dataset import Dataset
+from bnrun.errors import EngineError
+from bnrun.training.stepper import Stepper
 
 Arms = Callable[..., tuple[Arm, ...]]
 CPU = torch.device("cpu")
@@ -81,8 +87,20 @@ def norms(tmp_path: Path) -> Path:
     return tmp_path / "norms.py"
 
 
+@pytest.fixture
+def compilable() -> None:
+    try:
+        kernels.is_compiled()
+    except EngineError as error:
+        pytest.skip(str(error))
+
+
 def _parity(arms: tuple[Arm, ...], data: Dataset) -> Parity:
     return measure_parity(arms[0], arms[1], data, CPU)
+
+
+def _exact(arms: tuple[Arm, ...], data: Dataset) -> Agreement:
+    return compare_formulas(arms[0], arms[1], data, CPU)
 
 
 @pytest.mark.parametrize("pool", ["avg", "max"])
@@ -90,60 +108,124 @@ def test_scratch_and_builtin_are_the_same_function(
     small: Dataset, arms_of: Arms, pool: str
 ) -> None:
     found = _parity(arms_of(f"a=scratch,model.pool={pool}", f"b=builtin,model.pool={pool}"), small)
-    assert (found.first, found.arm, found.dtype, found.steps) == ("a", "b", "float64", STEPS)
-    for difference in vars(found).values():
-        if isinstance(difference, float):
-            assert difference < ROUNDING
-    assert found.max_moving_difference is not None
-    assert found.max_prediction_difference is not None
-    assert found.error is None
+    assert (found.first, found.arm) == ("a", "b")
+    exact = found.exact
+    assert (exact.dtype, exact.steps, exact.engines) == ("float64", STEPS, ("eager", "eager"))
+    assert exact.differences().keys() == KINDS.keys()
+    assert max(exact.differences().values()) < ROUNDING
+    assert found.verdict == "same function"
+    assert found.is_complete
+
+
+@pytest.mark.parametrize("network", ["", ",model={pool: max, activation: relu}"])
+def test_what_trains_is_compared_in_single_steps_on_the_arms_own_engines(
+    small: Dataset, arms_of: Arms, compilable: None, network: str
+) -> None:
+    """Also with ReLU and maxima, where rounding grows over the steps into any difference."""
+    arms = arms_of(
+        f"a=scratch,training.engine=compiled{network}", f"b=builtin,training.engine=eager{network}"
+    )
+    before = kernels.calls()
+    found = _parity(arms, small)
+    trained = found.as_trained
+    assert kernels.calls() > before
+    assert trained is not None
+    assert (trained.dtype, trained.steps, trained.per_step) == ("float32", STEPS, True)
+    assert trained.engines == ("compiled", "eager")
+    assert min(trained.differences().values()) > 0  # it is other code
+    assert trained.beyond_rounding() == {}
+    assert found.verdict == "same function"
+
+
+def _scale(values: torch.Tensor) -> None:
+    values.mul_(1.01)
+
+
+KERNEL_FAULTS: dict[str, tuple[str, Callable[[list[Any]], None]]] = {
+    "another eps": ("batch_norm", lambda arguments: arguments.__setitem__(-1, 1e-3)),
+    "a moving variance 1 % off": ("batch_norm", lambda arguments: _scale(arguments[8][1])),
+    "the gradient of gamma 1 % off": ("batch_norm_gradient", lambda a: _scale(a[6])),
+    "the gradient of its input 1 % off": ("batch_norm_gradient", lambda a: _scale(a[5])),
+    "prediction 1 % off": ("batch_norm_evaluation", lambda a: _scale(a[5])),
+}
+"""Each fault: the kernel that has it, and what it does to the arguments of a call."""
+
+
+@pytest.mark.parametrize("network", ["", ",model={pool: max, activation: relu}"])
+@pytest.mark.parametrize("fault", KERNEL_FAULTS)
+def test_a_kernel_that_computes_wrongly_is_caught_where_the_formulas_agree(
+    small: Dataset,
+    arms_of: Arms,
+    compilable: None,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    network: str,
+) -> None:
+    module = importlib.import_module("bnrun.kernels.batch_norm")
+    kernel, spoil = KERNEL_FAULTS[fault]
+    call = module.call
+
+    def call_wrongly(name: str, *arguments: Any) -> None:
+        given = list(arguments)
+        if name == kernel and fault == "another eps":
+            spoil(given)
+        call(name, *given)
+        if name == kernel and fault != "another eps":
+            spoil(given)
+
+    monkeypatch.setattr(module, "call", call_wrongly)
+    arms = arms_of(*(f"{n}={n},training.engine=compiled{network}" for n in ("scratch", "builtin")))
+    found = _parity(arms, small)
+    assert max(found.exact.differences().values()) < ROUNDING
+    assert found.verdict == "same function in float64 only"
+    assert "is not the same function" in found.sentence
 
 
 def test_an_arm_is_at_parity_with_itself_to_the_bit(small: Dataset, arms_of: Arms) -> None:
     found = _parity(arms_of("a=scratch", "b=scratch"), small)
-    assert (found.max_loss_difference, found.max_weight_difference) == (0.0, 0.0)
-    assert found.max_moving_difference == 0.0
+    for measurement in (found.exact, found.as_trained):
+        assert measurement is not None
+        assert set(measurement.differences().values()) == {0.0}
 
 
 def test_the_textbook_trains_alike_but_keeps_another_moving_variance(
     small: Dataset, arms_of: Arms
 ) -> None:
     found = _parity(arms_of("builtin", "textbook"), small)
-    assert found.max_loss_difference is not None
-    assert found.max_loss_difference < ROUNDING
-    assert found.max_weight_difference is not None
-    assert found.max_weight_difference < ROUNDING  # its gamma and beta are compared, too
-    assert found.max_moving_difference is not None
-    assert found.max_moving_difference > 1e-4  # biased
+    exact = found.exact.differences()
+    assert exact["loss"] < ROUNDING
+    assert exact["weight"] < ROUNDING  # its gamma and beta are compared, too
+    assert exact["moving"] > 1e-4  # biased
+    assert found.verdict == "same function in training only"
 
 
 def test_a_wrapped_layer_is_compared_part_by_part(
     small: Dataset, arms_of: Arms, norms: Path
 ) -> None:
-    found = _parity(arms_of("builtin", f"w={norms}:Wrapped"), small)
-    assert found.max_moving_difference == 0.0
-    assert found.max_weight_difference == 0.0
+    found = _exact(arms_of("builtin", f"w={norms}:Wrapped"), small)
+    assert (found.moving, found.weight) == (0.0, 0.0)
 
 
 def test_another_eps_is_another_function(small: Dataset, arms_of: Arms, norms: Path) -> None:
     found = _parity(arms_of("builtin", f"e={norms}:Eps"), small)
-    assert found.max_loss_difference is not None
-    assert found.max_loss_difference > 1e-6
+    assert found.exact.differences()["loss"] > 1e-6
+    assert found.as_trained is not None
+    assert found.as_trained.beyond_rounding().keys() == KINDS.keys()
+    assert found.verdict == "different functions"
 
 
 def test_no_norm_has_no_moving_statistics_to_compare(small: Dataset, arms_of: Arms) -> None:
-    found = _parity(arms_of("scratch", "none"), small)
-    assert found.max_moving_difference is None
-    assert found.max_loss_difference is not None
-    assert found.max_loss_difference > 0.01
+    found = _exact(arms_of("scratch", "none"), small)
+    assert found.moving is None
+    assert found.differences()["loss"] > 0.01
 
 
 def test_an_arm_that_raises_is_told_with_the_steps_before_it(
     small: Dataset, arms_of: Arms, norms: Path
 ) -> None:
-    found = _parity(arms_of("builtin", f"g={norms}:GivesUp"), small)
+    found = _exact(arms_of("builtin", f"g={norms}:GivesUp"), small)
     assert found.steps == 5  # four norms a step
-    assert found.max_loss_difference == 0.0
+    assert found.loss == 0.0
     assert found.error is not None
     assert "arm g, epoch 1, step 6 of 10, a batch of 32: ValueError: enough" in found.error
     assert "norms.py:" in found.error  # the user's own line
@@ -152,20 +234,19 @@ def test_an_arm_that_raises_is_told_with_the_steps_before_it(
 def test_what_is_not_finite_ends_it_and_is_named(
     small: Dataset, arms_of: Arms, norms: Path
 ) -> None:
-    found = _parity(arms_of("builtin", f"n={norms}:NanVar"), small)
+    found = _exact(arms_of("builtin", f"n={norms}:NanVar"), small)
     assert found.error == "norm1 moving_var is not finite any more"
     assert found.steps == 0
-    found = _parity(arms_of("builtin", f"i={norms}:NanOut"), small)
+    found = _exact(arms_of("builtin", f"i={norms}:NanOut"), small)
     assert found.error == "the loss of arm i became nan at step 1"
 
 
 def test_a_layer_that_trains_right_and_predicts_wrong_is_caught(
     small: Dataset, arms_of: Arms, norms: Path
 ) -> None:
-    found = _parity(arms_of("builtin", f"d={norms}:Doubles"), small)
-    assert (found.max_loss_difference, found.max_moving_difference) == (0.0, 0.0)
-    assert found.max_prediction_difference is not None
-    assert found.max_prediction_difference > 0.01
+    found = _exact(arms_of("builtin", f"d={norms}:Doubles"), small)
+    assert (found.loss, found.moving) == (0.0, 0.0)
+    assert found.differences()["prediction"] > 0.01
 
 
 def test_another_optimizer_or_batch_size_is_the_same_function(
@@ -173,16 +254,22 @@ def test_another_optimizer_or_batch_size_is_the_same_function(
 ) -> None:
     wild = "b=builtin,optimizer.lr=50,optimizer.momentum=0.9,training.batch_size=17"
     found = _parity(arms_of("scratch", wild), small)
-    assert found.max_prediction_difference is not None
-    assert found.max_prediction_difference < ROUNDING
+    assert found.exact.differences()["prediction"] < ROUNDING
+    assert found.verdict == "same function"
 
 
 def test_both_start_from_one_state_and_attributes_are_widened(
     small: Dataset, arms_of: Arms, norms: Path
 ) -> None:
     """A gamma that starts elsewhere is no other function, nor are statistics kept in float32."""
-    found = _parity(arms_of("builtin", f"p={norms}:Plain"), small)
-    for difference in vars(found).values():
-        if isinstance(difference, float):
-            assert difference < ROUNDING
+    found = _exact(arms_of("builtin", f"p={norms}:Plain"), small)
+    assert max(found.differences().values()) < ROUNDING
     assert found.error is None
+
+
+def test_a_loss_in_float64_is_not_rounded_to_float32(small: Dataset, arms_of: Arms) -> None:
+    """Else two arms' losses would agree where they do not."""
+    arm, _ = arms_of("scratch", "none")
+    loss, count = Stepper(arm.config, small.train, dtype=torch.float64).step()
+    assert (loss.dtype, count) == (torch.float64, 32)
+    assert float(loss) != float(loss.float())

@@ -1,95 +1,167 @@
-"""Throughput: blocks alternate, warm-up is left out, ratios are taken within a round."""
+"""Throughput: a process for each arm, blocks in turns, ratios within a round."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import pytest
 import torch
 
-from bnrun.comparison import throughput
-from bnrun.comparison.outcome import Arm, Speeds
-from bnrun.data import dataset
+from bnrun.comparison import throughput, timer
+from bnrun.comparison.arms import Arm
+from bnrun.comparison.outcome import Speeds
+from bnrun.comparison.ratio import ratio_within_rounds
+from bnrun.comparison.timed_training import TimedTraining, prepare_timed
+from bnrun.comparison.timer import TimedArm
 from bnrun.data.dataset import Dataset
-from bnrun.errors import TrainingFailed
-from bnrun.events import Stage
+from bnrun.errors import BnrunError, EngineError, NormError, TrainingFailed
+from bnrun.events import CheckpointReady, Stage, drain
+from bnrun.training import train
 from bnrun.training.stepper import Stepper
+from bnrun.training.timing import Reading
+from bnrun.workers import WorkerLost
 
 Arms = Callable[..., tuple[Arm, ...]]
 CPU = torch.device("cpu")
+SPEED = {"a": 1_000.0, "b": 3_000.0}
 
 
-def _measure(arms: tuple[Arm, ...], data: Dataset) -> tuple[list[Stage], Speeds]:
-    *stages, speeds = throughput.measure_throughput(arms, data, CPU)
-    assert isinstance(speeds, Speeds)
-    return [stage for stage in stages if isinstance(stage, Stage)], speeds
+class FakeWorker:
+    """Stands in for a process: it is twice as fast in every second round."""
+
+    log: list[tuple[str, int, str]]
+
+    def __init__(
+        self, title: str, prepare: object, arguments: Sequence[Any], *_: Any, **__: Any
+    ) -> None:
+        assert prepare is prepare_timed
+        _, build, (self.name, self.config) = arguments
+        assert build is TimedTraining
+        self.blocks = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._note("ended")
+
+    def run(self, job: tuple[str, Sequence[Any]]) -> Any:
+        method, arguments = job
+        self._note(method)
+        if method == "engine_name":
+            return "compiled" if self.config.training.engine == "auto" else "eager"
+        (steps,) = arguments
+        self.blocks += 1
+        seconds = 32 * steps / SPEED[self.name] / (1 + self.blocks % 2)
+        return Reading(32 * steps, seconds, seconds)
+
+    def _note(self, what: str) -> None:
+        self.log.append((self.name, id(self), what))
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, str]]:
+    """Who was asked for what: the arm's name, the process, and the job."""
+    FakeWorker.log = []
+    monkeypatch.setattr(timer, "Worker", FakeWorker)
+    return FakeWorker.log
+
+
+def _measure(arms: tuple[Arm, ...]) -> tuple[list[Stage], Speeds]:
+    stages: list[Stage] = []
+    return stages, drain(throughput.measure_throughput(arms, CPU), stages.append)
 
 
 def test_ratios_are_medians_within_rounds_and_the_first_arm_is_its_own_noise(
-    small: Dataset, arms_of: Arms, monkeypatch: pytest.MonkeyPatch
+    arms_of: Arms, log: list[tuple[str, int, str]]
 ) -> None:
     """A machine that is twice as fast in every second round changes no ratio."""
-    order: list[str] = []
-    speed = {"a": 1_000.0, "b": 3_000.0}
-
-    def block(stepper: Stepper, device: torch.device) -> float:
-        order.append(stepper.name.removeprefix("arm "))
-        turn = (len(order) - 7) // 3  # after two warm-up blocks of each
-        return speed[order[-1]] * (2 if turn % 2 else 1)
-
-    monkeypatch.setattr(throughput, "_block", block)
-    stages, speeds = _measure(arms_of("a=scratch", "b=none"), small)
-    assert order[:12] == ["a", "b", "a"] * 3 + ["a", "b", "a"]
-    assert len(order) == 3 * (throughput.ROUNDS + throughput.WARM_UP_BLOCKS)
+    stages, speeds = _measure(arms_of("a=scratch", "b=none"))
     a, b = speeds.arms
     assert (a.arm, a.norm, a.ratio_to_first, a.spread) == ("a", "scratch", 1.0, (1.0, 1.0))
-    assert (b.arm, b.norm, b.ratio_to_first, b.spread) == ("b", "none", 3.0, (3.0, 3.0))
+    assert (b.arm, b.norm, b.ratio_to_first) == ("b", "none", pytest.approx(3.0))
     assert (speeds.noise.arm, speeds.noise.ratio_to_first) == ("a", 1.0)
-    assert [stage.done for stage in stages] == list(range(throughput.ROUNDS))
+    assert (speeds.rounds, speeds.steps) == (throughput.ROUNDS, throughput.STEPS)
+    assert {stage.name for stage in stages} == {"throughput"}
+    assert stages[-1].done < stages[-1].total == throughput.ROUNDS
 
 
-def test_every_second_round_runs_backwards(
-    small: Dataset, arms_of: Arms, monkeypatch: pytest.MonkeyPatch
+def test_each_arm_has_a_process_and_every_second_round_runs_backwards(
+    arms_of: Arms, log: list[tuple[str, int, str]]
 ) -> None:
-    order: list[int] = []
-
-    def block(stepper: Stepper, device: torch.device) -> float:
-        order.append(id(stepper))
-        return 1.0
-
-    monkeypatch.setattr(throughput, "_block", block)
-    _measure(arms_of("a=scratch", "b=none"), small)
-    forth, back = order[6:9], order[9:12]
+    _measure(arms_of("a=scratch", "b=none"))
+    blocks = [process for _, process, what in log if what == "train"]
+    assert len(set(blocks)) == 3
+    assert len(blocks) == 3 * throughput.ROUNDS
+    forth, back = blocks[:3], blocks[3:6]
     assert back == forth[::-1]
+    assert sum(what == "ended" for *_, what in log) == 3
 
 
-def test_real_blocks_are_timed(
-    small: Dataset, arms_of: Arms, monkeypatch: pytest.MonkeyPatch
+def test_every_arm_is_timed_on_its_own_engine(
+    arms_of: Arms, log: list[tuple[str, int, str]]
+) -> None:
+    _, speeds = _measure(arms_of("a=scratch", "b=scratch,training.engine=eager"))
+    assert [arm.engine for arm in speeds.arms] == ["compiled", "eager"]
+
+
+@pytest.mark.process
+def test_real_blocks_are_timed_in_processes_of_their_own(
+    arms_of: Arms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(throughput, "ROUNDS", 4)
-    _, speeds = _measure(arms_of("scratch", "none"), small)
-    assert (speeds.rounds, speeds.steps) == (4, throughput.STEPS)
+    eager, none = "a=scratch,training.engine=eager", "b=none,training.engine=eager"
+    _, speeds = _measure(arms_of(eager, none))
     for arm in (*speeds.arms, speeds.noise):
         assert arm.examples_per_second > 0
         assert 0 < arm.spread[0] <= arm.ratio_to_first <= arm.spread[1]
+        assert arm.engine == "eager"
 
 
-def test_an_arm_that_raises_says_so(
-    small: Dataset, arms_of: Arms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def three_colours(*_: object) -> torch.Tensor:
-        return torch.zeros(2, 3, 28, 28)
+class _Pid:
+    def engine_name(self) -> str:
+        return str(os.getpid())
 
-    monkeypatch.setattr(dataset, "scaled", three_colours)
-    with pytest.raises(
-        TrainingFailed, match="arm scratch, epoch 1, step 1 of 10, a batch of 32: RuntimeError"
-    ):
-        _measure(arms_of("scratch", "none"), small)
+    def train(self, steps: int) -> Reading:
+        return Reading(steps, 1.0, 1.0)
 
 
-def test_a_stepper_trains_as_a_trial_does(small: Dataset, arms_of: Arms) -> None:
+@pytest.mark.parametrize("error", [EngineError("no compiler", "training.engine"), ValueError("no")])
+def test_an_arm_that_cannot_be_timed_says_so(error: Exception) -> None:
+    """Errors that are not bnrun's, of memory for example, become one that names the arm."""
+
+    def build() -> _Pid:
+        raise error
+
+    with pytest.raises(BnrunError) as raised:
+        prepare_timed("arm a", build, ())
+    expected = error if isinstance(error, BnrunError) else TrainingFailed("arm a: ValueError: no")
+    assert (type(raised.value), str(raised.value)) == (type(expected), str(expected))
+
+
+def test_a_process_that_is_lost_fails_the_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = TimedArm("a", _Pid, ())
+    monkeypatch.setattr(arm, "_worker", _Lost())
+    with pytest.raises(TrainingFailed, match=r"arm a does not come back\."):
+        arm.time_block(3)
+
+
+class _Lost:
+    def run(self, job: object) -> object:
+        raise WorkerLost("hung", "does not come back")
+
+
+def test_a_training_is_timed_as_a_trial_is_trained(arms_of: Arms) -> None:
+    arm, _ = arms_of("a=scratch,training.engine=eager", "none")
+    timed = TimedTraining(arm.name, arm.config)
+    assert timed.engine_name() == "eager"
+    assert timed.train(3).examples == 0  # the first steps of a process are warm-up
+    reading = timed.train(8)
+    assert 0 < reading.compute_seconds < reading.seconds
+
+
+def test_steps_beside_a_trial_train_as_the_trial_does(small: Dataset, arms_of: Arms) -> None:
     """The same weights after an epoch: same seed, same batches, same learning rates."""
-    from bnrun.events import CheckpointReady
-    from bnrun.training import train
-
     text = "a=scratch,training.batch_size=256,optimizer={momentum: 0.9, schedule: one-cycle}"
     arm = arms_of(text, "none")[0]
     stepper = Stepper(arm.config, small.train)
@@ -100,9 +172,18 @@ def test_a_stepper_trains_as_a_trial_does(small: Dataset, arms_of: Arms) -> None
         assert torch.equal(tensor, last.state["model"][name]), name
 
 
-def test_a_stepper_in_float64_tells_its_loss_in_float64(small: Dataset, arms_of: Arms) -> None:
-    """Else two arms' losses would agree where they do not."""
-    arm, _ = arms_of("scratch", "none")
-    loss, count = Stepper(arm.config, small.train, dtype=torch.float64).step()
-    assert (loss.dtype, count) == (torch.float64, 32)
-    assert float(loss) != float(loss.float())
+def test_a_norm_that_cannot_be_built_is_named(arms_of: Arms, tmp_path: Any) -> None:
+    (tmp_path / "mine.py").write_text("class Norm: pass\n")
+    arm, _ = arms_of(f"a={tmp_path}/mine.py:Norm", "none")
+    with pytest.raises(NormError, match="must be a class derived from"):
+        prepare_timed("arm a", TimedTraining, (arm.name, arm.config))
+
+
+@pytest.mark.parametrize(
+    ("rates", "spread"),
+    [([1.0, 3.0, 2.0], (1.0, 3.0)), ([1.0, 2.0, 3.0, 4.0], (1.25, 3.75))],
+)
+def test_fewer_than_four_rounds_have_a_range_and_no_middle_half(
+    rates: list[float], spread: tuple[float, float]
+) -> None:
+    assert ratio_within_rounds(rates, [1.0] * len(rates)).spread == spread

@@ -7,12 +7,12 @@ from types import ModuleType
 
 import pytest
 
-from bnrun.comparison.trials import Start, Trial, TrialFailed, run_trials
+from bnrun.comparison.events import Trial, TrialEnded, TrialEvent
+from bnrun.comparison.trials import TrainTrial, TrialFailed, run_trials
 from bnrun.config import Config
 from bnrun.errors import RunError
-from bnrun.events import Notice, RunEnded
-
-ENDED = RunEnded("completed", None, None)
+from bnrun.events import Notice
+from bnrun.summary import planned
 
 
 def _trials(*names: str) -> list[Trial]:
@@ -26,41 +26,48 @@ def acts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("trial_acts")
 
 
-def _told(trials: list[Trial], jobs: int, start: Start) -> dict[str, list[str]]:
-    told: dict[str, list[str]] = {trial.arm: [] for trial in trials}
-    for trial, event in run_trials(trials, start, jobs):
-        if event == ENDED:
-            continue
-        assert isinstance(event, TrialFailed | Notice)
-        text = event.reason if isinstance(event, TrialFailed) else event.message
-        told[trial.arm].append(text)
-    return told
+def _messages(trials: list[Trial], jobs: int, act: TrainTrial) -> dict[str, list[str]]:
+    """Each trial's notices, and what it ended with."""
+    found: dict[str, list[str]] = {trial.arm: [] for trial in trials}
+    for event in run_trials(trials, act, jobs):
+        match event:
+            case TrialEvent(event=Notice(message=message)):
+                found[event.trial.arm].append(message)
+            case TrialFailed(reason=reason):
+                found[event.trial.arm].append(reason)
+            case TrialEnded():
+                found[event.trial.arm].append("ended")
+    return found
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_trial_that_fails_does_not_end_the_rest(acts: ModuleType, jobs: int) -> None:
-    told = _told(_trials("raises", "well", "unbuildable"), jobs, acts.act)
-    assert told["raises"][1:] == ["no more"]
-    assert told["unbuildable"][1:] == ["no such norm"]
-    assert told["well"][1:] == ["done"]
+    found = _messages(_trials("raises", "well", "unbuildable"), jobs, acts.act)
+    assert found["raises"][1:] == ["no more"]
+    assert found["unbuildable"][1:] == ["no such norm"]
+    assert found["well"][1:] == ["done", "ended"]
 
 
 def test_one_job_trains_in_this_process_and_in_order(acts: ModuleType) -> None:
-    told = [(t.arm, e) for t, e in run_trials(_trials("a", "b"), acts.act)]
+    a, b = _trials("a", "b")
     here = os.getpid()
-    assert told == [
-        ("a", Notice(f"a in {here}")), ("a", Notice("done")), ("a", ENDED),
-        ("b", Notice(f"b in {here}")), ("b", Notice("done")), ("b", ENDED),
-    ]  # fmt: skip
+    assert list(run_trials([a, b], acts.act)) == [
+        TrialEvent(a, Notice(f"a in {here}")),
+        TrialEvent(a, Notice("done")),
+        TrialEnded(a, planned(a.config.to_dict())),
+        TrialEvent(b, Notice(f"b in {here}")),
+        TrialEvent(b, Notice("done")),
+        TrialEnded(b, planned(b.config.to_dict())),
+    ]
 
 
 def test_a_process_that_dies_or_exits_is_one_failed_trial(acts: ModuleType) -> None:
-    told = _told(_trials("dies", "exits", "vanishes", "well"), 4, acts.act)
-    assert told["dies"][1:] == ["its process was ended by signal 9 (SIGKILL)"]
-    assert told["exits"][1:] == ["its process ended with exit code 3"]
-    assert told["vanishes"][1:] == ["its process ended with exit code 0"]
-    assert told["well"][1:] == ["done"]
-    places = {told[name][0].split()[-1] for name in told}
+    found = _messages(_trials("dies", "exits", "vanishes", "well"), 4, acts.act)
+    assert found["dies"][1:] == ["its process was ended by signal 9 (SIGKILL)"]
+    assert found["exits"][1:] == ["its process ended with exit code 3"]
+    assert found["vanishes"][1:] == ["its process ended with exit code 0"]
+    assert found["well"][1:] == ["done", "ended"]
+    places = {found[name][0].split()[-1] for name in found}
     assert len(places) == 4
     assert str(os.getpid()) not in places
 
@@ -68,7 +75,7 @@ def test_a_process_that_dies_or_exits_is_one_failed_trial(acts: ModuleType) -> N
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_would_end_every_trial_ends_them(acts: ModuleType, jobs: int) -> None:
     with pytest.raises(RunError, match="the disk is full"):
-        _told(_trials("full", "well"), jobs, acts.act)
+        _messages(_trials("full", "well"), jobs, acts.act)
 
 
 def test_processes_are_asked_to_end_and_write_down_where_they_are(
@@ -77,6 +84,8 @@ def test_processes_are_asked_to_end_and_write_down_where_they_are(
     trials = [Trial(name, Config(), str(tmp_path / name)) for name in ("a", "b")]
     events = run_trials(trials, acts.wait_for_end, jobs=2)
     for _ in trials:
-        assert next(events)[1] == Notice("begun")
+        event = next(events)
+        assert isinstance(event, TrialEvent)
+        assert event.event == Notice("begun")
     events.close()  # as Ctrl-C does
     assert [Path(str(trial.run)).read_text() for trial in trials] == ["ended in order"] * 2

@@ -6,14 +6,13 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from bnrun.comparison.trials import Trial
+from bnrun.comparison.events import Trial
 from bnrun.errors import NormError, RunError, TrainingFailed
-from bnrun.events import Event, Notice, RunEnded
+from bnrun.events import Event, Notice
+from bnrun.summary import Summary, planned
 
-ENDED = RunEnded("completed", None, None)
 
-
-def act(trial: Trial) -> Generator[Event, None, None]:
+def act(trial: Trial) -> Generator[Event, None, Summary]:
     """Do what the trial's name says."""
     yield Notice(f"{trial.arm} in {os.getpid()}")
     match trial.arm:
@@ -30,10 +29,10 @@ def act(trial: Trial) -> Generator[Event, None, None]:
         case "vanishes":
             os._exit(0)
     yield Notice("done")
-    yield ENDED
+    return planned(trial.config.to_dict(), trial.run)
 
 
-def wait_for_end(trial: Trial) -> Generator[Event, None, None]:
+def wait_for_end(trial: Trial) -> Generator[Event, None, Summary]:
     """Say that it has begun, wait, and leave a file when it is asked to end."""
     assert trial.run is not None
     try:
@@ -41,3 +40,4 @@ def wait_for_end(trial: Trial) -> Generator[Event, None, None]:
         time.sleep(60)
     finally:
         Path(trial.run).write_text("ended in order")
+    return planned(trial.config.to_dict(), trial.run)

@@ -1,42 +1,49 @@
-"""A comparison's directory: a plan, trials, a result; and all that is needed to go on."""
+"""A comparison's directory: a plan, trials, a result; and all that is needed to continue."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bnrun.comparison.arms import build_arms
-from bnrun.comparison.experiment import TrialEnded
-from bnrun.comparison.outcome import Arm, Parity, Speeds, Throughput
-from bnrun.config import Config
-from bnrun.errors import ConfigError, RunError
+from bnrun.comparison.agreement import Agreement
+from bnrun.comparison.arm_syntax import build_arms
+from bnrun.comparison.arms import Arm
+from bnrun.comparison.events import CompareStarted, ResultSoFar
+from bnrun.comparison.outcome import Comparison, Parity, Speeds, Throughput
+from bnrun.comparison.pairs import Criteria
+from bnrun.comparison.plan import make_plan
+from bnrun.config import yaml_text
+from bnrun.errors import RunError
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
 from bnrun.runs.comparison_directory import (
-    ComparisonFolder,
+    ComparisonDirectory,
     create_comparison,
-    open_trial,
     read_comparison,
     reopen_comparison,
 )
+from bnrun.runs.trial_directory import open_trial
 
 DATA = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)
-PARITY = Parity("scratch", "max", "float64", 30, 1e-3, 1e-3, 1e-3, 1e-3)
+PARITY = Parity("scratch", "max", Agreement(("eager", "eager"), "float64", 30, *(1e-3,) * 4))
 ONE = Throughput("scratch", "scratch", 1e4, 1.0, (0.9, 1.1))
 
 
 @pytest.fixture
 def arms() -> tuple[Arm, ...]:
-    return build_arms(["scratch", "max=scratch,model.pool=max"], None)
+    built = build_arms(["scratch", "max=scratch,model.pool=max"], None)
+    return tuple(arm.with_engine("eager") for arm in built)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, arms: tuple[Arm, ...]) -> ComparisonFolder:
-    return create_comparison(tmp_path, arms, range(3, 5))
+def directory(tmp_path: Path, arms: tuple[Arm, ...]) -> ComparisonDirectory:
+    plan = make_plan(arms, (3, 4), Criteria(equivalence=0.005))
+    return create_comparison(tmp_path, replace(plan, engine="eager", engine_reason="it is faster"))
 
 
-def _train(folder: ComparisonFolder, number: int, status: str, epochs: int = 1) -> None:
+def _train(directory: ComparisonDirectory, number: int, status: str, epochs: int = 1) -> None:
     """Write the run directory of an unfinished trial as training does, and count it."""
-    trial = folder.unfinished()[number]
+    trial = directory.unfinished_trials()[number]
     run, checkpoint = open_trial(trial)
     assert checkpoint is None
     seed = trial.config.training.seed
@@ -48,95 +55,169 @@ def _train(folder: ComparisonFolder, number: int, status: str, epochs: int = 1) 
             run.record(RunEnded(status, 9e3, 9e3))  # type: ignore[arg-type]
     assert run.summary is not None
     if status != "interrupted":
-        folder.record(TrialEnded(trial, run.summary))
+        _record(directory, directory.comparison.with_trial(trial.arm, run.summary))
 
 
-def test_it_is_named_after_the_moment_and_its_arms(folder: ComparisonFolder) -> None:
-    assert folder.path.name.endswith("Z-compare-scratch-max")
-    assert folder.comparison.run == str(folder.path)
+def _record(directory: ComparisonDirectory, comparison: Comparison) -> None:
+    directory.record(ResultSoFar(comparison))
 
 
-def test_a_seed_is_trained_by_all_arms_before_the_next(folder: ComparisonFolder) -> None:
-    trials = folder.unfinished()
+def test_it_is_named_after_the_moment_and_its_arms(directory: ComparisonDirectory) -> None:
+    assert directory.path.name.endswith("Z-compare-scratch-max")
+    assert directory.comparison.run == str(directory.path)
+
+
+def test_the_plan_has_the_engine_and_how_pairs_are_judged(directory: ComparisonDirectory) -> None:
+    text = (directory.path / "compare.yaml").read_text()
+    plan = yaml_text.parse(text, "compare.yaml").value
+    assert (plan["engine"], plan["engine_reason"]) == ("eager", "it is faster")
+    assert [arm["config"]["training"]["engine"] for arm in plan["arms"]] == ["eager", "eager"]
+    found = read_comparison(directory.path)
+    assert (found.engine, found.engine_reason) == ("eager", "it is faster")
+    assert found.criteria == Criteria(equivalence=0.005)
+
+
+def test_a_seed_is_trained_by_all_arms_before_the_next(directory: ComparisonDirectory) -> None:
+    trials = directory.unfinished_trials()
     assert [trial.name for trial in trials] == ["scratch-s3", "max-s3", "scratch-s4", "max-s4"]
     assert [trial.config.training.seed for trial in trials] == [3, 3, 4, 4]
     assert trials[1].config.model.pool == "max"
-    assert trials[0].run == str(folder.path / "trials" / "scratch-s3")
+    assert trials[0].run == str(directory.path / "trials" / "scratch-s3")
 
 
-def test_what_is_reopened_is_what_was_left(folder: ComparisonFolder, arms: tuple[Arm, ...]) -> None:
-    with pytest.raises(KeyboardInterrupt), folder:
-        folder.record(PARITY)
-        _train(folder, 0, "completed")
-        _train(folder, 0, "interrupted")  # max-s3
+def test_what_is_reopened_is_what_was_left(
+    directory: ComparisonDirectory, arms: tuple[Arm, ...]
+) -> None:
+    with pytest.raises(KeyboardInterrupt), directory:
+        directory.record(CompareStarted(()))
+        _record(directory, directory.comparison.with_parity(PARITY))
+        _train(directory, 0, "completed")
+        _train(directory, 0, "interrupted")  # max-s3
         raise KeyboardInterrupt
-    again = reopen_comparison(folder.path)
+    again = reopen_comparison(directory.path)
     assert tuple(result.arm for result in again.comparison.arms) == arms
     assert again.comparison.seeds == (3, 4)
     assert again.comparison.parity == (PARITY,)
-    assert [trial.name for trial in again.unfinished()] == ["max-s3", "scratch-s4", "max-s4"]
+    unfinished = [trial.name for trial in again.unfinished_trials()]
+    assert unfinished == ["max-s3", "scratch-s4", "max-s4"]
     (done,) = again.comparison.arms[0].completed
     assert (done.seed, done.epochs[0].test_acc_population) == (3, 0.75)
-    assert json.loads((folder.path / "summary.json").read_text())["status"] == "interrupted"
+    assert json.loads((directory.path / "summary.json").read_text())["status"] == "interrupted"
+
+
+def test_an_interrupted_trial_is_part_of_the_result_as_far_as_it_came(
+    directory: ComparisonDirectory,
+) -> None:
+    with pytest.raises(KeyboardInterrupt), directory:
+        directory.record(CompareStarted(()))
+        _train(directory, 0, "interrupted", epochs=2)
+        raise KeyboardInterrupt
+    (trial,) = directory.comparison.trials
+    assert (trial.status, len(trial.epochs)) == ("interrupted", 2)
+    document = json.loads((directory.path / "summary.json").read_text())
+    assert len(document["arms"][0]["trials"][0]["epochs"]) == 2
+
+
+def test_an_error_before_anything_began_changes_nothing(directory: ComparisonDirectory) -> None:
+    _record(directory, replace(directory.comparison, status="completed"))
+    before = (directory.path / "summary.json").read_bytes()
+    with pytest.raises(KeyboardInterrupt), directory:
+        raise KeyboardInterrupt
+    assert (directory.path / "summary.json").read_bytes() == before
 
 
 def test_a_diverged_trial_is_finished_and_a_failed_one_is_tried_again(
-    folder: ComparisonFolder,
+    directory: ComparisonDirectory,
 ) -> None:
-    _train(folder, 0, "diverged")
-    _train(folder, 0, "failed")
-    assert [trial.name for trial in folder.unfinished()] == ["max-s3", "scratch-s4", "max-s4"]
-    with folder:
+    _train(directory, 0, "diverged")
+    _train(directory, 0, "failed")
+    expected = ["max-s3", "scratch-s4", "max-s4"]
+    assert [trial.name for trial in directory.unfinished_trials()] == expected
+    with directory:
         pass
-    again = reopen_comparison(folder.path)
-    assert [trial.name for trial in again.unfinished()] == ["max-s3", "scratch-s4", "max-s4"]
+    again = reopen_comparison(directory.path)
+    assert [trial.name for trial in again.unfinished_trials()] == expected
 
 
-def test_the_summary_is_whole_after_each_finding(folder: ComparisonFolder) -> None:
-    with folder:
-        folder.record(PARITY)
-        document = json.loads((folder.path / "summary.json").read_text())
-        assert document["parity"]["max_loss_difference"] == 1e-3
-        assert document["status"] == "interrupted"
+def test_the_result_is_written_after_each_finding(directory: ComparisonDirectory) -> None:
+    def document() -> dict[str, object]:
+        found: dict[str, object] = json.loads((directory.path / "summary.json").read_text())
+        return found
+
+    with directory:
+        _record(directory, directory.comparison.with_parity(PARITY))
+        assert document()["parity"]["max_loss_difference"] == 1e-3  # type: ignore[index]
+        assert document()["status"] == "interrupted"
         for _ in range(4):
-            _train(folder, 0, "completed")
-        folder.record(Speeds(20, 10, "CPU", (ONE, ONE), ONE))
-    document = json.loads((folder.path / "summary.json").read_text())
-    assert document["status"] == "completed"
-    assert document["throughput"][0]["spread"] == [0.9, 1.1]
+            _train(directory, 0, "completed")
+        speeds = Speeds(20, 10, "CPU", (ONE, ONE), ONE)
+        _record(directory, directory.comparison.with_speeds(speeds).ended())
+    assert document()["status"] == "completed"
+    assert document()["throughput"][0]["spread"] == [0.9, 1.1]  # type: ignore[index]
 
 
-def test_a_trial_that_did_not_complete_makes_it_a_failed_one(folder: ComparisonFolder) -> None:
-    with folder:
-        _train(folder, 0, "diverged")
-    assert folder.comparison.status == "failed"
+def test_a_trial_that_did_not_complete_makes_it_a_failed_one(
+    directory: ComparisonDirectory,
+) -> None:
+    _train(directory, 0, "diverged")
+    assert directory.comparison.ended().status == "failed"
 
 
-def test_two_processes_do_not_work_on_one(folder: ComparisonFolder) -> None:
-    with folder, pytest.raises(RunError, match="another process is working on this comparison"):
-        reopen_comparison(folder.path)
-    with reopen_comparison(folder.path):
+def test_two_processes_do_not_work_on_one(directory: ComparisonDirectory) -> None:
+    with directory, pytest.raises(RunError, match="another process is working on this comparison"):
+        reopen_comparison(directory.path)
+    with reopen_comparison(directory.path):
         pass
+
+
+def _as_older_version(directory: ComparisonDirectory) -> None:
+    """Make the plan, and the trials, those of a version that left the engine to each trial."""
+    plan = directory.path / "compare.yaml"
+    document = yaml_text.parse(plan.read_text(), "compare.yaml").value
+    old = {key: document[key] for key in ("arms", "seeds")}
+    for arm in old["arms"]:
+        arm["config"]["training"]["engine"] = "auto"
+    plan.write_text(yaml_text.dump(old))
+    for config in directory.path.glob("trials/*/config.yaml"):
+        config.write_text(config.read_text().replace("engine: eager", "engine: auto"))
+
+
+def test_a_directory_of_an_older_version_opens_and_its_engine_is_written_down(
+    directory: ComparisonDirectory, arms: tuple[Arm, ...]
+) -> None:
+    _train(directory, 0, "completed")
+    _as_older_version(directory)
+    with directory:
+        pass
+    with reopen_comparison(directory.path) as again:
+        assert again.comparison.engine is None
+        assert len(again.comparison.trials) == 1
+        resolved = [replace(result, arm=result.arm.with_engine("compiled")) for result in
+                    again.comparison.arms]  # fmt: skip
+        again.write_plan(replace(again.comparison, arms=tuple(resolved), engine="compiled"))
+    found = read_comparison(directory.path)  # its finished trial still belongs to it
+    assert (found.engine, len(found.trials)) == ("compiled", 1)
+    assert [result.arm.engine for result in found.arms] == ["compiled", "compiled"]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("compare.yaml", "arms: [", "is damaged, or no plan of a comparison"),
-        ("compare.yaml", "arms: [{name: a}]\nseeds: [1]", "is damaged, or no plan"),
-        ("compare.yaml", "arms: [{name: a, config: {x: 1}}]\nseeds: [1]", "is damaged, or no"),
+        ("compare.yaml", "arms: [", "is damaged, or is not the plan of a comparison"),
+        ("compare.yaml", "arms: [{name: a}]\nseeds: [1]", "is damaged, or is not"),
+        ("compare.yaml", "arms: [{name: a, config: {x: 1}}]\nseeds: [1]", "is damaged, or is not"),
         ("summary.json", "{", "parity and throughput are measured again"),
         ("summary.json", "[]", "parity and throughput are measured again"),
     ],
 )
 def test_a_damaged_file_is_told_and_left_alone(
-    folder: ComparisonFolder, name: str, content: str, message: str
+    directory: ComparisonDirectory, name: str, content: str, message: str
 ) -> None:
-    (folder.path / name).write_text(content)
+    (directory.path / name).write_text(content)
     with pytest.raises(RunError) as refused:
-        read_comparison(folder.path)
+        read_comparison(directory.path)
     assert message in str(refused.value)
-    assert (folder.path / name).read_text() == content
+    assert (directory.path / name).read_text() == content
 
 
 @pytest.mark.parametrize(
@@ -150,40 +231,35 @@ def test_a_damaged_file_is_told_and_left_alone(
     ],
 )
 def test_an_edited_plan_must_be_a_plan(
-    folder: ComparisonFolder, old: str, new: str, message: str
+    directory: ComparisonDirectory, old: str, new: str, message: str
 ) -> None:
-    plan = folder.path / "compare.yaml"
+    plan = directory.path / "compare.yaml"
     plan.write_text(plan.read_text().replace(old, new, 1))
     with pytest.raises(RunError) as refused:
-        read_comparison(folder.path)
+        read_comparison(directory.path)
     assert message in str(refused.value)
 
 
-def test_an_edited_plan_is_not_believed_over_what_was_trained(folder: ComparisonFolder) -> None:
-    _train(folder, 0, "completed")
-    plan = folder.path / "compare.yaml"
+def test_an_edited_plan_is_not_believed_over_what_was_trained(
+    directory: ComparisonDirectory,
+) -> None:
+    _train(directory, 0, "completed")
+    plan = directory.path / "compare.yaml"
     plan.write_text(plan.read_text().replace("lr: 1.0", "lr: 0.5"))
-    with pytest.raises(RunError, match=r"scratch-s3 is no trial of this plan: optimizer.lr is 1.0"):
-        read_comparison(folder.path)
-
-
-def test_seeds_end_where_torchs_do(tmp_path: Path, arms: tuple[Arm, ...]) -> None:
-    with pytest.raises(ConfigError, match="from 0 to 4294967295"):
-        create_comparison(tmp_path, arms, range(2**32 - 1, 2**32 + 1))
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RunError, match="scratch-s3 does not belong to this plan: optimizer"):
+        read_comparison(directory.path)
 
 
 def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path, arms: tuple[Arm, ...]) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="`--out DIR` puts it elsewhere"):
-        create_comparison(tmp_path / "file", arms, [0])
+        create_comparison(tmp_path / "file", make_plan(arms, [0]))
 
 
-def test_a_killed_trial_without_a_config_is_begun_anew(folder: ComparisonFolder) -> None:
-    trial = folder.unfinished()[0]
+def test_a_killed_trial_without_a_config_is_begun_anew(directory: ComparisonDirectory) -> None:
+    trial = directory.unfinished_trials()[0]
     assert trial.run is not None
     Path(trial.run).mkdir(parents=True)
     run, checkpoint = open_trial(trial)
     assert checkpoint is None
     assert run.config == trial.config
-    assert isinstance(run.config, Config)

@@ -1,6 +1,7 @@
 """A benchmark, whole, as it is rendered on 80 columns."""
 
 import io
+from dataclasses import replace
 
 from rich.console import Console, RenderableType
 
@@ -95,6 +96,18 @@ def test_a_captured_step_has_no_phases_and_memory_is_the_devices() -> None:
     assert "Peak: 0.2 TFLOP/s" in shown
     assert "what was allocated on the device" in shown.replace("\n", " ")
     assert "loop-N" not in shown
+
+
+def test_where_memory_is_not_known_the_table_says_so() -> None:
+    arm = replace(_arm("scratch", "scratch", "compiled", 1.0), peak_memory=None)
+    shown = _rendered(benchmark_view(_benchmark(arm)))
+    assert "scratch    20.00     1.20      3.45       0.10        -    5.4 %" in shown
+    assert "Memory is not known here: Python has no `resource` module" in shown.replace("\n", " ")
+
+
+def test_few_rounds_have_ranges() -> None:
+    found = replace(_benchmark(_arm("scratch", "scratch", "compiled", 1.0)), rounds=7)
+    assert "(of fewer than four, the range)" in _rendered(benchmark_view(found)).replace("\n", " ")
 
 
 def test_a_speedrun() -> None:

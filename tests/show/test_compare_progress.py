@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bnrun.comparison.experiment import CompareStarted, TrialEnded, TrialEvent
-from bnrun.comparison.outcome import Parity
-from bnrun.comparison.trials import Trial
+from bnrun.comparison.agreement import Agreement, Parity
+from bnrun.comparison.events import CompareStarted, ThroughputFailed, Trial, TrialEnded, TrialEvent
 from bnrun.config import Config
 from bnrun.events import DataUsed, EpochEnded, Notice, Progress, RunStarted, Stage
 from bnrun.show.compare_progress import CompareBars, CompareLines
@@ -21,18 +20,18 @@ DONE = Summary(Config().to_dict(), "scratch", "cpu", "CPU", 0, DATA, (EPOCH,), "
 LOST = replace(DONE, status="diverged", reason="the loss became nan")
 BEGUN = RunStarted("scratch", "cpu", "CPU", 0, 10, 16, DATA)
 EVENTS = (
-    CompareStarted((TRIAL, OTHER)),
+    CompareStarted((TRIAL, OTHER), "compiled", "a step takes 1 ms compiled, 3 ms eager"),
     Stage("parity", 0, 1),
-    Parity("scratch", "b", "float64", 30, 1e-13, 1e-13, 1e-13, 1e-13),
-    TrialEvent(TRIAL, BEGUN, DONE),
-    TrialEvent(TRIAL, Progress(3, 8, 0.4, 0.8, 9e3), DONE),
-    TrialEvent(TRIAL, Notice("[mind] this"), DONE),
-    TrialEvent(TRIAL, EPOCH, DONE),
+    Parity("scratch", "b", Agreement(("eager", "eager"), "float64", 30, *(1e-13,) * 4)),
+    TrialEvent(TRIAL, BEGUN),
+    TrialEvent(TRIAL, Progress(3, 8, 0.4, 0.8, 9e3)),
+    TrialEvent(TRIAL, Notice("[mind] this")),
+    TrialEvent(TRIAL, EPOCH),
     TrialEnded(TRIAL, DONE),
     TrialEnded(OTHER, LOST),
     Stage("throughput", 0, 20),
     Stage("throughput", 1, 20),
-    Notice("throughput was not measured"),
+    ThroughputFailed("b raised"),
 )
 
 
@@ -42,15 +41,15 @@ def test_lines_tell_each_trial_that_ended() -> None:
     for event in EVENTS:
         screen.show(event)
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "engine of all trials: compiled (a step takes 1 ms compiled, 3 ms eager)",
         "measuring parity",
-        "Parity: scratch and b are the same function, to rounding: they differ by up to 1e-13 in "
-        "loss, 1e-13 in weights, 1e-13 in moving statistics, 1e-13 in logits (30 steps in float64 "
-        "from the same state).",
+        "Parity: scratch and b are the same function, to rounding: they agree to 1e-13 over 30 "
+        "steps, eager, float64.",
         "scratch-s0: [mind] this",
         "1/2 scratch-s0: loss 0.264  train acc 0.902  test acc 0.725 (population 0.861)",
         "2/2 b-s0: diverged: the loss became nan",
         "measuring throughput",
-        "throughput was not measured",
+        "throughput was not measured: b raised",
     ]
 
 
@@ -73,7 +72,7 @@ def test_a_bar_follows_each_trial_and_goes_when_it_ends(bars: CompareBars) -> No
         "trial 1/2": (2.5, 20, ""),
         "scratch-s0 epoch 3/10": (40, 160, "loss 0.400  train 0.800"),
     }
-    bars.show(TrialEvent(OTHER, replace(BEGUN, finished=(EPOCH,) * 4), DONE))  # gone on with
+    bars.show(TrialEvent(OTHER, replace(BEGUN, finished=(EPOCH,) * 4)))  # gone on with
     assert _tasks(bars)["b-s0 epoch 5/10"] == (64, 160, "")
     bars.show(TrialEnded(TRIAL, DONE))
     assert set(_tasks(bars)) == {"trial 2/2", "b-s0 epoch 5/10"}

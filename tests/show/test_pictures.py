@@ -14,7 +14,8 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from bnrun.comparison.outcome import Arm, ArmResult, Comparison
+from bnrun.comparison.arms import Arm, ArmResult
+from bnrun.comparison.outcome import Comparison
 from bnrun.config import resolve
 from bnrun.events import DataUsed, EpochEnded
 from bnrun.show.pictures import compare, curves, gamma, render, run_footer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bnrun.comparison.arms import build_arms
+from bnrun.comparison.arm_syntax import build_arms
 from bnrun.config import Assignment, parse_override
 from bnrun.errors import ConfigError, NormError
 

@@ -1,0 +1,136 @@
+"""The plan of a comparison: what it consists of, decided before anything is trained.
+
+A plan is a `Comparison` without results. Its document is kept in the comparison's directory, as
+compare.yaml.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bnrun.comparison.arms import Arm, ArmResult
+from bnrun.comparison.outcome import Comparison
+from bnrun.comparison.pairs import DEFAULT_CRITERIA, Criteria
+from bnrun.config import Config
+from bnrun.config.difference import config_difference
+from bnrun.config.schema import SEED_LIMIT
+from bnrun.errors import ConfigError
+from bnrun.summary import METRICS
+
+SHARED_KEYS = ("training.seed", "training.device", "data.name", "data.root", "data.validation")
+"""Config keys that arms must have in common: without them their trials would not be pairs."""
+
+
+def make_plan(
+    arms: Sequence[Arm], seeds: Sequence[int], criteria: Criteria = DEFAULT_CRITERIA
+) -> Comparison:
+    """Return the plan of a comparison of arms over seeds.
+
+    Raises:
+        ConfigError: there are fewer than two arms, two of one name, an invalid name, or a key
+            differs that arms must share; there is no seed, or one is invalid or given twice; or
+            the criteria are invalid.
+    """
+    check_arms(arms)
+    for seed in seeds:
+        if not 0 <= seed < SEED_LIMIT or list(seeds).count(seed) > 1:
+            raise ConfigError(
+                f"seeds {', '.join(map(str, seeds))}: they must be different whole numbers from 0 "
+                f"to {SEED_LIMIT - 1}."
+            )
+    if not seeds:
+        raise ConfigError("a comparison needs one seed or more.")
+    check_criteria(criteria)
+    return Comparison(tuple(ArmResult(arm, ()) for arm in arms), tuple(seeds), criteria)
+
+
+def check_arms(arms: Sequence[Arm]) -> None:
+    """Check that arms can be compared.
+
+    Raises:
+        ConfigError: see `make_plan`.
+    """
+    if len(arms) < 2:
+        raise ConfigError("a comparison needs two arms or more.")
+    check_names([arm.name for arm in arms])
+    first = arms[0]
+    for arm in arms:
+        for found in config_difference(first.config.to_dict(), arm.config.to_dict()):
+            if found.key in SHARED_KEYS:
+                raise ConfigError(
+                    f"arm {arm.name}: {found.key} can't differ between arms, whose trials share "
+                    f"seed, images and device to be pairs. For all of them: --set {found.key}=…"
+                )
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check the names of arms.
+
+    Raises:
+        ConfigError: one is invalid or given twice.
+    """
+    for name in names:
+        if not re.fullmatch(r"\w[\w.-]{0,39}", name):
+            raise ConfigError(
+                f"arm {name}: received the name '{name}'; it must be made of at most 40 letters, "
+                "digits, _, . and -, as in max=scratch,model.pool=max"
+            )
+        if names.count(name) > 1:
+            raise ConfigError(
+                f"arm {name}: there are two of this name. Give one of them another, as in "
+                "other=scratch,model.pool=max"
+            )
+
+
+def check_criteria(criteria: Criteria) -> None:
+    """Check how pairs are to be judged.
+
+    Raises:
+        ConfigError: there is no such metric, or the margin is not above 0.
+    """
+    if criteria.metric is not None and criteria.metric not in METRICS:
+        raise ConfigError(
+            f"received '{criteria.metric}'. It takes {', '.join(METRICS)}.", "--metric"
+        )
+    margin = criteria.equivalence
+    if margin is not None and not (math.isfinite(margin) and margin > 0):
+        raise ConfigError(
+            f"received {margin:g}; the margin must be above 0, such as .005.", "--equivalence"
+        )
+
+
+def plan_to_dict(comparison: Comparison) -> dict[str, Any]:
+    """Return the plan of a comparison as plain values."""
+    return {
+        "arms": [
+            {"name": result.arm.name, "config": result.arm.config.to_dict()}
+            for result in comparison.arms
+        ],
+        "seeds": list(comparison.seeds),
+        "engine": comparison.engine,
+        "engine_reason": comparison.engine_reason,
+        "criteria": dataclasses.asdict(comparison.criteria),
+    }
+
+
+def plan_from_dict(document: Mapping[str, Any]) -> Comparison:
+    """Return the plan that plain values describe. Older plans have neither engine nor criteria.
+
+    Raises:
+        ConfigError: see `make_plan`.
+        KeyError, TypeError, ValueError: the values are no plan.
+    """
+    plan = make_plan(
+        arms=[
+            Arm(str(arm["name"]), Config.model_validate(arm["config"])) for arm in document["arms"]
+        ],
+        seeds=[int(seed) for seed in document["seeds"]],
+        criteria=Criteria(**document.get("criteria", {})),
+    )
+    return dataclasses.replace(
+        plan,
+        engine=document.get("engine"),
+        engine_reason=document.get("engine_reason", ""),
+    )

@@ -1,0 +1,126 @@
+"""What must be known to read the numbers of a comparison, in sentences."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from bnrun.comparison.arms import ArmResult
+from bnrun.comparison.metrics import METRIC_NAMES
+from bnrun.comparison.pairs import NO_DIFFERENCE, Pair
+from bnrun.config.yaml_text import inline
+from bnrun.summary import NOTABLE_POINTS
+
+if TYPE_CHECKING:
+    from bnrun.comparison.outcome import Comparison
+
+
+def remarks(comparison: "Comparison") -> Iterator[str]:
+    """Yield what verdicts mean, in what arms differ, whether they are one function, and so on."""
+    pairs = comparison.pairs
+    yield from _verdict_remarks(pairs)
+    yield from _lost_remarks(pairs)
+    yield from _difference_remarks(comparison)
+    for parity in comparison.parity:
+        yield parity.sentence
+    yield from _population_remarks(comparison)
+    yield from _one_accuracy_remarks(comparison)
+
+
+def _verdict_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
+    judged = [pair for pair in pairs if pair.detected is not None]
+    if not judged:
+        return
+    yield (
+        "Intervals cover the choice of seeds, not the choice of test images. "
+        f"{_what_was_adjusted(judged)}"
+    )
+    if any(pair.detected is False for pair in judged):
+        yield (
+            f"'{NO_DIFFERENCE}' does not mean that there is none. In brackets: a true difference "
+            "of this size would show in 4 of 5 comparisons of this n, with this spread over seeds."
+        )
+    with_margin = [pair.equivalence for pair in judged if pair.equivalence is not None]
+    if with_margin:
+        yield (
+            "Equivalence: by two one-sided tests at 5 %, the 90 % interval must lie within "
+            f"±{with_margin[0].margin:g}."
+        )
+
+
+def _what_was_adjusted(judged: list[Pair]) -> str:
+    """Return which verdicts hold at 95 % by themselves, and which together."""
+    primary = [pair for pair in judged if pair.primary]
+    others = len(judged) - len(primary)
+    metric = " or ".join(dict.fromkeys(METRIC_NAMES[pair.metric] for pair in primary))
+    adjusted = "their p is adjusted (Holm), their intervals are not."
+    if len(primary) > 1:
+        return (
+            f"The {len(primary)} verdicts on the primary metric, {metric}, are at 95 % together, "
+            f"and so are the {others} on the other metrics: {adjusted}"
+        )
+    first = f"The primary metric, {metric}, is judged at 95 % by itself. " if primary else ""
+    return f"{first}The {others} other verdicts are at 95 % together: {adjusted}"
+
+
+def _lost_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
+    with_losses = [pair for pair in pairs if pair.lost]
+    if any(pair.survivors_only for pair in with_losses):
+        yield (
+            "Survivors: as asked, pairs are judged although trials were lost. Which trials are "
+            "lost may depend on the arm, and then these verdicts are biased."
+        )
+    elif with_losses:
+        yield (
+            "A pair that lost trials is not judged, since which are lost may depend on the arm. "
+            "`--resume DIR --survivors` judges those that are left."
+        )
+
+
+def _difference_remarks(comparison: "Comparison") -> Iterator[str]:
+    differences = comparison.differences
+    for found in differences:
+        values = f"{inline(found.value_a)} in {found.a}, {inline(found.value_b)} in {found.b}"
+        yield f"{found.a} and {found.b} differ in {found.key}: {values}."
+    norms = {result.arm.config.model.norm for result in comparison.arms}
+    if differences and len(norms) > 1:
+        yield "With more than the norm differing, no difference is due to the norm alone."
+
+
+def _population_remarks(comparison: "Comparison") -> Iterator[str]:
+    """Yield by how much the same weights predict better or worse with population statistics."""
+    changes = []
+    for result in comparison.arms:
+        points = _population_points(result)
+        if points and max(map(abs, points)) > NOTABLE_POINTS:
+            low, high = f"{min(points):+.1f}", f"{max(points):+.1f}"
+            changes.append(f"{result.arm.name} {low}" + (f" to {high}" if high != low else ""))
+    if changes:
+        yield (
+            "With population in place of moving statistics, the test accuracy of the same weights "
+            f"changes by (points, over the trials): {', '.join(changes)}. That much depends on "
+            "the moving average, which still holds statistics of earlier weights."
+        )
+
+
+def _population_points(result: ArmResult) -> list[float]:
+    """Return the change in test accuracy, in percentage points, of each completed trial."""
+    last = [trial.epochs[-1] for trial in result.completed]
+    return [
+        100 * (epoch.test_acc_population - epoch.test_acc)
+        for epoch in last
+        if epoch.test_acc_population is not None
+    ]
+
+
+def _one_accuracy_remarks(comparison: "Comparison") -> Iterator[str]:
+    """Yield which arms keep no moving statistics, and what stands for their accuracy."""
+    names = [
+        result.arm.name
+        for result in comparison.arms
+        if result.completed and not result.keeps_moving_statistics
+    ]
+    if names:
+        keep, predict = ("keeps", "it predicts") if len(names) == 1 else ("keep", "they predict")
+        yield (
+            f"{', '.join(names)} {keep} no moving statistics: {predict} in one way only, and that "
+            "accuracy stands for both kinds in differences."
+        )

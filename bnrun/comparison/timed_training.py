@@ -1,0 +1,101 @@
+"""What is timed, in the process where it is timed: a training, a block of steps at a time."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+from bnrun.config import Config
+from bnrun.data.load import load
+from bnrun.errors import BnrunError, TrainingFailed
+from bnrun.events import drain
+from bnrun.training.device import pick_device
+from bnrun.training.engine_choice import choose
+from bnrun.training.memory import keep_freed_memory
+from bnrun.training.stepper import Stepper
+from bnrun.training.timing import Clock, Reading
+
+WARM_UP_STEPS = 20
+"""Steps that a process takes before any is timed."""
+
+
+class Timed(Protocol):
+    """What can be timed in blocks of training steps."""
+
+    def engine_name(self) -> str:
+        """Return the name of the engine that executes the steps."""
+
+    def train(self, steps: int) -> Reading:
+        """Take steps; return how many examples they had, and the seconds they took."""
+
+
+class TimedTraining:
+    """A config's training, on data and with a model of its own.
+
+    Raises:
+        BnrunError: the data, the device, the norm or the engine is not to be had.
+    """
+
+    def __init__(self, name: str, config: Config) -> None:
+        self.device = pick_device(config.training.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        self.dataset = drain(load(config.data)).to(self.device)
+        self.engine = choose(config, self.dataset, self.device, config.training.epochs)
+        self.stepper = Stepper(config, self.dataset.train, engine=self.engine, name=f"arm {name}")
+        self._clock = Clock(self.device)
+
+    def engine_name(self) -> str:
+        """Return the name of the engine that executes the steps."""
+        return self.engine.name
+
+    def train(self, steps: int) -> Reading:
+        """Take steps; return how many examples they had, and the seconds they took."""
+        self._clock.start_epoch()
+        with self.stepper.computing():
+            for _ in range(steps):
+                self.stepper.fetch()
+                self._clock.batch_ready()
+                _, count = self.stepper.take()
+                self._clock.step_done(count)
+        return self._clock.end_epoch()
+
+
+def prepare_timed(
+    title: str, build: Callable[..., Timed], arguments: Sequence[Any]
+) -> Callable[[tuple[str, Sequence[Any]]], Any]:
+    """Build what is timed, warm it up, and return what runs a job in this process.
+
+    A job is the name of a method of what was built, with its arguments.
+
+    Args:
+        title: of the arm in errors.
+        build, arguments: give what is timed.
+
+    Raises:
+        BnrunError: building or warming up went wrong; so does what runs a job.
+    """
+    with _wrap_errors(title):
+        timed = build(*arguments)
+        timed.train(WARM_UP_STEPS)
+
+    def run(job: tuple[str, Sequence[Any]]) -> Any:
+        method, values = job
+        with _wrap_errors(title):
+            return getattr(timed, method)(*values)
+
+    return run
+
+
+@contextlib.contextmanager
+def _wrap_errors(title: str) -> Iterator[None]:
+    """Convert errors that are not bnrun's, of memory or of a loader's processes, into one of its.
+
+    Raises:
+        TrainingFailed: there was one.
+    """
+    try:
+        yield
+    except BnrunError:
+        raise
+    except Exception as error:
+        raise TrainingFailed(f"{title}: {type(error).__name__}: {error}") from error

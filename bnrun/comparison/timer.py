@@ -1,0 +1,84 @@
+"""The one timer of trainings: short blocks of steps, in turns, each arm in a process of its own.
+
+On a shared machine a minute may be twice as fast as the next. So no two arms are timed far apart:
+every round gives each arm a block while the others wait, every second round runs backwards, and
+ratios are taken within a round. One arm has a second process; it against itself is the noise.
+
+Each arm has a process, since arms in one process share a memory allocator, whose state one arm
+leaves to the next, and a C library's threads: enough to turn a ratio around.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
+
+from bnrun.comparison.timed_training import Timed, prepare_timed
+from bnrun.errors import TrainingFailed
+from bnrun.training.timing import Reading
+from bnrun.workers import Worker, WorkerLost
+
+LIMIT_SECONDS = 600.0
+"""Time limit of a block: a process that takes longer hangs."""
+
+
+class TimedArm(contextlib.AbstractContextManager["TimedArm"]):
+    """An arm in a process of its own, and its readings so far; a context manager.
+
+    Args:
+        name: of the arm.
+        build, arguments: give, in the other process, what is timed; both must be picklable.
+
+    Raises:
+        BnrunError: (on entering) it cannot be built.
+    """
+
+    def __init__(self, name: str, build: Callable[..., Timed], arguments: Sequence[Any]) -> None:
+        self.name = name
+        self.readings: list[Reading] = []
+        title = f"arm {name}"
+        self._worker = Worker(
+            title,
+            prepare_timed,
+            (title, build, tuple(arguments)),
+            LIMIT_SECONDS,
+            records=(Reading,),
+            with_children=True,
+        )
+
+    def __enter__(self) -> Self:
+        self._worker.__enter__()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._worker.__exit__(*exception)
+
+    @property
+    def rates(self) -> list[float]:
+        """Return the end-to-end examples/s of each block."""
+        return [reading.examples / reading.seconds for reading in self.readings]
+
+    def ask(self, method: str, *arguments: Any) -> Any:
+        """Call a method of what is timed, in its process, and return what it returns.
+
+        Raises:
+            BnrunError: it could not.
+        """
+        try:
+            return self._worker.run((method, arguments))
+        except WorkerLost as lost:
+            raise TrainingFailed(f"arm {self.name} {lost}.") from None
+
+    def time_block(self, steps: int) -> None:
+        """Train a block of steps, and add its reading.
+
+        Raises:
+            BnrunError: see `ask`.
+        """
+        self.readings.append(self.ask("train", steps))
+
+
+def take_turns(arms: Sequence[TimedArm], rounds: int) -> Iterator[tuple[int, TimedArm]]:
+    """Yield (round, arm) for each arm in each round; every second round runs backwards."""
+    for number in range(rounds):
+        for arm in arms if number % 2 == 0 else reversed(arms):
+            yield number, arm

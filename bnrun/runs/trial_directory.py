@@ -1,0 +1,74 @@
+"""The run directory of a trial, and a training in it."""
+
+import shlex
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bnrun.comparison.events import Trial
+from bnrun.data.dataset import Dataset
+from bnrun.data.load import load
+from bnrun.errors import RunError, TrainingFailed
+from bnrun.events import CheckpointReady, Event, drain, mapped
+from bnrun.runs.atomic_write import write_atomically
+from bnrun.runs.run_directory import Run, reopen
+from bnrun.summary import Summary
+from bnrun.training import pick_device, train
+
+
+def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event, None, Summary]:
+    """Train a trial in its run directory, from where it stands; yield events, return its summary.
+
+    Args:
+        trial: with its directory.
+        dataset: the data of its config; None loads it, for a trial in a process of its own.
+
+    Raises:
+        ConfigError, RunError: (while iterating) the directory cannot be made, or not continued.
+        NormError, EngineError, TrainingFailed: the training could not start. One that failed later
+            is a summary of status `failed`.
+    """
+    if dataset is None:
+        dataset = drain(load(trial.config.data))
+    device = pick_device(trial.config.training.device)
+    run, checkpoint = open_trial(trial)
+
+    def record(event: Event) -> Event | None:
+        run.record(event)
+        return None if isinstance(event, CheckpointReady) else event  # it is large
+
+    try:
+        with run:
+            events: Generator[Event, None, Summary] = mapped(
+                train(trial.config, dataset, device, checkpoint), record
+            )
+            yield from events
+    except TrainingFailed:
+        if run.summary is None:
+            raise
+    assert run.summary is not None
+    return run.summary
+
+
+def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:
+    """Return the run directory of a trial, made or continued, and its checkpoint, if any.
+
+    Raises:
+        ConfigError, RunError: it cannot be made, or not continued (see `reopen`).
+    """
+    assert trial.run is not None
+    path = Path(trial.run)
+    advice = f"bnrun compare --resume {shlex.quote(str(path.parents[1]))}"
+    if (path / "config.yaml").is_file():
+        try:
+            return reopen(path, advice)
+        except RunError as error:
+            raise RunError(
+                f"{error} Or move {path} away: `{advice}` then trains this trial from the start."
+            ) from error
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / "config.yaml", trial.config.yaml().encode())
+    except OSError as error:
+        raise RunError(f"the trial's directory {path} can't be made: {error.strerror}.") from error
+    return Run(path, trial.config, advice), None

@@ -1,0 +1,53 @@
+"""The plan of a comparison: what it may be, and how it is written down."""
+
+import pytest
+
+from bnrun.comparison.arm_syntax import build_arms
+from bnrun.comparison.arms import Arm
+from bnrun.comparison.pairs import Criteria
+from bnrun.comparison.plan import make_plan, plan_from_dict, plan_to_dict
+from bnrun.config import Config, yaml_text
+from bnrun.errors import ConfigError
+
+
+def _arms() -> tuple[Arm, ...]:
+    return build_arms(["scratch", "max=scratch,model.pool=max"], None)
+
+
+def test_a_plan_is_read_back_from_its_yaml() -> None:
+    plan = make_plan(_arms(), (3, 5), Criteria("loss", 0.01, survivors=True))
+    text = yaml_text.dump(plan_to_dict(plan))
+    assert plan_from_dict(yaml_text.parse(text, "here").value) == plan
+
+
+def test_an_older_plan_has_neither_engine_nor_criteria() -> None:
+    document = plan_to_dict(make_plan(_arms(), (3, 5), Criteria("loss")))
+    old = {key: document[key] for key in ("arms", "seeds")}
+    plan = plan_from_dict(old)
+    assert (plan.engine, plan.criteria) == (None, Criteria())
+
+
+@pytest.mark.parametrize(
+    ("criteria", "message"),
+    [
+        (Criteria("accuracy"), "--metric: received 'accuracy'. It takes loss, train_acc"),
+        (Criteria(equivalence=0.0), "--equivalence: received 0; the margin must be above 0"),
+        (Criteria(equivalence=-1.0), "--equivalence: received -1"),
+        (Criteria(equivalence=float("nan")), "--equivalence: received nan"),
+    ],
+)
+def test_criteria_that_cannot_be_judged_by_are_refused(criteria: Criteria, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make_plan(_arms(), (0,), criteria)
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("seeds", [(), (1, 1), (-1,), (2**32,)])
+def test_seeds_that_are_none_are_refused(seeds: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match="seed"):
+        make_plan(_arms(), seeds)
+
+
+def test_fewer_than_two_arms_are_no_comparison() -> None:
+    with pytest.raises(ConfigError, match="two arms or more"):
+        make_plan([Arm("a", Config())], (0,))
