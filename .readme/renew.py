@@ -30,7 +30,7 @@ from pathlib import Path
 import recorded
 
 from bnrun.config.schema import SECTIONS, Config
-from bnrun.show.wording import as_yaml
+from bnrun.config.yaml_text import inline
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "bnrun" / "guide").glob("*.md"))]
@@ -151,7 +151,7 @@ def keys_table() -> str:
     defaults = Config().to_dict()
     for section, schema in SECTIONS.items():
         for name, field in schema.model_fields.items():
-            default = as_yaml(defaults[section][name])
+            default = inline(defaults[section][name])
             rows.append(f"| `{section}.{name}` | `{default}` | {field.description} |")
     return "\n".join(rows) + "\n\n"
 

@@ -1,8 +1,6 @@
 """`bnrun bench`: how fast is training here, compared with what else one would use?"""
 
-import sys
 from collections.abc import Generator, Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,33 +56,29 @@ def bench(
     bnrun bench --arms "scratch builtin mine=my_batchnorm.py:BatchNorm", or
     bnrun bench --config configs/lenet_fast.yaml --speedrun 20
     """
-    if speedrun is not None and (arms or steps or rounds):
-        raise ConfigError(
-            "--speedrun trains one config to its end: it takes no --arms, --steps or --rounds."
-        )
     from bnrun.benchmark.bench_arms import DEFAULT_ARMS, bench_arms
-    from bnrun.cli.overrides import config_overrides
+    from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
     from bnrun.norms import check_norm
-
-    overrides = config_overrides(set_, device=device)
-    resolved = resolve(config, overrides).config
-    check_norm(resolved.model.norm)
-    planned = bench_arms(arms or [DEFAULT_ARMS], config, overrides) if speedrun is None else ()
-
-    from bnrun.show.console import stderr
+    from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
 
-    work = (
-        _bench(planned, steps or STEPS, rounds or ROUNDS)
-        if speedrun is None
-        else _speedrun(resolved, speedrun)
-    )
-    with (
-        redirect_stdout(sys.stderr),  # stdout is for results; a user's layer may print
-        open_screen(stderr(), quiet=quiet) as screen,
-    ):
-        result = drain(work, screen.show)
+    if speedrun is not None and (arms or steps or rounds):
+        raise ConfigError(
+            "one config is trained to its end, so this takes no --arms, --steps or --rounds.",
+            key="--speedrun",
+        )
+    overrides = config_overrides(set_, device=device)
+    with option_names(device=device):
+        resolved = resolve(config, overrides).config
+        check_norm(resolved.model.norm)
+        if speedrun is not None:
+            work = _speedrun(resolved, speedrun)
+        else:
+            built = bench_arms(arms or [DEFAULT_ARMS], config, overrides)
+            work = _bench(built, steps or STEPS, rounds or ROUNDS)
+        with layer_output_on_stderr(), open_screen(stderr(), quiet=quiet) as screen:
+            result = drain(work, screen.show)
     _show_result(result, json)
 
 

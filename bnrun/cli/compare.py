@@ -1,9 +1,8 @@
 """`bnrun compare`: arms trained on the same seeds; what differs, and how sure that is."""
 
 import shlex
-import sys
 from collections.abc import Generator, Sequence
-from contextlib import closing, redirect_stdout
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +16,7 @@ from bnrun.cli.options import (
     QuietOption,
     SetOption,
 )
-from bnrun.errors import ConfigError, TrainingFailed
+from bnrun.errors import WORK_FAILED, ConfigError
 from bnrun.events import drain
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from bnrun.runs.comparison_directory import ComparisonDirectory
     from bnrun.show.progress import Screen
 
-    Work = tuple[ComparisonDirectory, Generator[CompareEvent, None, Comparison]]
+    Work = Generator[CompareEvent, None, Comparison]
 
 SEEDS = 3
 
@@ -84,55 +83,55 @@ def compare(
     For example: bnrun compare scratch builtin, or
     bnrun compare max=scratch,model.pool=max avg=scratch,model.pool=avg
     """
-    from bnrun.cli.overrides import config_overrides
+    from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.comparison.arm_syntax import build_arms
     from bnrun.comparison.pairs import Criteria
     from bnrun.comparison.plan import check_criteria
-    from bnrun.show.console import stderr
+    from bnrun.show.compare_progress import CompareBars, CompareLines
+    from bnrun.show.console import layer_output_on_stderr, stderr
+    from bnrun.show.progress import open_screen
 
-    overrides = config_overrides(set_, epochs=epochs, device=device)
+    options = {"epochs": epochs, "device": device}
+    overrides = config_overrides(set_, **options)
     criteria = Criteria(metric, equivalence, survivors)
     check_criteria(criteria)
     if resume is not None and (arms or config or overrides or seeds or metric or equivalence):
         raise ConfigError(
-            "--resume continues a comparison exactly as its own compare.yaml says: it takes no "
-            "ARM, no --config, --set, --seeds, --epochs, --device, --metric or --equivalence."
+            "a comparison continues exactly as its own compare.yaml says, so this takes no ARM, "
+            "--config, --set, --seeds, --epochs, --device, --metric or --equivalence.",
+            key="--resume",
         )
-    built = build_arms(arms or [], config, overrides) if resume is None else ()
-
-    from bnrun.show.compare_progress import CompareBars, CompareLines
-    from bnrun.show.progress import open_screen
-
     directory = None
-    try:
-        with (
-            redirect_stdout(sys.stderr),  # stdout is for results; a user's layer may print
-            open_screen(stderr(), quiet=quiet, live=CompareBars, lines=CompareLines) as screen,
-        ):
-            if resume is None:
-                work = _start(built, seeds or SEEDS, criteria, jobs, out, screen)
-            else:
-                work = _continue(resume, survivors, jobs, out, screen)
-            directory, events = work
-            with directory, closing(events):
-                for event in events:
-                    directory.record(event)
-                    screen.show(event)
-    finally:  # after Ctrl-C or a failure, too: what was finished is worth showing
-        if directory is not None:
-            _show_result(directory, json)
+    with option_names(**options):
+        built = build_arms(arms or [], config, overrides) if resume is None else ()
+        try:
+            with (
+                layer_output_on_stderr(),
+                open_screen(stderr(), quiet=quiet, live=CompareBars, lines=CompareLines) as screen,
+            ):
+                if resume is None:
+                    directory, work = _new(built, seeds or SEEDS, criteria, jobs, out, screen)
+                else:
+                    directory, work = _resumed(resume, survivors, jobs, out, screen)
+                with directory, closing(work):
+                    for event in work:
+                        directory.record(event)
+                        screen.show(event)
+        finally:  # after Ctrl-C or a failure, too: what was finished is worth showing
+            if directory is not None:
+                _show_result(directory, json)
     if directory.comparison.status != "completed":
-        raise typer.Exit(TrainingFailed.exit_code)
+        raise typer.Exit(WORK_FAILED)
 
 
-def _start(
+def _new(
     arms: "Sequence[Arm]",
     seeds: int,
     criteria: "Criteria",
     jobs: int,
     out: Path,
     screen: "Screen",
-) -> "Work":
+) -> "tuple[ComparisonDirectory, Work]":
     """Build a new comparison; its directory is made last, when nothing else can be refused."""
     from bnrun.comparison.plan import make_plan
     from bnrun.comparison.shared_engine import resolve_engine
@@ -145,8 +144,10 @@ def _start(
     return directory, _work(directory, dataset, device, jobs)
 
 
-def _continue(name: str, survivors: bool, jobs: int, out: Path, screen: "Screen") -> "Work":
-    """Build a comparison from its directory, with what its plan lacks added to it."""
+def _resumed(
+    name: str, survivors: bool, jobs: int, out: Path, screen: "Screen"
+) -> "tuple[ComparisonDirectory, Work]":
+    """Build a comparison that continues, from its directory; add what its plan lacks."""
     from dataclasses import replace
 
     from bnrun.comparison.shared_engine import resolve_engine
@@ -179,7 +180,7 @@ def _load(arms: "Sequence[Arm]", screen: "Screen") -> "tuple[Dataset, torch.devi
 
 def _work(
     directory: "ComparisonDirectory", dataset: "Dataset", device: "torch.device", jobs: int
-) -> "Generator[CompareEvent, None, Comparison]":
+) -> "Work":
     from functools import partial
 
     from bnrun.comparison.experiment import compare
@@ -194,7 +195,7 @@ def _work(
 def _show_result(directory: "ComparisonDirectory", json: bool) -> None:
     """Show what was found, draw it, and say how to continue."""
     from bnrun.cli.plot import draw_comparison
-    from bnrun.show.console import stderr
+    from bnrun.show.console import show_note
 
     comparison = directory.comparison
     show_comparison(comparison, json)
@@ -202,19 +203,18 @@ def _show_result(directory: "ComparisonDirectory", json: bool) -> None:
         try:
             draw_comparison(directory.path, comparison)
         except Exception as error:  # from the user's matplotlib settings; the result is not lost
-            stderr().print(f"the picture can't be drawn: {error}", soft_wrap=True, markup=False)
+            show_note(f"the picture can't be drawn: {error}")
     if comparison.status == "interrupted":
-        command = f"bnrun compare --resume {shlex.quote(str(directory.path))}"
-        stderr().print(f"go on with: {command}", soft_wrap=True, markup=False)
+        show_note(f"continue with: bnrun compare --resume {shlex.quote(str(directory.path))}")
 
 
 def show_comparison(comparison: "Comparison", json: bool) -> None:
     """Show a comparison, as tables or as its JSON document."""
     from bnrun.show.compare_tables import comparison_view
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_line, stdout
 
     if json:
         show_json(comparison.to_dict())
     else:
         stdout().print(comparison_view(comparison))
-        stdout().print(f"kept in {comparison.run}", soft_wrap=True, markup=False)
+        show_line(f"kept in {comparison.run}")

@@ -108,7 +108,7 @@ def _assert_interrupted(command: Any, folder: Path) -> Path:
     (path,) = (folder / "runs").iterdir()
     assert done.returncode == 130
     assert "Traceback" not in done.stdout + done.stderr
-    assert f"go on with: bnrun compare --resume runs/{path.name}" in done.stderr
+    assert f"continue with: bnrun compare --resume runs/{path.name}" in done.stderr
     assert json.loads((path / "summary.json").read_text())["status"] == "interrupted"
     return path
 
