@@ -62,8 +62,8 @@ def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     summary = read_run(path).summary
     if not summary.epochs:
         raise RunError(f"{path} has finished no epoch: there is nothing to draw.")
+    state = runs.read_checkpoint(path, checkpoint)  # first: where it is missing, draw nothing
     files = write_picture(path, "curves", pictures.render(pictures.curves(summary)))
-    state = runs.read_checkpoint(path, checkpoint)
     title = f"γ and β after epoch {len(state['epochs'])}: {training_title(summary)}"
     gamma = pictures.gamma(norm_layers(state), title, pictures.run_footer(summary))
     return files + (write_picture(path, "gamma", pictures.render(gamma)) if gamma else [])

@@ -35,6 +35,7 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     trained = bnrun(
         "train", "--norm", "own.py:Own", "--set", "data.name=synthetic", "--epochs", 2, "--json",
         "--set", "training.evaluate=[moving,population]", "--set", "training.keep_every=1",
+        "--set", "training.population_images=500",
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     epochs = json.loads(trained.stdout)["epochs"]
@@ -50,10 +51,10 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     assert list(document["statistics"]) == ["moving", "population", "batch"]
     assert document["statistics"]["moving"] == epochs[0]["test_acc"]
     assert document["statistics"]["population"] == epochs[0]["test_acc_population"]
-    assert document["population_images"] == 4000
+    assert document["population_images"] == 500
     assert document["data"]["name"] == "synthetic"
 
-    done = bnrun("recalibrate", run, "--images", 1000)
+    done = bnrun("recalibrate", run, "--images", 300)
     assert done.returncode == 0, done.stderr
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines.pop(0) == f"of {run}"
@@ -63,7 +64,7 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     assert lines[-1] == f"kept in {run / 'checkpoint-population.pt'}"
     assert (run / "checkpoint.pt").read_bytes() == before
     kept = torch.load(run / "checkpoint-population.pt", weights_only=True)
-    assert kept["population_images"] == 1000
+    assert kept["population_images"] == 300
 
     monkeypatch.chdir(tmp_path)
     again = CliRunner().invoke(
@@ -72,7 +73,7 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     assert again.exit_code == 0, again.stderr
     document = json.loads(again.stdout)
     assert f"{document['statistics']['moving']:.4f}" == lines[5].split()[1]
-    assert document["recalibrated"] == 1000
+    assert document["recalibrated"] == 300
 
     for arguments, message in (
         (["evaluate", "--statistics", "mving"], "received 'mving'. Did you mean 'moving'?"),

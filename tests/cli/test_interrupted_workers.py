@@ -28,7 +28,8 @@ class Norm(nn.BatchNorm2d):
 VERIFY = ("verify", "mine.py:Norm")
 BENCH = (
     "bench", "--arms", "mine.py:Norm", "--rounds", 1, "--steps", 1, "--device", "cpu",
-    "--set", "data.name=synthetic", "--set", "training.engine=eager",
+    "--set", "data.name=synthetic", "--set", "training.batch_size=16",
+    "--set", "training.engine=eager",
 )  # fmt: skip
 
 
