@@ -152,7 +152,7 @@ def test_the_engine_is_chosen_once_for_all_trials(
     monkeypatch.setattr(parity, "STEPS", 1)
     monkeypatch.chdir(tmp_path)
     arms = ("scratch", "builtin", "own=builtin,training.engine=eager")
-    small = ("--epochs", "1", "--seeds", "1", *SMALL[:-1], "training.engine=auto")
+    small = ("--epochs", "1", "--seeds", "1", *SMALL, "--set", "training.engine=auto")
     done = CliRunner().invoke(app, ["compare", *arms, *small, "--json"])
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
