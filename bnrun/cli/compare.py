@@ -13,6 +13,7 @@ from bnrun.cli.options import (
     DeviceOption,
     EpochsOption,
     JsonOption,
+    NewOutOption,
     QuietOption,
     SetOption,
 )
@@ -68,9 +69,7 @@ def compare(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials trained at a time.")
     ] = 1,
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the comparison's directory is made.")
-    ] = RUNS,
+    out: NewOutOption = RUNS,
     resume: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Continue a comparison: its directory, or its name."),

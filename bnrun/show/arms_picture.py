@@ -11,15 +11,15 @@ from bnrun.comparison.estimate import Estimate, estimate
 from bnrun.comparison.outcome import Comparison
 from bnrun.show.plot_style import (
     Stroke,
+    add_title,
     curve,
     epoch_axis,
-    head,
+    new_figure,
     points_of,
     provenance,
-    say,
-    sheet,
     stroke,
     style,
+    write_instead,
 )
 
 PANELS = {
@@ -42,8 +42,8 @@ def compare(comparison: Comparison) -> Figure:
     seeds, an interval may be many times wider than all there is to see.
     """
     with style():
-        figure = sheet(_note(comparison), height=7.6 + 0.12 * len(comparison.arms))
-        head(
+        figure = new_figure(_note(comparison), height=7.6 + 0.12 * len(comparison.arms))
+        add_title(
             figure,
             "LeNet: the mean of each arm, epoch by epoch",
             [
@@ -104,7 +104,7 @@ def _series(result: ArmResult, metric: str) -> Series:
 def _panel(axes: Axes, arms: Sequence[Series], metric: str) -> None:
     """Draw a metric of every arm, in the stroke of the arm's place among them."""
     if not any(arms):
-        say(axes, "No completed trial has it.")
+        write_instead(axes, "No completed trial has it.")
         return
     last = max(epoch for series in arms for epoch, _ in series)
     for number, series in enumerate(arms):

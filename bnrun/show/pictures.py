@@ -15,16 +15,16 @@ from bnrun.show.plot_style import (
     GREY,
     RED,
     Points,
+    add_title,
     curve,
     epoch_axis,
-    head,
+    new_figure,
     points_of,
     provenance,
     render,
-    say,
-    sheet,
     stroke,
     style,
+    write_instead,
 )
 from bnrun.show.wording import training_title
 from bnrun.summary import Summary
@@ -43,17 +43,17 @@ CROSS: dict[str, Any] = {"marker": "x", "ls": "", "color": RED, "ms": 10, "mew":
 def curves(summary: Summary) -> Figure:
     """Draw a training: its loss and every measured accuracy over the epochs."""
     with style():
-        figure = sheet(run_footer(summary), height=4.8)
+        figure = new_figure(run_footer(summary), height=4.8)
         loss, accuracy = figure.subplots(1, 2)
         if not summary.epochs:
-            head(figure, training_title(summary))
-            say(loss, "No epoch has ended.")
+            add_title(figure, training_title(summary))
+            write_instead(loss, "No epoch has ended.")
             accuracy.set_axis_off()
             return figure
         curve(loss, points_of(summary.epochs, "loss"), stroke(TRAIN))
         accuracies = _accuracies(summary.epochs)
         lines = [curve(accuracy, points, stroke(number)) for number, points in accuracies.values()]
-        head(figure, training_title(summary), lines, list(accuracies))
+        add_title(figure, training_title(summary), lines, list(accuracies))
         for axes, title in ((loss, "training loss"), (accuracy, "accuracy")):
             axes.set_title(title)
             epoch_axis(axes, summary.epochs[-1].epoch)
@@ -70,7 +70,7 @@ def gamma(layers: "Sequence[NormLayer]", title: str, footer: str) -> Figure | No
         return None
     footer = f"{footer}\nStems start at γ = 1 and β = 0. Each layer has its own scale."
     with style():
-        figure = sheet(footer, height=1.6 + 1.6 * len(shown))
+        figure = new_figure(footer, height=1.6 + 1.6 * len(shown))
         grid = figure.subplots(len(shown), 2, squeeze=False)
         for row, layer in zip(grid, shown, strict=True):
             _channels(row[0], layer.gamma, layer.nearly_off, neutral=1.0)
@@ -83,9 +83,11 @@ def gamma(layers: "Sequence[NormLayer]", title: str, footer: str) -> Figure | No
         figure.align_ylabels(grid[:, 0])
         if any(any(layer.nearly_off) for layer in shown):
             cross = Line2D([], [], **CROSS)
-            head(figure, title, [cross], ["nearly off: |γ| at most a tenth of the layer's median"])
+            add_title(
+                figure, title, [cross], ["nearly off: |γ| at most a tenth of the layer's median"]
+            )
         else:
-            head(figure, title)
+            add_title(figure, title)
     return figure
 
 
@@ -112,7 +114,7 @@ def _accuracies(epochs: Sequence[EpochEnded]) -> dict[str, tuple[int, Points]]:
 def _channels(axes: Axes, values: "Vector", nearly_off: Sequence[bool], neutral: float) -> None:
     """Draw each channel's value as a stem from the neutral value; cross those nearly off."""
     if values is None:
-        say(axes, "none")
+        write_instead(axes, "none")
         return
     places, wide = range(len(values)), len(values) < 40
     axes.axhline(neutral, color=GREY, linewidth=1)

@@ -97,7 +97,7 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.style.context(["default", _STYLE])
 
 
-def sheet(footer: str, *, height: float) -> Figure:
+def new_figure(footer: str, *, height: float) -> Figure:
     """Return a figure with a small footer and no axes, to be filled within `style()`.
 
     Args:
@@ -110,7 +110,7 @@ def sheet(footer: str, *, height: float) -> Figure:
     return figure
 
 
-def head(
+def add_title(
     figure: Figure, title: str, handles: Sequence[Artist] = (), labels: Sequence[str] = ()
 ) -> None:
     """Put the title over the figure, and below it a key that names the handles."""
@@ -155,7 +155,7 @@ def epoch_axis(axes: Axes, last: float) -> None:
     axes.set_xlabel("epoch")
 
 
-def say(axes: Axes, text: str) -> None:
+def write_instead(axes: Axes, text: str) -> None:
     """Write a text in place of axes that have nothing to show."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=axes.transAxes)

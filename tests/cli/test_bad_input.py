@@ -168,7 +168,9 @@ def test_it_is_refused_with_a_clear_error(
         assert (folder / name).read_bytes() == content
 
 
-@pytest.mark.parametrize("command", [["verify", "scratch"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [["verify", "scratch"], ["doctor"], ["bench"], ["compare", "scratch", "builtin"]]
+)
 def test_an_absent_device_is_an_error_about_the_option(bnrun: Run, command: list[str]) -> None:
     done = bnrun(*command, "--device", "cuda:99")
     assert (done.returncode, done.stdout) == (2, "")
