@@ -18,7 +18,7 @@ def inspect_gamma(
 ) -> None:
     """Show what a run's norms have learned, channel by channel."""
     from bnrun import runs
-    from bnrun.cli.overrides import key_names
+    from bnrun.cli.overrides import renamed_keys
     from bnrun.show.console import show_json, stdout
 
     path = runs.find(run, out)
@@ -26,7 +26,7 @@ def inspect_gamma(
     from bnrun.show.gamma_tables import GammaTables
     from bnrun.training.inspection import inspect
 
-    with key_names({"layer": "--layer"}):
+    with renamed_keys({"layer": "--layer"}):
         result = inspect(state, layer)
     if json:
         show_json({"run": str(path), "checkpoint": checkpoint, **result.to_dict()})

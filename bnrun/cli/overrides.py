@@ -31,11 +31,11 @@ def option_names(**options: Any) -> contextlib.AbstractContextManager[None]:
     Args:
         options: as in `config_overrides`.
     """
-    return key_names({a.key: a.source for a in keyword_assignments("--{}", **options)})
+    return renamed_keys({a.key: a.source for a in keyword_assignments("--{}", **options)})
 
 
 @contextlib.contextmanager
-def key_names(names: Mapping[str, str]) -> Iterator[None]:
+def renamed_keys(names: Mapping[str, str]) -> Iterator[None]:
     """Replace the keys of errors by the names that users know them by, where these have one."""
     try:
         yield

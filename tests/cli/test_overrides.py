@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnrun.cli.overrides import config_overrides, key_names, option_names
+from bnrun.cli.overrides import config_overrides, option_names, renamed_keys
 from bnrun.config import KEYWORDS, Assignment, resolve
 from bnrun.errors import ConfigError, DeviceError
 
@@ -33,7 +33,7 @@ def test_an_error_about_anything_else_is_left_as_it_is(key: str | None) -> None:
 
 
 def test_any_key_may_have_another_name() -> None:
-    with pytest.raises(DeviceError, match="^IMPL: why"), key_names({"model.norm": "IMPL"}):
+    with pytest.raises(DeviceError, match="^IMPL: why"), renamed_keys({"model.norm": "IMPL"}):
         raise DeviceError("why", key="model.norm")
 
 
