@@ -85,7 +85,9 @@ def bench(
 def _bench(arms: "Sequence[BenchArm]", steps: int, rounds: int) -> "Work":
     from bnrun.benchmark.speed_measurement import bench
     from bnrun.data.load import load
+    from bnrun.training import pick_device
 
+    pick_device(arms[0].config.training.device)  # refused here, it needs no data to be fetched
     dataset = yield from load(arms[0].config.data)
     return (yield from bench(arms, dataset, steps, rounds))
 

@@ -169,7 +169,13 @@ def test_it_is_refused_with_a_clear_error(
 
 
 @pytest.mark.parametrize(
-    "command", [["verify", "scratch"], ["doctor"], ["bench"], ["compare", "scratch", "builtin"]]
+    "command",
+    [
+        ["verify", "scratch"],
+        ["doctor"],
+        ["bench", *SYNTHETIC],
+        ["compare", "scratch", "builtin", *SYNTHETIC],
+    ],
 )
 def test_an_absent_device_is_an_error_about_the_option(bnrun: Run, command: list[str]) -> None:
     done = bnrun(*command, "--device", "cuda:99")

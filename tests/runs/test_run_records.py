@@ -235,7 +235,7 @@ def test_listing_runs_without_a_pause_never_makes_a_resume_fail(tmp_path: Path) 
         assert listing.stdout is not None
         assert listing.stdout.readline() == "listing\n"
         try:
-            for _ in range(200):
+            for _ in range(60):
                 again = _again(run)
                 again.lock()
                 assert read_run(run.path).status == "running"
