@@ -9,7 +9,6 @@ a norm predicts with whatever is written there. So it works for any norm that ha
 """
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -83,21 +82,13 @@ def preserving(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
     """Give the moving statistics of a model by path, and restore the model after the block.
 
     Every module gets the same tensors with the same values, and the same plain attributes, even
-    where a user's norm counts or moves its statistics while it predicts.
+    where a user's norm counts or moves its statistics while it predicts. That includes tensors in
+    lists and dicts. Other objects in them, such as modules, are put back and not copied.
     """
     before = [(module, named_values(module)) for module in model.modules()]
-    contents = [
-        (value, copy.deepcopy(value))
-        for _, values in before
-        for value in values.values()
-        if isinstance(value, list | dict)
-    ]
-    copies = [
-        (value, value.detach().clone())
-        for _, values in before
-        for value in values.values()
-        if isinstance(value, Tensor)
-    ]
+    parts = _parts([values for _, values in before])
+    contents = [(part, part.copy()) for part in parts if not isinstance(part, Tensor)]
+    copies = [(part, part.detach().clone()) for part in parts if isinstance(part, Tensor)]
     try:
         yield MovingStatistics.find(model)
     finally:
@@ -112,6 +103,20 @@ def preserving(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
             for tensor, tensor_before in copies:
                 if not torch.equal(tensor, tensor_before):  # writing would touch its graph
                     tensor.copy_(tensor_before)
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return the tensors, lists and dicts that a value consists of, each once."""
+    parts: dict[int, Any] = {}
+    to_visit = [value]
+    while to_visit:
+        part = to_visit.pop()
+        if id(part) in parts or not isinstance(part, Tensor | list | dict | tuple):
+            continue
+        parts[id(part)] = part
+        if not isinstance(part, Tensor):
+            to_visit += part.values() if isinstance(part, dict) else part
+    return [part for part in parts.values() if not isinstance(part, tuple)]
 
 
 def _set_content(container: Any, content: Any) -> None:

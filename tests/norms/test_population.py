@@ -376,6 +376,36 @@ def test_the_contents_of_lists_and_dicts_are_restored() -> None:
     assert (counts, log) == ({"calls": 1}, [1])
 
 
+class Hides(nn.Module):
+    """Keeps a module, tensors and a graph in lists, and moves them while it predicts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 2)
+        self.tied = [self.linear]
+        self.means = {"moving": [torch.zeros(2)]}
+        self.outputs: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.tied[0](x)
+        self.means["moving"][0] += 1
+        self.outputs.append(y)
+        return y
+
+
+def test_modules_and_tensors_in_lists_stay_themselves() -> None:
+    model = Hides()
+    mean = model.means["moving"][0]
+    output = model(torch.zeros(3, 2))
+    with preserving(model):
+        model(torch.zeros(3, 2))
+    assert model.tied[0] is model.linear
+    assert model.means["moving"][0] is mean
+    assert mean.tolist() == [1, 1]
+    assert len(model.outputs) == 1
+    assert model.outputs[0] is output
+
+
 @NORM
 def test_an_unmoved_norm_has_mean_0_and_variance_1(norm: str) -> None:
     torch.manual_seed(0)
