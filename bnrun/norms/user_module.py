@@ -206,7 +206,8 @@ def _import_module(name: str) -> ModuleType:
     try:
         if name not in sys.modules and name.partition(".")[0] not in _LIBRARIES:
             spec = importlib.util.find_spec(name)
-            _user_files.add(str(spec and spec.origin))
+            if spec is not None and spec.origin is not None:
+                _user_files.add(spec.origin)
         return importlib.import_module(name)
     except KeyboardInterrupt:
         raise
@@ -241,10 +242,21 @@ def _import_file(path: Path) -> ModuleType:
         sys.path = path_list
         sys.path[:] = entries
         for sibling in set(sys.modules) - loaded - {name}:
-            file = getattr(sys.modules[sibling], "__file__", None)
-            if file is not None and folder in Path(file).parents:
+            if _is_beside(sibling, folder):
                 del sys.modules[sibling]  # another user's file may import one of the same name
     return module
+
+
+def _is_beside(module: str, folder: Path) -> bool:
+    """Return whether a loaded module, or its outermost package, lies directly in a folder.
+
+    A library in a virtual environment below the folder does not.
+    """
+    file = getattr(sys.modules[module], "__file__", None)
+    if file is None or folder not in Path(file).parents:
+        return False
+    outermost = Path(file).relative_to(folder).parts[0]  # helper.py, or the package helper
+    return outermost.partition(".")[0] == module.partition(".")[0]
 
 
 def _files(cls: type) -> set[str]:

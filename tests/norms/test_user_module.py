@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -125,6 +126,21 @@ def test_a_file_can_import_a_file_beside_it(write):
         f"{HEAD}class Norm(nn.Identity):\n    width = WIDTH\n"
     )
     assert build(spec).width == 7
+
+
+def test_files_beside_it_are_imported_anew_and_libraries_below_it_are_not(write, monkeypatch):
+    """A virtual environment often lies in the folder of the user's own files."""
+    before = set(sys.modules)
+    for file in ("beside_it_for_bnrun.py", "own_package_for_bnrun/__init__.py"):
+        write("", file=file)
+    library = write("", file=".venv/library_for_bnrun.py").partition(":")[0]
+    monkeypatch.syspath_prepend(str(Path(library).parent))
+    build(
+        write("import beside_it_for_bnrun, own_package_for_bnrun, library_for_bnrun\n" + IDENTITY)
+    )
+    added = {name for name in set(sys.modules) - before if name.endswith("for_bnrun")}
+    monkeypatch.delitem(sys.modules, "library_for_bnrun")
+    assert added == {"library_for_bnrun"}
 
 
 @pytest.mark.parametrize("outcome", ["", "raise ValueError\n", "import sys; sys.exit(3)\n"])
