@@ -37,8 +37,10 @@ class Lock:
     """
 
     def __init__(self, file: Path) -> None:
-        self._claim = filelock.FileLock(file.with_name(f"{file.name}.claim"))
-        self._lock = filelock.FileLock(file)
+        claim = file.with_name(f"{file.name}.claim")
+        # Not local to a thread: another one may release it, such as a garbage collector's.
+        self._claim = filelock.FileLock(claim, thread_local=False)
+        self._lock = filelock.FileLock(file, thread_local=False)
 
     def acquire(self, *, wait: bool = False) -> None:
         """Take the lock, or keep it where this object has it.
@@ -54,7 +56,7 @@ class Lock:
             return
         try:
             self._claim.acquire(timeout=-1 if wait else 0)
-            self._lock.acquire(timeout=ASKER_SECONDS, poll_interval=0.01)
+            self._lock.acquire(timeout=-1 if wait else ASKER_SECONDS, poll_interval=0.01)
         except filelock.Timeout as error:
             self.release()
             raise Busy(error.lock_file) from error

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,37 @@ def test_waiting_ends_when_the_other_worker_is_done(file: Path) -> None:
     first.release()
     assert waited.wait(30)
     thread.join()
+
+
+def test_another_thread_may_release_it(file: Path) -> None:
+    """As a garbage collector does that closes a generator."""
+    lock, other = Lock(file), Lock(file)
+    lock.acquire()
+    thread = threading.Thread(target=lock.release)
+    thread.start()
+    thread.join()
+    other.acquire()
+    other.release()
+
+
+def test_waiting_has_no_limit_where_an_older_version_works(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "ASKER_SECONDS", 0.0)
+    acquired = threading.Event()
+
+    def work() -> None:
+        with filelock.FileLock(file):
+            acquired.set()
+            time.sleep(0.2)
+
+    older = threading.Thread(target=work)
+    older.start()
+    assert acquired.wait(30)
+    lock = Lock(file)
+    lock.acquire(wait=True)
+    lock.release()
+    older.join()
 
 
 def test_the_lock_of_an_older_version_is_respected(
