@@ -35,7 +35,8 @@ class BatchNorm(nn.Module):
     The parameters, buffers and state_dict keys are those of PyTorch's layers: `weight`, `bias`,
     `running_mean`, `running_var` and `num_batches_tracked`, of shape (C,) and ().
 
-    Raises, when called: see `reference.batch_norm`; in every case where PyTorch's layer raises.
+    Raises, when called: see `reference.batch_norm`. These are the errors of PyTorch's layer for the
+    rank of the input. One layer accepts all ranks, and an input of another dtype than its own.
     """
 
     _version = 2  # of the state_dict: from version 2 on, PyTorch's hold num_batches_tracked

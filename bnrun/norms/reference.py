@@ -50,6 +50,7 @@ def batch_norm(
         ValueError: the rank is not 2 to 5; or `training` with one value per channel, whose
             variance would be 0 whatever the value; or no moving statistics without `training`.
         RuntimeError: a vector's length is not the channel count of x.
+        NotImplementedError: x is not of a floating-point dtype.
         These are the errors of PyTorch's layer.
     """
     count = check(x, gamma, beta, moving_mean, moving_var, training=training)
@@ -112,7 +113,7 @@ def check(x: Tensor, *vectors: Tensor | None, training: bool) -> int:
     """Return the number of values per channel of x, after checking that x can be normalized.
 
     Raises:
-        ValueError, RuntimeError: see `batch_norm`.
+        ValueError, RuntimeError, NotImplementedError: see `batch_norm`.
     """
     check_rank(x)
     channels = x.shape[1]
@@ -121,6 +122,8 @@ def check(x: Tensor, *vectors: Tensor | None, training: bool) -> int:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}"
         )
+    if not x.is_floating_point():
+        raise NotImplementedError(f"batch_norm is not implemented for an input of {x.dtype}")
     for name, vector in zip(("gamma", "beta", "moving_mean", "moving_var"), vectors, strict=True):
         if vector is not None and vector.numel() != channels:
             raise RuntimeError(

@@ -196,6 +196,14 @@ def test_it_refuses_what_torch_refuses_with_the_same_error(rank, shape, training
     assert refusal(ours, x) is refusal(theirs, x)
 
 
+@MODES
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64], ids=str)
+def test_it_refuses_numbers_that_are_not_floating_point_as_torch_does(dtype, training):
+    theirs, ours = (layer.train(training) for layer in pair(2))
+    x = torch.ones(7, C, dtype=dtype)
+    assert refusal(ours, x) is refusal(theirs, x) is NotImplementedError
+
+
 @REFUSED
 def test_a_refused_batch_is_counted_only_where_torch_counts_it(rank, shape):
     theirs, ours = pair(rank)
