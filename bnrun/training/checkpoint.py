@@ -84,7 +84,12 @@ def restore_model(state: Mapping[str, Any], model: nn.Module) -> None:
             if isinstance(value, Tensor) and isinstance(current, Tensor) and _fits(value, current):
                 current.detach().copy_(value)  # in place: a CUDA graph reads this very tensor
                 continue
-            setattr(modules[path], name, _map(lambda tensor: tensor.to(device, copy=True), value))
+            restored = _map(lambda tensor: tensor.to(device, copy=True), value)
+            if isinstance(current, dict) and isinstance(restored, dict):
+                current.clear()  # in place: it may be a defaultdict or another class of dict
+                current.update(restored)
+                continue
+            setattr(modules[path], name, restored)
 
 
 def _fits(value: Tensor, current: Tensor) -> bool:

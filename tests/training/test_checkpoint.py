@@ -1,6 +1,7 @@
 """A captured state holds all that a run needs to continue."""
 
 import io
+from collections import defaultdict
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ class Keeps(nn.Module):
         self.linear = nn.Linear(3, 3)
         self.moving_mean = torch.zeros(3)
         self.batches = 0
+        self.batches_by_size = defaultdict[int, int](int)
         self._private = torch.zeros(3)
         self.history: list[Tensor] = []
         self.register_buffer("hidden", torch.zeros(3), persistent=False)
@@ -28,6 +30,7 @@ class Keeps(nn.Module):
         y = torch.nn.functional.dropout(self.linear(x), 0.5)
         self.moving_mean = 0.9 * self.moving_mean + 0.1 * y.mean(0)  # it keeps the graph alive
         self.batches += 1
+        self.batches_by_size[len(x)] += 1
         self._private = self._private + 1
         self.history.append(y.detach().sum())
         self.hidden += y.detach().mean(0)
@@ -76,6 +79,8 @@ def test_a_restored_run_continues_bit_for_bit() -> None:
     assert all(torch.equal(a, b) for a, b in zip(went_on, resumed, strict=True))
     assert torch.equal(model.moving_mean, other.moving_mean)
     assert other.batches == 7
+    assert other.batches_by_size == {4: 7}
+    assert type(other.batches_by_size) is defaultdict
     assert torch.equal(model._private, other._private)
     assert torch.equal(model.hidden, other.hidden)
     assert torch.equal(torch.stack(model.history), torch.stack(other.history))
