@@ -163,7 +163,7 @@ class Stepper:
         size = self.batch_sizes[step]
         place = f"epoch {epoch + 1}, step {step + 1} of {self.steps_per_epoch}, a batch of {size}"
         self.optimizer.lr = self._learning_rate()
-        with wrap_model_errors(f"{self.name}, {place}" if self.name else place):
+        with self._wrap_model_errors(place):
             if self._graphs is not None:
                 self._graphs.take(size)
             else:
@@ -195,7 +195,11 @@ class Stepper:
         )
         if self._graphs is not None:
             self._graphs.start_epoch(self._order)
-        self.model.train()
+        with self._wrap_model_errors(f"epoch {epoch}"):  # a norm may have a `train` of its own
+            self.model.train()
+
+    def _wrap_model_errors(self, place: str) -> contextlib.AbstractContextManager[None]:
+        return wrap_model_errors(f"{self.name}, {place}" if self.name else place)
 
     def _learning_rate(self) -> float:
         settings = self._config.optimizer

@@ -107,6 +107,16 @@ def test_a_model_that_raises_names_the_training_and_the_step(small: Dataset) -> 
         stepper.step()
 
 
+def test_a_train_method_of_the_users_own_that_raises_is_a_failed_training(
+    small: Dataset, tmp_path: Path
+) -> None:
+    source = "from torch import nn\nclass Own(nn.Identity):\n    def train(self): ...\n"
+    (tmp_path / "own.py").write_text(source)
+    stepper = Stepper(_config(f"model.norm={tmp_path}/own.py:Own"), small.train)
+    with pytest.raises(TrainingFailed, match="^epoch 1: TypeError: .*train"):
+        stepper.step()
+
+
 def test_a_captured_state_continues_at_the_same_bits(small: Dataset) -> None:
     config = _config("training.batch_size=100", "optimizer.momentum=0.9")
     stepper = Stepper(config, small.train)
