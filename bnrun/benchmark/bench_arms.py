@@ -68,11 +68,12 @@ def bench_arms(
         raise ConfigError(f"name one arm or more, such as --arms '{DEFAULT_ARMS}'.", "--arms")
     check_names([arm.name for arm in arms])
     for arm in arms:
-        for found in config_difference(arms[0].config.to_dict(), arm.config.to_dict()):
-            if found.key in SHARED_KEYS:
+        for difference in config_difference(arms[0].config.to_dict(), arm.config.to_dict()):
+            if difference.key in SHARED_KEYS:
                 raise ConfigError(
-                    f"arm {arm.name}: {found.key} can't differ between arms, whose times would not "
-                    f"be of the same work. For all of them: --set {found.key}=…"
+                    f"arm {arm.name}: {difference.key} can't differ between arms, whose times "
+                    "would not be of the same work. For all of them: --set "
+                    f"{difference.key}=…"
                 )
     return arms
 

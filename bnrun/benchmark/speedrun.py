@@ -115,6 +115,6 @@ def _train(
 
 
 def _estimate(values: Sequence[float]) -> Estimate:
-    found = estimate(values)
-    assert found is not None
-    return found
+    result = estimate(values)
+    assert result is not None
+    return result

@@ -192,7 +192,7 @@ def _work(
 
 
 def _show_result(directory: "ComparisonDirectory", json: bool) -> None:
-    """Show what was found, draw it, and say how to continue."""
+    """Show the result, draw it, and say how to continue."""
     from bnrun.cli.plot import draw_comparison
     from bnrun.show.console import show_note
 

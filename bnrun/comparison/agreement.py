@@ -113,7 +113,7 @@ class Agreement:
         """Return the measurement that a document holds.
 
         Raises:
-            KeyError, TypeError: it holds none.
+            KeyError, TypeError: it holds no measurement.
         """
         engines = document.get("engines", ("eager", "eager"))  # older documents name none
         facts = cls(
@@ -153,7 +153,7 @@ class Parity:
 
     @property
     def is_complete(self) -> bool:
-        """Return whether both measurements came to their end."""
+        """Return whether both measurements took all their steps."""
         return (
             self.exact.error is None
             and self.as_trained is not None

@@ -60,7 +60,7 @@ class ThroughputFailed:
 
 @dataclass(frozen=True)
 class ResultSoFar:
-    """What has been found up to now; follows each finding, and is worth keeping."""
+    """The comparison with all results so far. It follows each new result, to be written down."""
 
     comparison: Comparison
 

@@ -41,7 +41,7 @@ def compare(
     nothing else runs. On a CPU, the process keeps the memory that it frees (see `memory.py`).
 
     Args:
-        comparison: its plan, with the engine resolved, and what an earlier session found.
+        comparison: its plan, with the engine resolved, and the results of earlier sessions.
         trials: those still to be trained (see `unfinished_trials`).
         dataset: for parity; the trials see to their own.
         device: of parity; the configs of the arms name that of trials and throughput.

@@ -1,4 +1,4 @@
-"""What a comparison has found: arms with their trials, pairs, parity and throughput."""
+"""The result of a comparison: arms with their trials, pairs, parity and throughput."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -84,7 +84,7 @@ class Speeds:
         """Return the throughput that a comparison's document holds; None where it holds none.
 
         Raises:
-            KeyError, TypeError: the document is none of a comparison.
+            KeyError, TypeError: the document is not that of a comparison.
         """
         noise = document["throughput_noise"]
         if not noise:
@@ -113,7 +113,8 @@ class Comparison:
         parity: of every arm but the first with the first.
         speeds: None before they were measured.
         speeds_error: why they could not be measured.
-        status: whether it came to its end, and every trial with it.
+        status: `completed` once every trial completed and the speeds were measured; `failed` where
+            everything was tried and something was lost.
         run: its directory, where it has one.
     """
 
@@ -143,10 +144,10 @@ class Comparison:
         """Return the config keys other than the norm in which arms differ from the first."""
         first, *others = (result.arm for result in self.arms)
         return tuple(
-            ArmDifference(first.name, other.name, found.key, found.a, found.b)
+            ArmDifference(first.name, other.name, difference.key, difference.a, difference.b)
             for other in others
-            for found in config_difference(first.config.to_dict(), other.config.to_dict())
-            if found.key != "model.norm"
+            for difference in config_difference(first.config.to_dict(), other.config.to_dict())
+            if difference.key != "model.norm"
         )
 
     @property
@@ -196,7 +197,7 @@ class Comparison:
             "criteria": dataclasses.asdict(self.criteria),
             "arms": [_arm_document(result) for result in self.arms],
             "pairs": [pair.to_dict() for pair in self.pairs],
-            "differences": [dataclasses.asdict(found) for found in self.differences],
+            "differences": [dataclasses.asdict(difference) for difference in self.differences],
             "parity": parity_document(self.parity),
             **(self.speeds.to_dict() if self.speeds else speeds),
             "throughput_error": self.speeds_error,
@@ -207,7 +208,7 @@ class Comparison:
         """Return the comparison with the parity, the throughput and the status of its document.
 
         Raises:
-            KeyError, TypeError: the document is none of a comparison.
+            KeyError, TypeError: the document is not that of a comparison.
         """
         parity = document["parity"] or {"arms": []}
         return dataclasses.replace(
@@ -234,8 +235,8 @@ def _arm_document(result: ArmResult) -> dict[str, Any]:
         "trials": [trial.to_dict() for trial in result.trials],
         "n": len(result.completed),
         "lost": len(result.lost),
-        "mean": {metric: found and found.mean for metric, found in estimates.items()},
-        "ci95": {metric: found and found.ci95 for metric, found in estimates.items()},
+        "mean": {metric: one and one.mean for metric, one in estimates.items()},
+        "ci95": {metric: one and one.ci95 for metric, one in estimates.items()},
     }
 
 

@@ -86,7 +86,7 @@ def _measure(
 
     What goes wrong ends the measurement, and is part of what is returned.
     """
-    found: dict[str, list[float]] = defaultdict(list)
+    differences: dict[str, list[float]] = defaultdict(list)
     error = None
     try:
         steppers = [
@@ -99,22 +99,22 @@ def _measure(
             )
             for arm, engine in zip(arms, engines, strict=True)
         ]
-        for differences in _steps(*steppers, per_step=per_step):
-            for kind, difference in differences.items():
-                found[kind].append(difference)
+        for step in _steps(*steppers, per_step=per_step):
+            for kind, difference in step.items():
+                differences[kind].append(difference)
         if per_step:
             _copy_state(steppers[0].model, steppers[1].model)
-        found["prediction"].append(_prediction_difference(steppers, dataset))
+        differences["prediction"].append(_prediction_difference(steppers, dataset))
     except (TrainingFailed, EngineError, _NotFinite) as failure:
         error = str(failure)
     return Agreement(
         engines=(engines[0].name, engines[1].name),
         dtype=str(dtype).removeprefix("torch."),
-        steps=len(found["loss"]),
-        loss=max(found["loss"], default=None),
-        weight=_weight_difference(found["weight"], per_step),
-        moving=max(found["moving"], default=None),
-        prediction=max(found["prediction"], default=None),
+        steps=len(differences["loss"]),
+        loss=max(differences["loss"], default=None),
+        weight=_weight_difference(differences["weight"], per_step),
+        moving=max(differences["moving"], default=None),
+        prediction=max(differences["prediction"], default=None),
         per_step=per_step,
         error=error,
         tf32=_uses_tf32(dataset.train.labels.device, dtype),
@@ -203,8 +203,8 @@ def _tensors(model: LeNet) -> Iterator[tuple[tuple[str, str], Tensor]]:
     for path, module in model.named_modules():
         place = path.partition(".")[0]  # a norm may wrap another: norm1.bn
         values = named_values(module)
-        found = channel_values(values)
-        roles = {role: t for role, t in vars(found).items() if t is not None} if found else {}
+        channels = channel_values(values)
+        roles = {role: t for role, t in vars(channels).items() if t is not None} if channels else {}
         for role, tensor in roles.items():
             yield (place, role), tensor
         for name, tensor in values.items():

@@ -1,7 +1,7 @@
 """The plan of a comparison: what it consists of, decided before anything is trained.
 
-A plan is a `Comparison` without results. Its document is kept in the comparison's directory, as
-compare.yaml.
+A plan is a `Comparison` without results. Its document is compare.yaml in the comparison's
+directory.
 """
 
 import dataclasses
@@ -57,11 +57,12 @@ def check_arms(arms: Sequence[Arm]) -> None:
     check_names([arm.name for arm in arms])
     first = arms[0]
     for arm in arms:
-        for found in config_difference(first.config.to_dict(), arm.config.to_dict()):
-            if found.key in SHARED_KEYS:
+        for difference in config_difference(first.config.to_dict(), arm.config.to_dict()):
+            if difference.key in SHARED_KEYS:
                 raise ConfigError(
-                    f"arm {arm.name}: {found.key} can't differ between arms, whose trials share "
-                    f"seed, images and device to be pairs. For all of them: --set {found.key}=…"
+                    f"arm {arm.name}: {difference.key} can't differ between arms, whose trials "
+                    "share seed, images and device to be pairs. For all of them: --set "
+                    f"{difference.key}=…"
                 )
 
 
@@ -129,8 +130,11 @@ def plan_from_dict(document: Mapping[str, Any]) -> Comparison:
         seeds=[int(seed) for seed in document["seeds"]],
         criteria=Criteria(**document.get("criteria", {})),
     )
+    engine = document.get("engine")
+    if engine not in (None, "eager", "compiled"):
+        raise ConfigError(f"received '{engine}'; it must be eager or compiled.", "engine")
     return dataclasses.replace(
         plan,
-        engine=document.get("engine"),
+        engine=engine,
         engine_reason=document.get("engine_reason", ""),
     )

@@ -77,9 +77,9 @@ def _lost_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
 
 def _difference_remarks(comparison: "Comparison") -> Iterator[str]:
     differences = comparison.differences
-    for found in differences:
-        values = f"{inline(found.value_a)} in {found.a}, {inline(found.value_b)} in {found.b}"
-        yield f"{found.a} and {found.b} differ in {found.key}: {values}."
+    for one in differences:
+        values = f"{inline(one.value_a)} in {one.a}, {inline(one.value_b)} in {one.b}"
+        yield f"{one.a} and {one.b} differ in {one.key}: {values}."
     norms = {result.arm.config.model.norm for result in comparison.arms}
     if differences and len(norms) > 1:
         yield "With more than the norm differing, no difference is due to the norm alone."

@@ -21,16 +21,16 @@ from bnrun.training.engine_choice import choose
 def resolve_engine(comparison: Comparison, dataset: Dataset, device: torch.device) -> Comparison:
     """Return a comparison whose engine is known, with every arm naming the one that it runs on.
 
-    Arms that leave the engine to `auto` share one: that of the trials that were trained already
-    (in a directory of an older version), else the faster one for the first of these arms, if all
-    of them can run on it. Nothing is resolved a second time.
+    Arms that leave the engine to `auto` share one: that of the plan, if it has one; else that of
+    the trials that were trained already (in a directory of an older version); else the faster one
+    for the first of these arms, if all of them can run on it.
 
     Raises:
         EngineError: an arm names an engine that it cannot run on here.
         NormError, TrainingFailed: see `engine_choice.choose`.
     """
     if comparison.engine is not None:
-        return comparison
+        return _with_engine(comparison, Engine(comparison.engine, comparison.engine_reason))
     dataset = dataset.to(device)
     arms = [result.arm for result in comparison.arms]
     for arm in arms:
@@ -40,17 +40,18 @@ def resolve_engine(comparison: Comparison, dataset: Dataset, device: torch.devic
     engine = Engine(arms[0].engine)
     if sharing:
         engine = _shared(sharing, _engines_of_trials(comparison), dataset, device)
-    return dataclasses.replace(
-        comparison,
-        arms=tuple(
-            ArmResult(result.arm.with_engine(engine.name), result.trials)
-            if result.arm.engine == "auto"
-            else result
-            for result in comparison.arms
-        ),
-        engine=engine.name,
-        engine_reason=engine.why,
+    return _with_engine(comparison, engine)
+
+
+def _with_engine(comparison: Comparison, engine: Engine) -> Comparison:
+    """Return a comparison with an engine, named by all arms that leave it to `auto`."""
+    arms = tuple(
+        ArmResult(result.arm.with_engine(engine.name), result.trials)
+        if result.arm.engine == "auto"
+        else result
+        for result in comparison.arms
     )
+    return dataclasses.replace(comparison, arms=arms, engine=engine.name, engine_reason=engine.why)
 
 
 def _shared(

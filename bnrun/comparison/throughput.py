@@ -39,11 +39,11 @@ def measure_throughput(arms: Sequence[Arm], device: torch.device) -> Generator[S
         for number, process in take_turns(timed, ROUNDS):
             yield Stage("throughput", number, ROUNDS)
             process.time_block(STEPS)
-    found = [
+    speeds = [
         _throughput(arm, process.rates, timed[0].rates, engine)
         for arm, process, engine in zip((*arms, arms[0]), timed, engines, strict=True)
     ]
-    return Speeds(ROUNDS, STEPS, device_name(device), tuple(found[:-1]), found[-1])
+    return Speeds(ROUNDS, STEPS, device_name(device), tuple(speeds[:-1]), speeds[-1])
 
 
 def _throughput(

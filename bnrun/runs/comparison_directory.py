@@ -67,7 +67,7 @@ class ComparisonDirectory:
         return unfinished_trials(self.comparison, lambda name: str(self.path / TRIALS / name))
 
     def record(self, event: CompareEvent) -> None:
-        """Write down what has been found, where an event tells it."""
+        """Write the results so far, where an event has them."""
         match event:
             case CompareStarted():
                 self._is_at_work = True
@@ -181,12 +181,13 @@ def _read_trials(path: Path, arm: Arm, seeds: tuple[int, ...]) -> Iterator[Summa
         if not (trial / "config.yaml").is_file():
             continue
         summary = read_run(trial).summary
-        for found in config_difference(arm.with_seed(seed).to_dict(), summary.config):
-            if found.key == "training.engine" and found.b == "auto":
+        for difference in config_difference(arm.with_seed(seed).to_dict(), summary.config):
+            if difference.key == "training.engine" and difference.b == "auto":
                 continue  # older versions left the engine to each trial
             raise RunError(
-                f"{trial} does not belong to this plan: {found.key} is {found.b} there, and "
-                f"{found.a} in {path / COMPARISON.file}. Put the plan back, or move the trial away."
+                f"{trial} does not belong to this plan: {difference.key} is {difference.b} there, "
+                f"and {difference.a} in {path / COMPARISON.file}. Put the plan back, or move the "
+                "trial away."
             )
         yield summary
 
@@ -194,8 +195,8 @@ def _read_trials(path: Path, arm: Arm, seeds: tuple[int, ...]) -> Iterator[Summa
 def _with_started_trials(comparison: Comparison, path: Path) -> Comparison:
     """Return a comparison with the trials that are on disk, as far as they came.
 
-    What it holds itself of a trial is the better source, once that has ended: a process that was
-    killed wrote down no end.
+    A trial that has ended stays as the comparison has it: a process that was killed wrote down no
+    end of its own.
     """
     for result in comparison.arms:
         ended = {trial.seed for trial in result.trials if trial.status != "interrupted"}

@@ -1,4 +1,4 @@
-"""A comparison as a picture: every arm's mean over the epochs, with its 95 % interval."""
+"""The picture of a comparison: each arm's mean over the epochs, with its 95 % interval."""
 
 from collections.abc import Sequence
 
@@ -28,9 +28,13 @@ PANELS = {
     "test_acc": "test accuracy, moving statistics",
     "test_acc_population": "test accuracy, population statistics",
 }
-ROOM = 0.35  # of the means' range, for intervals above and below it
-BESIDE = 0.6  # of an epoch, for arms side by side
-LEAST_RANGE = 0.02  # of an axis: less than that would be a picture of noise
+"""Title of the panel of each metric."""
+INTERVAL_ROOM = 0.35
+"""Room for intervals above and below the means, as a share of the range of the means."""
+BAR_SPAN = 0.6
+"""Width over which arms stand side by side in a picture of one epoch, in epochs."""
+MIN_AXIS_RANGE = 0.02
+"""Least range of a metric's axis: a smaller one would magnify noise."""
 
 Series = Sequence[tuple[float, Estimate]]
 
@@ -38,8 +42,8 @@ Series = Sequence[tuple[float, Estimate]]
 def compare(comparison: Comparison) -> Figure:
     """Draw each metric's mean per arm over the epochs, with its 95 % interval as a band.
 
-    Means and bands are of the trials that completed. The frame is fitted to the means: of a few
-    seeds, an interval may be many times wider than all there is to see.
+    Means and bands are over the trials that completed. The axes are fitted to the means: with few
+    seeds, an interval may be many times wider than the range of the means.
     """
     with style():
         figure = new_figure(_note(comparison), height=7.6 + 0.12 * len(comparison.arms))
@@ -59,18 +63,18 @@ def compare(comparison: Comparison) -> Figure:
 
 
 def _note(comparison: Comparison) -> str:
-    """Say how many seeds each arm's curve stands for, and what the bands are."""
+    """Return the footer: how many seeds each curve stands for, and what the bands are."""
     counts = [len(result.completed) for result in comparison.arms]
-    fewest, most, asked = min(counts), max(counts), len(comparison.seeds)
+    fewest, most, planned = min(counts), max(counts), len(comparison.seeds)
     n = f"{most}" if fewest == most else f"{fewest} to {most}"
-    of = "" if fewest == asked else f" of {asked}"
+    of = "" if fewest == planned else f" of {planned}"
     listed = ", ".join(map(str, comparison.seeds))
-    n = f"n = {n}{of} seed{'s' if asked != 1 else ''} per arm ({listed})"
+    n = f"n = {n}{of} seed{'s' if planned != 1 else ''} per arm ({listed})"
     lines = [provenance(n, comparison.trials)]
     if most > 1:
         last = max(trial.epochs[-1].epoch for arm in comparison.arms for trial in arm.completed)
         what = "Bands" if last > 1 else "Bars, arms side by side"
-        lines.append(f"{what}: 95 % interval of the mean; the frame is fitted to the means.")
+        lines.append(f"{what}: 95 % interval of the mean; the axes are fitted to the means.")
     elif most == 1:
         lines.append("One seed shows no spread: there are no bands.")
     lacking = [
@@ -84,57 +88,57 @@ def _note(comparison: Comparison) -> str:
 
 
 def _arm_label(result: ArmResult) -> str:
-    n, begun = len(result.completed), len(result.trials)
-    lost = [trial.status for trial in result.trials if trial.status != "completed"]
-    ended = ", ".join(f"{lost.count(status)} {status}" for status in dict.fromkeys(lost))
-    label = f"{result.arm.name}, n = {n}" + (f" of {begun} ({ended})" if lost else "")
+    n, started = len(result.completed), len(result.trials)
+    others = [trial.status for trial in result.trials if trial.status != "completed"]
+    counts = ", ".join(f"{others.count(status)} {status}" for status in dict.fromkeys(others))
+    label = f"{result.arm.name}, n = {n}" + (f" of {started} ({counts})" if others else "")
     return label if n else f"{label}: no curve"
 
 
 def _series(result: ArmResult, metric: str) -> Series:
-    """Estimate a metric in every epoch that the arm's completed trials have it in."""
+    """Return the estimate of a metric in every epoch in which completed trials have it."""
     values: dict[float, list[float]] = {}
     for trial in result.completed:
         for epoch, value in points_of(trial.epochs, metric):
             values.setdefault(epoch, []).append(value)
-    estimates = [(epoch, estimate(found)) for epoch, found in sorted(values.items())]
-    return [(epoch, found) for epoch, found in estimates if found is not None]
+    estimates = [(epoch, estimate(taken)) for epoch, taken in sorted(values.items())]
+    return [(epoch, one) for epoch, one in estimates if one is not None]
 
 
 def _panel(axes: Axes, arms: Sequence[Series], metric: str) -> None:
-    """Draw a metric of every arm, in the stroke of the arm's place among them."""
+    """Draw a metric of every arm; the arm's number decides its stroke."""
     if not any(arms):
         write_instead(axes, "No completed trial has it.")
         return
     last = max(epoch for series in arms for epoch, _ in series)
     for number, series in enumerate(arms):
-        # A single epoch has room for its arms side by side.
-        aside = BESIDE * (number - (len(arms) - 1) / 2) / len(arms) if last == 1 else 0.0
-        means = [(epoch + aside, found.mean) for epoch, found in series]
+        # In a picture of one epoch, the arms stand side by side.
+        shift = BAR_SPAN * (number - (len(arms) - 1) / 2) / len(arms) if last == 1 else 0.0
+        means = [(epoch + shift, one.mean) for epoch, one in series]
         curve(axes, means, stroke(number))
-        _band(axes, series, stroke(number), aside)
-    axes.set_ylim(_frame([found for series in arms for _, found in series], metric))
+        _band(axes, series, stroke(number), shift)
+    axes.set_ylim(_axis_limits([one for series in arms for _, one in series], metric))
     epoch_axis(axes, last)
 
 
-def _band(axes: Axes, series: Series, drawn: Stroke, aside: float) -> None:
-    """Shade the intervals; that of a single epoch is a bar."""
-    spread = [(epoch, *found.ci95) for epoch, found in series if found.ci95 is not None]
+def _band(axes: Axes, series: Series, drawn: Stroke, shift: float) -> None:
+    """Draw the intervals as a shaded band; that of a single epoch as a bar."""
+    spread = [(epoch, *one.ci95) for epoch, one in series if one.ci95 is not None]
     if len(spread) == 1:
         ((epoch, low, high),) = spread
-        axes.vlines(epoch + aside, low, high, colors=drawn.colour, linewidth=1.5)
+        axes.vlines(epoch + shift, low, high, colors=drawn.colour, linewidth=1.5)
     elif spread:
         epochs, lows, highs = zip(*spread, strict=True)
         axes.fill_between(epochs, lows, highs, color=drawn.colour, alpha=0.18, zorder=1)
 
 
-def _frame(estimates: Sequence[Estimate], metric: str) -> tuple[float, float]:
-    """Return the ends of a metric's axis: all means are in it, and what fits of the intervals."""
-    means = [found.mean for found in estimates]
-    ends = [end for found in estimates for end in found.ci95 or (found.mean, found.mean)]
-    room = max(ROOM * (max(means) - min(means)), LEAST_RANGE / 2)
+def _axis_limits(estimates: Sequence[Estimate], metric: str) -> tuple[float, float]:
+    """Return the limits of a metric's axis: they hold all means, and intervals as far as fits."""
+    means = [one.mean for one in estimates]
+    ends = [end for one in estimates for end in one.ci95 or (one.mean, one.mean)]
+    room = max(INTERVAL_ROOM * (max(means) - min(means)), MIN_AXIS_RANGE / 2)
     low, high = max(min(ends), min(means) - room), min(max(ends), max(means) + room)
     low = max(low, 0.0)
     high = high if metric == "loss" else min(high, 1.0)
-    margin = max(0.05 * (high - low), (LEAST_RANGE - (high - low)) / 2)
+    margin = max(0.05 * (high - low), (MIN_AXIS_RANGE - (high - low)) / 2)
     return low - margin, high + margin

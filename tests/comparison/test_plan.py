@@ -51,3 +51,9 @@ def test_seeds_that_are_none_are_refused(seeds: tuple[int, ...]) -> None:
 def test_fewer_than_two_arms_are_no_comparison() -> None:
     with pytest.raises(ConfigError, match="two arms or more"):
         make_plan([Arm("a", Config())], (0,))
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    document = plan_to_dict(make_plan(_arms(), (0,))) | {"engine": "quick"}
+    with pytest.raises(ConfigError, match="engine: received 'quick'; it must be eager or compiled"):
+        plan_from_dict(document)

@@ -107,6 +107,8 @@ def test_what_is_resolved_stays_so(
     found = _resolved(arms_of("scratch", "builtin"), small)
     choices.clear()
     assert resolve_engine(found, small, CPU) == found
+    edited = replace(found, arms=make_plan(arms_of("scratch", "builtin"), (0,)).arms)
+    assert resolve_engine(edited, small, CPU) == found
     assert choices == []
 
 

@@ -136,7 +136,7 @@ def test_a_comparison_says_n_machine_and_data() -> None:
     assert _key(figure) == ["scratch, n = 3", "builtin, n = 3"]
     assert _footer(figure) == (
         "n = 3 seeds per arm (0, 1, 2) · Some CPU, 2 threads · Fashion-MNIST "
-        "Bands: 95 % interval of the mean; the frame is fitted to the means."
+        "Bands: 95 % interval of the mean; the axes are fitted to the means."
     )
 
 
