@@ -16,13 +16,14 @@ Functions:
 - `inspect_gamma`: what have its norms learned?
 - `evaluate`: how well does it predict, with moving, population and batch statistics?
 - `recalibrate`: give its norms population statistics.
-- `load_run`, `list_runs`: what earlier trainings left on disk.
+- `compare`: train norms, or anything else, on the same seeds; what do the differences show?
+- `load_run`, `list_runs`, `load_comparison`: what earlier work left on disk.
 - `load_data`: the images, as tensors.
 - `render`: any result as the text that the command line prints.
 - `plot`: any result as a picture.
 
 A norm is a name (`"scratch"`, `"builtin"`, `"textbook"`, `"none"`), a file and a class
-(`"path/to/file.py:Class"`), or a class itself.
+(`"path/to/file.py:Class"`), a module and a class (`"package.module:Class"`), or a class itself.
 
 Nothing is printed, and nothing is written unless `out=` names a folder. Results are frozen
 records; their `to_dict()` is the document that the command prints with `--json`. Long work calls
@@ -37,6 +38,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # `as` marks a name as exported
+    from bnrun.api.comparison import compare as compare
+    from bnrun.api.comparison import load_comparison as load_comparison
     from bnrun.api.data import load_data as load_data
     from bnrun.api.runs import list_runs as list_runs
     from bnrun.api.runs import load_run as load_run
@@ -44,6 +47,7 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.api.trained import inspect_gamma as inspect_gamma
     from bnrun.api.trained import recalibrate as recalibrate
     from bnrun.api.training import train as train
+    from bnrun.comparison.outcome import Comparison as Comparison
     from bnrun.config import Config as Config
     from bnrun.errors import BnrunError as BnrunError
     from bnrun.errors import ConfigError as ConfigError
@@ -62,6 +66,8 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.verification.report import Report as Report
 
 _MODULES = {
+    "compare": "bnrun.api.comparison",
+    "load_comparison": "bnrun.api.comparison",
     "load_data": "bnrun.api.data",
     "plot": "bnrun.show.results",
     "render": "bnrun.show.results",
@@ -72,6 +78,7 @@ _MODULES = {
     "recalibrate": "bnrun.api.trained",
     "TrainingResult": "bnrun.training.result",
     "train": "bnrun.api.training",
+    "Comparison": "bnrun.comparison.outcome",
     "Config": "bnrun.config",
     "BnrunError": "bnrun.errors",
     "ConfigError": "bnrun.errors",

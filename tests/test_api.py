@@ -10,22 +10,41 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import bnrun
 from bnrun.api.configs import resolve_config
+from bnrun.comparison import parity
+from bnrun.comparison.events import ResultSoFar
 from bnrun.events import CheckpointReady, EpochEnded, RunEnded, RunStarted
 from bnrun.locks import Lock
 
-SYNTHETIC = {"data.name": "synthetic"}
+SYNTHETIC = {"data.name": "synthetic", "training.engine": "eager"}
 FUNCTIONS = [name for name in bnrun.__all__ if name[0].islower()]
+
+
+class Mine(nn.BatchNorm2d):
+    """A class that a test may hand over, as a notebook would."""
+
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        """Take inputs of any rank."""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one run in it: an epoch on generated images."""
+    """A folder with a run in it, an epoch on generated images, and a comparison of two."""
     folder = tmp_path_factory.mktemp("session") / "runs"
     bnrun.train(epochs=1, overrides=SYNTHETIC, out=folder)
+    steps, parity.STEPS = parity.STEPS, 2
+    bnrun.compare("none", Mine, seeds=[4], epochs=1, overrides=SYNTHETIC, out=folder)
+    parity.STEPS = steps
     return folder
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parity of a few steps: enough to see that it is measured."""
+    monkeypatch.setattr(parity, "STEPS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +216,49 @@ def test_a_training_that_diverges_says_so() -> None:
 def test_what_is_asked_of_a_result_may_be_asked_of_its_directory(
     runs: Path, result: bnrun.TrainingResult
 ) -> None:
-    (directory,) = runs.iterdir()
+    (directory,) = runs.glob("*-lenet_bn-*")
     assert bnrun.inspect_gamma(directory) == bnrun.inspect_gamma(result)
     assert bnrun.evaluate("latest", out=runs) == bnrun.evaluate(result)
+
+
+def test_a_comparison_that_is_kept_is_the_one_that_was_returned(tmp_path: Path) -> None:
+    events: list[object] = []
+    kept = bnrun.compare(
+        "none", "max=none,model.pool=max", seeds=2, epochs=1, overrides=SYNTHETIC,
+        throughput=False, equivalence=0.5, out=tmp_path, on_event=events.append,
+    )  # fmt: skip
+    (directory,) = tmp_path.iterdir()
+    assert json.loads(json.dumps(kept.to_dict())) == json.loads(
+        (directory / "summary.json").read_text()
+    )
+    assert bnrun.load_comparison(out=tmp_path) == kept
+    assert {Path(str(trial.run)).parent for trial in kept.trials} == {directory / "trials"}
+    assert ResultSoFar(kept) == events[-1]
+
+
+def test_a_class_is_compared_under_its_name_and_is_not_timed(runs: Path) -> None:
+    comparison = bnrun.load_comparison(out=runs)
+    assert [result.arm.name for result in comparison.arms] == ["none", "Mine"]
+    assert comparison.seeds == (4,)
+    assert comparison.status == "completed"
+    assert comparison.speeds is None
+
+
+def test_a_comparison_writes_and_prints_nothing_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bnrun.compare("none", "builtin", seeds=1, epochs=1, overrides=SYNTHETIC, throughput=False)
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_class_inside_a_function_cannot_be_named_in_a_config() -> None:
+    class Hidden(nn.BatchNorm1d):
+        pass
+
+    with pytest.raises(bnrun.NormError, match="top level"):
+        bnrun.train(norm=Hidden, overrides=SYNTHETIC)
 
 
 def test_statistics_that_nobody_knows_are_refused(result: bnrun.TrainingResult) -> None:

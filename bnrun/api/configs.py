@@ -20,20 +20,28 @@ ConfigLike = Config | str | Path | None
 def resolve_config(
     config: ConfigLike, overrides: Mapping[str, Any] | None = None, **keywords: Any
 ) -> Resolved:
-    """Return a config after overrides and then keyword arguments, of which None changes nothing.
-
-    Args:
-        config: what to start from.
-        overrides: values by dotted key.
-        keywords: values by the short names of `bnrun.config.KEYWORDS`.
+    """Return a config with what is given over it (see `shared_assignments`).
 
     Raises:
         ConfigError: naming the key, the value received, and what is required.
     """
+    return resolve(*shared_assignments(config, overrides, **keywords))
+
+
+def shared_assignments(
+    config: ConfigLike, overrides: Mapping[str, Any] | None = None, **keywords: Any
+) -> tuple[Path | None, list[Assignment]]:
+    """Return the file to start from, if any, and the assignments over it, of which the last wins.
+
+    Args:
+        config: what to start from.
+        overrides: values by dotted key.
+        keywords: values by the short names of `bnrun.config.KEYWORDS`; None changes nothing.
+    """
     path = Path(config) if isinstance(config, str | Path) else None
     given = config_assignments(config.to_dict(), "config") if isinstance(config, Config) else []
     given += [Assignment(key, value, "overrides") for key, value in (overrides or {}).items()]
-    return resolve(path, given + keyword_assignments(**keywords))
+    return path, given + keyword_assignments(**keywords)
 
 
 def recorded_config(checkpoint: Mapping[str, Any], **keywords: Any) -> Config:

@@ -132,13 +132,14 @@ def _new(
     screen: "Screen",
 ) -> "tuple[ComparisonDirectory, Work]":
     """Build a new comparison; its directory is made last, when nothing else can be refused."""
+    from bnrun.comparison.experiment import load_shared
     from bnrun.comparison.plan import make_plan
     from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import create_comparison
 
     first = arms[0].config.training.seed
     plan = make_plan(arms, range(first, first + seeds), criteria)
-    dataset, device = _load(arms, screen)
+    dataset, device = drain(load_shared(arms), screen.show)
     directory = create_comparison(out, resolve_engine(plan, dataset, device))
     return directory, _work(directory, dataset, device, jobs)
 
@@ -149,13 +150,15 @@ def _resumed(
     """Build a comparison that continues, from its directory; add what its plan lacks."""
     from dataclasses import replace
 
+    from bnrun.comparison.experiment import load_shared
     from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import reopen_comparison
     from bnrun.runs.lookup import find_comparison
 
     directory = reopen_comparison(find_comparison(name, out))
     before = directory.comparison
-    dataset, device = _load([result.arm for result in before.arms], screen)
+    arms = [result.arm for result in before.arms]
+    dataset, device = drain(load_shared(arms), screen.show)
     comparison = resolve_engine(before, dataset, device)
     if survivors:
         criteria = replace(comparison.criteria, survivors=True)
@@ -165,29 +168,13 @@ def _resumed(
     return directory, _work(directory, dataset, device, jobs)
 
 
-def _load(arms: "Sequence[Arm]", screen: "Screen") -> "tuple[Dataset, torch.device]":
-    """Load what every trial needs, and refuse an arm whose norm can't be built."""
-    from bnrun.data.load import load
-    from bnrun.training import build_model, pick_device
-
-    for arm in arms:
-        build_model(arm.config)
-    config = arms[0].config
-    device = pick_device(config.training.device)
-    return drain(load(config.data), screen.show), device
-
-
 def _work(
     directory: "ComparisonDirectory", dataset: "Dataset", device: "torch.device", jobs: int
 ) -> "Work":
-    from functools import partial
-
     from bnrun.comparison.experiment import compare
-    from bnrun.runs.trial_directory import train_trial
+    from bnrun.runs.trial_directory import trial_trainer
 
-    # Another process loads the data itself: pickled, it would take as long.
-    train = train_trial if jobs > 1 else partial(train_trial, dataset=dataset)
-    trials = directory.unfinished_trials()
+    train, trials = trial_trainer(dataset, jobs), directory.unfinished_trials()
     return compare(directory.comparison, trials, dataset, device, train, jobs)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Generator, Sequence
 
 import torch
 
+from bnrun.comparison.arms import Arm
 from bnrun.comparison.events import (
     CompareEvent,
     CompareStarted,
@@ -19,11 +20,28 @@ from bnrun.comparison.parity import measure_parity
 from bnrun.comparison.throughput import measure_throughput
 from bnrun.comparison.trials import TrainTrial, TrialFailed, run_trials
 from bnrun.data.dataset import Dataset
+from bnrun.data.fetch import Progress
+from bnrun.data.load import load
 from bnrun.errors import BnrunError
 from bnrun.events import Stage
 from bnrun.summary import Summary, planned
-from bnrun.training.device import device_name
+from bnrun.training.device import device_name, pick_device
 from bnrun.training.memory import keep_freed_memory
+from bnrun.training.model import build_model
+
+
+def load_shared(arms: Sequence[Arm]) -> Generator[Progress, None, tuple[Dataset, torch.device]]:
+    """Load what the trials of all arms share: the data and the device; yield progress.
+
+    Raises:
+        NormError: (while iterating) the norm of an arm cannot be loaded or built.
+        DeviceError, DataError: (while iterating) the device or the data is not available.
+    """
+    for arm in arms:
+        build_model(arm.config)
+    config = arms[0].config
+    device = pick_device(config.training.device)
+    return (yield from load(config.data)), device
 
 
 def compare(
@@ -33,6 +51,7 @@ def compare(
     device: torch.device,
     train_trial: TrainTrial,
     jobs: int = 1,
+    throughput: bool = True,
 ) -> Generator[CompareEvent, None, Comparison]:
     """Measure what a comparison lacks, yield events on the way, and return it with its results.
 
@@ -46,6 +65,7 @@ def compare(
         dataset: for parity; the trials see to their own.
         device: of parity; the configs of the arms name that of trials and throughput.
         train_trial, jobs: see `run_trials`.
+        throughput: whether to time the arms, each in a process of its own.
 
     Raises:
         BnrunError: (while iterating) what ends every trial, such as a full disk.
@@ -56,7 +76,8 @@ def compare(
     yield CompareStarted(tuple(trials), comparison.engine, comparison.engine_reason)
     comparison = yield from _measure_parity(comparison, dataset, device)
     comparison = yield from _run_trials(comparison, trials, dataset, device, train_trial, jobs)
-    comparison = yield from _measure_throughput(comparison, device)
+    if throughput:
+        comparison = yield from _measure_throughput(comparison, device)
     comparison = comparison.ended()
     yield ResultSoFar(comparison)
     return comparison

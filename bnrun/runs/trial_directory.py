@@ -1,11 +1,13 @@
-"""The run directory of a trial, and a training in it."""
+"""A trial at work, and its run directory, if it has one."""
 
 import shlex
 from collections.abc import Generator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bnrun.comparison.events import Trial
+from bnrun.comparison.trials import TrainTrial
 from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
 from bnrun.errors import RunError, TrainingFailed
@@ -16,11 +18,21 @@ from bnrun.summary import Summary
 from bnrun.training import pick_device, train
 
 
+def trial_trainer(dataset: Dataset, jobs: int) -> TrainTrial:
+    """Return what trains each trial: with this dataset or, in processes of their own, without it.
+
+    Another process loads the data itself: pickled, it would take as long.
+    """
+    return train_trial if jobs > 1 else partial(train_trial, dataset=dataset)
+
+
 def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event, None, Summary]:
-    """Train a trial in its run directory, from where it stands; yield events, return its summary.
+    """Train a trial, in its run directory if it has one; yield events, return its summary.
+
+    In a directory, it continues from where it stands.
 
     Args:
-        trial: with its directory.
+        trial: what to train.
         dataset: the data of its config; None loads it, for a trial in a process of its own.
 
     Raises:
@@ -31,11 +43,16 @@ def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event
     if dataset is None:
         dataset = drain(load(trial.config.data))
     device = pick_device(trial.config.training.device)
+    if trial.run is None:
+        work: Generator[Event, None, Summary] = mapped(
+            train(trial.config, dataset, device), _without_checkpoints
+        )
+        return (yield from work)
     run, checkpoint = open_trial(trial)
 
     def record(event: Event) -> Event | None:
         run.record(event)
-        return None if isinstance(event, CheckpointReady) else event  # it is large
+        return _without_checkpoints(event)
 
     try:
         with run:
@@ -48,6 +65,10 @@ def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event
             raise
     assert run.summary is not None
     return run.summary
+
+
+def _without_checkpoints(event: Event) -> Event | None:
+    return None if isinstance(event, CheckpointReady) else event  # which are large
 
 
 def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:

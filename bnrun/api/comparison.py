@@ -1,0 +1,125 @@
+"""`compare`: arms trained on the same seeds, and what their differences show."""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from bnrun.api.configs import ConfigLike, shared_assignments
+from bnrun.comparison import experiment
+from bnrun.comparison.arm_syntax import build_arms
+from bnrun.comparison.experiment import load_shared
+from bnrun.comparison.outcome import Comparison
+from bnrun.comparison.pairs import Criteria
+from bnrun.comparison.plan import make_plan
+from bnrun.comparison.shared_engine import resolve_engine
+from bnrun.comparison.trials import unfinished_trials
+from bnrun.events import drain
+from bnrun.norms import norm_text
+from bnrun.runs.comparison_directory import create_comparison, read_comparison
+from bnrun.runs.lookup import find_comparison
+from bnrun.runs.trial_directory import trial_trainer
+
+
+def compare(
+    *arms: str | type[nn.Module],
+    config: ConfigLike = None,
+    seeds: int | Sequence[int] = 3,
+    epochs: int | None = None,
+    device: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    metric: str | None = None,
+    equivalence: float | None = None,
+    survivors: bool = False,
+    jobs: int = 1,
+    throughput: bool | None = None,
+    out: str | Path | None = None,
+    on_event: Callable[[object], object] = lambda event: None,
+) -> Comparison:
+    """Train arms on the same seeds, and return what their differences show.
+
+    Args:
+        arms: two or more: a norm (see `help(bnrun)`), or "NAME=NORM,KEY=VALUE,..." to vary
+            anything else, as in "max=scratch,model.pool=max".
+        config: what every arm starts from: a `Config`, the path of a YAML file, or None for the
+            defaults.
+        seeds: how many trials of each arm, or the seeds themselves.
+        epochs: passes over the training images.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        overrides: config keys for every arm, such as `{"optimizer.lr": 0.5}`.
+        metric: the one to judge first; None takes the test accuracy with population statistics.
+        equivalence: a margin, in the unit of that metric, to test whether arms are equivalent.
+        survivors: whether to judge pairs of which trials were lost.
+        jobs: how many trials to train at a time. Several run in processes of their own.
+        throughput: whether to time the arms, each in a process of its own. None does, unless an
+            arm is a class: a class of a notebook exists in this process alone.
+        out: a folder to keep the comparison in, as `bnrun compare --out` does. None keeps nothing.
+        on_event: called with each event as it happens (bnrun/comparison/events.py).
+
+    Returns:
+        The comparison. `pairs` holds the differences and verdicts, `arms` the trials and their
+        means, `parity` and `speeds` what else was measured, `remarks` how to read it all. Its
+        `status` is `failed` where a trial diverged or failed; the others are there nevertheless.
+
+    Raises:
+        ConfigError: a key or a value is not acceptable, or the arms cannot be compared.
+        NormError: the norm of an arm cannot be loaded or built.
+        DataError: the images are missing, damaged, or cannot be fetched.
+        DeviceError, EngineError: the device or the engine is not available here.
+        RunError: `out` cannot be written.
+
+    Example:
+        >>> import bnrun
+        >>> synthetic = {"data.name": "synthetic"}
+        >>> comparison = bnrun.compare(
+        ...     "none", "builtin", seeds=2, epochs=1, overrides=synthetic, throughput=False
+        ... )
+        >>> comparison.status
+        'completed'
+        >>> [pair.metric for pair in comparison.pairs]
+        ['loss', 'train_acc', 'test_acc', 'test_acc_population']
+    """
+    if throughput is None:
+        throughput = all(isinstance(arm, str) for arm in arms)
+    path, shared = shared_assignments(config, overrides, epochs=epochs, device=device)
+    built = build_arms([norm_text(arm) for arm in arms], path, shared)
+    first = built[0].config.training.seed
+    numbers = range(first, first + seeds) if isinstance(seeds, int) else seeds
+    plan = make_plan(built, numbers, Criteria(metric, equivalence, survivors))
+    dataset, where = drain(load_shared(built), on_event)
+    plan = resolve_engine(plan, dataset, where)
+    train = trial_trainer(dataset, jobs)
+    with contextlib.ExitStack() as stack:
+        directory = None
+        if out is not None:
+            directory = stack.enter_context(create_comparison(Path(out), plan))
+            plan = directory.comparison
+        trials = unfinished_trials(plan) if directory is None else directory.unfinished_trials()
+
+        def handle(event: Any) -> None:
+            if directory is not None:
+                directory.record(event)
+            on_event(event)
+
+        work = experiment.compare(plan, trials, dataset, where, train, jobs, throughput)
+        return drain(work, handle)
+
+
+def load_comparison(comparison: str | Path = "latest", *, out: str | Path = "runs") -> Comparison:
+    """Load a comparison from its directory, as far as it has come.
+
+    Args:
+        comparison: a path, a name in `out`, the start of one, or `latest`.
+        out: the folder that comparisons are in.
+
+    Raises:
+        RunError: there is no such comparison, or it is damaged.
+
+    Example:
+        >>> import bnrun
+        >>> bnrun.load_comparison("latest").status
+        'completed'
+    """
+    return read_comparison(find_comparison(str(comparison), Path(out)))
