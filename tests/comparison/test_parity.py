@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bnrun import kernels
+from bnrun.comparison import parity
 from bnrun.comparison.agreement import KINDS, Agreement, Parity
 from bnrun.comparison.arms import Arm
 from bnrun.comparison.parity import STEPS, compare_formulas, measure_parity
@@ -19,6 +20,7 @@ from bnrun.training.stepper import Stepper
 Arms = Callable[..., tuple[Arm, ...]]
 CPU = torch.device("cpu")
 ROUNDING = 1e-10
+FEW_STEPS = 8
 
 NORMS = '''
 import torch
@@ -95,6 +97,18 @@ def compilable() -> None:
         pytest.skip(str(error))
 
 
+@pytest.fixture(autouse=True)
+def few_steps(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare over few steps, which is cheap, where a test does not ask for all."""
+    if "all_steps" not in request.fixturenames:
+        monkeypatch.setattr(parity, "STEPS", FEW_STEPS)
+
+
+@pytest.fixture
+def all_steps() -> None:
+    """Compare over as many steps as a comparison does."""
+
+
 def _parity(arms: tuple[Arm, ...], data: Dataset) -> Parity:
     return measure_parity(arms[0], arms[1], data, CPU)
 
@@ -105,7 +119,7 @@ def _exact(arms: tuple[Arm, ...], data: Dataset) -> Agreement:
 
 @pytest.mark.parametrize("pool", ["avg", "max"])
 def test_scratch_and_builtin_are_the_same_function(
-    small: Dataset, arms_of: Arms, pool: str
+    small: Dataset, arms_of: Arms, all_steps: None, pool: str
 ) -> None:
     found = _parity(arms_of(f"a=scratch,model.pool={pool}", f"b=builtin,model.pool={pool}"), small)
     assert (found.first, found.arm) == ("a", "b")
@@ -119,7 +133,7 @@ def test_scratch_and_builtin_are_the_same_function(
 
 @pytest.mark.parametrize("network", ["", ",model={pool: max, activation: relu}"])
 def test_what_trains_is_compared_in_single_steps_on_the_arms_own_engines(
-    small: Dataset, arms_of: Arms, compilable: None, network: str
+    small: Dataset, arms_of: Arms, all_steps: None, compilable: None, network: str
 ) -> None:
     """Also with ReLU and maxima, where rounding grows over the steps into any difference."""
     arms = arms_of(
