@@ -1,58 +1,40 @@
-"""The diagnosis: which known mistakes, together, give exactly the numbers that were observed.
+"""The diagnosis: the fewest known mistakes that, together, give the numbers that were observed.
 
-First what switches the mode; then, for each rank of input, the search of `search.py`. What fits is
-the evidence; the source is never read.
+First what switches the mode; then, for each rank of input, the search of `search.py`. The numbers
+are the evidence: the source is never read.
 """
-
-import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 
-from bnrun.verification.evidence import TOLERANCE, Evidence
-from bnrun.verification.known import modes
-from bnrun.verification.known.fault import Choice
-from bnrun.verification.observe.experiment import Values
+from bnrun.verification.check import Diagnosis
+from bnrun.verification.distance import TOLERANCE
+from bnrun.verification.evidence import Evidence
+from bnrun.verification.fault import Choice
+from bnrun.verification.formula import modes
 from bnrun.verification.recipe import Recipe
 from bnrun.verification.search import MOST_MISTAKES, Search
 from bnrun.verification.situations import MAIN_RANKS
+from bnrun.verification.topics.switching import COMBINATIONS, Switches, switches
 
 OUTPUTS = {"training", "predicting"}
 
 
-@dataclass(frozen=True)
-class Diagnosis:
-    """What was found.
-
-    Attributes:
-        recipes: by rank of input, what reproduces the observations.
-        tolerance: how closely they do.
-        narrowed: whether that is in float32 only, though float64 was asked for.
-        unexplained: (part, rank) that no known mistake explains; parts are "training",
-            "predicting" (their outputs), "moving mean", "moving var".
-    """
-
-    recipes: Mapping[int, Recipe]
-    tolerance: float
-    narrowed: bool
-    unexplained: frozenset[tuple[str, int]]
-
-
 def diagnose(evidence: Evidence, right: Recipe) -> Diagnosis:
-    """Return the fewest known mistakes, from what is right, that give what was observed."""
+    """Return the fewest known mistakes, starting from what is right, that give the observations."""
     usual, narrow = evidence.tolerance, TOLERANCE[torch.float32]
-    # One mistake, and float32 somewhere, is likelier than two mistakes, and much sooner found.
+    # One mistake, and float32 somewhere, is likelier than two mistakes, and found much sooner.
     efforts = [(usual, 1), (narrow, 1), (usual, MOST_MISTAKES), (narrow, MOST_MISTAKES - 1)]
-    first = _diagnose(evidence, right, *efforts[0])
-    found = first
-    for tolerance, most in [] if evidence.noise else efforts[1:]:
-        if not any(part in OUTPUTS for part, _ in found.unexplained):
-            return found
+    first = diagnosis = _diagnose(evidence, right, *efforts[0])
+    for tolerance, most in [] if evidence.noisy else efforts[1:]:
+        if _explains_outputs(diagnosis):
+            return diagnosis
         if tolerance == usual or evidence.dtype == torch.float64:
-            found = _diagnose(evidence, right, tolerance, most)
-    return first if any(part in OUTPUTS for part, _ in found.unexplained) else found
+            diagnosis = _diagnose(evidence, right, tolerance, most)
+    return diagnosis if _explains_outputs(diagnosis) else first
+
+
+def _explains_outputs(diagnosis: Diagnosis) -> bool:
+    return not any(part in OUTPUTS for part, _ in diagnosis.unexplained)
 
 
 def _diagnose(evidence: Evidence, right: Recipe, tolerance: float, most: int) -> Diagnosis:
@@ -61,7 +43,7 @@ def _diagnose(evidence: Evidence, right: Recipe, tolerance: float, most: int) ->
     unexplained: set[tuple[str, int]] = set()
     likely = [right.having(mode=mode, moves=moves)]
     for rank in evidence.ranks:
-        # What is wrong for the main ranks alike is likely for others: no long search there.
+        # What is wrong for both main ranks is likely for others: no long search there.
         search = Search(evidence, rank, likely, tolerance, most if rank in MAIN_RANKS else 1)
         recipes[rank] = search.recipe()
         unexplained |= {(part, rank) for part in search.unexplained}
@@ -70,38 +52,42 @@ def _diagnose(evidence: Evidence, right: Recipe, tolerance: float, most: int) ->
     return Diagnosis(recipes, tolerance, narrowed, frozenset(unexplained))
 
 
-def uses(values: Values, what: str) -> list[bool]:
-    """Return, of what "modes" observed, "own" or "moved" in each combination, in one order."""
-    return [values[f"{training} {grad}"][what] for training, grad in COMBINATIONS]
-
-
-COMBINATIONS = list(itertools.product((True, False), repeat=2))  # of training and grad
-
-
-def _mode(evidence: Evidence, right: Recipe) -> tuple[Choice[modes.Mode], Choice[Any]]:
+def _mode(evidence: Evidence, right: Recipe) -> tuple[Choice[modes.Mode], Choice[modes.Moves]]:
     """Return what switches the mode, and whether the moving statistics move outside training.
 
-    The batch's own statistics may be used always, or never, whatever the mode; so may the moving
-    statistics move. Each of these, and each mode but the right one, is a mistake to be explained.
+    The batch's own statistics may be used always, or never, in any mode; and the moving statistics
+    may always or never move. Each of these, and each mode but the right one, is a mistake.
     """
-    values = evidence.values("modes")
-    if values is None:
+    seen = evidence.record(switches)
+    if seen is None:
         return right.mode, right.moves
-    own, moved = uses(values, "own"), uses(values, "moved")
-    found, fewest = right.mode, 9
-    for mode in (right.mode, *modes.MODES):
-        trains = [mode.does(training, grad) for training, grad in COMBINATIONS]
-        seen = [own, moved] if evidence.offers["moving"] else [own]
-        not_trains = [not does for does in trains]
-        if own != trains and len(set(own)) > 1:
-            continue
-        if moved not in (trains, not_trains) and len(set(moved)) > 1 and evidence.offers["moving"]:
-            continue
-        mistakes = (mode is not right.mode) + sum(switch != trains for switch in seen)
-        if mistakes < fewest:
-            found, fewest = mode, mistakes
-    trains = [found.does(training, grad) for training, grad in COMBINATIONS]
+    has_moving = evidence.parts.moving
+    found = min(
+        (right.mode, *modes.MODES), key=lambda mode: _mistakes(mode, right, seen, has_moving)
+    )
+    trains = _trains(found)
     usual, always, outside = modes.MOVES
-    if moved == [not does for does in trains] and any(moved):
+    if seen.moves == [not does for does in trains] and any(seen.moves):
         return found, outside
-    return found, always if all(moved) and not all(trains) else usual
+    return found, always if all(seen.moves) and not all(trains) else usual
+
+
+IMPOSSIBLE = 9
+"""More mistakes than any mode can have."""
+
+
+def _trains(mode: Choice[modes.Mode]) -> list[bool]:
+    return [mode.value(training, grad) for training, grad in COMBINATIONS]
+
+
+def _mistakes(mode: Choice[modes.Mode], right: Recipe, seen: Switches, has_moving: bool) -> int:
+    """Return how many mistakes a mode needs to give what was seen."""
+    trains = _trains(mode)
+    own, moves = seen.own, seen.moves
+    if own != trains and len(set(own)) > 1:
+        return IMPOSSIBLE
+    opposite = [not does for does in trains]
+    if has_moving and moves not in (trains, opposite) and len(set(moves)) > 1:
+        return IMPOSSIBLE
+    switches = [own, moves] if has_moving else [own]
+    return (mode is not right.mode) + sum(switch != trains for switch in switches)

@@ -1,82 +1,65 @@
-"""From outcomes to findings: one diagnosis for each fault, and the checks that follow from it."""
+"""From outcomes to findings: one for each fault, with the checks that fail from it."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
-from bnrun.verification.judge.checks import CheckKind
-from bnrun.verification.judge.outcome import Case, Outcome
-from bnrun.verification.known import batch_statistics, gradients, kept, momentum, normalization
-from bnrun.verification.known.fault import Choice, Fault
+from bnrun.verification.check import Case, Check, Outcome
+from bnrun.verification.fault import Fault
 from bnrun.verification.recipe import deviations
-from bnrun.verification.report import Check, Found
-from bnrun.verification.situations import LAYOUTS
+from bnrun.verification.report import CheckResult, Finding
+from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
+
+# Parts that training and predicting both have, or both moving statistics
+_IN_BOTH_PLACES = {"centring", "denominator", "eps", "affine", "gamma_gradient", "beta_gradient"}
+_OF_ONE_STATISTIC = {
+    "mean_update": "the moving mean only",
+    "var_update": "the moving variance only",
+}
+_PLACES = {"training": "in training only", "predicting": "when predicting only"}
+_OF_NO_RANK = {"over", "mode", "moves"}
+"""Parts of which a mistake may show for images alone, or not at all, by its nature."""
 
 
-def _names(*lists: Sequence[Choice[Any]]) -> set[str]:
-    return {choice.fault.name for choices in lists for choice in choices if choice.fault}
-
-
-# Faults that both training and predicting could have, or both moving statistics; and those that
-# an input of any rank could show.
-_IN_EVERY_PART = _names(
-    normalization.CENTRING, normalization.DENOMINATOR, normalization.EPS, normalization.AFFINE,
-    gradients.GAMMA_GRADIENT, gradients.BETA_GRADIENT, momentum.UPDATE,
-)  # fmt: skip
-_FOR_EVERY_RANK = _IN_EVERY_PART | _names(
-    batch_statistics.SPREAD, batch_statistics.TRAINING_SOURCE, batch_statistics.PREDICTING_SOURCE,
-    gradients.X_GRADIENT, kept.KEPT_MEAN, kept.KEPT_VAR,
-)  # fmt: skip
-
-
-def check(kind: CheckKind, outcome: Outcome) -> Check:
+def result(check: Check, outcome: Outcome) -> CheckResult:
     """Return a check with its message: why it was skipped, or what it fails from."""
     sentences = [
-        f"{fault.says} {fault.mend}" + (f" ({note})" if note else "")
+        f"{fault.sentence} {fault.fix}" + (f" ({note})" if note else "")
         for fault, note in outcome.faults.items()
     ]
     message = " ".join(sentences) or outcome.reason
     faults = tuple(outcome.faults)
-    return Check(kind.name, kind.group, outcome.status, outcome.error, message, faults)
+    return CheckResult(check.name, check.group, outcome.status, outcome.error, message, faults)
 
 
-def findings(case: Case, outcomes: Iterable[tuple[CheckKind, Outcome]]) -> list[Found]:
-    """Return the faults with the checks that follow from each, in the order of the checks."""
-    following: dict[Fault, list[str]] = {}
+def findings(case: Case, outcomes: Iterable[tuple[Check, Outcome]]) -> list[Finding]:
+    """Return the faults with the checks that fail from each, in the order of the checks."""
+    checks: dict[Fault, list[str]] = {}
     seen: dict[Fault, str] = {}
-    for kind, outcome in outcomes:
+    for check, outcome in outcomes:
         for fault, note in outcome.faults.items():
-            following.setdefault(fault, []).append(kind.name)
+            checks.setdefault(fault, []).append(check.name)
             seen[fault] = seen.get(fault) or note
     return [
-        Found(fault, _where(case, fault), tuple(names), seen[fault])
-        for fault, names in following.items()
+        Finding(fault, _where(case, fault), tuple(names), seen[fault])
+        for fault, names in checks.items()
     ]
 
 
 def _where(case: Case, fault: Fault) -> str:
-    """Say where alone a mistaken formula is found, if not everywhere that it could be."""
-    places: set[tuple[str, int]] = set()
-    for rank in case.evidence.ranks:
-        for place, known, _ in deviations(case.recipe(rank), case.right):
-            if known == fault:
-                places.add((place, rank))
-    if not places:
-        return ""
-    said = []
-    parts = {place for place, _ in places}
-    alone = {
-        "training": "in training only",
-        "predicting": "when predicting only",
-        "mean_update": "the moving mean only",
-        "var_update": "the moving variance only",
-    }
-    if len(parts) == 1 and fault.name in _IN_EVERY_PART:
-        said.append(alone.get(next(iter(parts)), ""))
-    ranks = {rank for _, rank in places}
-    if (
-        {2, 4} <= set(case.evidence.ranks)
-        and len(ranks & {2, 4}) == 1
-        and fault.name in _FOR_EVERY_RANK
-    ):
-        said.append(f"for {LAYOUTS[next(iter(ranks & {2, 4}))]} only")
-    return ", ".join(text for text in said if text)
+    """Return the only place where a mistake is found, if it could be in several."""
+    found = [
+        (deviation.place, deviation.part, rank)
+        for rank in case.evidence.ranks
+        for deviation in deviations(case.recipe(rank), case.right)
+        if deviation.fault == fault
+    ]
+    places = {place for place, part, _ in found if part in _IN_BOTH_PLACES}
+    statistics = {part for _, part, _ in found if part in _OF_ONE_STATISTIC}
+    ranks = {rank for _, part, rank in found if part not in _OF_NO_RANK} & set(MAIN_RANKS)
+    words = []
+    if len(places) == 1:
+        words.append(_PLACES[places.pop()])
+    if len(statistics) == 1:
+        words.append(_OF_ONE_STATISTIC[statistics.pop()])
+    if len(ranks) == 1 and set(MAIN_RANKS) <= set(case.evidence.ranks):
+        words.append(f"for {LAYOUTS[ranks.pop()]} only")
+    return ", ".join(words)

@@ -1,26 +1,30 @@
-"""What a verification ends with: a check per line, and the faults that explain those that fail."""
+"""The result of a verification: a row for each check, and the faults that explain failures."""
 
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnrun.verification.known.fault import Fault
+from bnrun.verification.fault import Fault
 
 Contract = Literal["torch", "textbook"]
 CONTRACTS: tuple[Contract, ...] = ("torch", "textbook")
-TIME_LIMIT = 10.0  # seconds, for each experiment
+TIME_LIMIT = 10.0
+"""Seconds that each experiment may take, unless told otherwise."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
+Engine = Literal["eager", "compiled"]
+ENGINES: tuple[Engine, ...] = ("eager", "compiled")
 Status = Literal["pass", "fail", "skip"]
 Group = Literal["mathematics", "moving statistics", "module contract"]
 GROUPS: tuple[Group, ...] = ("mathematics", "moving statistics", "module contract")
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check: `faults` are those it fails from, or the dialects that it passes in.
+class CheckResult:
+    """One check under one engine.
 
-    `max_error` is the largest distance from what is right, in units of the largest value expected
-    or of 1; None where nothing is measured.
+    `max_error` is the largest distance from what is right, in units of the largest expected value
+    or of 1; None where nothing is measured. `faults` are those that it fails from, or the dialects
+    that it passes in.
     """
 
     name: str
@@ -29,13 +33,32 @@ class Check:
     max_error: float | None = None
     message: str = ""
     faults: tuple[Fault, ...] = ()
+    engine: Engine = "eager"
+    dtype: str = "float64"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result for JSON."""
+        return {
+            "name": self.name,
+            "group": self.group,
+            "engine": self.engine,
+            "dtype": self.dtype,
+            "status": self.status,
+            "max_error": _number(self.max_error),
+            "message": self.message,
+            "faults": [fault.name for fault in self.faults],
+        }
 
 
 @dataclass(frozen=True)
-class Found:
+class Finding:
     """A fault that was found.
 
-    `where` restricts it, `checks` name what follows from it, `seen` is what else is to be seen.
+    Attributes:
+        fault: what is wrong.
+        where: the only place where it is found; "" where it is found wherever it could be.
+        checks: the names of the checks that fail from it.
+        seen: what was seen of it.
     """
 
     fault: Fault
@@ -46,50 +69,87 @@ class Found:
     @property
     def sentence(self) -> str:
         """Return the fault in one sentence, with where it is found."""
-        return (
-            f"{self.fault.says.removesuffix('.')} ({self.where})."
-            if self.where
-            else self.fault.says
-        )
+        if not self.where:
+            return self.fault.sentence
+        return f"{self.fault.sentence.removesuffix('.')} ({self.where})."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding for JSON. `mend` is the older name of `fix`, which scripts read."""
+        facts = {
+            "name": self.fault.name,
+            "fault": self.sentence,
+            "seen": self.seen,
+            "fix": self.fault.fix,
+            "mend": self.fault.fix,
+            "checks": list(self.checks),
+        }
+        return facts | ({"speakers": self.fault.speakers} if self.fault.is_dialect else {})
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """An engine and a dtype in which the norm was observed.
+
+    `kernel_calls` counts the calls of compiled kernels: the evidence that they computed.
+    """
+
+    engine: Engine
+    dtype: str
+    kernel_calls: int = 0
 
 
 @dataclass(frozen=True)
 class Report:
-    """What came of verifying an implementation, held to a contract.
+    """The result of verifying an implementation against a contract.
 
-    `printed` counts the lines that it printed meanwhile, which are not shown; `takes` names the
-    layouts of input that it takes.
+    Attributes:
+        implementation: as it was named.
+        contract: what counts as right.
+        device: torch's name of it.
+        measurements: the engines and dtypes that were measured, at least one.
+        checks: the results, engine by engine, each in the order of the groups.
+        findings: the faults and dialects that were found.
+        printed: how many lines the norm printed meanwhile; they are not shown.
+        seconds: what the verification took.
+        takes: the layouts of input that it accepts.
+        not_measured: why the compiled engine was left out, where it could have been measured.
     """
 
     implementation: str
     contract: Contract
-    dtype: str
     device: str
-    checks: tuple[Check, ...]
-    found: tuple[Found, ...]
+    measurements: tuple[Measurement, ...]
+    checks: tuple[CheckResult, ...]
+    findings: tuple[Finding, ...]
     printed: int
     seconds: float
     takes: tuple[str, ...] = ()
+    not_measured: str = ""
+
+    @property
+    def dtype(self) -> str:
+        """Return the dtype of the first measurement."""
+        return self.measurements[0].dtype
 
     @property
     def not_taken(self) -> list[str]:
-        """Return which of rows and images the class does not take, if it takes the other."""
+        """Return which of rows and images the class does not accept."""
         return [layout for layout in ("(N, C)", "(N, C, H, W)") if layout not in self.takes]
 
     @property
     def verdict(self) -> Literal["pass", "fail"]:
-        """Return whether all checks that could be made passed, dialects apart."""
+        """Return whether all checks that could be made passed; dialects pass."""
         return "fail" if any(check.status == "fail" for check in self.checks) else "pass"
 
     @property
-    def faults(self) -> list[Found]:
+    def faults(self) -> list[Finding]:
         """Return the mistakes that were found."""
-        return [found for found in self.found if not found.fault.is_dialect]
+        return [finding for finding in self.findings if not finding.fault.is_dialect]
 
     @property
-    def dialects(self) -> list[Found]:
+    def dialects(self) -> list[Finding]:
         """Return the dialects that were found."""
-        return [found for found in self.found if found.fault.is_dialect]
+        return [finding for finding in self.findings if finding.fault.is_dialect]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
@@ -99,37 +159,20 @@ class Report:
             "contract": self.contract,
             "dtype": self.dtype,
             "device": self.device,
+            "measurements": [
+                {"engine": one.engine, "dtype": one.dtype, "kernel_calls": one.kernel_calls}
+                for one in self.measurements
+            ],
+            "not_measured": self.not_measured,
             "takes": list(self.takes),
-            "faults": [_found(found) for found in self.faults],
-            "dialects": [
-                _found(found) | {"speakers": found.fault.speakers} for found in self.dialects
-            ],
-            "checks": [
-                {
-                    "name": check.name,
-                    "group": check.group,
-                    "status": check.status,
-                    "max_error": _number(check.max_error),
-                    "message": check.message,
-                    "faults": [fault.name for fault in check.faults],
-                }
-                for check in self.checks
-            ],
+            "faults": [finding.to_dict() for finding in self.faults],
+            "dialects": [finding.to_dict() for finding in self.dialects],
+            "checks": [check.to_dict() for check in self.checks],
             "printed_lines": self.printed,
             "seconds": round(self.seconds, 3),
         }
 
 
-def _found(found: Found) -> dict[str, Any]:
-    return {
-        "name": found.fault.name,
-        "fault": found.sentence,
-        "seen": found.seen,
-        "mend": found.fault.mend,
-        "checks": list(found.checks),
-    }
-
-
 def _number(value: float | None) -> float | None:
-    """Return a number for JSON, which has no word for what is not finite: null."""
+    """Return a number for JSON, which has no infinity: that becomes null."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,7 +1,7 @@
-"""The search for the mistakes that give what was observed of inputs of one rank.
+"""The search for the mistakes that give what was observed for inputs of one rank.
 
 Part by part: the output, the moving statistics, the gradients. For each, the right way is tried,
-then every one known mistake, then every two, every three.
+then every known mistake, then every two, every three.
 """
 
 import itertools
@@ -10,21 +10,41 @@ from typing import Any
 
 from torch import Tensor
 
-from bnrun.verification.evidence import Evidence, distance
-from bnrun.verification.known import batch_statistics, gradients, kept, momentum, normalization
-from bnrun.verification.known.fault import Choice
-from bnrun.verification.observe.experiment import Values
-from bnrun.verification.recipe import Formula, Recipe, candidates, move, normalize, pieces_of, see
+from bnrun.verification.distance import Tensors, distance
+from bnrun.verification.evidence import Evidence
+from bnrun.verification.fault import Choice
+from bnrun.verification.formula import (
+    batch_statistics,
+    gradients,
+    moving_statistics,
+    normalization,
+)
+from bnrun.verification.passes import PREDICTING, PREDICTING_WITH_GRADIENTS, TRAINING, Passes
+from bnrun.verification.recipe import (
+    Formula,
+    Recipe,
+    candidates,
+    differentiate,
+    move,
+    normalize,
+    summarize,
+)
 from bnrun.verification.situations import MAIN_RANKS, Situation, faint, plain, sequence
+from bnrun.verification.subject import Pass
+from bnrun.verification.topics.moving import UPDATES
 
-MOST_MISTAKES = 3  # in one part
+MOST_MISTAKES = 3
+"""Mistakes in one part that are tried together."""
+
+Step = tuple[Tensor, Tensors]
+"""A batch, and the moving statistics after it."""
 
 
 class Search:
-    """The search for the recipe of one rank, from the likely ones on.
+    """The search for the recipe of one rank, starting from likely ones.
 
     The first of these is the right one, in the mode that was found. `unexplained` names the parts
-    of which no recipe gives what was observed.
+    for which no recipe gives what was observed.
     """
 
     def __init__(
@@ -34,25 +54,24 @@ class Search:
         self._evidence, self._rank = evidence, rank
         self._tolerance, self._most = tolerance, most
         self._likely, self._right = likely[::-1], likely[0]
-        # What was seen after train() with gradients enabled, and after eval() in two ways.
-        predicted = evidence.values(f"predicting {rank}")
+        # After train() with gradients enabled, and after eval() without and with them
         seen = {
-            (True, True): evidence.values(f"training {rank}"),
-            (False, False): predicted,
-            (False, True): predicted and predicted["with_gradients"],
+            (True, True): evidence.record(TRAINING[rank]),
+            (False, False): evidence.record(PREDICTING[rank]),
+            (False, True): evidence.record(PREDICTING_WITH_GRADIENTS[rank]),
         }
-        self._seen = {how: values for how, values in seen.items() if values is not None}
+        self._seen = {how: passes for how, passes in seen.items() if passes is not None}
 
     def recipe(self) -> Recipe:
         """Return the recipe with the fewest mistakes that gives what was observed."""
         recipe = self._right
         training = self._formula("training", recipe)
         recipe = recipe.having(training=training)
-        # Own statistics, where predicting takes any, are taken as in training.
+        # If predicting uses the batch's own statistics, it computes them as training does.
         start = recipe.predicting.having(over=training.over, spread=training.spread)
         recipe = recipe.having(predicting=start)
         recipe = recipe.having(predicting=self._formula("predicting", recipe))
-        if self._evidence.offers["moving"]:
+        if self._evidence.parts.moving:
             recipe = self._moving(recipe)
         for part in ("training", "predicting"):
             recipe = recipe.having(**{part: self._gradients(part, recipe)})
@@ -61,29 +80,34 @@ class Search:
     # ---- the output
 
     def _formula(self, part: str, recipe: Recipe) -> Formula:
-        """Return the formula of a part that gives the outputs seen, plain and faint."""
+        """Return the formula of a part that gives the observed outputs, plain and faint."""
         start: Formula = getattr(recipe, part)
         trains = part == "training"
         seen = self._seen_where(trains, grads=(True, False))
         if seen is None:
             return start
         cases = [
-            (self._evidence.situation(plain, self._rank), seen),
-            (self._evidence.situation(faint, self._rank), seen["faint"]),
+            (self._evidence.situation(plain, self._rank), seen.plain),
+            (self._evidence.situation(faint, self._rank), seen.faint),
         ]
 
         def fits(formula: Formula) -> bool:
-            return all(self._gives(formula, made, values) for made, values in cases)
+            return all(self._gives(formula, situation, one) for situation, one in cases)
 
-        for likely in (getattr(recipe, part) for recipe in self._likely):
-            if fits(likely):
-                found: Formula = likely
-                return found
-        if not seen["y"].isfinite().any():  # which some mistake or other gives
+        likely: list[Formula] = [getattr(recipe, part) for recipe in self._likely]
+        fitting = next(filter(fits, likely), None)
+        if fitting is not None:
+            return fitting
+        if seen.plain.y.isfinite().any():  # otherwise, many mistakes would give it
+            fitting = next(filter(fits, candidates(start, self._slots(trains), self._most)), None)
+        if fitting is None:
             self.unexplained.add(part)
-            return start
+        return fitting or start
+
+    def _slots(self, trains: bool) -> dict[str, Iterable[Choice[Any]]]:
+        """Return the ways to compute each part of a formula."""
         known = batch_statistics
-        slots: dict[str, Iterable[Choice[Any]]] = {
+        return {
             "source": known.TRAINING_SOURCE if trains else known.PREDICTING_SOURCE,
             "over": known.OVER if trains else (),
             "spread": known.SPREAD if trains else (),
@@ -92,35 +116,32 @@ class Search:
             "eps": self._eps(),
             "affine": normalization.AFFINE,
         }
-        for candidate in candidates(start, slots, self._most):
-            if fits(candidate):
-                return candidate
-        self.unexplained.add(part)
-        return start
 
-    def _gives(self, formula: Formula, made: Situation, values: Values) -> bool:
-        moved = (
-            (values["moving_mean"], values["moving_var"])
-            if "moving_mean" in values and values["moving_mean"].shape == made.gamma.shape
+    def _gives(self, formula: Formula, situation: Situation, seen: Pass) -> bool:
+        moving = seen.moving
+        updated = (
+            (moving["moving_mean"], moving["moving_var"])
+            if moving and moving["moving_mean"].shape == situation.gamma.shape
             else None
         )
-        y, _, _ = normalize(formula, made, made.x, made.gamma, made.beta, moved)
-        return distance(values["y"], y) <= self._tolerance
+        x, gamma, beta = situation.x, situation.gamma, situation.beta
+        y, _, _ = normalize(formula, situation, x, gamma, beta, updated)
+        return distance(seen.y, y) <= self._tolerance
 
-    def _seen_where(self, trains: bool, grads: Sequence[bool]) -> Values | None:
+    def _seen_where(self, trains: bool, grads: Sequence[bool]) -> Passes | None:
         """Return what was seen in a mode, with gradients enabled or not as preferred."""
         for grad in grads:
             for training in (trains, not trains):
                 seen = self._seen.get((training, grad))
-                if seen is not None and self._right.mode.does(training, grad) == trains:
+                if seen is not None and self._right.mode.value(training, grad) == trains:
                     return seen
         return None
 
     def _eps(self) -> Iterator[Choice[float]]:
         yield from normalization.EPS
-        stated = self._evidence.offers["eps"]
-        if stated is not None and all(stated != known.does for known in normalization.EPS):
-            yield normalization.eps_of(stated)
+        eps = self._evidence.parts.eps
+        if eps is not None and all(eps != known.value for known in normalization.EPS):
+            yield normalization.eps_of(eps)
 
     # ---- the moving statistics
 
@@ -128,114 +149,132 @@ class Search:
         steps = self._steps()
         if not steps:
             return recipe
-        # One step tells less than several: other ranks move as the main ones do, or not at all.
+        # One step shows less than several: other ranks move as the main ones do, or unexplained.
         alone = self._rank == self._evidence.rank or self._rank in MAIN_RANKS
-        for name, known in (("mean", kept.KEPT_MEAN), ("var", kept.KEPT_VAR)):
+        for name, targets in (
+            ("mean", moving_statistics.MEAN_TARGET),
+            ("var", moving_statistics.VAR_TARGET),
+        ):
             ways = itertools.chain(
                 (_moving_as(recipe, likely, name) for likely in self._likely),
-                self._ways(recipe, name, known, steps) if alone else (),
+                self._ways(recipe, name, targets, steps) if alone else (),
             )
-            fitting = (way for way in ways if self._moves(way, name, steps))
-            found = next(fitting, None)
-            if found is None:
+            fitting = next((way for way in ways if self._moves(way, name, steps)), None)
+            if fitting is None:
                 self.unexplained.add(f"moving {name}")
             else:
-                recipe = found
+                recipe = fitting
         return recipe
 
-    def _steps(self) -> list[tuple[Tensor, Values]]:
+    def _steps(self) -> list[Step]:
         """Return batches that moved the moving statistics, each with those after it."""
         x = self._evidence.situation(plain, self._rank).x
-        if not self._right.moves.does(True):
+        if not self._right.moves.value(True):
             seen = self._seen_where(False, grads=(False, True))
-            return [] if seen is None else [(x, seen)]
-        if self._right.mode.does(True, True) and self._rank in MAIN_RANKS:
-            updates = self._evidence.values(f"updates {self._rank}")
+            return [] if seen is None else [(x, seen.plain.moving)]
+        if self._right.mode.value(True, True) and self._rank in MAIN_RANKS:
+            updates = self._evidence.record(UPDATES[self._rank])
             if updates is not None:
-                batches = [made.x for made in sequence(self._rank, self._evidence.dtype)]
-                return list(zip(batches, updates["after"], strict=True))
+                means, variances = updates.values["moving_mean"], updates.values["moving_var"]
+                return [
+                    (batch.x, {"moving_mean": mean, "moving_var": var})
+                    for batch, mean, var in zip(
+                        sequence(self._rank, self._evidence.dtype), means, variances, strict=True
+                    )
+                ]
         seen = self._seen_where(True, grads=(True, False))
-        return [] if seen is None else [(x, seen)]
+        return [] if seen is None else [(x, seen.plain.moving)]
 
     def _ways(
         self,
         recipe: Recipe,
         name: str,
-        known: Sequence[Choice[kept.Kept]],
-        steps: list[tuple[Tensor, Values]],
+        targets: Sequence[Choice[moving_statistics.Target]],
+        steps: list[Step],
     ) -> Iterator[Recipe]:
         """Yield the recipes that differ in how a moving statistic moves, the likeliest first."""
-        right_kept: Choice[kept.Kept] = getattr(self._right, f"kept_{name}")
-        ordered = [right_kept, *(choice for choice in known if choice is not right_kept)]
-        # A variance may be kept as it normalizes, with the mistake that is in that.
+        right: Choice[moving_statistics.Target] = getattr(self._right, f"{name}_target")
+        ordered = [right, *(choice for choice in targets if choice is not right)]
+        # The moving variance may average what normalizes, with the mistake that is in that.
         faulty = recipe.training.spread is not batch_statistics.SPREAD[0]
         spreads = [False, True] if faulty and name == "var" else [False]
-        keeping = [
-            recipe.having(**{f"kept_{name}": keeps, "keeps_spread": recipe.keeps_spread or spread})
-            for keeps, spread in itertools.product(ordered, spreads)
+        moving = [
+            recipe.having(
+                **{
+                    f"{name}_target": target,
+                    "target_has_spread": recipe.target_has_spread or spread,
+                }
+            )
+            for target, spread in itertools.product(ordered, spreads)
         ]
-        as_right = keeping[: len(spreads)]
-        usual, *others = momentum.UPDATE
-        for ways, updates in itertools.product((as_right, keeping), ([usual], others)):
+        as_right = moving[: len(spreads)]
+        usual, *others = moving_statistics.UPDATE
+        for ways, updates in itertools.product((as_right, moving), ([usual], others)):
             for way, update in itertools.product(ways, updates):
                 yield way.having(**{f"{name}_update": update})
             if updates is others:
                 for way in ways:
                     weight = self._weight(way, name, steps[0])
-                    yield way.having(**{f"{name}_update": momentum.weight_of(weight)})
+                    yield way.having(**{f"{name}_update": moving_statistics.weight_of(weight)})
 
-    def _weight(self, recipe: Recipe, name: str, step: tuple[Tensor, Values]) -> float:
-        """Return the weight of a new batch that the first step shows."""
-        old = self._old(name)
-        keeps: Choice[kept.Kept] = getattr(recipe, f"kept_{name}")
-        way = keeps.does(see(recipe, step[0], self._old("mean"))) - old
-        gone = step[1][f"moving_{name}"] - old
-        return float(gone @ way / (way @ way)) if gone.shape == way.shape else 0.0
+    def _weight(self, recipe: Recipe, name: str, step: Step) -> float:
+        """Return the weight of a new batch that fits the first step best."""
+        x, after = step
+        before = self._before(name)
+        target: Choice[moving_statistics.Target] = getattr(recipe, f"{name}_target")
+        whole_way = target.value(summarize(recipe, x, self._before("mean"))) - before
+        way = after[f"moving_{name}"] - before
+        return (
+            float(way @ whole_way / (whole_way @ whole_way))
+            if way.shape == whole_way.shape
+            else 0.0
+        )
 
-    def _moves(self, recipe: Recipe, name: str, steps: list[tuple[Tensor, Values]]) -> bool:
-        mean, var = self._old("mean"), self._old("var")
-        for k, (x, values) in enumerate(steps, start=1):
+    def _moves(self, recipe: Recipe, name: str, steps: list[Step]) -> bool:
+        """Return whether a moving statistic moves, step by step, as a recipe's does."""
+        mean, var = self._before("mean"), self._before("var")
+        for k, (x, after) in enumerate(steps, start=1):
             mean, var = move(recipe, x, mean, var, k)
             expected = mean if name == "mean" else var
-            if distance(values[f"moving_{name}"], expected) > self._tolerance:
+            if distance(after[f"moving_{name}"], expected) > self._tolerance:
                 return False
-            mean, var = values["moving_mean"], values["moving_var"]
+            mean, var = after["moving_mean"], after["moving_var"]
         return True
 
-    def _old(self, name: str) -> Tensor:
-        made = self._evidence.situation(plain, self._rank)
-        return made.moving_mean if name == "mean" else made.moving_var
+    def _before(self, name: str) -> Tensor:
+        situation = self._evidence.situation(plain, self._rank)
+        return situation.moving_mean if name == "mean" else situation.moving_var
 
     # ---- the gradients
 
     def _gradients(self, part: str, recipe: Recipe) -> Formula:
-        """Return the formula of a part with those gradients that were seen."""
+        """Return the formula of a part with the gradients that were observed."""
         formula: Formula = getattr(recipe, part)
         trains = part == "training"
         seen = self._seen_where(trains, grads=(True,))
         if seen is None or part in self.unexplained:
             return formula
-        pieces = pieces_of(recipe, formula, self._evidence.situation(plain, self._rank))
+        situation = self._evidence.situation(plain, self._rank)
+        backward = differentiate(recipe, formula, situation)
         slots = {
             "d_x": ("x_gradient", gradients.X_GRADIENT),
             "d_gamma": ("gamma_gradient", gradients.GAMMA_GRADIENT),
             "d_beta": ("beta_gradient", gradients.BETA_GRADIENT),
         }
         changes: dict[str, Any] = {}
-        for key, (slot, choices) in slots.items():
-            if key not in seen:
-                continue
+        for name, gradient in seen.plain.gradients.items():
+            slot, choices = slots[name]
             for choice in choices:
-                if distance(seen[key], choice.does(pieces).detach()) <= self._tolerance:
+                if distance(gradient, choice.value(backward).detach()) <= self._tolerance:
                     changes[slot] = choice
                     break
         if trains and formula.source is not batch_statistics.BY_BATCH and "x_gradient" in changes:
             # Statistics that are not the batch's own may well be constants: no fault of its own.
-            changes["x_gradient"] = Choice(changes["x_gradient"].does)
+            changes["x_gradient"] = Choice(changes["x_gradient"].value)
         return formula.having(**changes)
 
 
 def _moving_as(recipe: Recipe, other: Recipe, name: str) -> Recipe:
     """Return a recipe in which a moving statistic moves as it does in another."""
-    slots = [f"kept_{name}", f"{name}_update", *(["keeps_spread"] if name == "var" else [])]
+    slots = [f"{name}_target", f"{name}_update", *(["target_has_spread"] if name == "var" else [])]
     return recipe.having(**{slot: getattr(other, slot) for slot in slots})

@@ -1,7 +1,7 @@
 """The situations in which a norm is observed: inputs, gradients and state, the same every time.
 
-All random, the state above all: gamma 1, beta 0, moving mean 0 and moving variance 1, with which
-a layer starts, hide most faults.
+All are random, above all the state: a layer's initial gamma 1, beta 0, moving mean 0 and moving
+variance 1 would hide most faults.
 """
 
 import dataclasses
@@ -13,23 +13,26 @@ from torch import Tensor
 
 CHANNELS = 4
 
-# No two lengths of a shape are equal, and none is 1: what broadcasts by accident then fails.
+# No two lengths of a shape are equal, and none is 1: an accidental broadcast then fails.
 SHAPES = {2: (6, 4), 3: (6, 4, 5), 4: (6, 4, 3, 5), 5: (6, 4, 2, 3, 5)}
-RANKS = (2, 4, 3, 5)  # in the order in which experiments that ask for none try them
-MAIN_RANKS = (2, 4)  # what LeNet needs
+RANKS = (2, 4, 3, 5)
+"""Ranks of input, in the order in which an experiment that needs any one of them tries them."""
+MAIN_RANKS = (2, 4)
+"""The ranks that LeNet needs."""
 LAYOUTS = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
 ODD_SHAPES = (
     *((2, 4), (7, 1), (4, 4), (1, 4, 3, 5), (2, 4, 1, 1), (3, 1, 2, 2), (2, 5, 1, 7)),
-    *((5, 4, 3, 4), (4, 4, 4, 4)),  # as many columns, or anything, as channels
+    *((5, 4, 3, 4), (4, 4, 4, 4)),  # as many columns, or anything else, as channels
 )
-STEPS = 12  # of a sequence of updates
+STEPS = 12
+"""Batches in a sequence of updates."""
 
 
 @dataclass(frozen=True, eq=False)
 class Situation:
     """What a norm is given: x and the gradient g of its output; and its state, of shape (C,).
 
-    All in float64, but of values that the dtype asked for can hold.
+    All are float64 tensors of values that the dtype asked for can represent.
     """
 
     x: Tensor
@@ -39,13 +42,11 @@ class Situation:
     moving_mean: Tensor
     moving_var: Tensor
 
-    def without(
-        self, *, gamma: bool = False, beta: bool = False, moving: bool = False
-    ) -> "Situation":
-        """Return the situation of a norm that has no such thing: 1 or 0, with which it starts."""
-        changes = {}
+    def without(self, *, gamma: bool, beta: bool, moving: bool) -> "Situation":
+        """Return the situation with 1 or 0, the initial values, for what a norm does not have."""
         if not (gamma or beta or moving):
             return self
+        changes = {}
         if gamma:
             changes["gamma"] = torch.ones_like(self.gamma)
         if beta:
@@ -65,13 +66,13 @@ def situation(
     spread: float = 1.0,
     seed: int = 0,
 ) -> Situation:
-    """Return a situation of inputs of a shape (N, C, ...).
+    """Return a situation with inputs of a shape (N, C, ...).
 
     Args:
         shape: of x.
-        dtype: one that can hold all its values.
-        mean: about which the channels' means lie.
-        spread: by which the channels' spreads, and the distances of their means, are multiplied.
+        dtype: all values can be represented in it.
+        mean: the centre of the channels' means.
+        spread: multiplies the channels' spreads, and the distances between their means.
         seed: of all values.
     """
     generator = torch.Generator().manual_seed(1_000 * len(shape) + seed)
@@ -101,38 +102,35 @@ def situation(
 
 @functools.lru_cache
 def plain(rank: int, dtype: torch.dtype, seed: int = 0) -> Situation:
-    """Return an ordinary situation of inputs of a rank."""
+    """Return an ordinary situation with inputs of a rank."""
     return situation(SHAPES[rank], dtype, seed=seed)
 
 
 @functools.lru_cache
 def faint(rank: int, dtype: torch.dtype) -> Situation:
-    """Return one whose variances, near 1e-6, lie below eps: what eps does shows here.
-
-    The moving variances are as small.
-    """
-    made = situation(SHAPES[rank], dtype, spread=1e-3)
-    small = (made.moving_var * 1e-6).to(dtype).double()
-    return dataclasses.replace(made, moving_var=small)
+    """Return a situation in which eps decides: variances, moving ones too, are near 1e-6."""
+    ordinary = situation(SHAPES[rank], dtype, spread=1e-3)
+    small = (ordinary.moving_var * 1e-6).to(dtype).double()
+    return dataclasses.replace(ordinary, moving_var=small)
 
 
 @functools.lru_cache
 def far(rank: int, dtype: torch.dtype) -> Situation:
-    """Return one whose means are large beside their spread: where E[x²] - E[x]² cancels."""
+    """Return a situation with means large beside the spread: E[x²] - E[x]² cancels there."""
     return situation(SHAPES[rank], dtype, mean=1e6 if dtype == torch.float64 else 1e3)
 
 
 @functools.lru_cache
 def level(rank: int, dtype: torch.dtype) -> Situation:
-    """Return one whose channels are each of one value: variances of 0."""
-    made = plain(rank, dtype)
-    dims = [dim for dim in range(made.x.dim()) if dim != 1]
-    first = made.x.mean(dims, keepdim=True).to(dtype).double()
-    return dataclasses.replace(made, x=first.expand_as(made.x).contiguous())
+    """Return a situation in which each channel holds one value: variances are 0."""
+    ordinary = plain(rank, dtype)
+    dims = [dim for dim in range(ordinary.x.dim()) if dim != 1]
+    means = ordinary.x.mean(dims, keepdim=True).to(dtype).double()
+    return dataclasses.replace(ordinary, x=means.expand_as(ordinary.x).contiguous())
 
 
 def sequence(rank: int, dtype: torch.dtype) -> list[Situation]:
-    """Return the situations of several batches in order; the state is the first one's."""
+    """Return the situations of several batches in order; the state is that of the first."""
     return [plain(rank, dtype, seed=seed) for seed in range(STEPS)]
 
 

@@ -1,43 +1,35 @@
-"""All mistakes and dialects that are known by name, in the order of the lists they stand in."""
+"""All mistakes and dialects that are known by name, in the order of the files that define them."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from bnrun.verification.known import (
+from bnrun.verification import check
+from bnrun.verification.fault import Choice, Fault
+from bnrun.verification.formula import (
     batch_statistics,
-    behaviour,
     gradients,
-    kept,
     modes,
-    momentum,
+    moving_statistics,
     normalization,
-    offers,
 )
-from bnrun.verification.known.fault import Choice, Fault
+from bnrun.verification.topics import TOPICS
+
+FORMULA = (batch_statistics, normalization, gradients, moving_statistics, modes)
 
 
 def known_faults() -> list[Fault]:
     """Return them, each name once."""
     found: dict[str, Fault] = {}
-    for module in (
-        batch_statistics,
-        normalization,
-        gradients,
-        kept,
-        momentum,
-        modes,
-        behaviour,
-        offers,
-    ):
+    for module in (*FORMULA, check, *TOPICS):
         for value in vars(module).values():
             for fault in _faults_in(value):
                 found.setdefault(fault.name, fault)
-    del found[behaviour.UNEXPLAINED.name]  # which is that none of them is
+    del found[check.UNEXPLAINED.name]  # says that none of them is there
     return list(found.values())
 
 
 def _faults_in(value: Any) -> Iterator[Fault]:
-    """Yield the faults of a fault, a choice, or a list or table of them."""
+    """Yield the faults of a fault, a choice, or a tuple or dict of them."""
     if isinstance(value, Fault):
         yield value
     elif isinstance(value, Choice) and value.fault is not None:

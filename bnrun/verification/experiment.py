@@ -1,0 +1,91 @@
+"""An experiment with a norm, and what was observed in it. Nothing is judged here."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
+
+import torch
+
+from bnrun.norms.user_module import own_line
+from bnrun.verification.subject import NotOffered, Record, Subject
+
+R = TypeVar("R", bound=Record)
+Trouble = Literal["not offered", "raised", "hung", "exited", "not run"]
+LONGEST_MESSAGE = 300
+"""Characters of an error's message that are shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment(Generic[R]):
+    """An experiment: `observe` runs the norm and returns a record of plain values.
+
+    It runs other people's code, so it may raise, hang or end its process.
+    """
+
+    name: str
+    observe: Callable[[Subject], R]
+
+
+def experiment(name: str) -> Callable[[Callable[[Subject], R]], Experiment[R]]:
+    """Turn a function of the subject into an experiment."""
+    return lambda observe: Experiment(name, observe)
+
+
+@dataclass(frozen=True)
+class Observation(Record, Generic[R]):
+    """The record of an experiment; or None, and what went wrong, in words."""
+
+    record: R | None = None
+    trouble: Trouble | None = None
+    message: str = ""
+
+
+def attempt(experiment: Experiment[R], subject: Subject) -> Observation[R]:
+    """Run an experiment, whatever it raises, always from the same state of torch."""
+    with _initial_torch_state(subject.device):
+        try:
+            return Observation(experiment.observe(subject))
+        except NotOffered as error:
+            return Observation(trouble="not offered", message=str(error))
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit too: the norm's code may do anything
+            return Observation(trouble="raised", message=describe(error))
+
+
+@contextlib.contextmanager
+def _initial_torch_state(device: torch.device) -> Iterator[None]:
+    """Seed torch with 0, enable gradients, make float32 the default; restore all afterwards."""
+    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=_rng(device)):
+        torch.default_generator.manual_seed(0)  # a tenth of what torch.manual_seed takes
+        if device.type != "cpu":
+            torch.manual_seed(0)
+        torch.set_grad_enabled(True)
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_grad_enabled(grad)
+            torch.set_default_dtype(dtype)
+
+
+def _rng(device: torch.device) -> str:
+    return "cuda" if device.type == "cpu" else device.type
+
+
+def describe(error: BaseException) -> str:
+    """Return an error in words, with the user's own line where it came from one."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # the error class may be faulty, too
+        lines = []
+    text = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    line = own_line(error).strip()
+    shown = f"{text[:LONGEST_MESSAGE]} ({line})" if line else text[:LONGEST_MESSAGE]
+    return "".join(letter if letter.isprintable() else "?" for letter in shown)
+
+
+Observations = dict[str, Observation[Any]]
+"""Observations by the name of their experiment."""

@@ -1,0 +1,129 @@
+"""The batch's mean and variance, and which statistics normalize.
+
+(Ioffe & Szegedy 2015, Algorithm 1.) mean and var have a shape that broadcasts over x.
+"""
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+from bnrun.verification.fault import Choice, choices, wrong
+
+Dims = tuple[int, ...]
+Over = Callable[[int], Dims]  # from the rank of x to the dimensions of a mean
+Spread = Callable[[Tensor, Tensor, Dims], Tensor]  # from x, its mean and those dimensions
+Pair = tuple[Tensor, Tensor]  # mean and variance
+Source = Callable[[Pair, Pair, Pair], Pair]  # from own, moving and updated statistics
+
+
+def count(x: Tensor, dims: Dims) -> int:
+    """Return how many values a mean over these dimensions includes."""
+    return math.prod(x.shape[dim] for dim in dims)
+
+
+def _positions(rank: int) -> Dims:
+    return tuple(range(2, rank))
+
+
+def _squares(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
+    return (x - mean).square().sum(dims, keepdim=True)
+
+
+def _within_images(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
+    own_mean = x.mean(_positions(x.dim()) or (0,), keepdim=True)
+    return (x - own_mean).square().mean(dims, keepdim=True)
+
+
+# fmt: off
+# The dimensions of x that the batch's mean and variance are taken over
+OVER: tuple[Choice[Over], ...] = choices(
+    lambda rank: (0, *_positions(rank)),
+    wrong("statistics-over-batch-alone", lambda rank: (0,),
+          "Mean and variance are taken over the batch alone, separately for each position; a "
+          "channel of an image shares one mean and one variance over all its positions."),
+    wrong("statistics-per-image", lambda rank: _positions(rank) or (0,),
+          "Mean and variance are taken for each image separately: that is instance normalization.",
+          "Take them over the batch too: dimensions (0, 2, 3) for (N, C, H, W)."),
+    wrong("statistics-per-example", lambda rank: tuple(range(1, rank)),
+          "Mean and variance are taken over the channels of each example: that is layer "
+          "normalization."),
+    wrong("statistics-over-everything", lambda rank: tuple(range(rank)),
+          "One mean and one variance are taken over the whole input, channels included."),
+    wrong("statistics-miss-a-dimension", lambda rank: (0, *_positions(rank)[:-1]),
+          "Mean and variance leave out the last dimension of the input: each column has its own."),
+    wrong("statistics-miss-a-dimension", lambda rank: (0, *_positions(rank)[1:]),
+          "Mean and variance leave out the third dimension of the input: each row has its own."),
+    fix="Take both over every dimension but 1: (0,) for (N, C), and (0, 2, 3) for (N, C, H, W).",
+)
+
+# The batch's variance
+SPREAD: tuple[Choice[Spread], ...] = choices(
+    lambda x, mean, dims: (x - mean).square().mean(dims, keepdim=True),
+    wrong("unbiased-variance-normalizes",
+          lambda x, mean, dims: _squares(x, mean, dims) / (count(x, dims) - 1),
+          "It normalizes with the unbiased variance of the batch (a sum divided by n - 1); batch "
+          "normalization uses the biased one (divided by n).",
+          "Use x.var(..., unbiased=False), or ((x - mean) ** 2).mean(...): by default, torch's "
+          "`var` is unbiased."),
+    wrong("variance-not-centred", lambda x, mean, dims: x.square().mean(dims, keepdim=True),
+          "The variance is the mean of x², with no mean subtracted."),
+    wrong("variance-not-divided", _squares,
+          "The variance is a sum of squares that is not divided by the number of values.",
+          "Use ((x - mean) ** 2).mean(...), not .sum(...)."),
+    wrong("variance-divided-by-batch-alone",
+          lambda x, mean, dims: _squares(x, mean, dims) / x.shape[0],
+          "The sum of squares is divided by the batch size, not by all values of a channel.",
+          "Use ((x - mean) ** 2).mean(...), or divide by N * H * W."),
+    wrong("variance-within-images", _within_images,
+          "The variance is the mean of the variances within each image: the distances between "
+          "images are missing from it.",
+          "Take one variance over batch and positions: dimensions (0, 2, 3) for (N, C, H, W)."),
+    wrong("deviation-as-variance",
+          lambda x, mean, dims: (x - mean).square().mean(dims, keepdim=True).sqrt(),
+          "The standard deviation is used in place of the variance, so the root is taken twice.",
+          "Use .var(...), not .std(...), under the root; or divide by std without another root."),
+    wrong("absolute-deviation-as-variance",
+          lambda x, mean, dims: (x - mean).abs().mean(dims, keepdim=True),
+          "The mean of |x - mean| is used in place of the variance."),
+    fix="Use ((x - mean) ** 2).mean(...).",
+)
+
+# Which statistics normalize: the batch's own, the moving ones, or those updated by this batch
+BY_BATCH: Choice[Source] = wrong(
+    "predicts-with-batch", lambda own, moving, updated: own,
+    "When predicting, it normalizes with the statistics of the current batch, not with the moving "
+    "ones: a prediction then depends on what else is in its batch.",
+    "Use the moving mean and variance when not training.")
+BY_MOVING: Choice[Source] = wrong(
+    "trains-with-moving", lambda own, moving, updated: moving,
+    "In training, it normalizes with the moving statistics, not with those of the batch.",
+    "Use the batch's mean and variance in training; the moving ones are for predicting.")
+TRAINING_SOURCE: tuple[Choice[Source], ...] = choices(
+    BY_BATCH,
+    BY_MOVING,
+    wrong("trains-with-moved", lambda own, moving, updated: updated,
+          "In training, it normalizes with the moving statistics that it has just updated, not "
+          "with those of the batch."),
+    wrong("trains-with-moved-mean", lambda own, moving, updated: (updated[0], own[1]),
+          "In training, it divides by the batch's variance but subtracts the moving mean that it "
+          "has just updated."),
+    wrong("trains-with-moving-variance", lambda own, moving, updated: (own[0], moving[1]),
+          "In training, it subtracts the batch's mean but divides by the moving variance."),
+    wrong("trains-with-moving-mean", lambda own, moving, updated: (moving[0], own[1]),
+          "In training, it divides by the batch's variance but subtracts the moving mean."),
+    fix="Use the batch's own mean and variance in training; the moving ones are for predicting.",
+)
+PREDICTING_SOURCE: tuple[Choice[Source], ...] = choices(
+    BY_MOVING,
+    BY_BATCH,
+    wrong("predicts-with-batch-mean", lambda own, moving, updated: (own[0], moving[1]),
+          "When predicting, it subtracts the mean of the current batch, not the moving mean."),
+    wrong("predicts-with-batch-variance", lambda own, moving, updated: (moving[0], own[1]),
+          "When predicting, it divides by the variance of the current batch, not by the moving "
+          "variance."),
+    wrong("moving-statistics-swapped-in-use", lambda own, moving, updated: (moving[1], moving[0]),
+          "When predicting, moving mean and moving variance are swapped."),
+    fix="When not training, subtract the moving mean, and divide by the root of the moving "
+    "variance plus eps.",
+)

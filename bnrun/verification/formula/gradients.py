@@ -1,0 +1,131 @@
+"""The gradients of x, gamma and beta.
+
+With m values per channel, x_hat = (x - mean) / sqrt(var + eps), and g the gradient of y:
+
+    d_beta  = sum(g)
+    d_gamma = sum(g * x_hat)
+    d_x     = gamma / sqrt(var + eps) * (g - d_beta / m - x_hat * d_gamma / m)
+
+(Ioffe & Szegedy 2015, section 3.) Mistakes are made in a backward pass written by hand, or by
+cutting autograd's graph.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from bnrun.verification.fault import Choice, choices, wrong
+from bnrun.verification.formula.batch_statistics import Dims, count
+
+
+class XGradient(Protocol):
+    """Computes the gradient of x by autograd."""
+
+    def __call__(self, constant: Iterable[str] = (), *, unscaled: bool = False) -> Tensor:
+        """Differentiate, with "mean" or "var" as constants if named, or with gamma as 1."""
+
+
+@dataclass(frozen=True)
+class BackwardPass:
+    """What a backward pass works with. Vectors broadcast over x."""
+
+    x: Tensor
+    y: Tensor
+    g: Tensor
+    gamma: Tensor
+    centred: Tensor
+    denominator: Tensor
+    dims: Dims  # the dimensions of x that the statistics are taken over
+    d_x: XGradient
+    d_gamma: Tensor  # by autograd, as is d_beta
+    d_beta: Tensor
+
+    @property
+    def x_hat(self) -> Tensor:
+        """Return the normalized x."""
+        return self.centred / self.denominator
+
+    @property
+    def m(self) -> int:
+        """Return the number of values per channel."""
+        return self.x.numel() // self.x.shape[1]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Return the sums per channel, of shape (C,)."""
+        return values.sum([dim for dim in range(values.dim()) if dim != 1])
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the means over the dimensions of the statistics."""
+        return values.sum(self.dims, keepdim=True) / count(self.x, self.dims)
+
+
+Gradient = Callable[[BackwardPass], Tensor]
+
+# fmt: off
+X_GRADIENT: tuple[Choice[Gradient], ...] = choices(
+    lambda p: p.d_x(),
+    wrong("gradient-takes-mean-as-constant", lambda p: p.d_x(("mean",)),
+          "The gradient of x takes the batch's mean as a constant: the term - mean(g) is missing."),
+    wrong("gradient-takes-variance-as-constant", lambda p: p.d_x(("var",)),
+          "The gradient of x takes the batch's variance as a constant: the term "
+          "- x_hat * mean(g * x_hat) is missing."),
+    wrong("gradient-takes-statistics-as-constants", lambda p: p.d_x(("mean", "var")),
+          "The gradient of x takes the batch's mean and variance as constants: it is only "
+          "gamma / sqrt(var + eps) * g."),
+    wrong("gradient-of-x-misses-gamma", lambda p: p.d_x(unscaled=True),
+          "The gradient of x is not multiplied by gamma.", "Multiply it by gamma."),
+    wrong("gradient-of-x-misses-root", lambda p: p.d_x() * p.denominator,
+          "The gradient of x is not divided by sqrt(var + eps).", "Divide it by sqrt(var + eps)."),
+    wrong("gradient-of-x-misses-normalization", lambda p: p.g * p.gamma,
+          "The gradient of x is gamma * g: the normalization is not differentiated."),
+    wrong("predicting-gradient-as-in-training",
+          lambda p: (p.gamma / p.denominator
+                     * (p.g - p.mean(p.g) - p.x_hat * p.mean(p.g * p.x_hat))),
+          "When predicting, the gradient of x has the terms of training, though the moving "
+          "statistics are constants.",
+          "When predicting, d_x = gamma / sqrt(moving_var + eps) * g."),
+    wrong("no-gradient-of-x", lambda p: torch.zeros_like(p.x),
+          "No gradient reaches the input: the layers before this one would never learn.",
+          "Let y depend on x in the graph: no detach(), .data or no_grad() on the way, and a "
+          "backward pass that returns d_x."),
+    fix="Let gradients flow through mean and variance (no detach(), .data, .item() or no_grad() "
+    "around them), or add the missing term to the backward pass: d_x = gamma / sqrt(var + eps) * "
+    "(g - mean(g) - x_hat * mean(g * x_hat)).",
+)
+
+GAMMA_GRADIENT: tuple[Choice[Gradient], ...] = choices(
+    lambda p: p.d_gamma,
+    wrong("gradient-of-gamma-not-normalized", lambda p: p.sum(p.g * p.centred),
+          "The gradient of gamma is sum(g * (x - mean)), not divided by sqrt(var + eps)."),
+    wrong("gradient-of-gamma-from-input", lambda p: p.sum(p.g * p.x),
+          "The gradient of gamma is sum(g * x): it uses the input, not the normalized input."),
+    wrong("gradient-of-gamma-averaged", lambda p: p.d_gamma / p.m,
+          "The gradient of gamma is averaged over batch and positions; it should be a sum.",
+          "Use d_gamma = sum(g * x_hat): the loss averages already."),
+    wrong("gradient-of-gamma-averaged", lambda p: p.d_gamma / p.x.shape[0],
+          "The gradient of gamma is averaged over the batch; it should be a sum.",
+          "Use d_gamma = sum(g * x_hat): the loss averages already."),
+    wrong("gradient-of-gamma-is-betas", lambda p: p.d_beta,
+          "The gradient of gamma is sum(g), which is the gradient of beta."),
+    wrong("no-gradient-of-gamma", lambda p: torch.zeros_like(p.d_gamma),
+          "No gradient reaches gamma: it would never learn.",
+          "Use the parameter itself in forward, not gamma.data or gamma.detach(); and return "
+          "d_gamma from a backward pass of your own."),
+    fix="Use d_gamma = sum(g * x_hat).",
+)
+
+BETA_GRADIENT: tuple[Choice[Gradient], ...] = choices(
+    lambda p: p.d_beta,
+    wrong("gradient-of-beta-averaged", lambda p: p.d_beta / p.m,
+          "The gradient of beta is averaged over batch and positions; it should be a sum."),
+    wrong("gradient-of-beta-averaged", lambda p: p.d_beta / p.x.shape[0],
+          "The gradient of beta is averaged over the batch; it should be a sum."),
+    wrong("no-gradient-of-beta", lambda p: torch.zeros_like(p.d_beta),
+          "No gradient reaches beta: it would never learn.",
+          "Use the parameter itself in forward, not beta.data or beta.detach(); and return d_beta "
+          "from a backward pass of your own."),
+    fix="Use d_beta = sum(g): the loss averages already.",
+)

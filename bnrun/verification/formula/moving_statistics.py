@@ -1,0 +1,205 @@
+"""How the moving statistics move: towards which target, and how far.
+
+    moving_mean <- (1 - momentum) * moving_mean + momentum * mean
+    moving_var  <- (1 - momentum) * moving_var  + momentum * var * n / (n - 1)
+
+This is PyTorch's update, with momentum 0.1; the textbook's momentum of 0.9 weighs the old average,
+which is the same. The unbiased variance is Ioffe & Szegedy 2015, Algorithm 2, step 10. The first of
+each list is PyTorch's.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bnrun.verification.fault import Choice, Fault, choices, wrong
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """The statistics of one batch, of shape (C,), that a moving statistic may move towards."""
+
+    mean: Tensor
+    var: Tensor  # biased
+    n: int  # values per channel
+    batch: int  # examples
+    squares: Tensor  # mean of x²
+    about_moving: Tensor  # mean of (x - moving mean)²
+    eps: float
+
+    @property
+    def positions(self) -> int:
+        """Return how many values of a channel each example has."""
+        return self.n // self.batch
+
+    @property
+    def unbiased(self) -> Tensor:
+        """Return the unbiased variance."""
+        return self.var * self.n / (self.n - 1)
+
+
+Target = Callable[[BatchSummary], Tensor]
+Update = Callable[[Tensor, Tensor, int], Tensor]  # from old, target and the count of batches so far
+
+# fmt: off
+# ---- the targets
+
+_SWAPPED = Fault(
+    "moving-statistics-swapped",
+    "The updates of moving mean and moving variance are swapped: each moves towards the target of "
+    "the other.",
+    "Move the moving mean towards the batch's mean, the moving variance towards its variance.")
+_DEVIATION = Fault(
+    "moving-variance-keeps-deviation",
+    "The moving variance averages the batch's standard deviation, not its variance.",
+    "Average the variance of the batch, times n / (n - 1) for the unbiased one.")
+_COUNT = "Use n = x.numel() / x.shape[1] in n / (n - 1)."
+
+MEAN_TARGET: tuple[Choice[Target], ...] = (
+    Choice(lambda batch: batch.mean),
+    Choice(lambda batch: batch.var, _SWAPPED),
+    Choice(lambda batch: batch.unbiased, _SWAPPED),
+)
+
+UNBIASED: Choice[Target] = wrong(
+    "unbiased-moving-variance", lambda batch: batch.unbiased,
+    "The moving variance averages the unbiased variances of the batches (divided by n - 1); the "
+    "textbook averages the biased ones, smaller by (n - 1)/n.",
+    "Average the variance that normalizes, ((x - mean) ** 2).mean(...).",
+    "PyTorch, and Ioffe & Szegedy 2015, Algorithm 2")
+BIASED: Choice[Target] = wrong(
+    "biased-moving-variance", lambda batch: batch.var,
+    "The moving variance averages the biased variances of the batches (divided by n); PyTorch "
+    "averages the unbiased ones, larger by n/(n - 1).",
+    "Multiply the variance by n / (n - 1) in the update, n being the number of values per "
+    "channel, if predictions should equal those of PyTorch's layer.",
+    "Flax, Keras and the textbook")
+VAR_TARGET: tuple[Choice[Target], ...] = choices(
+    UNBIASED,
+    BIASED,
+    Choice(lambda batch: batch.var.sqrt(), _DEVIATION),
+    Choice(lambda batch: batch.unbiased.sqrt(), _DEVIATION),
+    wrong("moving-variance-counts-batch-alone",
+          lambda batch: batch.var * batch.batch / (batch.batch - 1),
+          "The moving variance is corrected by N/(N - 1) with the batch size N; the right count is "
+          "that of all values of a channel, N * H * W for images.", _COUNT),
+    wrong("moving-variance-counts-positions-alone",
+          lambda batch: (batch.var * batch.positions / (batch.positions - 1)
+                         if batch.positions > 1 else batch.unbiased),
+          "The moving variance is corrected by m/(m - 1) with m = H * W; the right count is that "
+          "of all values of a channel, N * H * W.", _COUNT),
+    wrong("moving-variance-correction-inverted",
+          lambda batch: batch.var * (batch.n - 1) / batch.n,
+          "The correction of the moving variance is upside down: the biased variance is "
+          "multiplied by (n - 1)/n.",
+          "Multiply the biased variance by n / (n - 1)."),
+    wrong("moving-variance-corrected-twice",
+          lambda batch: batch.var * (batch.n / (batch.n - 1)) ** 2,
+          "The moving variance is corrected twice: an unbiased variance is multiplied by "
+          "n/(n - 1) again.",
+          "By default, torch's `var` is unbiased: correct it once."),
+    wrong("moving-variance-holds-eps", lambda batch: batch.var + batch.eps,
+          "The moving variance averages var + eps, and eps is added again when predicting.",
+          "Average the variance without eps."),
+    wrong("moving-variance-keeps-inverse", lambda batch: 1 / (batch.var + batch.eps).sqrt(),
+          "The moving variance averages 1 / sqrt(var + eps), not the variance."),
+    wrong("moving-variance-not-centred", lambda batch: batch.squares,
+          "The moving variance averages the mean of x², with no mean subtracted."),
+    wrong("moving-variance-about-moving-mean", lambda batch: batch.about_moving,
+          "The moving variance is taken about the moving mean, not about the batch's own mean.",
+          "Use ((x - mean) ** 2) with the batch's mean."),
+    Choice(lambda batch: batch.mean, _SWAPPED),
+    fix=_DEVIATION.fix,
+)
+
+# ---- the updates
+
+_AVERAGE = "Use (1 - momentum) * old + momentum * new, with momentum 0.1."
+OTHER_MOMENTUM = Fault(
+    "momentum-value",
+    "The weight of each new batch in the moving statistics is not 0.1, as in PyTorch and the "
+    "textbook.",
+    "Use momentum 0.1 as PyTorch defines it (the weight of the new batch), which is 0.9 as the "
+    "textbook does (the weight of the old average).",
+    "many: momentum is a free choice")
+MOMENTUM_REVERSED = Fault(
+    "momentum-reversed",
+    "Momentum is the wrong way round: each new batch weighs 0.9 in the moving statistics, and all "
+    "earlier ones 0.1.",
+    "With PyTorch's momentum of 0.1: (1 - momentum) * old + momentum * new. With the textbook's of "
+    "0.9: momentum * old + (1 - momentum) * new.")
+NO_AVERAGE = Fault(
+    "moving-statistics-no-average",
+    "The moving statistics are not an average: the weights of old and new are not between 0 and 1.",
+    _AVERAGE)
+# fmt: on
+KERAS_WEIGHT = 0.01  # of the new batch, which Keras calls momentum 0.99
+
+
+def weighing(weight: float) -> Update:
+    """Return the update in which the new batch has a weight."""
+    return lambda old, target, k: (1 - weight) * old + weight * target
+
+
+def cumulative(old: Tensor, target: Tensor, k: int) -> Tensor:
+    """Return the plain average over k batches, the last of which is the target."""
+    return old + (target - old) / k
+
+
+def weight_of(weight: float) -> Choice[Update]:
+    """Return another weight of the new batch than PyTorch's 0.1, as a choice.
+
+    Below a half it is a free choice; from there on, momentum is the wrong way round.
+    """
+    new, old = f"{weight:.4g}", f"{1 - weight:.4g}"
+    if not 0 < weight < 1:
+        sentence = f"The moving statistics are not an average: a new batch weighs {new}, and the "
+        fault = dataclasses.replace(NO_AVERAGE, sentence=f"{sentence}old average {old}.")
+    elif weight < 0.5:
+        sentence = f"Each new batch weighs {new} in the moving statistics; in PyTorch and the "
+        fault = dataclasses.replace(OTHER_MOMENTUM, sentence=f"{sentence}textbook it weighs 0.1.")
+        if abs(weight - KERAS_WEIGHT) < 1e-9:
+            fault = dataclasses.replace(fault, speakers="Keras and Flax, as momentum 0.99")
+    else:
+        sentence = f"Momentum is the wrong way round: each new batch weighs {new} in the moving "
+        fault = dataclasses.replace(
+            MOMENTUM_REVERSED, sentence=f"{sentence}statistics, and all earlier ones {old}."
+        )
+    return Choice(weighing(weight), fault)
+
+
+# fmt: off
+UPDATE: tuple[Choice[Update], ...] = choices(
+    weighing(0.1),
+    weight_of(0.9),
+    wrong("never-moves", weighing(0.0),
+          "The moving statistics never move.",
+          "Assign the new values in training: to self (self.running_mean = ...), or in place "
+          "(.copy_, .mul_().add_()); a new local variable of that name is lost."),
+    wrong("replaced-by-batch", weighing(1.0),
+          "The moving statistics are those of the last batch alone: the old average is dropped."),
+    wrong("old-average-not-weighed", lambda old, target, k: old + 0.1 * target,
+          "The old average is not multiplied by 0.9: old + 0.1 * new grows with every batch."),
+    wrong("new-batch-not-weighed", lambda old, target, k: 0.9 * old + target,
+          "The new batch is not multiplied by 0.1: 0.9 * old + new settles at ten times the right "
+          "value."),
+    wrong("both-weighed-alike", lambda old, target, k: 0.1 * old + 0.1 * target,
+          "Old average and new batch weigh 0.1 each, so most is lost with every batch."),
+    wrong("moves-twice", weighing(1 - 0.9**2),
+          "The moving statistics move twice for each batch.",
+          "Update them once a forward pass."),
+    wrong("cumulative-average", cumulative,
+          "The moving statistics are the plain average over all batches so far, not an "
+          "exponential one.", _AVERAGE,
+          "PyTorch, with momentum=None"),
+    wrong("first-batch-initializes",
+          lambda old, target, k: target if k == 1 else 0.9 * old + 0.1 * target,
+          "The first batch's statistics replace the initial moving statistics; from the second "
+          "batch on they are averaged.",
+          "Average the first batch, too: 0.9 * old + 0.1 * new.",
+          "some: it starts the average where the data is"),
+    weight_of(KERAS_WEIGHT),
+    fix=_AVERAGE,
+)

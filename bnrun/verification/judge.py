@@ -1,0 +1,70 @@
+"""Judging one check: by what was observed, or by what went wrong in observing it."""
+
+import re
+from typing import Any
+
+from bnrun.verification.check import Case, Check, Outcome, failed, skipped, trouble
+from bnrun.verification.experiment import Observation
+from bnrun.verification.fault import Fault
+from bnrun.verification.passes import TRAINING
+from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
+from bnrun.verification.topics import outputs, side_effects
+
+NOT_MADE = ("not offered", "not run")
+
+
+def judge(check: Check, case: Case) -> Outcome:
+    """Return the outcome of a check."""
+    if check.rank is not None and check.rank not in case.evidence.ranks:
+        return _not_accepted(check, case, check.rank)
+    if not case.evidence.ranks and check.needs_forward:
+        return skipped("no forward pass works")
+    if len(check.experiments) == 1:
+        observation = case.evidence.of(check.experiments[0])
+        if observation.trouble in NOT_MADE:
+            return skipped(observation.message)
+        if observation.trouble is not None:
+            outcome = check.on_trouble(case, observation.message)
+            return outcome or failed(trouble(observation.trouble, observation.message))
+    outcome = check.judge(case)
+    spoilt = _spoilt(case)
+    if spoilt is not None and outcome.status == "fail" and all(f.of_values for f in outcome.faults):
+        return failed(spoilt, error=outcome.error)
+    return outcome
+
+
+def _spoilt(case: Case) -> Fault | None:
+    """Return what spoils every comparison of values, if something does: NaN, or noise."""
+    passes = [case.evidence.record(TRAINING[rank]) for rank in case.evidence.ranks]
+    if any(seen is not None and not seen.plain.y.isfinite().any() for seen in passes):
+        return outputs.NOT_FINITE
+    return side_effects.NOT_REPEATABLE if case.evidence.noisy else None
+
+
+def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
+    """Judge a check for inputs of a rank with which no forward pass works.
+
+    The rank is not offered, unless the class asked for it when it was built, or accepts none.
+    """
+    observation = case.evidence.of(TRAINING[rank])
+    asked = case.evidence.parts.asks_rank and rank in MAIN_RANKS
+    none_accepted = not case.evidence.ranks and rank in MAIN_RANKS
+    is_fault = observation.trouble != "not offered" or asked or none_accepted
+    if observation.trouble == "not run" or not is_fault:
+        return skipped(observation.message)
+    if check.experiments != (TRAINING[rank],):
+        return skipped(f"no pass forward and backward works for {LAYOUTS[rank]}")
+    return failed(_trouble_of_rank(observation, case.evidence.of(TRAINING[2])))
+
+
+def _trouble_of_rank(observation: Observation[Any], of_rows: Observation[Any]) -> Fault:
+    """Return the fault of a forward pass that fails; where rows fail alike, in their words."""
+    if _without_numbers(of_rows.message) == _without_numbers(observation.message):
+        observation = of_rows
+    kind = "raised" if observation.trouble == "not offered" else str(observation.trouble)
+    return trouble(kind, observation.message.removeprefix("not taken: "))
+
+
+def _without_numbers(text: str) -> str:
+    """Return a message without the numbers in which shapes differ."""
+    return re.sub(r"[\d ,()]+", " ", text)

@@ -1,1 +1,0 @@
-"""Judging what was observed: the checks, and how each comes out."""

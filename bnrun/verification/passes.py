@@ -1,0 +1,102 @@
+"""The experiments that the diagnosis rests on: passes through the norm, in each mode and rank."""
+
+import functools
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bnrun.norms.user_module import WrongOutput
+from bnrun.verification.distance import distance
+from bnrun.verification.experiment import Experiment, describe, experiment
+from bnrun.verification.situations import LAYOUTS, RANKS, faint, plain
+from bnrun.verification.subject import NotOffered, Pass, Record, Subject
+
+EPS_NAMES = ("eps", "epsilon")
+
+
+@dataclass(frozen=True)
+class Parts(Record):
+    """What the class has; what it lacks is not looked for any further.
+
+    `eps` is the attribute of that name; None where there is none.
+    """
+
+    gamma: bool
+    beta: bool
+    moving: bool
+    asks_rank: bool = False
+    eps: float | None = None
+
+
+@experiment("parts")
+def parts(subject: Subject) -> Parts:
+    """Look for gamma, beta, moving statistics and eps by their usual names."""
+    layer = subject.build(subject.rank)
+    eps = next((getattr(layer.module, name, None) for name in EPS_NAMES), None)
+    return Parts(
+        gamma=layer.gamma is not None,
+        beta=layer.beta is not None,
+        moving=layer.moving is not None,
+        asks_rank=subject.asks_rank,
+        eps=float(eps) if isinstance(eps, int | float) else None,
+    )
+
+
+@dataclass(frozen=True)
+class Passes(Record):
+    """A pass on ordinary inputs, and one on inputs whose variances lie below eps."""
+
+    plain: Pass
+    faint: Pass
+
+
+def _passes(rank: int, training: bool, grad: bool, subject: Subject) -> Passes:
+    situations = (subject.given(kind, rank) for kind in (plain, faint))
+    return Passes(*(subject.run(given, training=training, grad=grad) for given in situations))
+
+
+def _training(rank: int, subject: Subject) -> Passes:
+    given = subject.given(plain, rank)
+    try:
+        layer = subject.build(rank, given)
+        layer.forward(layer.own(given.x), training=True)
+    except WrongOutput:
+        raise
+    except Exception as error:
+        raise NotOffered(f"not taken: {describe(error)}") from error
+    return _passes(rank, True, True, subject)
+
+
+TRAINING = {
+    rank: Experiment(f"training, {LAYOUTS[rank]}", functools.partial(_training, rank))
+    for rank in RANKS
+}
+PREDICTING, PREDICTING_WITH_GRADIENTS = (
+    {
+        rank: Experiment(
+            f"predicting{how}, {LAYOUTS[rank]}", functools.partial(_passes, rank, False, grad)
+        )
+        for rank in RANKS
+    }
+    for grad, how in ((False, ""), (True, " with gradients"))
+)
+
+
+@dataclass(frozen=True)
+class Outputs(Record):
+    """Two outputs that should be equal."""
+
+    first: Tensor
+    second: Tensor
+
+    @property
+    def distance(self) -> float:
+        """Return how far the second lies from the first."""
+        return distance(self.second, self.first)
+
+
+@experiment("the same input twice")
+def repeat(subject: Subject) -> Outputs:
+    """Run the same pass in two equal layers."""
+    given = subject.given(plain)
+    return Outputs(*(subject.run(given, training=True).y for _ in range(2)))

@@ -1,0 +1,181 @@
+"""Copies of a layer, by state_dict, deepcopy and pickle: equal predictions, and nothing shared."""
+
+import copy
+import functools
+import io
+import pickle
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from bnrun.verification.check import CONTRACT, Case, Outcome, check, failed, passed
+from bnrun.verification.experiment import Experiment, describe, experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.passes import Outputs
+from bnrun.verification.situations import Situation, plain
+from bnrun.verification.subject import Layer, Record, Subject, changed
+from bnrun.verification.topics.registration import MISSING, registration
+
+# fmt: off
+IN_ATTRIBUTES = Fault(
+    "statistics-not-in-state-dict",
+    "The moving statistics are plain attributes: state_dict() leaves them out, so a saved model "
+    "predicts wrongly when loaded, and .to() and .double() leave them behind.",
+    "Register them under the names they have: self.register_buffer('moving_mean', "
+    "torch.zeros(num_features)), and so on.")
+NOT_PERSISTENT = Fault(
+    "statistics-not-persistent",
+    "The moving statistics are buffers that state_dict() leaves out (persistent=False), so a "
+    "saved model predicts wrongly when loaded.",
+    "Register them without persistent=False.")
+INCOMPLETE = Fault(
+    "state-dict-does-not-restore",
+    "A layer that loads another's state_dict predicts something else: it lacks part of the state.",
+    "Keep all state in parameters and buffers.",
+    of_values=True)
+REFUSED = Fault(
+    "state-dict-refused",
+    "A new layer of the class refuses the state_dict of a used one.",
+    "Keep names and shapes of parameters and buffers the same before and after training.")
+COPY_FAILS = Fault(
+    "cannot-be-copied",
+    "copy.deepcopy of the layer fails.",
+    "Store only parameters, buffers and plain values: no locks, generators or open files; and "
+    "detach the tensors that you store.")
+SHARES = Fault(
+    "copies-share-state",
+    "Training a copy of the layer changes the moving statistics of the original.",
+    "Store them in buffers of the instance, not on the class or in a global variable.")
+DIFFERS = Fault(
+    "copies-differ",
+    "A copy of the layer predicts something else than the original.",
+    "Keep all state in parameters, buffers and plain attributes of the instance.",
+    of_values=True)
+PICKLE_FAILS = Fault(
+    "cannot-be-pickled",
+    "The layer cannot be pickled, so torch.save(model), and sending it to another process, fail.",
+    "Store no lambdas, nested functions, generators or open files in attributes.")
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Copied(Record):
+    """The predictions of a layer and its copy, or the error of copying.
+
+    Attributes:
+        shares: whether training the copy changed the original's moving statistics.
+        missing: moving statistics that state_dict() leaves out, each a "buffer" or an "attribute".
+    """
+
+    outputs: Outputs | None = None
+    error: str = ""
+    shares: bool = False
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+@experiment("state_dict")
+def state_dict(subject: Subject) -> Copied:
+    """Save the state of a trained layer, and load it into a new one."""
+    given = subject.given(plain)
+    layer, other = subject.build(subject.rank, given), subject.build(subject.rank)
+    layer.run(given, training=True)  # it may change what it stores beside its state
+    state = layer.module.state_dict()
+    missing = {}
+    if layer.moving is not None:
+        owner = layer.moving.module
+        path = next(name for name, part in layer.module.named_modules() if part is owner)
+        for name in layer.moving.names:
+            if (f"{path}." if path else "") + name not in state:
+                missing[name] = "buffer" if name in owner._buffers else "attribute"
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    try:
+        other.module.load_state_dict(torch.load(buffer, weights_only=True))
+    except Exception as error:
+        return Copied(None, describe(error), missing=missing)
+    return Copied(_predictions(layer, other, given), missing=missing)
+
+
+def _predictions(layer: Layer, other: Layer, given: Situation) -> Outputs:
+    return Outputs(*(one.run(given, training=False).y for one in (layer, other)))
+
+
+def _copied(duplicate: Callable[[nn.Module], nn.Module], subject: Subject) -> Copied:
+    given = subject.given(plain)
+    layer = subject.build(subject.rank, given)
+    try:
+        other = Layer(duplicate(layer.module), subject.device, subject.dtype)
+    except Exception as error:
+        return Copied(None, describe(error))
+    outputs = _predictions(layer, other, given)
+    before = layer.moving_values()
+    other.run(given, training=True)
+    return Copied(outputs, shares=changed(before, layer.moving_values()))
+
+
+def _by_pickle(module: nn.Module) -> nn.Module:
+    for part in module.modules():  # pickle looks classes up in modules, which may be forgotten
+        cls = type(part)
+        home = sys.modules.setdefault(cls.__module__, types.ModuleType(cls.__module__))
+        if "<locals>" not in cls.__qualname__ and not hasattr(home, cls.__name__):
+            setattr(home, cls.__name__, cls)
+    loaded: nn.Module = pickle.loads(pickle.dumps(module))
+    return loaded
+
+
+DEEPCOPY = Experiment("deepcopy", functools.partial(_copied, copy.deepcopy))
+PICKLE = Experiment("pickle", functools.partial(_copied, _by_pickle))
+
+
+def unregistered(case: Case) -> tuple[Fault, ...]:
+    """Return the fault of moving statistics that state_dict() leaves out, if it does."""
+    seen = case.seen(state_dict)
+    if case.contract == "textbook" or seen is None or not seen.missing:
+        return ()
+    return (IN_ATTRIBUTES if "attribute" in seen.missing.values() else NOT_PERSISTENT,)
+
+
+@check(
+    "state_dict",
+    CONTRACT,
+    "it holds all state: loading it restores predictions",
+    state_dict,
+)
+def _state_dict(case: Case) -> Outcome:
+    seen = case.record(state_dict)
+    if unregistered(case):
+        return failed(*unregistered(case), note=f"missing: {', '.join(seen.missing)}")
+    if seen.outputs is None:
+        return failed(REFUSED, note=seen.error)
+    if seen.missing:
+        return passed()
+    error = seen.outputs.distance
+    if error <= case.evidence.tolerance:
+        return passed(error)
+    registered = case.seen(registration)
+    parts = {} if registered is None else registered.parts
+    left_out = [MISSING[name] for name, part in parts.items() if not part.in_state_dict]
+    return failed(*(left_out or [INCOMPLETE]), error=error)
+
+
+def _copy(case: Case, method: Experiment[Copied], fails: Fault) -> Outcome:
+    seen = case.record(method)
+    if seen.outputs is None:
+        by_deepcopy = case.seen(DEEPCOPY)
+        both_fail = by_deepcopy is not None and by_deepcopy.outputs is None
+        return failed(COPY_FAILS if both_fail else fails, note=seen.error)
+    error = seen.outputs.distance
+    if error > case.evidence.tolerance:
+        return failed(DIFFERS, error=error)
+    return failed(SHARES) if seen.shares else passed(error)
+
+
+for method, fails in ((DEEPCOPY, COPY_FAILS), (PICKLE, PICKLE_FAILS)):
+    check(method.name, CONTRACT, "a copy predicts the same, and shares nothing", method)(
+        functools.partial(_copy, method=method, fails=fails)
+    )

@@ -1,0 +1,137 @@
+"""The gradients of x, gamma and beta: against the formula, and against the norm's own output."""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError, gradcheck
+
+from bnrun.verification.check import (
+    MATHEMATICS,
+    UNEXPLAINED,
+    Case,
+    Outcome,
+    check,
+    check_ranks,
+    failed,
+    passed,
+    playing,
+)
+from bnrun.verification.experiment import Experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.passes import PREDICTING_WITH_GRADIENTS, TRAINING
+from bnrun.verification.situations import CHANNELS, Situation, plain, situation
+from bnrun.verification.subject import Layer, NotOffered, Record, Subject
+
+# fmt: off
+DETACHED = Fault(
+    "output-detached",
+    "The output has no gradient at all: neither the input nor gamma and beta would ever learn.",
+    "Compute the output with gradients enabled; only the update of the moving statistics belongs "
+    "under no_grad().")
+# fmt: on
+
+# Small, since finite differences need a pass for each value
+SMALL_SHAPES = {2: (4, CHANNELS), 3: (2, CHANNELS, 3), 4: (2, CHANNELS, 2, 1)}
+SMALL_SHAPES |= {5: (2, CHANNELS, 2, 1, 1)}
+BACKWARD = {True: TRAINING, False: PREDICTING_WITH_GRADIENTS}
+HOW = {True: "in training", False: "when predicting"}
+
+
+@dataclass(frozen=True)
+class FiniteDifferences(Record):
+    """How gradients and finite differences disagree, by rank of input; "" where they agree."""
+
+    errors: dict[int, str]
+
+
+def _finite_differences(training: bool, subject: Subject) -> FiniteDifferences:
+    if subject.dtype != torch.float64:
+        raise NotOffered("finite differences need float64")
+    errors = {}
+    for rank in subject.main_ranks:
+        given = situation(SMALL_SHAPES[rank], subject.dtype)
+        layer = subject.build(rank, given)
+        x = layer.own(given.x).requires_grad_()
+        learned = [t for t in (layer.gamma, layer.beta) if t is not None and t.requires_grad]
+        function = functools.partial(_output, layer, given, training)
+        try:
+            gradcheck(function, (x, *learned), fast_mode=True)
+            errors[rank] = ""
+        except GradcheckError as error:
+            errors[rank] = str(error).strip().splitlines()[0]
+    return FiniteDifferences(errors)
+
+
+def _output(layer: Layer, given: Situation, training: bool, x: Tensor, *learned: Tensor) -> Tensor:
+    """Return a layer's output as a function of x and, as gradcheck changes them, its parameters."""
+    layer.set_moving(given.moving_mean, given.moving_var)
+    return layer.forward(x.clone(), training=training, grad=True).to(x.dtype)
+
+
+FINITE_DIFFERENCES = {
+    training: Experiment(
+        f"finite differences {how}", functools.partial(_finite_differences, training)
+    )
+    for training, how in HOW.items()
+}
+
+
+def _gradients(case: Case, rank: int, training: bool) -> Outcome:
+    seen = case.record(BACKWARD[training][rank]).plain
+    if not seen.connected:
+        return failed(DETACHED)
+    expect = playing(case.given(plain, rank), training=training, grad=True)
+    outcome = case.compare(rank, seen.gradients, expect)
+    differences = case.seen(FINITE_DIFFERENCES[training])
+    if outcome.unexplained and differences is not None and differences.errors.get(rank) == "":
+        note = "right for its own output: the gradients follow from the fault in that"
+        return failed(UNEXPLAINED, error=outcome.error, note=note)
+    return outcome
+
+
+def _differences(case: Case, training: bool) -> Outcome:
+    """Judge the gradients by the norm's own output, right or wrong."""
+    seen = case.record(FINITE_DIFFERENCES[training])
+    wrong = {rank: text for rank, text in seen.errors.items() if text}
+    if not wrong:
+        return passed()
+    if case.narrowing is not None:
+        return failed(case.narrowing)
+    passes = [case.seen(BACKWARD[training][rank]) for rank in wrong]
+    if any(one is not None and not one.plain.connected for one in passes):
+        return failed(DETACHED)
+    faults = [fault for rank in wrong for fault in _faults(case, rank, training)]
+    if not faults:
+        return failed(UNEXPLAINED, note=next(iter(wrong.values())))
+    return failed(*dict.fromkeys(faults))
+
+
+def _faults(case: Case, rank: int, training: bool) -> list[Fault]:
+    """Return the diagnosed faults that finite differences can show.
+
+    The source of the statistics is one: those that are not the batch's may be constants.
+    """
+    recipe = case.recipe(rank)
+    part = "training" if recipe.mode.value(training, True) else "predicting"
+    ours, right = getattr(recipe, part), getattr(case.right, part)
+    slots = ("x_gradient", "gamma_gradient", "beta_gradient", "source")
+    choices = [getattr(ours, s) for s in slots if getattr(ours, s) is not getattr(right, s)]
+    return [choice.fault for choice in choices if choice.fault is not None]
+
+
+for training, how in HOW.items():
+    check_ranks(
+        f"gradients {how}",
+        MATHEMATICS,
+        "the gradients of x, gamma and beta, against those of the formula",
+        BACKWARD[training],
+    )(functools.partial(_gradients, training=training))
+for training, how in HOW.items():
+    check(
+        f"finite differences {how}",
+        MATHEMATICS,
+        "the gradients against finite differences of its own output (gradcheck)",
+        FINITE_DIFFERENCES[training],
+    )(functools.partial(_differences, training=training))

@@ -1,0 +1,153 @@
+"""What a norm holds of the batches that it has seen: autograd's graph, or memory."""
+
+import gc
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.nn import Parameter
+
+from bnrun.verification.check import MOVING, Case, Outcome, check, failed, passed
+from bnrun.verification.experiment import describe, experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.situations import plain
+from bnrun.verification.subject import Layer, Record, Subject
+
+# fmt: off
+KEEPS_GRAPH = Fault(
+    "keeps-graph",
+    "The layer keeps autograd's graph of past batches alive: memory grows with every step, and a "
+    "second backward pass may fail.",
+    "Update the moving statistics under torch.no_grad(), or from mean.detach() and var.detach().")
+HOLDS_GRAPH = Fault(
+    "holds-last-graph",
+    "An attribute holds a tensor of autograd's graph until the next batch: copy.deepcopy of the "
+    "layer then fails, and the batch's memory is not freed.",
+    "Detach it: self.x = x.detach().")
+GROWS = Fault(
+    "memory-grows",
+    "Memory grows with every training step, though no graph is kept: the layer stores something "
+    "of each batch.",
+    "Store only the moving mean and variance, not lists of what has been seen.")
+# fmt: on
+
+MEMORY_STEPS = 40
+LEAST_GROWTH = 4.0
+"""Bytes per batch: the size of one float32 number."""
+
+weak_reference: Any = StorageWeakRef  # torch leaves it untyped
+
+
+@dataclass(frozen=True)
+class Graph(Record):
+    """The attributes that held autograd's graph after a step, and errors of backward passes."""
+
+    attributes: list[str]
+    failures: list[str]
+
+
+@experiment("autograd's graph")
+def graph(subject: Subject) -> Graph:
+    """Take two steps in each mode."""
+    given = subject.given(plain)
+    seen = Graph([], [])
+    for training in (True, False):
+        layer = subject.build(subject.rank, given)
+        for _ in range(2):
+            x = layer.own(given.x).requires_grad_()
+            y = layer.forward(x.clone(), training=training, grad=True)
+            for name, tensor in _attributes(layer):
+                if tensor.grad_fn is not None and name not in seen.attributes:
+                    seen.attributes.append(name)
+            try:
+                if y.requires_grad:
+                    torch.autograd.backward(y.sum())
+            except RuntimeError as error:
+                seen.failures.append(describe(error))
+    return seen
+
+
+def _attributes(layer: Layer) -> list[tuple[str, Tensor]]:
+    """Return the tensors that a layer holds, by name, with those in its lists and dicts."""
+    found: list[tuple[str, Any]] = []
+    for part in layer.module.modules():
+        for name, value in {**vars(part), **part._buffers}.items():
+            members = [*value.values()] if isinstance(value, dict) else value
+            if isinstance(members, Tensor):
+                found.append((name, members))
+            elif isinstance(members, list | tuple | set | deque):
+                found += [(name, member) for member in members]
+    return [(name, value) for name, value in found if isinstance(value, Tensor)]
+
+
+@dataclass(frozen=True)
+class Memory(Record):
+    """Bytes still alive for each batch, over the second half of many steps; and a batch's bytes."""
+
+    growth: float
+    batch_bytes: int
+
+
+@experiment("memory")
+def memory(subject: Subject) -> Memory:
+    """Train many steps. An input counts, too, that only autograd's graph can reach."""
+    given = subject.given(plain)
+    layer = subject.build(subject.rank, given)
+    size = layer.own(given.x).untyped_storage().nbytes()
+
+    def step() -> Any:
+        x = layer.own(given.x).requires_grad_()
+        layer.forward(x.clone(), training=True)
+        return weak_reference(x.untyped_storage())
+
+    step()
+    gc.freeze()  # the many objects that exist by now need not be searched again
+    try:
+        inputs = [step() for _ in range(MEMORY_STEPS // 2)]
+        before = _bytes_alive()
+        inputs += [step() for _ in range(MEMORY_STEPS // 2)]
+        growth = (_bytes_alive() - before) / (MEMORY_STEPS // 2)
+        held = size * sum(not reference.expired() for reference in inputs) / MEMORY_STEPS
+        # The last input may be held by a tensor that is replaced at the next step.
+        return Memory(max(growth, held if held > size / 2 else 0.0), size)
+    finally:
+        gc.unfreeze()
+
+
+def _bytes_alive() -> int:
+    """Return the bytes of all tensors that Python can reach and that are not frozen."""
+    gc.collect()
+    storages = (o.untyped_storage() for o in gc.get_objects() if type(o) in (Tensor, Parameter))
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+
+
+@check("no graph kept", MOVING, "nothing of autograd's graph outlives a step", graph)
+def _graph(case: Case) -> Outcome:
+    seen = case.record(graph)
+    if seen.failures:
+        return failed(KEEPS_GRAPH, note=seen.failures[0])
+    if not seen.attributes:
+        return passed()
+    used = case.seen(memory)
+    grows = used is None or used.growth >= LEAST_GROWTH
+    note = f"a grad_fn after a step, of {', '.join(seen.attributes)}"
+    return failed(KEEPS_GRAPH if grows else HOLDS_GRAPH, note=note)
+
+
+@check(
+    "memory over many steps",
+    MOVING,
+    "nothing of a batch is held after many steps",
+    memory,
+)
+def _memory(case: Case) -> Outcome:
+    seen = case.record(memory)
+    if seen.growth < LEAST_GROWTH:
+        return passed()
+    held = case.seen(graph)
+    keeps_graph = held is not None and (held.attributes or held.failures)
+    note = f"{seen.growth:.0f} bytes more with each batch, whose input has {seen.batch_bytes} bytes"
+    return failed(KEEPS_GRAPH if keeps_graph else GROWS, note=note)

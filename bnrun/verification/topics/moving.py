@@ -1,0 +1,137 @@
+"""The moving statistics: their initial values, and how they move in training alone."""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnrun.verification.check import (
+    MOVING,
+    NO_MOVING_STATISTICS,
+    Case,
+    Outcome,
+    check,
+    check_ranks,
+    combined,
+    failed,
+    passed,
+    playing,
+    skipped,
+)
+from bnrun.verification.distance import Tensors
+from bnrun.verification.experiment import Experiment, experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.passes import PREDICTING, TRAINING
+from bnrun.verification.recipe import Recipe, move
+from bnrun.verification.situations import LAYOUTS, MAIN_RANKS, STEPS, plain, sequence
+from bnrun.verification.subject import Record, Subject, to_record
+
+INITIAL = {"gamma": 1, "beta": 0, "moving_mean": 0, "moving_var": 1}
+STARTS_WRONG = {
+    name: Fault(
+        f"{name.replace('_', '-')}-starts-wrong",
+        f"{label} does not start at {INITIAL[name]}.",
+        f"Start it at torch.{'ones' if INITIAL[name] else 'zeros'}(num_features).",
+    )
+    for name, label in zip(
+        INITIAL, ("gamma", "beta", "The moving mean", "The moving variance"), strict=True
+    )
+}
+
+
+@dataclass(frozen=True)
+class State(Record):
+    """gamma, beta, moving_mean and moving_var, those that a layer has."""
+
+    values: dict[str, Tensor]
+
+
+@experiment("initial values")
+def initial_values(subject: Subject) -> State:
+    """Read out a new layer."""
+    layer = subject.build(subject.rank)
+    learned = {"gamma": layer.gamma, "beta": layer.beta}
+    values = {name: to_record(t).reshape(-1) for name, t in learned.items() if t is not None}
+    return State(values | layer.moving_values())
+
+
+def _updates(rank: int, subject: Subject) -> State:
+    """Return the moving statistics after each of several batches, of shape (STEPS, C)."""
+    batches = sequence(rank, subject.dtype)
+    layer = subject.build(rank, batches[0])
+    after = []
+    for batch in batches:
+        layer.forward(layer.own(batch.x), training=True)
+        after.append(layer.moving_values())
+    return State({name: torch.stack([values[name] for values in after]) for name in after[0]})
+
+
+UPDATES = {
+    rank: Experiment(f"updates, {LAYOUTS[rank]}", functools.partial(_updates, rank))
+    for rank in MAIN_RANKS
+}
+
+
+@check(
+    "starting values",
+    MOVING,
+    "gamma 1, beta 0, moving mean 0, moving variance 1",
+    initial_values,
+    needs_forward=False,
+)
+def _initial_values(case: Case) -> Outcome:
+    seen = case.record(initial_values)
+    errors = {name: float((t - INITIAL[name]).abs().max()) for name, t in seen.values.items()}
+    if not errors:
+        return skipped("neither gamma, beta nor moving statistics under the usual names")
+    wrong = [STARTS_WRONG[name] for name, error in errors.items() if error != 0]
+    error = max(errors.values())
+    return failed(*wrong, error=error) if wrong else passed(error)
+
+
+def _one_batch(case: Case, training: bool) -> Outcome:
+    if not case.evidence.parts.moving:
+        return skipped(NO_MOVING_STATISTICS)
+    return combined(
+        case.compare(rank, passes.plain.moving, playing(case.given(plain, rank), training=training))
+        for rank, passes in case.passes(training)
+    )
+
+
+def _order(case: Case, rank: int) -> Outcome:
+    if not case.evidence.parts.moving:
+        return skipped(NO_MOVING_STATISTICS)
+    batches = [case.evidence.as_given(batch) for batch in sequence(rank, case.evidence.dtype)]
+
+    def expect(recipe: Recipe) -> Tensors:
+        mean, var = batches[0].moving_mean, batches[0].moving_var
+        after = []
+        for k, batch in enumerate(batches, start=1):
+            if recipe.moves.value(recipe.mode.value(True, True)):
+                mean, var = move(recipe, batch.x, mean, var, k)
+            after.append((mean, var))
+        means, variances = zip(*after, strict=True)
+        return {"moving_mean": torch.stack(means), "moving_var": torch.stack(variances)}
+
+    return case.compare(rank, case.record(UPDATES[rank]).values, expect)
+
+
+check(
+    "first update",
+    MOVING,
+    "the moving statistics after one batch, from random ones",
+    *TRAINING.values(),
+)(functools.partial(_one_batch, training=True))
+check_ranks(
+    "updates in order",
+    MOVING,
+    f"the moving statistics after each of {STEPS} batches",
+    UPDATES,
+)(_order)
+check(
+    "left alone when predicting",
+    MOVING,
+    "predicting moves no moving statistics",
+    *PREDICTING.values(),
+)(functools.partial(_one_batch, training=False))

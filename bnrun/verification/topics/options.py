@@ -1,0 +1,210 @@
+"""What the constructor offers beyond the number of features, as PyTorch's does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bnrun.verification.check import (
+    CONTRACT,
+    NO_MOVING_STATISTICS,
+    Case,
+    Outcome,
+    check,
+    failed,
+    passed,
+    playing,
+    skipped,
+)
+from bnrun.verification.distance import Tensors
+from bnrun.verification.experiment import experiment
+from bnrun.verification.fault import Choice, Fault
+from bnrun.verification.formula.batch_statistics import BY_BATCH
+from bnrun.verification.formula.moving_statistics import Update, cumulative, weighing
+from bnrun.verification.passes import EPS_NAMES, Outputs
+from bnrun.verification.recipe import Recipe, move, normalize
+from bnrun.verification.situations import plain, sequence
+from bnrun.verification.subject import NotOffered, Pass, Record, Subject
+from bnrun.verification.topics.moving import State
+
+# fmt: off
+EPS_IGNORED = Fault(
+    "eps-ignored",
+    "The constructor's eps has no effect.",
+    "Store it (self.eps = eps) and use it in forward.")
+MOMENTUM_IGNORED = Fault(
+    "momentum-ignored",
+    "The constructor's momentum has no effect.",
+    "Store it (self.momentum = momentum) and use it in the update.")
+MOMENTUM_OF_OLD = Fault(
+    "momentum-weighs-old",
+    "The argument momentum is the weight of the old average; PyTorch's is that of the new batch.",
+    "Pass 1 - momentum where PyTorch's is meant.",
+    "Keras, Flax and the textbook")
+NONE_NOT_CUMULATIVE = Fault(
+    "momentum-none-not-cumulative",
+    "With momentum=None, the moving statistics are not the plain average over all batches.",
+    "Weigh the k-th batch by 1/k, or refuse None.")
+AFFINE_IGNORED = Fault(
+    "affine-false-ignored",
+    "With affine=False, the layer still has, or uses, gamma or beta.",
+    "Leave both out then: y = x_hat.")
+TRACK_IGNORED = Fault(
+    "track-false-ignored",
+    "With track_running_stats=False, it still predicts with moving statistics.",
+    "Store none then, and always normalize with the batch.")
+# fmt: on
+
+# Values to build with, far from the usual ones
+OTHER_EPS = 0.5
+OTHER_MOMENTUM = 0.3
+
+
+@dataclass(frozen=True)
+class Built(Record):
+    """A pass through a layer that was built with an option, and the parameters that it learns."""
+
+    seen: Pass
+    learns: list[str] = field(default_factory=list)
+
+
+@experiment("eps=")
+def eps(subject: Subject) -> Outputs:
+    """Train with the usual eps, and with another."""
+    options: dict[str, Any] = {subject.argument(*EPS_NAMES): OTHER_EPS}
+    given = subject.given(plain)
+    usual = subject.run(given, training=True)
+    return Outputs(usual.y, subject.run(given, training=True, **options).y)
+
+
+@experiment("momentum=")
+def momentum(subject: Subject) -> Pass:
+    """Train with another momentum."""
+    subject.argument("momentum")
+    return subject.run(subject.given(plain), training=True, momentum=OTHER_MOMENTUM)
+
+
+@experiment("momentum=None")
+def momentum_none(subject: Subject) -> State:
+    """Train on several batches with momentum=None, which averages all batches alike."""
+    subject.argument("momentum")
+    batches = sequence(subject.rank, subject.dtype)
+    try:
+        layer = subject.build(subject.rank, batches[0], momentum=None)
+        for batch in batches:
+            layer.forward(layer.own(batch.x), training=True)
+    except Exception as error:
+        name = type(error).__name__
+        raise NotOffered(f"the class takes no momentum=None ({name})") from error
+    return State(layer.moving_values())
+
+
+@experiment("affine=False")
+def affine_false(subject: Subject) -> Built:
+    """Train without gamma and beta."""
+    subject.argument("affine")
+    given = subject.given(plain)
+    layer = subject.build(subject.rank, given, affine=False)
+    learns = [name for name, p in layer.module.named_parameters() if p.requires_grad]
+    return Built(layer.run(given, training=True), learns)
+
+
+@experiment("track_running_stats=False")
+def track_false(subject: Subject) -> Pass:
+    """Predict without moving statistics."""
+    subject.argument("track_running_stats")
+    return subject.run(subject.given(plain), training=False, track_running_stats=False)
+
+
+@check("eps=", CONTRACT, "another eps has its effect (where offered)", eps)
+def _eps(case: Case) -> Outcome:
+    seen = case.record(eps)
+    expect = playing(case.given(plain), training=True)
+
+    def with_eps(recipe: Recipe) -> Tensors:
+        return expect(recipe.having(training=recipe.training.having(eps=Choice(OTHER_EPS))))
+
+    outcome = case.compare(case.rank, {"y": seen.second}, with_eps)
+    if outcome.unexplained and seen.distance <= case.evidence.tolerance:
+        return failed(EPS_IGNORED, error=outcome.error)
+    return outcome
+
+
+@check("momentum=", CONTRACT, "it weighs the new batch", momentum)
+def _momentum(case: Case) -> Outcome:
+    seen = case.record(momentum)
+    if not case.evidence.parts.moving:
+        return skipped(NO_MOVING_STATISTICS)
+    expect = playing(case.given(plain), training=True)
+
+    def with_weight(weight: float) -> Callable[[Recipe], Tensors]:
+        return lambda recipe: expect(_with_update(recipe, weighing(weight)))
+
+    outcome = case.compare(case.rank, seen.moving, with_weight(OTHER_MOMENTUM))
+    if not outcome.unexplained:
+        return outcome
+    mistakes = _mistakes_in_updates(case)
+    if mistakes:
+        return failed(*mistakes, error=outcome.error)
+    of_old = case.compare(case.rank, seen.moving, with_weight(1 - OTHER_MOMENTUM))
+    if not of_old.unexplained:
+        turned = () if case.contract == "textbook" else (MOMENTUM_OF_OLD,)
+        faults = (*turned, *of_old.faults)
+        return failed(*faults) if faults else passed(of_old.error)
+    unused = case.compare(case.rank, seen.moving, expect)
+    return outcome if unused.unexplained else failed(MOMENTUM_IGNORED, error=outcome.error)
+
+
+def _with_update(recipe: Recipe, update: Update) -> Recipe:
+    return recipe.having(mean_update=Choice(update), var_update=Choice(update))
+
+
+def _mistakes_in_updates(case: Case) -> tuple[Fault, ...]:
+    """Return what is wrong with the default momentum, dialects apart."""
+    recipe = case.recipe(case.rank)
+    faults = (recipe.mean_update.fault, recipe.var_update.fault)
+    return tuple(dict.fromkeys(f for f in faults if f is not None and not f.is_dialect))
+
+
+@check("momentum=None", CONTRACT, "the plain average", momentum_none)
+def _momentum_none(case: Case) -> Outcome:
+    seen = case.record(momentum_none)
+    if not case.evidence.parts.moving:
+        return skipped(NO_MOVING_STATISTICS)
+
+    def expect(recipe: Recipe) -> Tensors:
+        given = case.given(plain)
+        mean, var = given.moving_mean, given.moving_var
+        averaging = _with_update(recipe, cumulative)
+        for k, batch in enumerate(sequence(case.rank, case.evidence.dtype), start=1):
+            mean, var = move(averaging, batch.x, mean, var, k)
+        return {"moving_mean": mean, "moving_var": var}
+
+    outcome = case.compare(case.rank, seen.values, expect)
+    if not outcome.unexplained:
+        return outcome
+    known = _mistakes_in_updates(case)
+    if not known and case.seen(momentum) and MOMENTUM_IGNORED in _momentum(case).faults:
+        known = (MOMENTUM_IGNORED,)
+    return failed(*(known or (NONE_NOT_CUMULATIVE,)), error=outcome.error)
+
+
+@check("affine=False", CONTRACT, "neither gamma nor beta", affine_false)
+def _affine_false(case: Case) -> Outcome:
+    seen = case.record(affine_false)
+    given = case.given(plain).without(gamma=True, beta=True, moving=False)
+    outcome = case.compare(case.rank, seen.seen.output, playing(given, training=True))
+    ignored = seen.learns or outcome.unexplained
+    return failed(AFFINE_IGNORED, error=outcome.error) if ignored else outcome
+
+
+@check("track_running_stats=False", CONTRACT, "predicts by the batch", track_false)
+def _track_false(case: Case) -> Outcome:
+    seen = case.record(track_false)
+    given = case.given(plain)
+
+    def by_batch(recipe: Recipe) -> Tensors:
+        formula = recipe.predicting.having(source=BY_BATCH)
+        return {"y": normalize(formula, given, given.x, given.gamma, given.beta)[0]}
+
+    outcome = case.compare(case.rank, seen.output, by_batch)
+    return failed(TRACK_IGNORED, error=outcome.error) if outcome.unexplained else outcome

@@ -1,0 +1,184 @@
+"""The output: for inputs of each rank, and at the edges.
+
+Edges are variances below eps or of 0, means of a million, tiny and odd shapes.
+"""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+
+from bnrun.verification.check import (
+    MATHEMATICS,
+    Case,
+    Outcome,
+    check,
+    check_ranks,
+    combined,
+    failed,
+    playing,
+    skipped,
+    trouble,
+)
+from bnrun.verification.experiment import describe, experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.passes import PREDICTING, TRAINING
+from bnrun.verification.recipe import Recipe, deviations
+from bnrun.verification.situations import ODD_SHAPES, faint, far, level, plain, situation
+from bnrun.verification.subject import Pass, Record, Subject
+
+# fmt: off
+NOT_FINITE = Fault(
+    "output-not-finite",
+    "The output is NaN or infinite for an ordinary input.",
+    "Print what goes into each root and each division: something is negative, or 0.")
+CANCELS = Fault(
+    "variance-cancels",
+    "The variance is lost to rounding where the mean is large beside the spread, as in "
+    "E[x²] - E[x]².",
+    "Subtract the mean first: ((x - mean) ** 2).mean(...), or x.var(...).", of_values=True)
+NOT_FINITE_AT_ZERO = Fault(
+    "not-finite-at-zero-variance",
+    "A channel of equal values gives an output or a gradient that is not finite.",
+    "Divide by sqrt(var + eps), with eps inside the root: the gradient of sqrt is infinite at 0.",
+    of_values=True)
+# fmt: on
+
+# Multiples of the usual tolerance, where any formula loses digits
+FAR_SLACK = 1e3  # at a mean of a million, those of the mean
+LEVEL_SLACK = 1e2  # at a variance of 0, the rounding of the mean is divided by sqrt(eps)
+HALVES = (torch.float16, torch.bfloat16)
+TOO_FEW_DIGITS = "too few digits in this dtype"
+
+
+@experiment("a large mean")
+def large_mean(subject: Subject) -> Pass:
+    """Train where means are large beside the spread."""
+    return subject.run(subject.given(far), training=True)
+
+
+@experiment("channels of one value")
+def level_channels(subject: Subject) -> Pass:
+    """Train where every variance is 0."""
+    return subject.run(subject.given(level), training=True)
+
+
+@dataclass(frozen=True)
+class OddShape(Record):
+    """A pass in training on an input of some shape, or the error that it raised."""
+
+    shape: tuple[int, ...]
+    seen: Pass | None
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class OddShapes(Record):
+    """What happened at each of ODD_SHAPES that has a rank which the norm accepts."""
+
+    passes: list[OddShape]
+
+
+@experiment("tiny and odd shapes")
+def odd_shapes(subject: Subject) -> OddShapes:
+    """Train on an input of each shape."""
+    seen = OddShapes([])
+    for shape in (shape for shape in ODD_SHAPES if subject.accepts(len(shape))):
+        try:
+            one = OddShape(shape, subject.run(situation(shape, subject.dtype), training=True))
+        except Exception as error:
+            one = OddShape(shape, None, describe(error))
+        seen.passes.append(one)
+    return seen
+
+
+def _forward(case: Case, rank: int, training: bool) -> Outcome:
+    passes = case.record((TRAINING if training else PREDICTING)[rank])
+    expect = playing(case.given(plain, rank), training=training)
+    return case.compare(rank, passes.plain.output, expect)
+
+
+_ABOUT = "the output, from random gamma, beta and moving statistics"
+check_ranks("forward in training", MATHEMATICS, _ABOUT, TRAINING)(
+    functools.partial(_forward, training=True)
+)
+check_ranks("forward when predicting", MATHEMATICS, _ABOUT, PREDICTING)(
+    functools.partial(_forward, training=False)
+)
+
+
+@check(
+    "variance far below eps",
+    MATHEMATICS,
+    "the output where eps decides: variances near 1e-6",
+    *(*TRAINING.values(), *PREDICTING.values()),
+)
+def _faint_variance(case: Case) -> Outcome:
+    return combined(
+        case.compare(rank, passes.faint.output, playing(case.given(faint, rank), training=training))
+        for training in (True, False)
+        for rank, passes in case.passes(training)
+    )
+
+
+@check(
+    "large mean, small spread",
+    MATHEMATICS,
+    "the output at a mean of 1e6 (1e3 in float32) and a spread near 1",
+    large_mean,
+)
+def _large_mean(case: Case) -> Outcome:
+    if case.evidence.dtype in HALVES:
+        return skipped(TOO_FEW_DIGITS)
+    expect = playing(case.given(far), training=True)
+    outcome = case.compare(case.rank, case.record(large_mean).output, expect, slack=FAR_SLACK)
+    if not outcome.unexplained:
+        return outcome
+    if case.narrowing is not None:
+        return failed(case.narrowing, error=outcome.error)
+    is_explained = ("training", case.rank) not in case.diagnosis.unexplained
+    return failed(CANCELS, error=outcome.error) if is_explained else outcome
+
+
+@check(
+    "channels of one value",
+    MATHEMATICS,
+    "output and gradient at a variance of 0",
+    level_channels,
+)
+def _level_channels(case: Case) -> Outcome:
+    if case.evidence.dtype in HALVES:
+        return skipped(TOO_FEW_DIGITS)
+    seen = case.record(level_channels)
+    expect = playing(case.given(level), training=True)
+    values = seen.output | {k: d_x for k, d_x in seen.gradients.items() if k == "d_x"}
+    if all(bool(one.isfinite().all()) for one in values.values()):
+        return case.compare(case.rank, seen.output, expect, slack=LEVEL_SLACK)
+
+    def finite(recipe: Recipe) -> bool:
+        return all(bool(expect(recipe)[name].isfinite().all()) for name in values)
+
+    recipe = case.recipe(case.rank)
+    needed = [one.fault for one in deviations(recipe, case.right) if finite(one.without)]
+    if finite(recipe) or not needed:
+        needed = [NOT_FINITE_AT_ZERO]
+    return failed(*dict.fromkeys(needed), error=math.inf)
+
+
+@check(
+    "tiny and odd shapes",
+    MATHEMATICS,
+    "batches of 1 and 2, one channel, one position: output and moving statistics",
+    odd_shapes,
+)
+def _odd_shapes(case: Case) -> Outcome:
+    return combined(_judge_shape(case, odd) for odd in case.record(odd_shapes).passes)
+
+
+def _judge_shape(case: Case, odd: OddShape) -> Outcome:
+    if odd.seen is None:
+        return failed(trouble("raised", f"{odd.error} for an input of {odd.shape}"))
+    given = case.evidence.as_given(situation(odd.shape, case.evidence.dtype))
+    observed = odd.seen.output | odd.seen.moving
+    return case.compare(len(odd.shape), observed, playing(given, training=True))

@@ -1,0 +1,152 @@
+"""float64: whether it is accepted and kept, and whether `.double()` reaches everything."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnrun.verification.check import (
+    CONTRACT,
+    MATHEMATICS,
+    Case,
+    Outcome,
+    check,
+    failed,
+    passed,
+    playing,
+    skipped,
+)
+from bnrun.verification.distance import distance
+from bnrun.verification.experiment import experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.situations import plain
+from bnrun.verification.subject import Layer, NotOffered, Record, Subject, to_record
+from bnrun.verification.topics.copies import unregistered
+
+# fmt: off
+NARROWED = Fault(
+    "float64-narrowed",
+    "float64 goes in, but the result has only float32's precision: something on the way is "
+    "computed in float32.",
+    "Create tensors in the input's dtype (torch.zeros(..., dtype=x.dtype)), and do not call "
+    ".float() on x.")
+OUTPUT_DTYPE = Fault(
+    "output-dtype",
+    "The output has another dtype than the input.",
+    "Return y.to(x.dtype), if the statistics are computed in another dtype.")
+# fmt: on
+FLOAT64_REFUSED = Fault(
+    "float64-refused",
+    "It works in float32 but not in float64.",
+    "Create tensors in the input's dtype in forward: torch.zeros(..., dtype=x.dtype).",
+)
+# fmt: off
+DOUBLE_CHANGES = Fault(
+    "double-changes-output",
+    "After .double(), the layer computes something else.",
+    "Let .double() change only dtypes; and keep what forward uses in parameters and buffers.",
+    of_values=True)
+LEFT_BEHIND = Fault(
+    "double-leaves-behind",
+    "After .double(), part of the layer is not in float64.",
+    "Register the tensors as parameters or buffers: .double() and .to() convert those.")
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Doubled(Record):
+    """A layer that was built in float32, after `.double()`.
+
+    Attributes:
+        dtypes: of its tensors, by name.
+        moving: the names of its moving statistics.
+        y, y_dtype: its output in training.
+    """
+
+    dtypes: dict[str, str]
+    moving: list[str]
+    y: Tensor
+    y_dtype: str
+
+
+@experiment(".double()")
+def double(subject: Subject) -> Doubled:
+    """Build it in float32, give it a state, and call `.double()`, as a user would."""
+    if subject.device.type == "mps":
+        raise NotOffered("there is no float64 on mps")
+    given = plain(subject.rank, torch.float32)
+    layer = subject.build(subject.rank, given, dtype=torch.float32)
+    layer.module.double()
+    after = Layer(layer.module, subject.device, torch.float64)
+    tensors = dict(layer.module.named_parameters()) | dict(layer.module.named_buffers())
+    tensors = {name: t for name, t in tensors.items() if t.is_floating_point()}
+    moving = {} if layer.moving is None else layer.moving.by_name()
+    dtypes = {name: _name(tensor.dtype) for name, tensor in (tensors | moving).items()}
+    y = after.forward(after.own(given.x), training=True)
+    return Doubled(dtypes, list(moving), to_record(y), _name(y.dtype))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def narrowing(case: Case) -> Fault | None:
+    """Return why float64 does not come out with its precision, if it does not."""
+    if case.identity:
+        return None
+    seen = case.seen(double)
+    if seen is not None and seen.y_dtype != "float64":
+        return OUTPUT_DTYPE
+    return NARROWED if case.diagnosis.narrowed else None
+
+
+def _on_trouble(case: Case, message: str) -> Outcome | None:
+    """Return what an error after `.double()` follows from, if that is known."""
+    if case.float64_refused:
+        return failed(FLOAT64_REFUSED)
+    faults = unregistered(case)
+    return failed(*faults, note=message) if faults else None
+
+
+@check(
+    "float64 kept",
+    MATHEMATICS,
+    "float64 is not narrowed on the way, nor in the output",
+    double,
+    on_trouble=_on_trouble,
+)
+def _float64(case: Case) -> Outcome:
+    seen = case.record(double)
+    if case.float64_refused:
+        return failed(FLOAT64_REFUSED)
+    if case.narrowing is not None:
+        note = f"the output's dtype is {seen.y_dtype}, its digits are float32's"
+        return failed(case.narrowing, note=note)
+    return passed() if case.evidence.dtype == torch.float64 else skipped("asked for another dtype")
+
+
+@check(
+    ".double()",
+    CONTRACT,
+    "it reaches gamma, beta and the moving statistics",
+    double,
+    on_trouble=_on_trouble,
+)
+def _double(case: Case) -> Outcome:
+    seen = case.record(double)
+    if case.float64_refused:
+        return failed(FLOAT64_REFUSED)
+    behind = [name for name, dtype in seen.dtypes.items() if dtype != "float64"]
+    excused = seen.moving if case.contract == "textbook" else []
+    if not set(behind) <= set(excused):
+        faults = unregistered(case) or (LEFT_BEHIND,)
+        return failed(*faults, note=f"{', '.join(behind)} stayed in another dtype")
+    is_explained = ("training", case.rank) not in case.diagnosis.unexplained
+    if case.evidence.dtype != torch.float64 or not is_explained:
+        return passed()
+    # The diagnosis may have known mistakes in it: they are there after `.double()`, too.
+    given = case.evidence.as_given(plain(case.rank, torch.float32))
+    error = distance(seen.y, playing(given, training=True)(case.recipe(case.rank))["y"])
+    if error <= case.tolerance or case.identity or case.narrowing is not None:
+        return passed()
+    return failed(DOUBLE_CHANGES, error=error)

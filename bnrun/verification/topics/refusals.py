@@ -1,0 +1,131 @@
+"""Inputs that a layer should refuse: one value per channel, and another number of channels."""
+
+import contextlib
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bnrun.verification.check import CONTRACT, IDENTITY, Case, Outcome, check, failed, passed
+from bnrun.verification.experiment import experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.formula.batch_statistics import SPREAD
+from bnrun.verification.situations import CHANNELS, plain, situation
+from bnrun.verification.subject import Record, Subject
+
+_REFUSE = "Raise a ValueError in training when x.numel() == x.shape[1]."
+# fmt: off
+ACCEPTED = Fault(
+    "one-value-accepted",
+    "One value per channel is accepted in training, though its variance is 0 whatever the value: "
+    "the output is beta.",
+    "Raise a ValueError, as PyTorch does: a batch of one image is hardly intended.",
+    "Flax, Keras and the textbook")
+NOT_FINITE = Fault(
+    "one-value-not-finite",
+    "One value per channel in training gives NaN or infinity, without an error.",
+    _REFUSE)
+POISONS = Fault(
+    "one-value-poisons",
+    "One value per channel in training turns the moving variance into NaN or infinity for good: "
+    "n/(n - 1) divides by 0.",
+    _REFUSE)
+WRONG_CHANNELS = Fault(
+    "wrong-channels-accepted",
+    "An input with another number of channels than the layer was built for is accepted.",
+    "Let the shapes of gamma, beta and the moving statistics depend on num_features, or check "
+    "x.shape[1].")
+# fmt: on
+
+
+@dataclass(frozen=True)
+class OneValue(Record):
+    """Whether output and moving statistics stayed finite, for each rank that was accepted."""
+
+    finite: list[bool]
+    moving_finite: list[bool]
+
+
+@experiment("one value per channel")
+def one_value(subject: Subject) -> OneValue:
+    """Train on a single value per channel, whose variance is 0 whatever the value."""
+    seen = OneValue([], [])
+    for rank in subject.main_ranks:
+        given = situation((1, CHANNELS, *[1] * (rank - 2)), subject.dtype)
+        with contextlib.suppress(Exception):
+            one = subject.run(given, training=True)
+            seen.finite.append(_finite(one.y))
+            seen.moving_finite.append(all(map(_finite, one.moving.values())))
+    return seen
+
+
+def _finite(values: Tensor) -> bool:
+    return bool(values.isfinite().all())
+
+
+@dataclass(frozen=True)
+class Accepted(Record):
+    """The inputs with fewer or more channels that were accepted, in words."""
+
+    inputs: list[str]
+
+
+@experiment("wrong channel count")
+def channel_count(subject: Subject) -> Accepted:
+    """Give a layer inputs of fewer and of more channels than it was built for."""
+    seen = Accepted([])
+    for rank in subject.main_ranks:
+        given = subject.given(plain, rank)
+        for channels in (CHANNELS - 1, CHANNELS + 2):
+            shape = (given.x.shape[0], channels, *given.x.shape[2:])
+            for training, how in ((True, "in training"), (False, "when predicting")):
+                layer = subject.build(rank, given)
+                with contextlib.suppress(Exception):
+                    x = layer.own(situation(shape, subject.dtype).x)
+                    layer.forward(x, training=training)
+                    seen.inputs.append(f"{shape} {how}")
+    return seen
+
+
+@check("one value per channel", CONTRACT, "refused in training", one_value)
+def _one_value(case: Case) -> Outcome:
+    seen = case.record(one_value)
+    if not seen.finite:
+        return passed()
+    diagnosed = _diagnosed(case)
+    if diagnosed:
+        return failed(*diagnosed)
+    if not all(seen.finite):
+        spread = case.recipe(case.rank).training.spread
+        unbiased = spread.fault if spread is SPREAD[1] else None
+        return failed(unbiased or NOT_FINITE)
+    if not all(seen.moving_finite):
+        return failed(POISONS)
+    return passed() if case.contract == "textbook" else failed(ACCEPTED)
+
+
+def _diagnosed(case: Case) -> list[Fault]:
+    """Return the diagnosed faults that explain why one value per channel is accepted.
+
+    It predicted; or normalizes nothing; or uses other statistics than each channel's own, which
+    are of more values.
+    """
+    recipe = case.recipe(case.rank)
+    if not recipe.mode.value(True, True) and recipe.mode.fault is not None:
+        return [recipe.mode.fault]
+    if case.identity:
+        return [IDENTITY]
+    training, right = recipe.training, case.right.training
+    pairs = ((training.source, right.source), (training.over, right.over))
+    return [mine.fault for mine, own in pairs if mine is not own and mine.fault is not None]
+
+
+@check("wrong channel count", CONTRACT, "refused", channel_count)
+def _channel_count(case: Case) -> Outcome:
+    seen = case.record(channel_count)
+    if not seen.inputs:
+        return passed()
+    return (
+        failed(IDENTITY)
+        if case.identity
+        else failed(WRONG_CHANNELS, note=f"accepted {seen.inputs[0]}")
+    )

@@ -1,0 +1,147 @@
+"""What an optimizer is given: gamma and beta, one value per channel, and no statistics."""
+
+from dataclasses import dataclass, field
+
+from bnrun.norms.introspection import BETA, GAMMA
+from bnrun.verification.check import (
+    CONTRACT,
+    IDENTITY,
+    Case,
+    Outcome,
+    check,
+    failed,
+    passed,
+    skipped,
+)
+from bnrun.verification.experiment import experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.subject import Record, Subject
+
+NAMES = {"gamma": GAMMA, "beta": BETA}
+NEW = {
+    part: f"nn.Parameter(torch.{start}(num_features))"
+    for part, start in (("gamma", "ones"), ("beta", "zeros"))
+}
+
+MISSING = {
+    part: Fault(
+        f"{part}-not-a-parameter",
+        f"{part} is not a parameter: optimizers do not get it, so it never learns.",
+        f"Use self.{part} = nn.Parameter(...).",
+    )
+    for part in NAMES
+}
+FROZEN = {
+    part: Fault(
+        f"{part}-frozen",
+        f"{part} is a parameter without gradient (requires_grad=False): it never learns.",
+        f"Leave requires_grad out: self.{part} = nn.Parameter(...).",
+    )
+    for part in NAMES
+}
+SHARED = {
+    part: Fault(
+        f"{part}-shared",
+        f"{part} is one number for all channels; each channel should have its own.",
+        f"Give it the length num_features: {NEW[part]}.",
+    )
+    for part in NAMES
+}
+ABSENT = {
+    part: Fault(
+        f"no-{part}",
+        f"There is no {part}: {role} is never learned.",
+        f"Add self.{part} = {NEW[part]} and use it in forward.",
+    )
+    for part, role in (("gamma", "the scale"), ("beta", "the shift"))
+}
+STATISTICS_LEARNED = Fault(
+    "statistics-are-learned",
+    "The moving statistics are parameters that optimizers get: training after eval() changes them.",
+    "Use buffers: self.register_buffer('moving_mean', torch.zeros(num_features)), and so on.",
+)
+NOTHING_LEARNED = Fault(
+    "no-gamma-and-beta",
+    "There are no gamma and beta: nothing is learned.",
+    "Add self.gamma = nn.Parameter(torch.ones(num_features)), and beta of zeros.",
+)
+
+
+@dataclass(frozen=True)
+class Registered(Record):
+    """How gamma or beta is registered: as a parameter, as one that learns, and in state_dict()."""
+
+    parameter: bool
+    learns: bool
+    in_state_dict: bool
+
+
+@dataclass(frozen=True)
+class Registration(Record):
+    """What a new layer registers.
+
+    Attributes:
+        parts: gamma and beta, those that have one value per channel.
+        shared: those of gamma and beta that are one number for all channels.
+        others: what else is learned, by name.
+        statistics: moving statistics that are learned.
+    """
+
+    parts: dict[str, Registered] = field(default_factory=dict)
+    shared: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    statistics: list[str] = field(default_factory=list)
+
+
+@experiment("parameters")
+def registration(subject: Subject) -> Registration:
+    """Read out a new layer."""
+    layer = subject.build(subject.rank)
+    named = dict(layer.module.named_parameters())
+    parameters = {id(parameter) for parameter in named.values()}
+    stored = {id(tensor) for tensor in layer.module.state_dict(keep_vars=True).values()}
+    moving = {} if layer.moving is None else layer.moving.by_name()
+    seen = Registration()
+    seen.statistics.extend(n for n, t in moving.items() if t.requires_grad and id(t) in parameters)
+    for part, tensor in (("gamma", layer.gamma), ("beta", layer.beta)):
+        if tensor is not None:
+            known = id(tensor) in parameters
+            learns = known and tensor.requires_grad
+            seen.parts[part] = Registered(known, learns, id(tensor) in stored)
+    found = {id(tensor) for tensor in (layer.gamma, layer.beta, *moving.values())}
+    for name, parameter in named.items():
+        if id(parameter) in found or not parameter.requires_grad:
+            continue
+        last = name.rpartition(".")[2]
+        roles = [role for role, names in NAMES.items() if last in names]
+        if parameter.numel() == 1 and roles:
+            seen.shared.extend(roles)
+        else:
+            seen.others.append(name)
+    return seen
+
+
+@check(
+    "parameters",
+    CONTRACT,
+    "an optimizer is given gamma and beta, one for each channel, and no statistics",
+    registration,
+    needs_forward=False,
+)
+def _registration(case: Case) -> Outcome:
+    seen = case.record(registration)
+    if not seen.parts and not seen.shared and not seen.others:
+        return failed(IDENTITY if case.identity else NOTHING_LEARNED)
+    faults = [SHARED[part] for part in seen.shared]
+    faults += [STATISTICS_LEARNED] if seen.statistics else []
+    for part, registered in seen.parts.items():
+        if not registered.learns:
+            faults.append((FROZEN if registered.parameter else MISSING)[part])
+    absent = [part for part in NAMES if part not in seen.parts and part not in seen.shared]
+    if absent and seen.others and not faults:
+        return skipped(
+            f"no {' and no '.join(absent)} under the usual names (weight, gamma, scale; bias, "
+            f"beta, shift), but it learns {', '.join(seen.others)}"
+        )
+    faults += [ABSENT[part] for part in absent]
+    return failed(*faults) if faults else passed()

@@ -1,0 +1,123 @@
+"""What a forward pass leaves alone: its input, its next result, and torch's own state."""
+
+from dataclasses import dataclass
+
+import torch
+
+from bnrun.verification.check import (
+    CONTRACT,
+    MATHEMATICS,
+    Case,
+    Outcome,
+    check,
+    failed,
+    passed,
+)
+from bnrun.verification.experiment import experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.passes import repeat
+from bnrun.verification.situations import plain
+from bnrun.verification.subject import Record, Subject
+
+# fmt: off
+WRITES_INTO_INPUT = Fault(
+    "writes-into-input",
+    "It writes into its input: whatever else uses that tensor (a skip connection, say) gets "
+    "other values.",
+    "Use x = x - mean instead of x -= mean, x.sub_(mean) and the like.")
+NOT_REPEATABLE = Fault(
+    "not-repeatable",
+    "The same state and the same input give another output the second time.",
+    "Let forward depend only on its input and the layer's state.",
+    of_values=True)
+CHANGES_TORCH = Fault(
+    "changes-torch",
+    "A forward pass changes torch's own state, for everything else in the program.",
+    "Use `with torch.no_grad():`, which ends, instead of torch.set_grad_enabled(False); and call "
+    "neither torch.manual_seed nor torch.set_default_dtype.")
+# fmt: on
+
+RANDOM_NUMBERS = "the random numbers that come next are others"
+UNUSUAL_SEED = 20_150_211  # one that no norm is likely to set
+
+
+@dataclass(frozen=True)
+class Changes(Record):
+    """What a forward pass changed, in words."""
+
+    changes: list[str]
+
+
+@experiment("the input afterwards")
+def input_afterwards(subject: Subject) -> Changes:
+    """Compare the input with what it was, in training and when predicting."""
+    given = subject.given(plain)
+    seen = Changes([])
+    for training, how in ((True, "in training"), (False, "when predicting")):
+        layer = subject.build(subject.rank, given)
+        x = layer.own(given.x)
+        layer.forward(x, training=training)
+        if not torch.equal(x, layer.own(given.x)):
+            seen.changes.append(how)
+    return seen
+
+
+@experiment("torch's state")
+def torch_state(subject: Subject) -> Changes:
+    """Compare torch's gradient mode, default dtype and random state with what they were."""
+    given = subject.given(plain)
+    layer = subject.build(subject.rank, given)
+    changes = []
+    torch.manual_seed(UNUSUAL_SEED)
+    for training in (True, False):
+        random, dtype = torch.get_rng_state(), torch.get_default_dtype()
+        torch.set_grad_enabled(True)
+        layer.module.train(training)
+        layer.module(layer.own(given.x))
+        if not torch.is_grad_enabled():
+            changes.append("gradients are disabled")
+        if torch.get_default_dtype() != dtype:
+            changes.append(f"the default dtype is {torch.get_default_dtype()}")
+        if not torch.equal(random, torch.get_rng_state()):
+            changes.append(RANDOM_NUMBERS)
+    return Changes(list(dict.fromkeys(changes)))
+
+
+@check(
+    "input left unchanged",
+    MATHEMATICS,
+    "the input holds the same values afterwards",
+    input_afterwards,
+)
+def _input_afterwards(case: Case) -> Outcome:
+    seen = case.record(input_afterwards)
+    if not seen.changes:
+        return passed()
+    return failed(WRITES_INTO_INPUT, note=" and ".join(seen.changes))
+
+
+@check(
+    "same output twice",
+    MATHEMATICS,
+    "the same state and input give the same output, to the bit",
+    repeat,
+)
+def _repeat(case: Case) -> Outcome:
+    seen = case.record(repeat)
+    error = seen.distance
+    return failed(NOT_REPEATABLE, error=error) if error > 0 else passed(error)
+
+
+@check(
+    "torch left alone",
+    CONTRACT,
+    "gradients, default dtype and random numbers are as they were",
+    torch_state,
+)
+def _torch_state(case: Case) -> Outcome:
+    seen = case.record(torch_state)
+    if not seen.changes:
+        return passed()
+    outputs = case.seen(repeat)
+    draws = seen.changes == [RANDOM_NUMBERS] and outputs is not None and outputs.distance > 0
+    return failed(NOT_REPEATABLE if draws else CHANGES_TORCH, note=", ".join(seen.changes))

@@ -1,0 +1,140 @@
+"""What train(), eval() and no_grad() switch, and training again after predicting."""
+
+import dataclasses
+import itertools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnrun.verification.check import (
+    CONTRACT,
+    UNEXPLAINED,
+    Case,
+    Outcome,
+    check,
+    failed,
+    passed,
+    skipped,
+)
+from bnrun.verification.distance import Tensors
+from bnrun.verification.experiment import experiment
+from bnrun.verification.fault import Fault
+from bnrun.verification.formula.batch_statistics import BY_BATCH
+from bnrun.verification.passes import Outputs
+from bnrun.verification.recipe import Recipe, play
+from bnrun.verification.situations import others_changed, plain, sequence
+from bnrun.verification.subject import Record, Subject, changed
+
+# fmt: off
+NEVER_TRAINS_AGAIN = Fault(
+    "never-trains-again",
+    "After it has predicted once, it does not train as a new layer does.",
+    "Check self.training in each forward pass, and remember nothing of the last one.",
+    of_values=True)
+# fmt: on
+
+COMBINATIONS = list(itertools.product((True, False), repeat=2))
+"""Of train() or eval(), and gradients enabled or not."""
+CHANGE = 1e-6
+"""The least change of an output that is not rounding; the batch's statistics change it far more."""
+
+
+@dataclass(frozen=True)
+class Switches(Record):
+    """What the norm uses, and whether it moves, in each of COMBINATIONS.
+
+    `own`: whether it uses the batch's own statistics. Only through those does one value of the
+    output depend on other values of the input.
+    """
+
+    own: list[bool]
+    moves: list[bool]
+
+
+@experiment("modes")
+def switches(subject: Subject) -> Switches:
+    """Change all values of the input but the first, in each mode."""
+    given = subject.given(plain)
+    seen = Switches([], [])
+    for training, grad in COMBINATIONS:
+        outputs, moves = [], False
+        for x in (given.x, others_changed(given.x)):
+            layer = subject.build(subject.rank, given)
+            before = layer.moving_values()
+            y = layer.forward(layer.own(x), training=training, grad=grad)
+            outputs.append(float(y.detach().flatten()[0]))
+            moves = moves or changed(before, layer.moving_values())
+        seen.own.append(abs(outputs[0] - outputs[1]) > CHANGE)
+        seen.moves.append(moves)
+    return seen
+
+
+@experiment("training again")
+def again(subject: Subject) -> Outputs:
+    """Train, predict and train again on one layer; and only train on a new one."""
+    first, second, third = sequence(subject.rank, subject.dtype)[:3]
+    layer = subject.build(subject.rank, first)
+    layer.forward(layer.own(first.x), training=True)
+    layer.forward(layer.own(second.x), training=False)
+    y = layer.run(third, training=True).y
+    return Outputs(subject.build(subject.rank, first).run(third, training=True).y, y)
+
+
+@check(
+    "mode",
+    CONTRACT,
+    "what train(), eval() and no_grad() switch, in all four combinations",
+    switches,
+)
+def _switches(case: Case) -> Outcome:
+    seen = case.record(switches)
+    observed = {"own": _numbers(seen.own), "moves": _numbers(seen.moves)}
+    if not case.evidence.parts.moving:
+        del observed["moves"]
+    outcome = case.compare(case.rank, observed, lambda recipe: _expected(recipe, case))
+    if outcome.unexplained:
+        outcome = failed(UNEXPLAINED, note=_in_words(seen))
+    return dataclasses.replace(outcome, error=None)
+
+
+def _expected(recipe: Recipe, case: Case) -> Tensors:
+    """Return what the experiment would see of a recipe."""
+    given = case.given(plain)
+    other = dataclasses.replace(given, x=others_changed(given.x))
+    before = {"moving_mean": given.moving_mean, "moving_var": given.moving_var}
+    own, moves = [], []
+    for training, grad in COMBINATIONS:
+        first, second = (play(recipe, one, training=training, grad=grad) for one in (given, other))
+        own.append(bool(first["y"].flatten()[0] != second["y"].flatten()[0]))
+        moves.append(changed(before, first))
+    return {"own": _numbers(own), "moves": _numbers(moves)}
+
+
+def _numbers(switched: list[bool]) -> Tensor:
+    return torch.tensor(switched, dtype=torch.float64)
+
+
+def _in_words(seen: Switches) -> str:
+    return "; ".join(
+        f"{'train()' if training else 'eval()'} {'with' if grad else 'without'} gradients: "
+        f"{'batch' if own else 'moving statistics'}, {'moves' if moves else 'moves nothing'}"
+        for (training, grad), own, moves in zip(COMBINATIONS, seen.own, seen.moves, strict=True)
+    )
+
+
+@check(
+    "trains again",
+    CONTRACT,
+    "after train, predict and train it computes what a new layer does",
+    again,
+)
+def _again(case: Case) -> Outcome:
+    seen = case.record(again)
+    recipe = case.recipe(case.rank)
+    if recipe.training.source is not BY_BATCH:
+        return skipped("in training it does not go by the batch alone")
+    if seen.distance <= case.tolerance:
+        return passed(seen.distance)
+    fault = None if recipe.mode.value(True, True) else recipe.mode.fault
+    return failed(fault or NEVER_TRAINS_AGAIN, error=seen.distance)
