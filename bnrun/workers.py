@@ -23,7 +23,7 @@ from bnrun import errors
 from bnrun.errors import BnrunError, NormError
 
 ERRORS = {name: kind for name, kind in vars(errors).items() if name.endswith(("Error", "Failed"))}
-"""The errors of bnrun by name. They cross from a process as name, reason and key."""
+"""The errors of bnrun by name. They cross from a process as name, reason, key and source."""
 
 START_SECONDS = 300.0
 """Time limit for starting a process: it imports torch, perhaps from a slow disk."""
@@ -234,7 +234,9 @@ def _serve(pipe: Connection, prepare: Callable[..., Job], arguments: tuple[Any, 
     import torch
 
     def send(answer: Any = None, error: BnrunError | None = None) -> None:
-        facts = None if error is None else (type(error).__name__, error.reason, error.key)
+        facts = (
+            None if error is None else (type(error).__name__, error.reason, error.key, error.source)
+        )
         buffer = io.BytesIO()
         torch.save({"answer": answer, "error": facts, "printed": counter.lines}, buffer)
         pipe.send_bytes(buffer.getvalue())

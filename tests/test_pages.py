@@ -20,7 +20,7 @@ from renew import ENVIRONMENT, HOME, PAGES, ROOT, examples, keys_table, prepare,
 from bnrun.cli import app
 from bnrun.config import parse_override, resolve
 from bnrun.guide import TOPICS, subject
-from bnrun.verification.known.catalogue import known_faults
+from bnrun.verification.catalogue import known_faults
 
 HOUSE = ROOT / "bnrun"
 GUIDE = HOUSE / "guide"

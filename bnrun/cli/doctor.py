@@ -1,7 +1,5 @@
 """`bnrun doctor`: are torch's own norms right on this machine?"""
 
-import dataclasses
-from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -22,44 +20,29 @@ def doctor(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Tell whether torch's own norms are right on this machine."""
-    from bnrun.verification.cells import ENGINES
+    """Check whether torch's own norms are right on this machine."""
+    from bnrun.verification.report import ENGINES
 
     engines = ENGINES if engine is None else (known_value("--engine", engine, ENGINES),)
 
     import torch
 
     from bnrun.cli.overrides import option_names
+    from bnrun.events import drain
     from bnrun.show.console import show_json, stderr, stdout
     from bnrun.show.doctor_tables import doctor_view
     from bnrun.show.progress import open_screen
     from bnrun.training.device import available, device_name, pick_device
-    from bnrun.verification.cells import SUSPECT, Examined, verdict
     from bnrun.verification.doctor import examine
 
     with option_names(device=device):
         devices = available() if device is None else [str(pick_device(device))]
     machines = {name: device_name(torch.device(name)) for name in devices}
-    examined: list[Examined] = []
-    events = examine(devices, engines)
-    with (
-        open_screen(stderr(), quiet=quiet) as screen,
-        closing(events),
-    ):
-        for event in events:
-            if isinstance(event, Examined):
-                examined.append(event)
-            else:
-                screen.show(event)
+    with open_screen(stderr(), quiet=quiet) as screen:
+        examination = drain(examine(machines, engines), screen.show)
     if json:
-        cells = [
-            dataclasses.asdict(one.cell)
-            | {"status": one.status, "units": one.units, "reason": one.reason}
-            for one in examined
-        ]
-        facts = {"verdict": verdict(examined), "torch": torch.__version__, "machines": machines}
-        show_json({**facts, "suspect_above": SUSPECT, "cells": cells})
+        show_json(examination.to_dict())
     else:
-        stdout().print(doctor_view(examined, machines, torch.__version__))
-    if verdict(examined) == "fail":
+        stdout().print(doctor_view(examination))
+    if examination.verdict == "fail":
         raise typer.Exit(WORK_FAILED)

@@ -1,14 +1,12 @@
 """`bnrun verify`: is this batch normalization right, and if not, what is wrong with it?"""
 
-import dataclasses
-from contextlib import closing
 from typing import Annotated
 
 import typer
 
 from bnrun.cli.options import JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, ConfigError, known_value
-from bnrun.verification.report import CONTRACTS, DTYPES, TIME_LIMIT, Report
+from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT
 
 
 def verify(
@@ -26,6 +24,13 @@ def verify(
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
     ] = "cpu",
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="eager or compiled.  [default: both, where kernels exist]",
+        ),
+    ] = None,
     time_limit: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="For each experiment.")
     ] = TIME_LIMIT,
@@ -44,7 +49,8 @@ def verify(
     """
     from bnrun.norms import check_norm
 
-    held_to = known_value("--contract", contract, CONTRACTS)
+    wanted_contract = known_value("--contract", contract, CONTRACTS)
+    wanted_engine = None if engine is None else known_value("--engine", engine, ENGINES)
     if dtype is not None:
         known_value("--dtype", dtype, DTYPES)
     if list_:
@@ -60,47 +66,45 @@ def verify(
 
     import torch
 
-    from bnrun.cli.overrides import option_names
+    from bnrun.cli.overrides import option_names, renamed_keys
+    from bnrun.events import drain
     from bnrun.show.console import show_json, stderr, stdout
     from bnrun.show.progress import open_screen
     from bnrun.show.verify_tables import report_view
     from bnrun.training import pick_device
-    from bnrun.verification.verification import verify
+    from bnrun.verification.verify import verify
 
     with option_names(device=device):
         where = str(pick_device(device))
     if where == "mps" and dtype == "float64":
         raise ConfigError("there is no float64 on mps; leave it out, or take the CPU.", "--dtype")
-    wanted = None if dtype is None else getattr(torch, dtype)
-    found: Report | None = None
-    events = verify(implementation, held_to, wanted, where, time_limit)
-    with (
-        open_screen(stderr(), quiet=quiet) as screen,
-        closing(events),
-    ):
-        for event in events:
-            if isinstance(event, Report):
-                found = event
-            else:
-                screen.show(event)
-    assert found is not None
+    with renamed_keys({"engine": "--engine"}), open_screen(stderr(), quiet=quiet) as screen:
+        work = verify(
+            implementation,
+            contract=wanted_contract,
+            dtype=None if dtype is None else getattr(torch, dtype),
+            device=where,
+            engine=wanted_engine,
+            time_limit=time_limit,
+        )
+        report = drain(work, screen.show)
     if json:
-        show_json(found.to_dict())
+        show_json(report.to_dict())
     else:
-        stdout().print(report_view(found))
-    if found.verdict == "fail":
+        stdout().print(report_view(report))
+    if report.verdict == "fail":
         raise typer.Exit(WORK_FAILED)
 
 
 def _list(json: bool) -> None:
     from bnrun.show.console import show_json, stdout
     from bnrun.show.verify_tables import catalogue_view
-    from bnrun.verification.judge.checks import CHECKS
-    from bnrun.verification.known.catalogue import known_faults
+    from bnrun.verification.catalogue import known_faults
+    from bnrun.verification.topics import CHECKS
 
     faults = known_faults()
     if json:
-        checks = [{"name": k.name, "group": k.group, "about": k.about} for k in CHECKS]
-        show_json({"checks": checks, "known": [dataclasses.asdict(fault) for fault in faults]})
+        checks = [{"name": c.name, "group": c.group, "about": c.about} for c in CHECKS]
+        show_json({"checks": checks, "known": [fault.to_dict() for fault in faults]})
     else:
         stdout().print(catalogue_view(CHECKS, faults))

@@ -13,7 +13,7 @@ from bnrun.kernels.batch import gather, supports_gather
 from bnrun.kernels.batch_norm import batch_norm, batch_norm_evaluation, supports_batch_norm
 from bnrun.kernels.build import is_compiled
 from bnrun.kernels.convolution import conv2d, supports_conv2d
-from bnrun.kernels.dispatch import calls, disabled, enabled, is_enabled
+from bnrun.kernels.dispatch import calls, disabled, enabled, is_enabled, requests
 from bnrun.kernels.loss import cross_entropy, supports_cross_entropy
 from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, supports_pooling
 
@@ -29,6 +29,7 @@ __all__ = [
     "is_compiled",
     "is_enabled",
     "max_pool",
+    "requests",
     "sigmoid_average_pool",
     "supports_batch_norm",
     "supports_conv2d",

@@ -98,7 +98,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 """The arguments of each kernel of kernels.cpp, without the last: the number of threads."""
 
 _is_enabled = contextvars.ContextVar("kernels are enabled", default=False)
-_calls = 0
+_calls = _requests = 0
 
 
 def enabled() -> contextlib.AbstractContextManager[None]:
@@ -135,11 +135,18 @@ def calls() -> int:
     return _calls
 
 
+def requests() -> int:
+    """Return how often this process has asked for a kernel; only code that has one asks."""
+    return _requests
+
+
 def supports(*tensors: Tensor | None) -> bool:
     """Return whether the kernels are enabled and can compute with these tensors.
 
     They must be float32 and on the CPU. None stands for a vector that a layer does not have.
     """
+    global _requests
+    _requests += 1
     return _is_enabled.get() and all(
         tensor is None or (tensor.dtype == torch.float32 and tensor.is_cpu) for tensor in tensors
     )

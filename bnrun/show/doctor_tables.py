@@ -1,30 +1,24 @@
-"""What torch's own norms come to on this machine: a matrix for each device and engine."""
+"""The errors of torch's own norms on this machine: a matrix for each device and engine."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from bnrun.show.tables import label, number, table
-from bnrun.verification.cells import DTYPES, SUSPECT, Examined, verdict
+from bnrun.verification.examination import SUSPECT, Examination, Examined
+from bnrun.verification.report import DTYPES
 
 Place = tuple[str, str]  # device and engine
 
 
-def doctor_view(
-    examined: Sequence[Examined], machines: Mapping[str, str], torch: str
-) -> RenderableType:
-    """Show every cell: its largest error in units of rounding, or why there is none.
-
-    Args:
-        examined: the cells, in the order of the matrix.
-        machines: the devices' names for humans.
-        torch: its version.
-    """
+def doctor_view(examination: Examination) -> RenderableType:
+    """Show every cell: its largest error in units of rounding, or why there is none."""
+    examined = examination.examined
     places = dict.fromkeys((one.cell.device, one.cell.engine) for one in examined)
     parts: list[RenderableType] = [
-        Text(f"torch {torch}, its own norms against formulas in float64"),
+        Text(f"torch {examination.torch}, its own norms against formulas in float64"),
         Text(
             "Largest error of output, gradients and moving statistics, in units of the dtype's "
             f"rounding (its eps, times the largest value expected); over {SUSPECT:g} is a fault."
@@ -32,9 +26,10 @@ def doctor_view(
     ]
     for place in places:
         cells = [one for one in examined if (one.cell.device, one.cell.engine) == place]
-        parts += [Text(), Text(f"{_where(place, machines)}:", style="bold"), _matrix(cells)]
+        where = _where(place, examination.machines)
+        parts += [Text(), Text(f"{where}:", style="bold"), _matrix(cells)]
     parts += _reasons(examined)
-    parts += [Text(), *_closing(examined)]
+    parts += [Text(), *_closing(examination)]
     return Group(*parts)
 
 
@@ -76,11 +71,11 @@ def _reasons(examined: Iterable[Examined]) -> Iterator[Text]:
         yield Text(f"{status}  {cells[0]}{more}: {reason}")
 
 
-def _closing(examined: Sequence[Examined]) -> Iterator[Text]:
-    count = {s: sum(one.status == s for one in examined) for s in ("pass", "fail", "skip")}
-    ran = count["pass"] + count["fail"]
-    found = verdict(examined)
-    counted = f": {count['fail']} of {ran} cells are wrong" if count["fail"] else f": {ran} cells"
-    rest = f", {count['skip']} are not offered here" if count["skip"] else ""
-    style = "bold red" if found == "fail" else "green"
-    yield Text(found, style=style).append(counted + rest, style="not bold default")
+def _closing(examination: Examination) -> Iterator[Text]:
+    statuses = [one.status for one in examination.examined]
+    failed, skipped = statuses.count("fail"), statuses.count("skip")
+    ran = len(statuses) - skipped
+    counted = f": {failed} of {ran} cells are wrong" if failed else f": {ran} cells"
+    rest = f", {skipped} are not offered here" if skipped else ""
+    style = "bold red" if examination.verdict == "fail" else "green"
+    yield Text(examination.verdict, style=style).append(counted + rest, style="not bold default")

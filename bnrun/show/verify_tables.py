@@ -1,4 +1,4 @@
-"""A verification as tables: every check, the faults that explain those that fail, the verdict."""
+"""A verification as tables: every check, the faults that explain failures, and the verdict."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,52 +10,61 @@ from rich.text import Text
 
 from bnrun.show.tables import label, number, pairs, table
 from bnrun.show.wording import norm_name
-from bnrun.verification.judge.checks import CheckKind
-from bnrun.verification.known.fault import Fault
-from bnrun.verification.report import GROUPS, Check, Found, Report
+from bnrun.verification.check import Check
+from bnrun.verification.fault import Fault
+from bnrun.verification.report import GROUPS, CheckResult, Finding, Report
 
 CONTRACTS = {"torch": "PyTorch's layer", "textbook": "the textbook's layer"}
 STYLES = {"pass": "green", "dialect": "yellow", "fail": "bold red", "skip": "dim"}
-FEW_CHECKS = 3  # that a fault names, before they are counted
+FEW_CHECKS = 3
+"""Checks that a fault lists by name; the others are counted."""
 
 
 def report_view(report: Report) -> RenderableType:
-    """Show a report: the checks, then what was found, then the verdict.
+    """Show a report: the checks, then the faults and dialects, then the verdict.
 
     Faults are numbered 1, 2, …, and dialects a, b, …
     """
-    numbers = {found.fault: str(at) for at, found in enumerate(report.faults, start=1)}
-    numbers |= {found.fault: chr(ord("a") + at) for at, found in enumerate(report.dialects)}
+    numbers = {finding.fault: str(at) for at, finding in enumerate(report.faults, start=1)}
+    numbers |= {one.fault: chr(ord("a") + at) for at, one in enumerate(report.dialects)}
     parts: list[RenderableType] = [Text(_title(report)), Text(), _checks(report, numbers)]
     parts += _skips(report.checks)
-    for found in (*report.faults, *report.dialects):
-        parts += [Text(), _found(found, numbers[found.fault])]
+    for finding in (*report.faults, *report.dialects):
+        parts += [Text(), _finding(finding, numbers[finding.fault])]
     parts += [Text(), *_closing(report)]
     return Group(*parts)
 
 
 def _title(report: Report) -> str:
-    held = CONTRACTS[report.contract]
-    return f"{norm_name(report.implementation)}, held to {held}, {report.dtype} on {report.device}"
+    name, contract = norm_name(report.implementation), CONTRACTS[report.contract]
+    measured = "; ".join(f"{one.engine}, {one.dtype}" for one in report.measurements)
+    return f"{name}, held to {contract}: {measured}; on {report.device}"
 
 
 def _checks(report: Report, numbers: dict[Fault, str]) -> Table:
+    """Show the checks in sections: the groups, under each engine where there are several."""
     columns = (label("check"), label(), number("largest error"), label("from"))
     shown = table(*columns, gap=3)
-    for at, group in enumerate(GROUPS):
-        if at:
+    several = len(report.measurements) > 1
+    for measured in report.measurements:
+        for group in GROUPS:
+            checks = [c for c in report.checks if c.group == group and c.engine == measured.engine]
+            if not checks:
+                continue
+            engine = f": {measured.engine}, {measured.dtype}" if several else ""
             shown.add_section()
-        shown.add_row(Text(group, style="bold"))
-        for check in (check for check in report.checks if check.group == group):
-            status = "dialect" if check.status == "pass" and check.faults else check.status
-            origins = [number for fault, number in numbers.items() if fault in check.faults]
-            shown.add_row(
-                Text(f"  {check.name}"),
-                Text(status, style=STYLES[status]),
-                size(check.max_error),
-                " ".join(origins),
-            )
+            shown.add_row(Text(f"{group}{engine}", style="bold"))
+            for check in checks:
+                shown.add_row(*_row(check, numbers))
     return shown
+
+
+def _row(check: CheckResult, numbers: dict[Fault, str]) -> Iterator[str | Text]:
+    status = "dialect" if check.status == "pass" and check.faults else check.status
+    yield Text(f"  {check.name}")
+    yield Text(status, style=STYLES[status])
+    yield size(check.max_error)
+    yield " ".join(number for fault, number in numbers.items() if fault in check.faults)
 
 
 def size(error: float | None) -> str:
@@ -67,35 +76,30 @@ def size(error: float | None) -> str:
     return "0" if error == 0 else f"{error:.0e}"
 
 
-def _skips(checks: Iterable[Check]) -> Iterator[RenderableType]:
-    """Say why checks were skipped, each reason once."""
-    reasons: dict[str, list[str]] = {}
+def _skips(checks: Iterable[CheckResult]) -> Iterator[RenderableType]:
+    """Show why checks were skipped, each reason once."""
+    reasons: dict[str, dict[str, None]] = {}
     for check in checks:
         if check.status == "skip":
-            reasons.setdefault(check.message, []).append(check.name)
+            reasons.setdefault(check.message, {})[check.name] = None
     if reasons:
         yield Text()
     for reason, names in reasons.items():
         yield _hanging("skipped", f"{'; '.join(names)}: {reason}", width=8)
 
 
-def _found(found: Found, number: str) -> RenderableType:
-    fault = found.fault
-    lines = [Text(found.sentence, style="bold")]
+def _finding(finding: Finding, number: str) -> RenderableType:
+    fault = finding.fault
+    lines = [Text(finding.sentence, style="bold")]
     if fault.is_dialect:
         lines.append(Text(f"A dialect, not a mistake; spoken by {fault.speakers}."))
-    if found.seen:
-        lines.append(Text(f"Seen: {found.seen}"))
-    lines.append(Text(f"{'To change it' if fault.is_dialect else 'To mend it'}: {fault.mend}"))
-    lines.append(Text(_follows(found), style="dim"))
-    return _hanging(number, *lines, width=3)
-
-
-def _follows(found: Found) -> str:
-    names = found.checks
-    listed = "; ".join(names[:FEW_CHECKS])
+    if finding.seen:
+        lines.append(Text(f"Seen: {finding.seen}"))
+    lines.append(Text(f"{'To change it' if fault.is_dialect else 'Fix'}: {fault.fix}"))
+    names = finding.checks
     more = f" and {len(names) - FEW_CHECKS} more" if len(names) > FEW_CHECKS else ""
-    return f"Shows in: {listed}{more}."
+    lines.append(Text(f"Shows in: {'; '.join(names[:FEW_CHECKS])}{more}.", style="dim"))
+    return _hanging(number, *lines, width=3)
 
 
 def _hanging(mark: str, *lines: str | Text, width: int) -> RenderableType:
@@ -115,13 +119,18 @@ def _closing(report: Report) -> Iterator[RenderableType]:
     }
     found = [_count(len(report.faults), "fault"), _count(len(report.dialects), "dialect")]
     named = ", ".join(text for text in found if text)
-    style = STYLES[report.verdict]
-    verdict = Text(report.verdict, style=style).append(
+    yield Text(report.verdict, style=STYLES[report.verdict]).append(
         f"{': ' + named if named else ''} ({counts['pass']} checks passed, {counts['fail']} "
         f"failed, {counts['skip']} skipped, in {report.seconds:.1f} s)",
         style="not bold default",
     )
-    yield verdict
+    for one in report.measurements:
+        if one.engine == "compiled":
+            checks = sum(check.engine == "compiled" for check in report.checks)
+            calls = _count(one.kernel_calls, "kernel call")
+            yield Text(f"compiled: the {checks} checks that called a kernel ({calls})")
+    if report.not_measured:
+        yield Text(f"compiled: not checked. {report.not_measured}")
     if report.takes and report.not_taken:
         layouts = " and ".join(report.not_taken)
         yield Text(f"That is without {layouts}, which it does not take: see above.")
@@ -133,15 +142,15 @@ def _count(many: int, what: str) -> str:
     return f"{many} {what}{'' if many == 1 else 's'}" if many else ""
 
 
-def catalogue_view(kinds: Sequence[CheckKind], faults: Sequence[Fault]) -> RenderableType:
+def catalogue_view(checks: Sequence[Check], faults: Sequence[Fault]) -> RenderableType:
     """Show what is checked, and which mistakes are known by name."""
     parts: list[RenderableType] = []
     for group in GROUPS:
-        checks = pairs((kind.name, kind.about) for kind in kinds if kind.group == group)
-        parts += [Text(group, style="bold"), _indented(checks), Text()]
+        rows = pairs((check.name, check.about) for check in checks if check.group == group)
+        parts += [Text(group, style="bold"), _indented(rows), Text()]
     for title, dialects in (("known mistakes", False), ("known dialects", True)):
         chosen = [fault for fault in faults if fault.is_dialect == dialects]
-        known = pairs((fault.name, fault.says) for fault in chosen)
+        known = pairs((fault.name, fault.sentence) for fault in chosen)
         parts += [Text(f"{len(chosen)} {title}", style="bold"), _indented(known), Text()]
     return Group(*parts[:-1])
 

@@ -136,8 +136,12 @@ class Diagnosis:
 class Case:
     """All that a check is judged on.
 
-    `float64_refused` says that float64 was asked for and raised; `narrowing` why float64 does not
-    come out with its precision, if it does not.
+    Attributes:
+        evidence, diagnosis: what was observed, and the mistakes in it.
+        right, contract: what is right, and by which contract.
+        float64_refused: whether float64 was tried and raised.
+        narrowing: why float64 does not come out with its precision, if it does not.
+        required_ranks: the ranks of input that the norm accepts under another engine.
     """
 
     evidence: Evidence
@@ -146,6 +150,7 @@ class Case:
     contract: Contract
     float64_refused: bool = False
     narrowing: Fault | None = None
+    required_ranks: tuple[int, ...] = ()
 
     @property
     def rank(self) -> int:

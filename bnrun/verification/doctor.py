@@ -7,7 +7,7 @@ units of the dtype's rounding: its eps, times the largest value expected. A few 
 
 import itertools
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from bnrun.events import Stage
-from bnrun.verification.cells import DTYPES, ENGINES, SUSPECT, Cell, Examined
+from bnrun.verification.examination import SUSPECT, Cell, Examination, Examined
 from bnrun.verification.recipe import Recipe, play
+from bnrun.verification.report import DTYPES, ENGINES
 from bnrun.verification.situations import SHAPES, Situation, situation
 from bnrun.workers import Worker, WorkerLost
 
@@ -27,8 +28,10 @@ FORMATS = {
 }
 GROUPS = 2
 EPS = 1e-5
-LACKING = ("not implemented for", "not supported", "compiler", "triton")  # in errors: a gap here
-LIMIT = 120.0  # seconds for a cell: compiling the first one loads a compiler
+LACKING = ("not implemented for", "not supported", "compiler", "triton")
+"""Words of errors that say that torch does not offer something here."""
+LIMIT_SECONDS = 120.0
+"""Time limit of a cell: compiling the first one loads a compiler."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +63,27 @@ def cells(devices: Sequence[str], engines: Sequence[str]) -> Iterator[Cell]:
 
 
 def examine(
-    devices: Sequence[str], engines: Sequence[str] = ENGINES, limit: float = LIMIT
-) -> Generator[Stage | Examined, None, None]:
-    """Examine torch's norms, cell by cell, in a process of its own.
+    machines: Mapping[str, str], engines: Sequence[str] = ENGINES, limit: float = LIMIT_SECONDS
+) -> Generator[Stage, None, Examination]:
+    """Examine torch's norms, cell by cell, in a process apart.
 
-    Yields a stage and then the result for each cell.
+    Yields a stage before each cell.
+
+    Args:
+        machines: the devices, by torch's names, each with its name for humans.
+        engines: eager, compiled or both.
+        limit: seconds that a cell may take.
     """
-    every = list(cells(devices, engines))
+    examined: list[Examined] = []
+    every = list(cells(list(machines), engines))
     with Worker("loading torch's norms", _prepare, (), limit, records=(Examined, Cell)) as worker:
-        for done, cell in enumerate(every):
-            yield Stage(f"{cell.norm}, {cell.dtype}, {cell.engine}", done, len(every))
+        for cell in every:
+            yield Stage(f"{cell.norm}, {cell.dtype}, {cell.engine}", len(examined), len(every))
             try:
-                yield worker.run(cell)
+                examined.append(worker.run(cell))
             except WorkerLost as lost:
-                yield Examined(cell, "fail", reason=f"it {lost}")
+                examined.append(Examined(cell, "fail", reason=f"it {lost}"))
+    return Examination(tuple(examined), torch.__version__, machines)
 
 
 def _prepare() -> Any:

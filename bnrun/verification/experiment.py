@@ -1,13 +1,16 @@
 """An experiment with a norm, and what was observed in it. Nothing is judged here."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
 
+from bnrun import kernels
 from bnrun.norms.user_module import own_line
+from bnrun.verification.report import Engine
 from bnrun.verification.subject import NotOffered, Record, Subject
 
 R = TypeVar("R", bound=Record)
@@ -34,34 +37,56 @@ def experiment(name: str) -> Callable[[Callable[[Subject], R]], Experiment[R]]:
 
 @dataclass(frozen=True)
 class Observation(Record, Generic[R]):
-    """The record of an experiment; or None, and what went wrong, in words."""
+    """The record of an experiment; or None, and what went wrong, in words.
+
+    `kernel_calls` counts the compiled kernels that were called, and `kernel_requests` how often
+    code asked for one: a norm that never asks has no kernel.
+    """
 
     record: R | None = None
     trouble: Trouble | None = None
     message: str = ""
+    kernel_calls: int = 0
+    kernel_requests: int = 0
 
 
-def attempt(experiment: Experiment[R], subject: Subject) -> Observation[R]:
-    """Run an experiment, whatever it raises, always from the same state of torch."""
-    with _initial_torch_state(subject.device):
-        try:
-            return Observation(experiment.observe(subject))
-        except NotOffered as error:
-            return Observation(trouble="not offered", message=str(error))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # SystemExit too: the norm's code may do anything
-            return Observation(trouble="raised", message=describe(error))
+def attempt(experiment: Experiment[R], subject: Subject, engine: Engine) -> Observation[R]:
+    """Run an experiment, whatever it raises, always from the same state of torch.
+
+    Raises:
+        EngineError: the compiled kernels cannot be used on this machine.
+    """
+    calls, requests = kernels.calls(), kernels.requests()
+    switch = kernels.enabled() if engine == "compiled" else kernels.disabled()
+    with switch, _initial_torch_state(subject.device):
+        observation = _observe(experiment, subject)
+    return dataclasses.replace(
+        observation,
+        kernel_calls=kernels.calls() - calls,
+        kernel_requests=kernels.requests() - requests,
+    )
+
+
+def _observe(experiment: Experiment[R], subject: Subject) -> Observation[R]:
+    try:
+        return Observation(experiment.observe(subject))
+    except NotOffered as error:
+        return Observation(trouble="not offered", message=str(error))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too: the norm's code may do anything
+        return Observation(trouble="raised", message=describe(error))
 
 
 @contextlib.contextmanager
 def _initial_torch_state(device: torch.device) -> Iterator[None]:
     """Seed torch with 0, enable gradients, make float32 the default; restore all afterwards."""
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
-    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=_rng(device)):
-        torch.default_generator.manual_seed(0)  # a tenth of what torch.manual_seed takes
-        if device.type != "cpu":
-            torch.manual_seed(0)
+    is_cpu = device.type == "cpu"
+    devices, kind = ([], "cuda") if is_cpu else ([device], device.type)
+    with torch.random.fork_rng(devices, device_type=kind):
+        # torch.manual_seed visits every kind of device, and takes ten times as long
+        (torch.default_generator.manual_seed if is_cpu else torch.manual_seed)(0)
         torch.set_grad_enabled(True)
         torch.set_default_dtype(torch.float32)
         try:
@@ -69,10 +94,6 @@ def _initial_torch_state(device: torch.device) -> Iterator[None]:
         finally:
             torch.set_grad_enabled(grad)
             torch.set_default_dtype(dtype)
-
-
-def _rng(device: torch.device) -> str:
-    return "cuda" if device.type == "cpu" else device.type
 
 
 def describe(error: BaseException) -> str:

@@ -1,11 +1,12 @@
 """From outcomes to findings: one for each fault, with the checks that fail from it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from bnrun.verification.check import Case, Check, Outcome
 from bnrun.verification.fault import Fault
 from bnrun.verification.recipe import deviations
-from bnrun.verification.report import CheckResult, Finding
+from bnrun.verification.report import CheckResult, Finding, Measurement
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
 
 # Parts that training and predicting both have, or both moving statistics
@@ -19,33 +20,62 @@ _OF_NO_RANK = {"over", "mode", "moves"}
 """Parts of which a mistake may show for images alone, or not at all, by its nature."""
 
 
-def result(check: Check, outcome: Outcome) -> CheckResult:
-    """Return a check with its message: why it was skipped, or what it fails from."""
-    sentences = [
-        f"{fault.sentence} {fault.fix}" + (f" ({note})" if note else "")
-        for fault, note in outcome.faults.items()
-    ]
-    message = " ".join(sentences) or outcome.reason
-    faults = tuple(outcome.faults)
-    return CheckResult(check.name, check.group, outcome.status, outcome.error, message, faults)
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The outcomes of all checks that were made under one engine."""
+
+    measurement: Measurement
+    case: Case
+    outcomes: list[tuple[Check, Outcome]]
+
+    def results(self) -> Iterator[CheckResult]:
+        """Yield the checks, each with a message: why it was skipped, or what it fails from."""
+        engine, dtype = self.measurement.engine, self.measurement.dtype
+        for check, outcome in self.outcomes:
+            sentences = [
+                f"{fault.sentence} {fault.fix}" + (f" ({note})" if note else "")
+                for fault, note in outcome.faults.items()
+            ]
+            yield CheckResult(
+                check.name,
+                check.group,
+                outcome.status,
+                outcome.error,
+                " ".join(sentences) or outcome.reason,
+                tuple(outcome.faults),
+                engine,
+                dtype,
+            )
 
 
-def findings(case: Case, outcomes: Iterable[tuple[Check, Outcome]]) -> list[Finding]:
+def findings(judged: Sequence[Judged]) -> list[Finding]:
     """Return the faults with the checks that fail from each, in the order of the checks."""
     checks: dict[Fault, list[str]] = {}
     seen: dict[Fault, str] = {}
-    for check, outcome in outcomes:
-        for fault, note in outcome.faults.items():
-            checks.setdefault(fault, []).append(check.name)
-            seen[fault] = seen.get(fault) or note
+    engines: dict[Fault, list[Judged]] = {}
+    for one in judged:
+        for check, outcome in one.outcomes:
+            for fault, note in outcome.faults.items():
+                names = checks.setdefault(fault, [])
+                names += [] if check.name in names else [check.name]
+                seen[fault] = seen.get(fault) or note
+                where = engines.setdefault(fault, [])
+                where += [] if one in where else [one]
     return [
-        Finding(fault, _where(case, fault), tuple(names), seen[fault])
+        Finding(fault, _where(fault, engines[fault], len(judged)), tuple(names), seen[fault])
         for fault, names in checks.items()
     ]
 
 
-def _where(case: Case, fault: Fault) -> str:
-    """Return the only place where a mistake is found, if it could be in several."""
+def _where(fault: Fault, found_in: Sequence[Judged], engines: int) -> str:
+    """Return the only place where a fault is found, if it could be in several."""
+    words = _places(found_in[0].case, fault)
+    if len(found_in) < engines:
+        words.append(f"{found_in[0].measurement.engine} only")
+    return ", ".join(words)
+
+
+def _places(case: Case, fault: Fault) -> list[str]:
     found = [
         (deviation.place, deviation.part, rank)
         for rank in case.evidence.ranks
@@ -62,4 +92,4 @@ def _where(case: Case, fault: Fault) -> str:
         words.append(_OF_ONE_STATISTIC[statistics.pop()])
     if len(ranks) == 1 and set(MAIN_RANKS) <= set(case.evidence.ranks):
         words.append(f"for {LAYOUTS[ranks.pop()]} only")
-    return ", ".join(words)
+    return words

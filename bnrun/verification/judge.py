@@ -44,12 +44,13 @@ def _spoilt(case: Case) -> Fault | None:
 def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
     """Judge a check for inputs of a rank with which no forward pass works.
 
-    The rank is not offered, unless the class asked for it when it was built, or accepts none.
+    The rank is not offered, unless the class asked for it when it was built, accepts none at all,
+    or accepts it under another engine.
     """
     observation = case.evidence.of(TRAINING[rank])
-    asked = case.evidence.parts.asks_rank and rank in MAIN_RANKS
-    none_accepted = not case.evidence.ranks and rank in MAIN_RANKS
-    is_fault = observation.trouble != "not offered" or asked or none_accepted
+    asked = case.evidence.parts.asks_rank or not case.evidence.ranks
+    is_required = (asked and rank in MAIN_RANKS) or rank in case.required_ranks
+    is_fault = observation.trouble != "not offered" or is_required
     if observation.trouble == "not run" or not is_fault:
         return skipped(observation.message)
     if check.experiments != (TRAINING[rank],):

@@ -1,14 +1,17 @@
 """Where a norm is observed: in this process, or in a worker that may hang or end without harm."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 import torch
+from torch import nn
 
 from bnrun.errors import NormError
-from bnrun.norms import norm_factory
+from bnrun.norms import norm_factory, norm_text
 from bnrun.norms.user_module import is_user_norm, takes_rank
 from bnrun.verification.experiment import Observation, attempt
+from bnrun.verification.report import Engine
 from bnrun.verification.situations import CHANNELS
 from bnrun.verification.subject import Record, Subject
 from bnrun.verification.topics import EXPERIMENTS
@@ -22,24 +25,26 @@ MOST_LIMITS = 3
 MOST_LOST = 30
 """Experiments that may hang or end their process, before the others are left out."""
 
-Job = tuple[str, torch.dtype]  # the name of an experiment, and the dtype
+Norm = str | type[nn.Module]
+Job = tuple[str, torch.dtype, Engine]
+"""The name of an experiment, and the dtype and the engine in which to run it."""
 
 
 class Observer(Protocol):
-    """Runs experiments with a norm; a context manager."""
+    """Runs experiments with a norm; a context manager.
+
+    `printed` counts the lines that the norm has printed, where they are not shown.
+    """
 
     @property
-    def printed(self) -> int:
-        """Return how many lines the norm has printed."""
+    def printed(self) -> int: ...  # noqa: D102
 
-    def __enter__(self) -> Self:
-        """Load the norm."""
+    def __enter__(self) -> Self: ...
 
-    def __exit__(self, *_: object) -> None:
-        """Release it."""
+    def __exit__(self, *_: object) -> None: ...
 
-    def observe(self, experiment: str, dtype: torch.dtype) -> Observation[Any]:
-        """Run an experiment, by its name."""
+    def observe(self, job: Job) -> Observation[Any]:
+        """Run an experiment."""
 
 
 class InProcess:
@@ -47,8 +52,8 @@ class InProcess:
 
     printed = 0
 
-    def __init__(self, implementation: str, device: str) -> None:
-        self._run = _load(implementation, device)
+    def __init__(self, norm: Norm, device: str) -> None:
+        self._run = _load(norm, device)
 
     def __enter__(self) -> Self:
         return self
@@ -56,25 +61,28 @@ class InProcess:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def observe(self, experiment: str, dtype: torch.dtype) -> Observation[Any]:
-        """Run an experiment, by its name."""
-        return self._run((experiment, dtype))
+    def observe(self, job: Job) -> Observation[Any]:
+        """Run an experiment."""
+        return self._run(job)
 
 
 class InWorker:
-    """Observes in a process apart.
+    """Observes in a process apart, where the norm is loaded anew.
 
     Args:
-        implementation: a norm's name, or `file.py:Class`.
+        norm: see `bnrun.norms.norm_factory`.
         device: torch's name of it.
         limit: seconds that loading the norm, and each experiment, may take.
+
+    Raises:
+        NormError: a class that another process cannot import, as one of a notebook.
     """
 
-    def __init__(self, implementation: str, device: str, limit: float) -> None:
+    def __init__(self, norm: Norm, device: str, limit: float) -> None:
         self._worker = Worker(
-            "model.norm: importing or building the norm",
+            "importing or building the norm",
             _load,
-            (implementation, device),
+            (_importable(norm), device),
             limit,
             records=Record.__subclasses__(),
         )
@@ -94,14 +102,14 @@ class InWorker:
     def __exit__(self, *_: object) -> None:
         self._worker.__exit__()
 
-    def observe(self, experiment: str, dtype: torch.dtype) -> Observation[Any]:
-        """Run an experiment, by its name; if it is lost, the next one has another process."""
+    def observe(self, job: Job) -> Observation[Any]:
+        """Run an experiment; if it is lost, the next one has another process."""
         if self._losses_left == 0 or self._patience <= 0:
             return Observation(trouble="not run", message="not run: too many before it were lost")
         impatient = self._patience < self._whole_patience
         limit = min(self._limit, IMPATIENT_SECONDS) if impatient else self._limit
         try:
-            observation: Observation[Any] = self._worker.run((experiment, dtype), limit)
+            observation: Observation[Any] = self._worker.run(job, limit)
             return observation
         except WorkerLost as lost:
             self._losses_left -= 1
@@ -112,17 +120,36 @@ class InWorker:
             return Observation(trouble="raised", message=str(error))
 
 
-def _load(implementation: str, device: str) -> Callable[[Job], Observation[Any]]:
+def _importable(norm: Norm) -> str:
+    """Return the text by which another process can load a norm.
+
+    Raises:
+        NormError: it cannot.
+    """
+    text = norm_text(norm)
+    module, _, name = text.rpartition(":")
+    if module != "__main__":
+        return text
+    file = getattr(sys.modules["__main__"], "__file__", None)
+    if file is None:
+        raise NormError(
+            f"the class {name} is known to this session alone, so no process apart can load it. "
+            "Leave out isolated=True, or write the class into a file."
+        )
+    return f"{file}:{name}"
+
+
+def _load(norm: Norm, device: str) -> Callable[[Job], Observation[Any]]:
     """Load a norm, and return what runs experiments with it."""
-    factory, where = norm_factory(implementation), torch.device(device)
+    factory, where = norm_factory(norm), torch.device(device)
     torch.zeros(1, device=where)  # initializing a device takes time that is not the norm's
-    asks_rank = is_user_norm(implementation) and takes_rank(type(factory(CHANNELS, 2)))
+    asks_rank = is_user_norm(norm) and takes_rank(type(factory(CHANNELS, 2)))
     subjects: dict[torch.dtype, Subject] = {}
 
     def run(job: Job) -> Observation[Any]:
-        experiment, dtype = job
+        experiment, dtype, engine = job
         if dtype not in subjects:
             subjects[dtype] = Subject(factory, asks_rank, where, dtype)
-        return attempt(EXPERIMENTS[experiment], subjects[dtype])
+        return attempt(EXPERIMENTS[experiment], subjects[dtype], engine)
 
     return run

@@ -83,7 +83,7 @@ class Search:
         """Return the formula of a part that gives the observed outputs, plain and faint."""
         start: Formula = getattr(recipe, part)
         trains = part == "training"
-        seen = self._seen_where(trains, grads=(True, False))
+        seen = self._seen_where(trains, grads=(trains, not trains))
         if seen is None:
             return start
         cases = [

@@ -83,10 +83,10 @@ def test_a_whole_report_as_a_real_process(bnrun: Run, tmp_path: Path) -> None:
     assert done.stderr == ""  # the layer's own prints are counted, not shown
     assert "\x1b" not in done.stdout
     lines = [line.rstrip() for line in done.stdout.splitlines()]
-    assert lines[0] == "mine.py:Norm, held to PyTorch's layer, float64 on cpu"
+    assert lines[0] == "mine.py:Norm, held to PyTorch's layer: eager, float64; on cpu"
     assert "  forward in training, (N, C)                  fail           3e-01   1" in lines
     at = lines.index("1   beta is not used.")
-    assert lines[at + 1] == "    To mend it: Return gamma * x_hat + beta."
+    assert lines[at + 1] == "    Fix: Return gamma * x_hat + beta."
     assert lines[at + 2].startswith("    Shows in: forward in training, (N, C); ")
     assert any(line.startswith("fail: 1 fault (") for line in lines)
     assert lines[-1].startswith("It printed ")
@@ -100,7 +100,7 @@ def test_the_list_needs_no_norm() -> None:
     assert "  eps-outside-root" in done.stdout
     document = json.loads(_call("verify", "--list", "--json").stdout)
     assert len(document["checks"]) == 49
-    assert {"name", "says", "mend", "speakers"} == set(document["known"][0])
+    assert {"name", "says", "fix", "speakers", "mend"} == set(document["known"][0])
 
 
 @pytest.mark.parametrize(

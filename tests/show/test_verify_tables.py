@@ -7,27 +7,30 @@ from rich.console import Console, RenderableType
 
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.verify_tables import catalogue_view, report_view
-from bnrun.verification.cells import Cell, Examined
-from bnrun.verification.judge.checks import CHECKS
-from bnrun.verification.known.catalogue import known_faults
-from bnrun.verification.known.fault import Fault
-from bnrun.verification.report import Check, Found, Report, Status
+from bnrun.verification.catalogue import known_faults
+from bnrun.verification.examination import Cell, Examination, Examined
+from bnrun.verification.fault import Fault
+from bnrun.verification.report import CheckResult, Finding, Measurement, Report, Status
+from bnrun.verification.topics import CHECKS
 
 ROOT = Fault("root-missing", "The root is missing: it divides by var + eps.", "Divide by the root.")
 BIASED = Fault("biased", "The moving variance is biased.", "Multiply by n / (n - 1).", "Flax")
-CHECK_ROOT = Check("forward in training, (N, C)", "mathematics", "fail", 0.31, "…", (ROOT,))
-CHECK_BOTH = Check("tiny and odd shapes", "mathematics", "fail", float("inf"), "…", (BIASED, ROOT))
-CHECK_RANK = Check(
+CHECK_ROOT = CheckResult("forward in training, (N, C)", "mathematics", "fail", 0.31, "…", (ROOT,))
+CHECK_BOTH = CheckResult(
+    "tiny and odd shapes", "mathematics", "fail", float("inf"), "…", (BIASED, ROOT)
+)
+CHECK_RANK = CheckResult(
     "forward in training, (N, C, L)", "mathematics", "skip", None, "not taken: ValueError: 3D"
 )
-CHECK_BIASED = Check("first update", "moving statistics", "pass", 0.02, "…", (BIASED,))
-CHECK_MODE = Check("mode", "module contract", "pass")
-CHECK_EPS = Check("eps=", "module contract", "skip", None, "the class takes no eps")
-CHECK_PICKLE = Check("pickle", "module contract", "pass", 2.4e-16)
+CHECK_BIASED = CheckResult("first update", "moving statistics", "pass", 0.02, "…", (BIASED,))
+CHECK_MODE = CheckResult("mode", "module contract", "pass")
+CHECK_EPS = CheckResult("eps=", "module contract", "skip", None, "the class takes no eps")
+CHECK_PICKLE = CheckResult("pickle", "module contract", "pass", 2.4e-16)
 
 
-def _report(*checks: Check, found: tuple[Found, ...] = (), printed: int = 0) -> Report:
-    return Report("folder/my_norm.py:Norm", "torch", "float64", "cpu", checks, found, printed, 1.23)
+def _report(*checks: CheckResult, found: tuple[Finding, ...] = (), printed: int = 0) -> Report:
+    eager = (Measurement("eager", "float64"),)
+    return Report("folder/my_norm.py:Norm", "torch", "cpu", eager, checks, found, printed, 1.23)
 
 
 def _render(view: RenderableType, width: int = 80) -> str:
@@ -38,12 +41,12 @@ def _render(view: RenderableType, width: int = 80) -> str:
 
 def test_a_report_with_a_fault_and_a_dialect() -> None:
     found = (
-        Found(BIASED, "", (CHECK_BOTH.name, CHECK_BIASED.name)),
-        Found(ROOT, "in training only", ("a", "b", "c", "d", "e"), seen="y[0] is 3"),
+        Finding(BIASED, "", (CHECK_BOTH.name, CHECK_BIASED.name)),
+        Finding(ROOT, "in training only", ("a", "b", "c", "d", "e"), seen="y[0] is 3"),
     )
     checks = (CHECK_ROOT, CHECK_RANK, CHECK_BOTH, CHECK_BIASED, CHECK_MODE, CHECK_EPS, CHECK_PICKLE)
     assert _render(report_view(_report(*checks, found=found, printed=2))) == (
-        "my_norm.py:Norm, held to PyTorch's layer, float64 on cpu\n"
+        "my_norm.py:Norm, held to PyTorch's layer: eager, float64; on cpu\n"
         "\n"
         "check                                        largest error   from\n"
         "─────────────────────────────────────────────────────────────────\n"
@@ -65,7 +68,7 @@ def test_a_report_with_a_fault_and_a_dialect() -> None:
         "\n"
         "1   The root is missing: it divides by var + eps (in training only).\n"
         "    Seen: y[0] is 3\n"
-        "    To mend it: Divide by the root.\n"
+        "    Fix: Divide by the root.\n"
         "    Shows in: a; b; c and 2 more.\n"
         "\n"
         "a   The moving variance is biased.\n"
@@ -81,21 +84,23 @@ def test_a_report_with_a_fault_and_a_dialect() -> None:
 def test_a_report_without_a_fault_is_short() -> None:
     shown = _render(report_view(_report(CHECK_MODE, CHECK_PICKLE)))
     assert shown.endswith(
-        "  mode              pass\n"
-        "  pickle            pass           2e-16\n"
+        "  mode            pass\n"
+        "  pickle          pass           2e-16\n"
         "\n"
         "pass (2 checks passed, 0 failed, 0 skipped, in 1.2 s)"
     )
 
 
 def test_a_report_for_json_has_the_keys_of_the_contract() -> None:
-    found = (Found(ROOT, "in training only", (CHECK_ROOT.name,)), Found(BIASED, "", ("x",)))
+    found = (Finding(ROOT, "in training only", (CHECK_ROOT.name,)), Finding(BIASED, "", ("x",)))
     document = _report(CHECK_BOTH, CHECK_BIASED, found=found).to_dict()
     assert document["implementation"] == "folder/my_norm.py:Norm"
     assert document["verdict"] == "fail"
     assert document["checks"][0] == {
         "name": "tiny and odd shapes",
         "group": "mathematics",
+        "engine": "eager",
+        "dtype": "float64",
         "status": "fail",
         "max_error": None,  # JSON has no word for infinity
         "message": "…",
@@ -126,15 +131,16 @@ def test_a_matrix_with_a_wrong_cell_and_some_that_cannot_be_run() -> None:
 
     volume = Cell("BatchNorm3d", "predicting", "channels_last_3d", "float16", "cpu", "eager")
     compiled = Cell("LayerNorm", "any", "contiguous", "float64", "cpu", "compiled")
-    examined = [
+    examined = (
         examined_as("float64", "pass", 1.25),
         examined_as("float32", "fail", 123.4),
         examined_as("bfloat16", "skip", None, "no"),
         examined_as("float16", "skip", None, "no"),
         Examined(volume, "pass", 0.4),
         Examined(compiled, "fail", None, "it does not come back"),
-    ]
-    assert _render(doctor_view(examined, {"cpu": "Some CPU, 2 threads"}, "2.15.0")) == (
+    )
+    examination = Examination(examined, "2.15.0", {"cpu": "Some CPU, 2 threads"})
+    assert _render(doctor_view(examination)) == (
         "torch 2.15.0, its own norms against formulas in float64\n"
         "Largest error of output, gradients and moving statistics, in units of the\n"
         "dtype's rounding (its eps, times the largest value expected); over 32 is a\n"

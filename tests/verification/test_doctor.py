@@ -1,16 +1,16 @@
 """torch's own norms: the formulas they are held to, and what is said of a cell that is wrong."""
 
-import itertools
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from bnrun.events import Stage
+from bnrun.events import Stage, drain
 from bnrun.verification import doctor
-from bnrun.verification.cells import DTYPES, SUSPECT, Cell, Examined, verdict
 from bnrun.verification.doctor import NORMS, cells, examine
+from bnrun.verification.examination import SUSPECT, Cell, Examination, Examined
+from bnrun.verification.report import DTYPES
 from bnrun.verification.situations import plain
 
 EAGER = Cell("BatchNorm2d", "training", "channels_last", "float32", "cpu", "eager")
@@ -92,21 +92,31 @@ def test_a_cell_is_right_or_wrong_or_not_offered(
     monkeypatch.setattr(doctor, "_layer", lambda norm, channels: layer(channels))
     one = doctor.examine_here(EAGER)
     assert (one.status, one.reason) == (status, reason)
-    assert verdict([one]) == ("pass" if status == "pass" else "fail")
+    assert _verdict(one) == ("pass" if status == "pass" else "fail")
+
+
+def _verdict(*examined: Examined) -> str:
+    return Examination(examined, "2.15.0", {"cpu": "Some CPU"}).verdict
 
 
 def test_a_machine_on_which_nothing_ran_does_not_pass() -> None:
     skipped, passed = Examined(EAGER, "skip"), Examined(EAGER, "pass", 1.0)
-    assert verdict([skipped]) == verdict([]) == "fail"
-    assert verdict([skipped, passed]) == "pass"
+    assert _verdict(skipped) == _verdict() == "fail"
+    assert _verdict(skipped, passed) == "pass"
 
 
-def test_cells_are_examined_apart_in_order_with_a_stage_each() -> None:
-    events = examine(["cpu"], ["eager"])
-    first = list(itertools.islice(events, 4))
-    events.close()
-    assert [type(event) for event in first] == [Stage, Examined, Stage, Examined]
-    assert first[2] == Stage("BatchNorm1d, float32, eager", 1, 60)
+def test_cells_are_examined_apart_in_order_with_a_stage_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "NORMS", NORMS[3:4])
+    stages: list[Stage] = []
+    examination = drain(examine({"cpu": "Some CPU"}, ["eager"]), stages.append)
+    assert [one.cell.dtype for one in examination.examined] == list(DTYPES)
+    assert stages[2] == Stage("LayerNorm, bfloat16, eager", 2, 4)
+    assert examination.verdict == "pass"
+    document = examination.to_dict()
+    assert document["machines"] == {"cpu": "Some CPU"}
+    assert len(document["cells"]) == 4
 
 
 def test_what_mps_lacks_is_said() -> None:

@@ -1,24 +1,30 @@
 """Every known mistake, made in a class, is called by its name, and by no other."""
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import faulty_norms as faulty
 import pytest
 import torch
 
-from bnrun.verification.known.catalogue import known_faults
-from bnrun.verification.observe import apart
-from bnrun.verification.observe.apart import Apart, Here
-from bnrun.verification.observe.experiment import Observation
+from bnrun.events import drain
+from bnrun.verification import observer
+from bnrun.verification.catalogue import known_faults
+from bnrun.verification.experiment import Observation
+from bnrun.verification.observer import InProcess, Job
 from bnrun.verification.report import Report
+from bnrun.verification.topics import CHECKS, EXPERIMENTS
+from bnrun.verification.verify import verify_by
 
 ReportOn = Callable[..., Report]
+FOLDER = Path(__file__).parent
 
 LOST = {name for name, fault in faulty.FAULTS.items() if fault in ("hung", "exited")}
 
 
 def _names(report: Report) -> list[str]:
-    return [found.fault.name for found in report.found]
+    return [found.fault.name for found in report.findings]
 
 
 @pytest.mark.filterwarnings("ignore:var\\(\\):UserWarning")  # torch's, of one value per channel
@@ -28,11 +34,11 @@ def test_a_class_with_one_fault_has_that_diagnosis_and_no_other(
 ) -> None:
     report = report_on(f"faulty_norms.py:{name}")
     assert _names(report) == [faulty.FAULTS[name]]
-    (found,) = report.found
+    (found,) = report.findings
     assert report.verdict == ("pass" if found.fault.is_dialect else "fail")
     shown = [check for check in report.checks if check.faults]
     assert found.checks == tuple(check.name for check in shown)
-    assert all(found.fault.says in check.message for check in shown)
+    assert all(found.fault.sentence in check.message for check in shown)
     if not found.fault.is_dialect:
         assert all(check.status == "fail" for check in shown)
 
@@ -45,12 +51,17 @@ def test_there_is_a_class_for_every_fault_that_is_known() -> None:
     assert len(faulty.FAULTS) > 120
 
 
+def test_every_experiment_has_a_name_of_its_own() -> None:
+    used = {experiment for check in CHECKS for experiment in check.experiments}
+    assert used <= set(EXPERIMENTS.values())
+
+
 def test_each_known_fault_says_two_whole_sentences() -> None:
     for fault in known_faults():
-        for sentence in (fault.says, fault.mend):
+        for sentence in (fault.sentence, fault.fix):
             assert sentence.endswith((".", ")")), fault.name
             assert "  " not in sentence
-        assert fault.says != fault.mend
+        assert fault.sentence != fault.fix
 
 
 @pytest.mark.parametrize(
@@ -66,9 +77,9 @@ def test_each_known_fault_says_two_whole_sentences() -> None:
     ],
 )
 def test_a_fault_says_where_alone_it_is_found(report_on: ReportOn, name: str, where: str) -> None:
-    (found,) = report_on(f"faulty_norms.py:{name}").found
+    (found,) = report_on(f"faulty_norms.py:{name}").findings
     assert found.where == where
-    assert found.sentence.endswith(f" ({where})." if where else found.fault.says)
+    assert found.sentence.endswith(f" ({where})." if where else found.fault.sentence)
 
 
 def test_a_fault_in_images_alone_says_so(report_on: ReportOn, write: Callable[[str], str]) -> None:
@@ -89,7 +100,7 @@ def test_a_fault_in_images_alone_says_so(report_on: ReportOn, write: Callable[[s
         "            return y * self.weight.view(shape) + self.bias.view(shape)\n"
         "        return super().forward(x)\n"
     )
-    (found,) = report_on(spec).found
+    (found,) = report_on(spec).findings
     assert found.fault.name == "unbiased-variance-normalizes"
     assert found.where == "for (N, C, H, W) only"
 
@@ -106,8 +117,8 @@ def test_what_no_known_mistake_explains_is_shown_with_numbers(
         "        return super().forward(x).tanh()\n"
     )
     report = report_on(spec)
-    assert [found.fault.name for found in report.found] == ["unexplained"]
-    seen = report.found[0].seen
+    assert [found.fault.name for found in report.findings] == ["unexplained"]
+    seen = report.findings[0].seen
     assert seen.startswith("y[0, 0] is ")
     assert seen.endswith(" is right")
     by_name = {check.name: check for check in report.checks}
@@ -118,52 +129,50 @@ def test_what_no_known_mistake_explains_is_shown_with_numbers(
 
 
 def test_an_error_is_shown_with_the_users_own_line(report_on: ReportOn) -> None:
-    (found,) = report_on("faulty_norms.py:RaisesOnImages").found
-    assert found.fault.says.startswith("It raises RuntimeError: The size of tensor a (4)")
-    assert "faulty_norms.py:" in found.fault.says
-    assert "return self.weight * x_hat + self.bias" in found.fault.says
+    (found,) = report_on("faulty_norms.py:RaisesOnImages").findings
+    assert found.fault.sentence.startswith("It raises RuntimeError: The size of tensor a (4)")
+    assert "faulty_norms.py:" in found.fault.sentence
+    assert "return self.weight * x_hat + self.bias" in found.fault.sentence
 
 
-class SeesHanging(Here):
+class SeesHanging(InProcess):
     """Takes `faulty_norms.Hangs` for hanging: whatever the machine does meanwhile, and at once."""
 
-    def __init__(self, implementation: str, device: str, limit: float) -> None:
-        super().__init__(implementation, device, limit)
-        here = self.look
-
-        def look(experiment: str, dtype: torch.dtype) -> Observation:
-            seen = here(experiment, dtype)
-            if not seen.message.startswith("Hangs"):
-                return seen
-            return Observation(trouble="hung", message="does not come back")
-
-        self.look = look
+    def observe(self, job: Job) -> Observation[Any]:
+        seen = super().observe(job)
+        if not seen.message.startswith("Hangs"):
+            return seen
+        return Observation(trouble="hung", message="does not come back")
 
 
-@pytest.mark.parametrize(
-    ("name", "observer", "checks"),
-    [
-        ("HangsInDouble", SeesHanging, ("float64 kept", ".double()")),
-        ("ExitsWhenCopied", Apart, ("deepcopy",)),
-    ],
-)
-def test_code_that_hangs_or_exits_leaves_the_other_checks_standing(
-    report_on: ReportOn, name: str, observer: type, checks: tuple[str, ...]
-) -> None:
-    report = report_on(f"faulty_norms.py:{name}", observer=observer, limit=60.0)
+def _seen_hanging(name: str) -> Report:
+    observer = SeesHanging(f"{FOLDER}/faulty_norms.py:{name}", "cpu")
+    return drain(verify_by(observer, name))
+
+
+def _others_stand(report: Report, name: str, checks: tuple[str, ...]) -> None:
     assert _names(report) == [faulty.FAULTS[name]]
-    assert report.found[0].checks == checks
+    assert report.findings[0].checks == checks
     failed = [check.name for check in report.checks if check.status == "fail"]
     assert tuple(failed) == checks
     assert sum(check.status == "pass" for check in report.checks) > 30
 
 
+def test_code_that_hangs_leaves_the_other_checks_standing() -> None:
+    _others_stand(_seen_hanging("HangsInDouble"), "HangsInDouble", ("float64 kept", ".double()"))
+
+
+def test_code_that_exits_leaves_the_other_checks_standing(report_on: ReportOn) -> None:
+    report = report_on("faulty_norms.py:ExitsWhenCopied", isolated=True, time_limit=60.0)
+    _others_stand(report, "ExitsWhenCopied", ("deepcopy",))
+
+
 def test_code_that_always_hangs_is_given_up_in_a_few_time_limits(
     report_on: ReportOn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(apart, "IMPATIENT_SECONDS", 0.1)
-    monkeypatch.setattr(apart, "MOST_LIMITS", 1.1)
-    report = report_on("faulty_norms.py:HangsAlways", observer=Apart, limit=2.0)
+    monkeypatch.setattr(observer, "IMPATIENT_SECONDS", 0.1)
+    monkeypatch.setattr(observer, "MOST_LIMITS", 1.1)
+    report = report_on("faulty_norms.py:HangsAlways", isolated=True, time_limit=2.0)
     assert _names(report) == ["hung"]
     assert report.verdict == "fail"
     left = [check for check in report.checks if check.message.startswith("not run")]
@@ -174,16 +183,14 @@ def test_code_that_always_hangs_is_given_up_in_a_few_time_limits(
 def test_what_a_class_prints_is_counted_and_not_shown(
     report_on: ReportOn, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    report = report_on("faulty_norms.py:Prints", observer=Apart)
+    report = report_on("faulty_norms.py:Prints", isolated=True)
     assert report.verdict == "pass"
     assert report.printed > 100
     assert capfd.readouterr() == ("", "")
 
 
-def test_what_hangs_before_it_is_known_what_the_class_has_still_has_a_table(
-    report_on: ReportOn,
-) -> None:
-    report = report_on("faulty_norms.py:HangsOnImages", observer=SeesHanging)
+def test_what_hangs_before_it_is_known_what_the_class_has_still_has_a_table() -> None:
+    report = _seen_hanging("HangsOnImages")
     by_name = {check.name: check for check in report.checks}
     assert by_name["forward in training, (N, C)"].status == "pass"
     assert by_name["forward in training, (N, C, H, W)"].status == "fail"
@@ -192,7 +199,7 @@ def test_what_hangs_before_it_is_known_what_the_class_has_still_has_a_table(
 
 def test_errors_of_other_kinds_are_findings_of_their_own(report_on: ReportOn) -> None:
     report = report_on("faulty_norms.py:FailsInThreeWays")
-    said = [found.fault.says for found in report.found if found.fault.name == "raised"]
+    said = [found.fault.sentence for found in report.findings if found.fault.name == "raised"]
     assert len(said) == len(set(said)) == 2
     assert "RuntimeError: one" in said[0]
     assert "RuntimeError: two" in said[1]

@@ -63,5 +63,5 @@ def test_both_faults_are_named(
         f"from faulty_norms import {first}, {second}\n"
         f"class Norm({first}, {second}):\n    pass\n"
     )
-    found = {found.fault.name for found in report_on(spec).found}
+    found = {found.fault.name for found in report_on(spec).findings}
     assert found == {faulty.FAULTS[first], faulty.FAULTS[second]}

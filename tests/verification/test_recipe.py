@@ -10,16 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bnrun.verification.evidence import distance
-from bnrun.verification.known import (
+from bnrun.verification.distance import distance
+from bnrun.verification.fault import Choice
+from bnrun.verification.formula import (
     batch_statistics,
     gradients,
-    kept,
     modes,
-    momentum,
+    moving_statistics,
     normalization,
 )
-from bnrun.verification.known.fault import Choice
 from bnrun.verification.recipe import Recipe, deviations, move, play, right
 from bnrun.verification.situations import (
     CHANNELS,
@@ -108,10 +107,10 @@ PARTS: list[tuple[str, str, Sequence[Choice[Any]]]] = [
     ("predicting", "source", batch_statistics.PREDICTING_SOURCE),
     ("", "mode", modes.MODES),
     ("", "moves", modes.MOVES),
-    ("", "kept_mean", kept.KEPT_MEAN),
-    ("", "kept_var", kept.KEPT_VAR),
-    ("", "mean_update", momentum.UPDATE),
-    ("", "var_update", momentum.UPDATE),
+    ("", "mean_target", moving_statistics.MEAN_TARGET),
+    ("", "var_target", moving_statistics.VAR_TARGET),
+    ("", "mean_update", moving_statistics.UPDATE),
+    ("", "var_update", moving_statistics.UPDATE),
 ]
 
 
@@ -148,15 +147,15 @@ def test_gradients_of_x_can_be_told_apart_where_they_differ() -> None:
 
 
 def test_a_deviation_names_the_fault_and_gives_the_recipe_without_it() -> None:
-    outside, biased = normalization.DENOMINATOR[1], kept.BIASED
-    recipe = _with("training", "denominator", outside).having(kept_var=biased)
+    outside, biased = normalization.DENOMINATOR[1], moving_statistics.BIASED
+    recipe = _with("training", "denominator", outside).having(var_target=biased)
     found = list(deviations(recipe, Recipe()))
-    assert [(place, fault.name) for place, fault, _ in found] == [
-        ("training", "eps-outside-root"),
-        ("kept_var", "biased-moving-variance"),
+    assert [(one.place, one.part, one.fault.name) for one in found] == [
+        ("training", "denominator", "eps-outside-root"),
+        ("", "var_target", "biased-moving-variance"),
     ]
-    assert found[0][2] == Recipe(kept_var=biased)
-    assert next(deviations(recipe, right("textbook")))[1].name == "mode-follows-module"
+    assert found[0].without == Recipe(var_target=biased)
+    assert next(deviations(recipe, right("textbook"))).fault.name == "mode-follows-module"
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -194,4 +193,4 @@ def test_distances_count_what_is_not_finite() -> None:
 
 def test_a_recipe_is_a_record() -> None:
     assert Recipe() == right("torch")
-    assert dataclasses.replace(Recipe(), keeps_spread=True) != Recipe()
+    assert dataclasses.replace(Recipe(), target_has_spread=True) != Recipe()

@@ -12,7 +12,7 @@ NAMES = ("scratch", "builtin", "textbook")
 
 
 def _found(report: Report) -> dict[str, tuple[str, ...]]:
-    return {found.fault.name: found.checks for found in report.found}
+    return {found.fault.name: found.checks for found in report.findings}
 
 
 def _skipped(report: Report) -> list[str]:
@@ -24,7 +24,7 @@ def test_scratch_and_builtin_pass_every_check_there_is(report_on: ReportOn, norm
     report = report_on(norm)
     assert report.verdict == "pass"
     assert {check.status for check in report.checks} == {"pass"}
-    assert report.found == ()
+    assert report.findings == ()
     errors = [check.max_error for check in report.checks if check.max_error is not None]
     assert max(errors) < 1e-6  # at a mean of 1e6
     assert sorted(errors)[len(errors) // 2] < 1e-14
@@ -36,7 +36,7 @@ def test_they_pass_in_every_dtype(report_on: ReportOn, norm: str, dtype: torch.d
     report = report_on(norm, dtype=dtype)
     assert report.verdict == "pass"
     assert report.dtype == str(dtype).removeprefix("torch.")
-    assert report.found == ()
+    assert report.findings == ()
     assert "finite differences in training" in _skipped(report)
 
 
@@ -111,7 +111,7 @@ def test_a_class_for_one_other_rank_is_judged_by_that(
     report_on: ReportOn, name: str, layout: str
 ) -> None:
     report = report_on(f"right_norms.py:{name}")
-    assert (report.verdict, report.found) == ("pass", ())
+    assert (report.verdict, report.findings) == ("pass", ())
     passed = [check.name for check in report.checks if check.status == "pass"]
     assert {f"forward in training, {layout}", "one value per channel", "mode"} <= set(passed)
     assert "finite differences in training" in passed
@@ -140,7 +140,7 @@ def test_the_textbook_fails_on_what_the_textbook_does_differently(report_on: Rep
 
 def test_by_its_own_contract_the_textbook_passes(report_on: ReportOn) -> None:
     report = report_on("textbook", contract="textbook")
-    assert (report.verdict, report.found) == ("pass", ())
+    assert (report.verdict, report.findings) == ("pass", ())
 
 
 @pytest.mark.parametrize("norm", ["scratch", "builtin"])
