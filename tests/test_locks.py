@@ -147,6 +147,7 @@ def askers(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
         process.stdout.close()
 
 
+@pytest.mark.process
 def test_asking_without_a_pause_never_makes_a_worker_fail(
     file: Path, askers: list[subprocess.Popen[str]]
 ) -> None:
@@ -157,6 +158,7 @@ def test_asking_without_a_pause_never_makes_a_worker_fail(
         lock.release()
 
 
+@pytest.mark.process
 def test_askers_never_take_one_another_for_a_worker(
     file: Path, askers: list[subprocess.Popen[str]]
 ) -> None:
@@ -181,6 +183,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.process
 def test_a_process_that_was_killed_holds_nothing(file: Path) -> None:
     command = [sys.executable, "-c", HOLDING, str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:

@@ -12,6 +12,8 @@ import worker_jobs
 from bnrun.errors import NormError, TrainingFailed
 from bnrun.workers import Worker, WorkerLost
 
+pytestmark = pytest.mark.process
+
 
 def _worker(how: str = "works", limit: float = 10.0) -> Worker:
     return Worker("loading it", worker_jobs.prepare, (how,), limit)

@@ -196,6 +196,7 @@ def test_nothing_is_called_used_that_training_would_replace(start_published, tmp
     assert document["used"] is None
 
 
+@pytest.mark.process
 def test_looking_does_not_import_torch(start, tmp_path):
     lay(tmp_path / "mine")
     done = start("--root", tmp_path / "mine", fresh=True, PYTHONPROFILEIMPORTTIME="1")

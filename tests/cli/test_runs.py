@@ -180,6 +180,7 @@ def test_what_cannot_be_done_is_one_clear_error(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.process
 def test_torch_is_not_loaded_to_look(out: Path) -> None:
     code = (
         "import sys\n"

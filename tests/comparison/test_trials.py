@@ -61,6 +61,7 @@ def test_one_job_trains_in_this_process_and_in_order(acts: ModuleType) -> None:
     ]
 
 
+@pytest.mark.process
 def test_a_process_that_dies_or_exits_is_one_failed_trial(acts: ModuleType) -> None:
     found = _messages(_trials("dies", "exits", "vanishes", "well"), 4, acts.act)
     assert found["dies"][1:] == ["its process was ended by signal 9 (SIGKILL)"]
@@ -78,6 +79,7 @@ def test_what_would_end_every_trial_ends_them(acts: ModuleType, jobs: int) -> No
         _messages(_trials("full", "well"), jobs, acts.act)
 
 
+@pytest.mark.process
 def test_processes_are_asked_to_end_and_write_down_where_they_are(
     acts: ModuleType, tmp_path: Path
 ) -> None:

@@ -434,6 +434,7 @@ def test_a_listener_that_raises_leaves_nothing_behind(mirror, cache):
     assert leftovers(cache) == []
 
 
+@pytest.mark.process
 def test_apt_and_what_it_started_are_ended_when_fetching_is_interrupted(apt, cache, tmp_path):
     apt.script(f"#!/bin/sh\n/bin/sleep 60 &\necho $! > {tmp_path}/started\nwait\n")
 
@@ -453,6 +454,7 @@ def test_apt_and_what_it_started_are_ended_when_fetching_is_interrupted(apt, cac
     assert leftovers(cache) == []
 
 
+@pytest.mark.process
 def test_a_command_that_takes_too_long_is_given_up(apt, monkeypatch, seen):
     monkeypatch.setattr(sources, "COMMAND_SECONDS", 0.1)
     apt.script("#!/bin/sh\nexec /bin/sleep 60\n")
@@ -502,6 +504,7 @@ PROCESS = """
 """
 
 
+@pytest.mark.process
 def test_of_two_processes_one_fetches_and_the_other_waits(tmp_path, lay, cache, content):
     meeting, source = tmp_path / "meeting", lay(tmp_path / "source")
     meeting.mkdir()

@@ -76,6 +76,7 @@ print(kernels.calls())
 """
 
 
+@pytest.mark.process
 def test_torchs_libraries_may_lie_in_a_folder_with_spaces_and_other_letters(
     compilable: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

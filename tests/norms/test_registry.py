@@ -67,6 +67,7 @@ def test_an_unknown_name_gets_the_list(unknown):
         check_norm(unknown)
 
 
+@pytest.mark.process
 def test_checking_a_norm_does_not_load_torch(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("import torch\n\n\nclass Norm(torch.nn.Identity): ...\n")

@@ -228,6 +228,7 @@ while not stop.exists():
 """
 
 
+@pytest.mark.process
 def test_listing_runs_without_a_pause_never_makes_a_resume_fail(tmp_path: Path) -> None:
     run = _session(_create(tmp_path / "runs"), STARTED, _epoch(1))
     command = [sys.executable, "-c", LISTING, str(tmp_path / "runs"), str(tmp_path / "stop")]

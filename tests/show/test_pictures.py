@@ -294,6 +294,7 @@ def test_a_picture_is_an_svg_and_a_png_of_1350_pixels() -> None:
     assert height > 1000
 
 
+@pytest.mark.process
 def test_pictures_of_records_load_neither_torch_nor_a_screen() -> None:
     code = (
         "import sys, bnrun.show.pictures; "
