@@ -45,9 +45,7 @@ class BenchArm:
 
     def with_engine(self, engine: str) -> "BenchArm":
         """Return the arm with another engine in its config."""
-        training = self.config.training.model_copy(update={"engine": engine})
-        config = self.config.model_copy(update={"training": training})
-        return BenchArm(self.name, config, self.workers)
+        return BenchArm(self.name, self.config.with_training(engine=engine), self.workers)
 
 
 def bench_arms(

@@ -58,10 +58,9 @@ def parse_arm(text: str, shared: Sequence[Assignment]) -> Arm:
 
 def _evaluated(arm: Arm) -> Arm:
     """Return the arm with the kinds of statistics that every arm is evaluated with."""
-    training = arm.config.training
-    more = [kind for kind in training.evaluate if kind not in ALWAYS_EVALUATED]
-    training = training.model_copy(update={"evaluate": (*ALWAYS_EVALUATED, *more)})
-    return Arm(arm.name, arm.config.model_copy(update={"training": training}))
+    own = arm.config.training.evaluate
+    more = [kind for kind in own if kind not in ALWAYS_EVALUATED]
+    return Arm(arm.name, arm.config.with_training(evaluate=(*ALWAYS_EVALUATED, *more)))
 
 
 def _split(text: str) -> tuple[str, list[Assignment]]:

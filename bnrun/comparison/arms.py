@@ -25,13 +25,11 @@ class Arm:
 
     def with_seed(self, seed: int) -> Config:
         """Return the config of this arm's trial with a seed."""
-        training = self.config.training.model_copy(update={"seed": seed})
-        return self.config.model_copy(update={"training": training})
+        return self.config.with_training(seed=seed)
 
     def with_engine(self, engine: str) -> "Arm":
         """Return the arm with another engine in its config."""
-        training = self.config.training.model_copy(update={"engine": engine})
-        return Arm(self.name, self.config.model_copy(update={"training": training}))
+        return Arm(self.name, self.config.with_training(engine=engine))
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 
 from bnrun.comparison.arms import Arm, ArmResult
 from bnrun.comparison.outcome import Comparison
+from bnrun.comparison.trials import unfinished_trials
 from bnrun.data.dataset import Dataset
 from bnrun.errors import EngineError
 from bnrun.training.engine import Engine
@@ -26,16 +27,20 @@ def resolve_engine(comparison: Comparison, dataset: Dataset, device: torch.devic
     for the first of these arms, if all of them can run on it.
 
     Raises:
-        EngineError: an arm names an engine that it cannot run on here.
+        EngineError: an arm with trials still to be trained names, by itself or by the plan, an
+            engine that it cannot run on here.
         NormError, TrainingFailed: see `engine_choice.choose`.
     """
-    if comparison.engine is not None:
-        return _with_engine(comparison, Engine(comparison.engine, comparison.engine_reason))
     dataset = dataset.to(device)
+    if comparison.engine is not None:
+        engine = Engine(comparison.engine, comparison.engine_reason)
+        comparison = _with_engine(comparison, engine)
     arms = [result.arm for result in comparison.arms]
-    for arm in arms:
-        if arm.engine != "auto":
+    if unfinished_trials(comparison):
+        for arm in arms:
             _require(arm, dataset, device)
+    if comparison.engine is not None:
+        return comparison
     sharing = [arm for arm in arms if arm.engine == "auto"]
     engine = Engine(arms[0].engine)
     if sharing:
@@ -82,11 +87,13 @@ def _engines_of_trials(comparison: Comparison) -> set[str]:
 
 
 def _require(arm: Arm, dataset: Dataset, device: torch.device) -> None:
-    """Check that an arm can run here on the engine that it names.
+    """Check that an arm can run here on the engine that it names, if it names one.
 
     Raises:
         EngineError: it cannot; the message names the arm.
     """
+    if arm.engine == "auto":
+        return
     try:
         choose(arm.config, dataset, device, arm.config.training.epochs)
     except EngineError as error:

@@ -103,6 +103,10 @@ class Config(_Section):
         """Return the config as nested dicts of plain values, as YAML and JSON hold it."""
         return self.model_dump(mode="json")
 
+    def with_training(self, **values: Any) -> "Config":
+        """Return the config with other values, which must be valid, in its section `training`."""
+        return self.model_copy(update={"training": self.training.model_copy(update=values)})
+
     def yaml(self) -> str:
         """Return the config as YAML that `resolve` reads back to an equal config."""
         return yaml_text.dump(self.to_dict())

@@ -150,8 +150,7 @@ def _throughput(speeds: Speeds) -> Iterator[RenderableType]:
     yield Text(
         f"Noise: {speeds.noise.arm} against itself {speeds.noise.ratio_to_first:.2f} ({low:.2f} to "
         f"{high:.2f}). Medians and middle half of {speeds.rounds} rounds, in each of which every "
-        f"arm trains {speeds.steps} steps in a process of its own, end to end, {engine}on "
-        f"{speeds.machine}."
+        f"arm trains {speeds.steps} steps, end to end, {engine}on {speeds.machine}."
     )
 
 

@@ -94,9 +94,8 @@ def _engine(
     if checkpoint is None:
         return choose(config, dataset, device, epochs)
     before = checkpoint.get("engine", "eager")  # older checkpoints name none: all were eager
-    settings = config.training.model_copy(update={"engine": before})
     try:
-        return choose(config.model_copy(update={"training": settings}), dataset, device, epochs)
+        return choose(config.with_training(engine=before), dataset, device, epochs)
     except EngineError as error:
         now = choose(config, dataset, device, epochs - len(checkpoint["epochs"]))
         return Engine(now.name, f"the run started {before}, which can't continue: {error.reason}")

@@ -9,10 +9,11 @@ import pytest
 from bnrun.comparison.agreement import Agreement, Parity
 from bnrun.comparison.arm_syntax import build_arms
 from bnrun.comparison.arms import Arm, ArmResult
+from bnrun.comparison.metrics import METRIC_NAMES
 from bnrun.comparison.outcome import Comparison, Speeds, Throughput
 from bnrun.config import Config
 from bnrun.events import DataUsed, EpochEnded
-from bnrun.summary import Summary
+from bnrun.summary import METRICS, Summary
 
 DATA = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)
 EXACT = Agreement(("eager", "eager"), "float64", 30, 1e-15, 2e-15, None, 3e-15)
@@ -35,6 +36,10 @@ def test_an_arm_is_estimated_over_the_trials_that_completed() -> None:
     assert (found.mean, found.n) == (0.4, 1)
     assert arm.estimate("test_acc_population") is None
     assert (len(arm.lost), arm.keeps_moving_statistics) == (1, False)
+
+
+def test_every_metric_has_a_name() -> None:
+    assert tuple(METRIC_NAMES) == METRICS
 
 
 def test_a_trial_takes_the_place_of_its_earlier_state() -> None:

@@ -109,7 +109,20 @@ def test_what_is_resolved_stays_so(
     assert resolve_engine(found, small, CPU) == found
     edited = replace(found, arms=make_plan(arms_of("scratch", "builtin"), (0,)).arms)
     assert resolve_engine(edited, small, CPU) == found
-    assert choices == []
+    assert "auto" not in {wanted for _, wanted in choices}
+
+
+def test_a_machine_without_the_planned_engine_cannot_continue(
+    small: Dataset, arms_of: Arms, choices: list[tuple[str, str]]
+) -> None:
+    arms = arms_of("scratch", "textbook")
+    plan = replace(make_plan(arms, (0,)), engine="compiled")
+    with pytest.raises(EngineError, match="arm textbook: a step with norm 'textbook'"):
+        resolve_engine(plan, small, CPU)
+    for arm in arms:
+        trial = replace(_trained(arm, 0, "compiled"), status="completed")
+        plan = plan.with_trial(arm.name, trial)
+    assert resolve_engine(plan, small, CPU).engine == "compiled"  # there is nothing left to train
 
 
 def _trained(arm: Arm, seed: int, engine: str) -> Summary:

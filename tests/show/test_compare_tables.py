@@ -139,8 +139,8 @@ def test_two_arms(whole: Comparison) -> None:
         "scratch         25,341                 1\n"
         "builtin         26,180              1.04  1.02 to 1.10  within the noise\n"
         "Noise: scratch against itself 1.02 (0.94 to 1.07). Medians and middle half of 10\n"
-        "rounds, in each of which every arm trains 10 steps in a process of its own, end\n"
-        "to end, engine compiled, on Some CPU, 2 threads.\n"
+        "rounds, in each of which every arm trains 10 steps, end to end, engine compiled,\n"
+        "on Some CPU, 2 threads.\n"
         "trained on cpu, Some CPU, 2 threads, engine compiled\n"
     )
 
