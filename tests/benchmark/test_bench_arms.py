@@ -10,9 +10,9 @@ from bnrun.errors import ConfigError, NormError
 
 
 def test_arms_are_loops_norms_and_what_compare_takes() -> None:
-    stated = [*parse_override("optimizer.lr=0.5"), *parse_override("training.seed=7")]
+    overrides = [*parse_override("optimizer.lr=0.5"), *parse_override("training.seed=7")]
     loop, scratch, eager = bench_arms(
-        ["loop:04 scratch", "eager=scratch,training.engine=eager"], None, stated
+        ["loop:04 scratch", "eager=scratch,training.engine=eager"], None, overrides
     )
     assert (loop.name, loop.workers, loop.config.optimizer.lr) == ("loop-4", 4, 0.5)
     assert (scratch.name, scratch.workers, scratch.config.training.engine) == (

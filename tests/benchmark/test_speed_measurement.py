@@ -27,8 +27,8 @@ RATES = {"loop-4": 1_000.0, "loop-0": 2_000.0, "scratch": 20_000.0, "builtin": 1
 
 
 def _arms(text: str) -> tuple[BenchArm, ...]:
-    stated = ["data.name=synthetic", "training.device=cpu", "training.batch_size=32"]
-    return bench_arms([text], None, [a for one in stated for a in parse_override(one)])
+    overrides = ["data.name=synthetic", "training.device=cpu", "training.batch_size=32"]
+    return bench_arms([text], None, [a for one in overrides for a in parse_override(one)])
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from bnrun.training import train
 CPU = torch.device("cpu")
 
 
-def _config(*stated: str) -> Config:
+def _config(*overrides: str) -> Config:
     given = ["training.epochs=2", "training.batch_size=50", "training.seed=3", "optimizer.lr=0.1"]
-    return resolve(None, [a for one in (*given, *stated) for a in parse_override(one)]).config
+    return resolve(None, [a for one in (*given, *overrides) for a in parse_override(one)]).config
 
 
 def test_every_seed_is_a_training_of_its_own(small: Dataset) -> None:

@@ -52,7 +52,7 @@ def test_a_speedrun_is_a_document_too(bnrun: Run) -> None:
         (["--set", "training.engine=quick"], "training.engine"),
     ],
 )
-def test_bad_input_is_told_at_once(bnrun: Run, arguments: list[str], message: str) -> None:
+def test_bad_input_is_refused_at_once(bnrun: Run, arguments: list[str], message: str) -> None:
     done = bnrun("bench", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr

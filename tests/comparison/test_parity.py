@@ -1,4 +1,4 @@
-"""Parity tells the same function from another, whatever names its parts have and what runs it."""
+"""Parity distinguishes the same function from another, whatever its parts are called and run on."""
 
 import importlib
 from collections.abc import Callable
@@ -234,7 +234,7 @@ def test_no_norm_has_no_moving_statistics_to_compare(small: Dataset, arms_of: Ar
     assert found.differences()["loss"] > 0.01
 
 
-def test_an_arm_that_raises_is_told_with_the_steps_before_it(
+def test_an_arm_that_raises_is_reported_with_the_steps_before_it(
     small: Dataset, arms_of: Arms, norms: Path
 ) -> None:
     found = _exact(arms_of("builtin", f"g={norms}:GivesUp"), small)

@@ -109,9 +109,9 @@ def test_every_arm_is_timed_on_its_own_engine(
 def test_real_blocks_are_timed_in_processes_of_their_own(
     arms_of: Arms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(throughput, "ROUNDS", 4)
-    eager, none = "a=scratch,training.engine=eager", "b=none,training.engine=eager"
-    _, speeds = _measure(arms_of(eager, none))
+    monkeypatch.setattr(throughput, "ROUNDS", 2)
+    arms = arms_of("a=none,training.engine=eager", "b=scratch")
+    _, speeds = _measure(arms[:1])  # it has a second process, too
     for arm in (*speeds.arms, speeds.noise):
         assert arm.examples_per_second > 0
         assert 0 < arm.spread[0] <= arm.ratio_to_first <= arm.spread[1]

@@ -88,6 +88,6 @@ def test_processes_are_asked_to_end_and_write_down_where_they_are(
     for _ in trials:
         event = next(events)
         assert isinstance(event, TrialEvent)
-        assert event.event == Notice("begun")
+        assert event.event == Notice("started")
     events.close()  # as Ctrl-C does
     assert [Path(str(trial.run)).read_text() for trial in trials] == ["ended in order"] * 2

@@ -33,10 +33,10 @@ def act(trial: Trial) -> Generator[Event, None, Summary]:
 
 
 def wait_for_end(trial: Trial) -> Generator[Event, None, Summary]:
-    """Say that it has begun, wait, and leave a file when it is asked to end."""
+    """Say that it has started, wait, and leave a file when it is asked to end."""
     assert trial.run is not None
     try:
-        yield Notice("begun")
+        yield Notice("started")
         time.sleep(60)
     finally:
         Path(trial.run).write_text("ended in order")

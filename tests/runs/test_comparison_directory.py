@@ -210,7 +210,7 @@ def test_a_directory_of_an_older_version_opens_and_its_engine_is_written_down(
         ("summary.json", "[]", "parity and throughput are measured again"),
     ],
 )
-def test_a_damaged_file_is_told_and_left_alone(
+def test_a_damaged_file_is_reported_and_left_alone(
     directory: ComparisonDirectory, name: str, content: str, message: str
 ) -> None:
     (directory.path / name).write_text(content)
@@ -250,13 +250,15 @@ def test_an_edited_plan_is_not_believed_over_what_was_trained(
         read_comparison(directory.path)
 
 
-def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path, arms: tuple[Arm, ...]) -> None:
+def test_a_directory_that_cannot_be_written_is_reported(
+    tmp_path: Path, arms: tuple[Arm, ...]
+) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="`--out DIR` puts it elsewhere"):
         create_comparison(tmp_path / "file", make_plan(arms, [0]))
 
 
-def test_a_killed_trial_without_a_config_is_begun_anew(directory: ComparisonDirectory) -> None:
+def test_a_killed_trial_without_a_config_is_started_again(directory: ComparisonDirectory) -> None:
     trial = directory.unfinished_trials()[0]
     assert trial.run is not None
     Path(trial.run).mkdir(parents=True)

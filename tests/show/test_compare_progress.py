@@ -18,12 +18,12 @@ TRIAL, OTHER = Trial("scratch", Config()), Trial("b", Config())
 EPOCH = EpochEnded(10, 0.264, 0.902, 0.725, None, 1e4, 1e4, 3.0, 0.861)
 DONE = Summary(Config().to_dict(), "scratch", "cpu", "CPU", 0, DATA, (EPOCH,), "completed")
 LOST = replace(DONE, status="diverged", reason="the loss became nan")
-BEGUN = RunStarted("scratch", "cpu", "CPU", 0, 10, 16, DATA)
+STARTED = RunStarted("scratch", "cpu", "CPU", 0, 10, 16, DATA)
 EVENTS = (
     CompareStarted((TRIAL, OTHER), "compiled", "a step takes 1 ms compiled, 3 ms eager"),
     Stage("parity", 0, 1),
     Parity("scratch", "b", Agreement(("eager", "eager"), "float64", 30, *(1e-13,) * 4)),
-    TrialEvent(TRIAL, BEGUN),
+    TrialEvent(TRIAL, STARTED),
     TrialEvent(TRIAL, Progress(3, 8, 0.4, 0.8, 9e3)),
     TrialEvent(TRIAL, Notice("[mind] this")),
     TrialEvent(TRIAL, EPOCH),
@@ -72,7 +72,7 @@ def test_a_bar_follows_each_trial_and_goes_when_it_ends(bars: CompareBars) -> No
         "trial 1/2": (2.5, 20, ""),
         "scratch-s0 epoch 3/10": (40, 160, "loss 0.400  train 0.800"),
     }
-    bars.show(TrialEvent(OTHER, replace(BEGUN, finished=(EPOCH,) * 4)))  # gone on with
+    bars.show(TrialEvent(OTHER, replace(STARTED, finished=(EPOCH,) * 4)))  # continued
     assert _tasks(bars)["b-s0 epoch 5/10"] == (64, 160, "")
     bars.show(TrialEnded(TRIAL, DONE))
     assert set(_tasks(bars)) == {"trial 2/2", "b-s0 epoch 5/10"}

@@ -359,7 +359,7 @@ def test_what_else_differs_is_said_and_that_it_is_not_the_norms_doing() -> None:
     assert "With more than the norm differing, no difference is due to the norm alone." in shown
 
 
-def test_trials_that_did_not_complete_are_told_and_lower_n() -> None:
+def test_trials_that_did_not_complete_are_reported_and_lower_n() -> None:
     lost = replace(_trial(1, 9.0, 0.1), status="diverged", reason="the loss became nan at step 3")
     broken = replace(_trial(0, 9.0, 0.1), status="failed", reason="step 2: ValueError: no [more]")
     arms = (_arm("a", _trial(0, 0.3, 0.8), lost), _arm("b", broken))
@@ -399,7 +399,7 @@ def test_arms_on_several_engines_have_each_in_the_table(whole: Comparison) -> No
     assert "engine compiled, on Some CPU" not in _words(replace(whole, speeds=speeds))
 
 
-def test_throughput_that_was_not_measured_is_told(whole: Comparison) -> None:
+def test_throughput_that_was_not_measured_is_reported(whole: Comparison) -> None:
     shown = _render(comparison_view(replace(whole, speeds=None, speeds_error="b raised")))
     assert "throughput was not measured: b raised\n" in shown
 
