@@ -1,4 +1,4 @@
-"""How well a model predicts, and with which statistics its norms do."""
+"""The test accuracy of a model, by the kind of statistics that its norms predict with."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from bnrun.norms.population import batch_statistics, predicting, preserving, use
 from bnrun.training.checkpoint import require_fit, restore_model, with_model
 from bnrun.training.memory import keep_freed_memory
 from bnrun.training.model import build_model, wrap_model_errors
-from bnrun.training.random_numbers import preserved_generators
+from bnrun.training.random_numbers import RandomNumbers, preserved_generators
 
 BATCH_SIZE = 1_000
 """Images that a model predicts at once."""
@@ -50,7 +50,7 @@ class Evaluation:
     recalibrated: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the document that `bnrun evaluate --json` prints, less where it was read."""
+        """Return the document that `bnrun evaluate --json` prints, without the run's directory."""
         return {
             "epoch": self.epoch,
             "norm": self.norm,
@@ -72,6 +72,9 @@ def evaluate(
 ) -> Evaluation:
     """Return a checkpoint's test accuracy by kind of statistics; `moving` is always measured.
 
+    A norm that draws random numbers draws the same ones at each evaluation, from the config's seed
+    on. The caller's random generators stay as they were.
+
     Raises:
         NormError: the norm cannot be loaded or built.
         RunError: the checkpoint is of another model.
@@ -81,7 +84,8 @@ def evaluate(
         keep_freed_memory()
     wanted = [name for name in STATISTICS if name in ("moving", *statistics)]
     model = trained_model(config, checkpoint, device)
-    with wrap_model_errors("evaluation"):
+    random_numbers = RandomNumbers(config.training.seed, device)
+    with random_numbers.in_use(), wrap_model_errors("evaluation"):
         accuracies = accuracies_by_statistics(model, dataset.to(device), config, wanted)
     return Evaluation(
         norm=config.model.norm,
@@ -102,8 +106,8 @@ def recalibrate(
 ) -> dict[str, Any]:
     """Return a checkpoint in which population statistics replace the moving ones.
 
-    They are taken over the first `training.population_images` training images. The new state
-    holds their number as `population_images`.
+    They are computed over the first `training.population_images` training images. The new state
+    holds their number as `population_images`. Random numbers are those of `evaluate`.
 
     Raises:
         NormError: the norm cannot be loaded or built.
@@ -118,7 +122,8 @@ def recalibrate(
             f"norm '{config.model.norm}' keeps no moving statistics (none named running_mean, "
             "running_var, moving_mean or moving_var): there is nothing to replace."
         )
-    with wrap_model_errors("recalibration"):
+    random_numbers = RandomNumbers(config.training.seed, device)
+    with random_numbers.in_use(), wrap_model_errors("recalibration"):
         take_population(model, dataset.train.to(device), config.training.population_images)
     return with_model(checkpoint, model) | {
         "population_images": _population_images(config, dataset)
@@ -132,7 +137,8 @@ def trained_model(config: Config, checkpoint: Mapping[str, Any], device: torch.d
         NormError: the norm cannot be loaded or built.
         RunError: the checkpoint is of another model.
     """
-    model = build_model(config).to(device)
+    with preserved_generators(device):  # constructors draw initial weights
+        model = build_model(config).to(device)
     with require_fit():
         restore_model(checkpoint, model)
     return model
@@ -166,10 +172,10 @@ def accuracies_by_statistics(
 
 
 def accuracy(model: nn.Module, split: Split, batch_size: int = BATCH_SIZE) -> float:
-    """Return the fraction of a split's images that a model classifies rightly.
+    """Return the fraction of a split's images that a model classifies correctly.
 
-    The model predicts in evaluation mode and without gradients, which is how the textbook's layer
-    knows. Its modes are restored.
+    The model predicts in evaluation mode, and without gradients, since the textbook's layer goes by
+    these. Its modes are restored.
     """
     with predicting(model):
         correct = torch.zeros((), dtype=torch.long, device=split.labels.device)

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -215,6 +216,36 @@ def test_a_checkpoint_is_evaluated_and_recalibrated(norm: str, dataset: Dataset)
     ]
     assert all("running_" in name for name in differing)
     assert bool(differing) is (norm != "textbook")  # it keeps them in attributes
+
+
+NOISY = """
+import torch
+from torch import nn
+
+class Noisy(nn.Module):
+    def __init__(self, num_features):
+        super().__init__()
+        self.moving_mean, self.moving_var = torch.zeros(num_features), torch.ones(num_features)
+
+    def forward(self, x):
+        return x + 5 * torch.randn_like(x)
+"""
+
+
+def test_a_norm_that_draws_predicts_the_same_each_time_and_leaves_the_callers_numbers_alone(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY)
+    config = _norm_config(f"{tmp_path}/noisy.py:Noisy")
+    state, _ = _trained(config, dataset)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = evaluate(config, state, dataset, CPU, ["population"])
+    recalibrate(config, state, dataset, CPU)
+    trained_model(config, state, CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    assert evaluate(config, state, dataset, CPU, ["population"]) == first
 
 
 def test_a_model_without_moving_statistics_has_one_accuracy_and_nothing_to_replace(
