@@ -28,8 +28,9 @@ from bnrun.paths import cache_root
 SOURCE = Path(__file__).parent
 SOURCE_SUFFIXES = {".cpp", ".h"}
 COMPILERS = ("c++", "g++")
-COMPILE_SECONDS = 120
+COMPILER_SECONDS = 120
 """Time limit of one run of the compiler."""
+
 # Sums may be computed in any order, which SIMD needs. Unlike -ffast-math, these flags keep
 # infinities and not-a-number as they are.
 FLAGS = (
@@ -45,7 +46,10 @@ def is_compiled() -> bool:
         EngineError: they cannot be compiled or loaded on this machine.
     """
     library = _library_path()
-    return library.is_file() and is_private_file(library)
+    try:
+        return library.is_file() and is_private_file(library)
+    except OSError:  # its folder may not be searched, or another process has just removed it
+        return False
 
 
 @cache
@@ -153,10 +157,10 @@ def _run_compiler(*arguments: str) -> None:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=COMPILE_SECONDS,
+            timeout=COMPILER_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise _error(f"{compiler} has not compiled the kernels in {COMPILE_SECONDS} s.") from None
+        raise _error(f"{compiler} has not compiled the kernels in {COMPILER_SECONDS} s.") from None
     if done.returncode != 0:
         message = (done.stderr.strip().splitlines() or ["it gives no reason"])[0]
         raise _error(f"{compiler} can't compile the kernels: {message}.")

@@ -11,6 +11,7 @@ from bnrun import kernels
 from bnrun.errors import EngineError
 from bnrun.kernels import build
 from bnrun.kernels.openmp import loaded_libraries
+from bnrun.kernels.ownership import is_private_file
 from bnrun.paths import cache_root
 
 REAL_CACHE = cache_root()
@@ -103,6 +104,19 @@ def test_they_are_compiled_once_and_kept(compiler: Path) -> None:
     for _ in range(2):
         build.load()
     assert _runs(compiler) == 1
+
+
+def test_a_library_that_has_just_been_removed_is_compiled_again(
+    compiler: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove_first(library: Path) -> bool:
+        library.unlink()
+        return is_private_file(library)
+
+    build.load()
+    monkeypatch.setattr(build, "is_private_file", remove_first)
+    build.load()
+    assert _runs(compiler) == 2
 
 
 def test_another_processor_has_another_library(
