@@ -181,8 +181,8 @@ def process_context() -> Any:
     """Return multiprocessing's context in which a process starts soonest.
 
     On Linux, processes are forked from a server that has torch loaded, which takes milliseconds;
-    elsewhere each imports torch anew. A fork of this process itself would copy torch's threads
-    half.
+    elsewhere each imports torch anew. This process itself is not forked: the copy would have the
+    state of torch's thread pools without their threads.
     """
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
@@ -217,7 +217,8 @@ def start_ignoring_sigint(process: BaseProcess) -> None:
 def describe_exit(exitcode: int | None) -> str:
     """Return how a process ended: "ended with exit code 3", "was ended by signal 9 (SIGKILL)"."""
     if exitcode is not None and exitcode < 0:
-        return f"was ended by signal {-exitcode} ({signal.Signals(-exitcode).name})"
+        names = {number: number.name for number in signal.Signals}  # of real-time ones, only two
+        return f"was ended by signal {-exitcode} ({names.get(-exitcode, 'no name')})"
     return f"ended with exit code {exitcode}"
 
 

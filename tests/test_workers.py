@@ -10,7 +10,7 @@ import pytest
 import worker_jobs
 
 from bnrun.errors import NormError, TrainingFailed
-from bnrun.workers import Worker, WorkerLost
+from bnrun.workers import Worker, WorkerLost, describe_exit
 
 pytestmark = pytest.mark.process
 
@@ -45,6 +45,10 @@ def test_jobs_are_done_in_one_process_until_one_is_lost() -> None:
         assert lost.value.how == "hung"
         third = worker.run("pid")
     assert not any(_is_running(pid) for pid in (first, second, third))
+
+
+def test_a_signal_without_a_name_is_described_by_its_number() -> None:
+    assert describe_exit(-40) == "was ended by signal 40 (no name)"
 
 
 def test_an_answer_runs_no_code_in_the_parent(tmp_path: Path) -> None:
