@@ -87,10 +87,11 @@ def is_zipped(folder: Path) -> bool:
 
 def _inspect_file(folder: Path, name: str) -> FileReport:
     plain, zipped = folder / name, folder / f"{name}.gz"
-    path = plain if plain.exists() else zipped
-    if not path.exists():
-        return FileReport(name, "missing", f"neither {plain} nor {zipped.name} is there")
+    path = plain
     try:
+        path = plain if plain.exists() else zipped
+        if not path.exists():
+            return FileReport(name, "missing", f"neither {plain} nor {zipped.name} is there")
         content = gzip.decompress(path.read_bytes()) if path is zipped else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         return FileReport(name, "damaged", f"{path}: {error}")

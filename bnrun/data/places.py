@@ -83,7 +83,7 @@ def cache() -> Place:
     """Look into bnrun's own cache."""
     folder = cache_root() / RAW
     file = cache_root() / ORIGIN
-    origin = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    origin = file.read_text("utf-8", errors="replace").strip() if file.is_file() else ""
     return Place("bnrun's cache", folder, inspect(folder), origin)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from bnrun.data import places
 from bnrun.data.files import FileReport
+from bnrun.errors import DataError
 from bnrun.paths import cache_root
 
 
@@ -52,6 +53,19 @@ def test_bnrun_cache_is_honoured(tmp_path, monkeypatch, lay):
     assert cache_root() == tmp_path / "mine"
     assert places.cache().folder == tmp_path / "mine" / "FashionMNIST" / "raw"
     assert places.cache().state == "verified"
+
+
+def test_an_origin_that_is_not_text_does_not_hide_the_images(tmp_path, monkeypatch, lay):
+    monkeypatch.setenv("BNRUN_CACHE", str(tmp_path))
+    lay(tmp_path / "FashionMNIST" / "raw")
+    (tmp_path / places.ORIGIN).write_bytes(b"a \xff source\n")
+    assert places.cache().state == "verified"
+    assert places.cache().origin == "a \N{REPLACEMENT CHARACTER} source"
+
+
+def test_a_root_that_cannot_be_a_path_is_refused_by_its_key():
+    with pytest.raises(DataError, match=r"^data\.root: .*File name too long"):
+        places.find("a" * 300)
 
 
 def test_bnrun_cache_may_start_at_home(tmp_path, monkeypatch):
