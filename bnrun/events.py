@@ -175,7 +175,7 @@ Event = RunStarted | Progress | EpochEnded | Notice | CheckpointReady | RunEnded
 
 @dataclass(frozen=True)
 class Stage:
-    """Work other than training has got to a point: `done` of `total` parts."""
+    """A point in work other than training: `done` of `total` parts."""
 
     name: str
     done: int

@@ -1,4 +1,4 @@
-"""Paths as users write them, and the folder of what bnrun can make again."""
+"""Paths as users write them, and the folder of bnrun's cache."""
 
 import os
 from pathlib import Path

@@ -1,7 +1,7 @@
 """YAML text to plain values, strictly: by the core schema of YAML 1.2, without duplicate keys.
 
 PyYAML reads YAML 1.1, in which `1e-3` is text, `no` is a boolean, `010` is eight, `1:30` is ninety,
-and the second of two equal keys silently wins. Here, none of that is so.
+and the second of two equal keys silently wins. This module has none of these surprises.
 """
 
 import re

@@ -22,12 +22,12 @@ Progress = Fetching | Notice
 def fetch(root: str | None = None) -> Generator[Progress, None, places.Place]:
     """Put the four files into a root, or into bnrun's cache, and return their place.
 
-    Nothing is done where they are there and verified. Otherwise the sources are tried in turn; what
-    comes is unpacked in a folder of its own, verified there, and moved in file by file. Several
-    processes may call this at once: one fetches, the others wait for it.
+    Files that are there and verified are not fetched again. Otherwise the sources are tried in
+    turn. Their files are unpacked in a temporary folder, verified there, and moved in one by one.
+    Several processes may call this at once: one fetches, the others wait for it.
 
-    What is there is never lost: other images than the published ones are left alone, and so is a
-    damaged file in a root of the user's. In bnrun's cache, a damaged file is replaced.
+    Other images than the published ones are left alone. So is a damaged file in a user's root; in
+    bnrun's cache, it is replaced.
 
     Args:
         root: a folder in torchvision's layout, which is made where it does not exist; None means

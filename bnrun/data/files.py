@@ -1,4 +1,4 @@
-"""The four IDX files of Fashion-MNIST: what they must hold, and whether those in a folder do.
+"""The four IDX files of Fashion-MNIST: what they must hold, and a report on those in a folder.
 
 The files may be extracted or gzipped. The `.gz` files differ between distributors (other gzip
 settings), but the extracted bytes do not, so these are verified. Source: Xiao, Rasul and Vollgraf,

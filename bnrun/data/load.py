@@ -83,7 +83,8 @@ def _read_split(folder: Path, prefix: str) -> Split:
     images, labels = _read_idx(images_path, rank=3), _read_idx(labels_path, rank=1)
     if images.shape[1:] != (28, 28) or len(images) == 0:
         raise DataError(
-            f"{images_path} holds images of shape {tuple(images.shape)}; they must be 28 x 28."
+            f"{images_path} holds images of shape {tuple(images.shape)}; they must be 28 x 28, and "
+            "at least one."
         )
     if len(labels) != len(images):
         raise DataError(

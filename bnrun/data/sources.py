@@ -1,4 +1,4 @@
-"""Where Fashion-MNIST can be had from: each source brings its four files into a folder.
+"""The sources of Fashion-MNIST: each brings its four files into a folder.
 
 A source is a generator: it yields how many bytes have arrived, and returns the folder that its
 files are in, extracted or gzipped. What it brings is verified elsewhere.
@@ -26,10 +26,10 @@ DOWNLOAD_BYTES = 30_900_000
 """Size of the Debian package, and of the four `.gz` files together."""
 
 SILENCE_SECONDS = 20.0
-"""After this long without a byte, a server is given up."""
+"""Time without a byte after which a server is given up."""
 
 COMMAND_SECONDS = 300.0
-"""After this long, a command is given up."""
+"""Time after which a command is ended."""
 
 CHUNK_BYTES = 1 << 18
 

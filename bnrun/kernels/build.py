@@ -119,7 +119,7 @@ def _compiler() -> str:
 
 
 def _processor() -> bytes:
-    """Return the lines of /proc/cpuinfo that tell this kind of processor from others."""
+    """Return the lines of /proc/cpuinfo that identify this kind of processor."""
     lines = set(Path("/proc/cpuinfo").read_bytes().splitlines())
     kind = re.compile(rb"(model name|flags|Features|CPU part)\s*:")
     return platform.machine().encode() + b"\n".join(sorted(filter(kind.match, lines)))
@@ -133,7 +133,7 @@ def _compile(library: Path) -> None:
     """
     try:
         library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _require_private(library.parent)  # somebody may have made it since it was looked for
+        _require_private(library.parent)  # another user may have made it since the first check
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             compiled, linked = Path(folder, "kernels.o"), Path(folder, "kernels.so")
             source = str(SOURCE / "kernels.cpp")

@@ -18,7 +18,7 @@ from torch import Tensor
 from bnrun.kernels.build import load
 
 PARTS = 16
-"""In how many parts sums over a batch are computed; the same constant as in lanes.h."""
+"""Number of parts that sums over a batch are computed in; the same constant as in lanes.h."""
 
 
 class _Tensor:
@@ -164,7 +164,7 @@ def call(name: str, *arguments: Tensor | int | float | None) -> None:
     """
     global _calls
     _calls += 1
-    if len(arguments) != len(SIGNATURES[name]):  # ctypes would pass on what is too much
+    if len(arguments) != len(SIGNATURES[name]):  # ctypes accepts too many
         raise TypeError(f"{name} takes {len(SIGNATURES[name])} arguments, got {len(arguments)}")
     _kernels()[name](*arguments, torch.get_num_threads())
 

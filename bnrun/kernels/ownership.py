@@ -1,6 +1,6 @@
-"""Whether a file can have been written by nobody but this user (or root).
+"""Checks that nobody but this user and root can have written a file.
 
-Whoever may write to a library can run code as the one who loads it.
+Whoever may write to a library can run code as the user who loads it.
 """
 
 import os
@@ -78,7 +78,7 @@ def _others_of_group_may_write(status: os.stat_result) -> bool:
 
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(status.st_gid)
-    except KeyError:  # nothing is known of the members
+    except KeyError:  # the group's members are unknown
         return True
     is_own = group.gr_gid == user.pw_gid and group.gr_name == user.pw_name
     return not (is_own and set(group.gr_mem) <= {user.pw_name})

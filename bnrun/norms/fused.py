@@ -106,8 +106,8 @@ def _differentiable_gradients(
 ) -> list[Tensor | None]:
     """Return the gradients with a graph of their own, by autograd from the plain formula."""
     y, _, _ = reference.batch_norm(x, gamma, beta, None, None, training=True, momentum=0.0, eps=eps)
-    wanted = [t for t in (x, gamma, beta) if t is not None and t.requires_grad]
-    gradients = iter(torch.autograd.grad(y, wanted, g, create_graph=True))
+    inputs = [t for t in (x, gamma, beta) if t is not None and t.requires_grad]
+    gradients = iter(torch.autograd.grad(y, inputs, g, create_graph=True))
     return [
         next(gradients) if t is not None and t.requires_grad else None for t in (x, gamma, beta)
     ]

@@ -4,7 +4,7 @@ gamma, beta and the moving statistics have one value per channel and go by few n
 `gamma` or `scale`; `bias`, `beta` or `shift`; `running_mean` or `moving_mean`; and so on. They may
 be parameters, buffers or plain attributes, of shape (C,), (1, C), (1, C, 1, 1) or (C, 1, 1). A
 tensor of shape (C, 1) or (C, 1, 1, 1) is not one of them: it is the weight of a linear layer or a
-convolution. So neither a norm nor a checkpoint of one needs a class of bnrun's.
+convolution. So any class of norm can be read, and a checkpoint without its class.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ class ChannelValues:
 def channel_values(values: Mapping[str, Any]) -> ChannelValues | None:
     """Return the values by channel among named values; None where there are none.
 
-    None as well where their lengths disagree. A single value that all channels share is not a
+    Where their lengths differ, return None too. A single value that all channels share is not a
     value by channel, and is left out.
     """
     found = {
@@ -85,7 +85,7 @@ class MovingStatistics:
 
     @classmethod
     def find(cls, model: nn.Module) -> "dict[str, MovingStatistics]":
-        """Return those of every module that keeps both, by its path, in the order of definition."""
+        """Return the statistics of every module that keeps both, by path, in the model's order."""
         found = {}
         for path, module in model.named_modules():
             values = named_values(module)
@@ -115,11 +115,11 @@ class MovingStatistics:
             setattr(self.module, name, tensor)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
-        """Convert them; `Module.to` converts parameters and buffers, and no plain attributes."""
+        """Convert both tensors; `Module.to` does not convert those in plain attributes."""
         self.assign(*(tensor.to(device, dtype) for tensor in self.tensors()))
 
     def replace(self, mean: Tensor, var: Tensor) -> None:
-        """Replace them by copies of these values, in their own shape, dtype and device."""
+        """Replace both by copies of these values, in the old tensors' shape, dtype and device."""
         old_mean, old_var = self.tensors()
         self.assign(_like(old_mean, mean), _like(old_var, var))
 

@@ -21,8 +21,8 @@ def batch_norm(
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Normalize each channel of `x`, then scale and shift it.
 
-    With `training`, by the batch's own statistics (the paper's Algorithm 1). With m values per
-    channel:
+    With `training`, normalize by the batch's own statistics (the paper's Algorithm 1). With m
+    values per channel:
 
         mean = sum(x) / m
         var  = sum((x - mean)^2) / m                                  (biased)
@@ -30,7 +30,7 @@ def batch_norm(
         moving_mean <- (1 - momentum) * moving_mean + momentum * mean
         moving_var  <- (1 - momentum) * moving_var  + momentum * var * m / (m - 1)   (unbiased)
 
-    Without it, by the moving statistics (Algorithm 2), which it leaves as they are.
+    Without `training`, normalize by the moving statistics (Algorithm 2) and do not change them.
 
     Args:
         x: the input, of rank 2 to 5: (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W).
@@ -79,11 +79,11 @@ def batch_norm(
 
 
 def layout(x: Tensor) -> tuple[list[int], tuple[int, ...], int]:
-    """Return the dimensions that a channel's sums are over, a shape, and the divisor m.
+    """Return the dimensions to sum over for each channel, a broadcasting shape, and the divisor m.
 
-    The dimensions are all but 1. The shape is the one in which a vector of shape (C,) broadcasts
-    over x. m is the number of values per channel; for an empty batch it is 1, so that the
-    statistics are 0 and not NaN.
+    The dimensions are all but 1. A vector of shape (C,) broadcasts over x in the returned shape.
+    m is the number of values per channel; for an empty batch it is 1, so that the statistics are 0
+    and not NaN.
     """
     over = [0, *range(2, x.dim())]
     per_channel = (1, x.shape[1], *[1] * (x.dim() - 2))

@@ -1,4 +1,4 @@
-"""The one door to norms: a name, a user's class, or a class object, to a factory of layers.
+"""Norms by name, by the text that says where a class is, or by class: to a factory of layers.
 
 A factory takes `(num_features, num_dims)`, where `num_dims` is the rank of the layer's input: 2
 after a fully connected layer, (N, C), and 4 after a convolution, (N, C, H, W). It passes keyword

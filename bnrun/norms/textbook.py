@@ -6,8 +6,8 @@ learners have written this layer, and `scratch` is compared with it. Do not corr
 
 It differs from PyTorch's layer, on purpose or not:
 
-- the mode depends on gradients: it predicts exactly when `torch.is_grad_enabled()` is false, and
-  `train()` and `eval()` have no effect;
+- the mode depends on gradients: it predicts where `torch.is_grad_enabled()` is false, and `train()`
+  and `eval()` have no effect;
 - the moving variance is biased (it divides by the count);
 - `momentum` is the weight of the *old* average (0.9, which is PyTorch's 0.1);
 - the moving statistics are plain attributes, absent from `state_dict` and not moved by `.to()`;

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bnrun.norms.registry import NormFactory
 
 _PREFIX = "bnrun_user_"
-"""Opens the names of the modules that users' files are imported as."""
+"""Prefix of the module names under which users' files are imported."""
 
 _LIBRARIES = ("torch", "bnrun", "builtins")
 """Packages whose lines are not a user's own."""
@@ -183,7 +183,7 @@ def _check_module(spec: str, module: str) -> None:
 
 
 def _find(spec: str) -> Any:
-    """Import a file or module, and return what it calls by the class's name.
+    """Import a file or module, and return its attribute of the class's name.
 
     Raises:
         NormError: the import fails, or there is no such name.
@@ -276,7 +276,7 @@ def _definition(cls: type) -> str:
 
 
 def _check_output(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    """Refuse, as a forward hook, an output that is not a tensor of the input's shape.
+    """Check, as a forward hook, that the output is a tensor of the input's shape.
 
     Raises:
         WrongOutput: it is not.
@@ -291,7 +291,7 @@ def _check_output(layer: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _a(thing: Any) -> str:
-    """Return what a thing is, for a message: 'a list', 'an Identity', 'nothing'."""
+    """Return the type of a value, for a message: 'a list', 'an Identity', 'nothing' for None."""
     if thing is None:
         return "nothing"
     name = type(thing).__name__

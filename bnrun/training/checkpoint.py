@@ -18,7 +18,7 @@ from bnrun.training.optimizer import SGD
 from bnrun.training.random_numbers import generator_states, set_generator_states
 
 FORMAT = 1
-"""Version of the state's layout, kept in it."""
+"""Version of the state's layout, stored in it as `format`."""
 
 
 def capture(model: nn.Module, optimizer: SGD) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def require_fit() -> Iterator[None]:
 
 
 def with_model(state: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
-    """Return a captured state in which this model's replaces the one that it holds."""
+    """Return a captured state with its model's part replaced by that of another model."""
     return {
         **state,
         **_copied({"model": model.state_dict(), "attributes": _attributes(model)}),
@@ -70,7 +70,7 @@ def restore(state: Mapping[str, Any], model: nn.Module, optimizer: SGD) -> None:
 
 
 def restore_model(state: Mapping[str, Any], model: nn.Module) -> None:
-    """Set a model to the one of a captured state.
+    """Set a model's parameters, buffers and plain attributes to those of a captured state.
 
     Raises:
         RuntimeError, KeyError: the state is of another model.
@@ -97,9 +97,9 @@ def _fits(value: Tensor, current: Tensor) -> bool:
 
 
 def _attributes(model: nn.Module) -> dict[str, dict[str, Any]]:
-    """Return what each module holds outside its `state_dict`, as far as it is plain values.
+    """Return the plain values that each module holds outside its `state_dict`, by path and name.
 
-    That includes buffers with `persistent=False`.
+    They include buffers with `persistent=False`.
     """
     in_state_dict = set(model.state_dict(keep_vars=True))
     attributes = {}

@@ -11,7 +11,7 @@ import torch
 from bnrun.errors import DeviceError
 
 
-def pick_device(wanted: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
     """Return the device that `training.device` names: auto, cpu, cuda, cuda:N or mps.
 
     `auto` is the first of CUDA, mps and the CPU that this machine has.
@@ -21,12 +21,12 @@ def pick_device(wanted: str) -> torch.device:
             is `training.device`, which a caller that has an option instead replaces.
     """
     present = available()
-    if wanted == "auto":
+    if name == "auto":
         return torch.device(next(d for d in ("cuda:0", "mps", "cpu") if d in present))
-    device = torch.device("cuda:0" if wanted == "cuda" else wanted)
+    device = torch.device("cuda:0" if name == "cuda" else name)
     if str(device) not in present:
         raise DeviceError(
-            f"received '{wanted}', which is not on this machine. Here: {', '.join(present)}; "
+            f"received '{name}', which is not on this machine. Here: {', '.join(present)}; "
             "auto takes the fastest of them.",
             key="training.device",
         )
@@ -66,13 +66,13 @@ def synchronize(device: torch.device) -> None:
 
 
 @contextlib.contextmanager
-def deterministic(device: torch.device, wanted: bool) -> Iterator[None]:
+def deterministic(device: torch.device, enabled: bool) -> Iterator[None]:
     """Let torch choose deterministic algorithms inside the block, and warn where it has none.
 
-    Where it is not wanted, nothing is touched. Torch's switches are global to the process, so
-    never hold this across a `yield`.
+    Where it is not enabled, change nothing. Torch's switches are global to the process, so never
+    hold this across a `yield`.
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     if device.type == "cuda":  # cuBLAS reads it once, at its first use

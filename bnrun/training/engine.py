@@ -17,7 +17,7 @@ from bnrun import kernels
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine by name, `eager` or `compiled`; `why` is a sentence where it was chosen."""
+    """An engine by name, `eager` or `compiled`; `why` is the reason where `auto` chose it."""
 
     name: str
     why: str = ""

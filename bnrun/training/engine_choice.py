@@ -1,4 +1,4 @@
-"""Which engine runs a training: the one that the config names, or the faster one here."""
+"""Choice of the engine that runs a training: the one that the config names, or the faster one."""
 
 import math
 import time
@@ -18,9 +18,9 @@ from bnrun.training.stepper import Stepper
 WARM_UP_STEPS = 2
 """Steps at the start of a measurement whose time does not count."""
 TIMED_STEPS = 5
-"""Steps of a measurement whose fastest counts."""
+"""Timed steps of a measurement; the fastest one counts."""
 MIN_RUN_STEPS = 200
-"""Shortest run that `auto` measures engines for; a shorter one ends before the time is repaid."""
+"""Shortest run for which `auto` times the engines; in a shorter one, timing costs what it saves."""
 COMPILE_SECONDS = 3.0
 """Cautious estimate of compile time: twice what was measured."""
 MIN_SAVING = 0.4
@@ -150,7 +150,7 @@ class _Measurement:
 
 
 def _measure(engine: Engine, config: Config, train: Split) -> _Measurement:
-    """Train a model of its own for a few steps of whole batches."""
+    """Time a few steps of an engine, in full batches, on a model built for this alone."""
     size = config.training.batch_size
     count = WARM_UP_STEPS + TIMED_STEPS
     images = size * min(count, max(len(train) // size, 1))

@@ -18,7 +18,7 @@ from bnrun.norms.introspection import ChannelValues, channel_values
 NEARLY_OFF = 0.1
 """Share of the layer's median |gamma| at or below which a channel counts as nearly off."""
 DEFAULT_EPS = 1e-5
-"""PyTorch's and the textbook's; assumed where a norm does not state its own."""
+"""PyTorch's and the textbook's; assumed where a norm has no attribute `eps`."""
 _NORM_PLACE = re.compile(r"norm\d+(\.|$)")
 
 Vector = tuple[float, ...] | None
@@ -28,8 +28,8 @@ Vector = tuple[float, ...] | None
 class NormLayer:
     """One norm of a model: its place in the model, and its values by channel.
 
-    Values that the norm does not have are None. `eps` is the norm's own where `eps_stated`, and
-    else the default.
+    Values that the norm does not have are None. `eps_stated` is whether the norm has an attribute
+    `eps`; where it has none, `eps` is the default.
     """
 
     name: str
@@ -57,7 +57,7 @@ class NormLayer:
         """Return for each channel whether its |gamma| is at most a tenth of the layer's median.
 
         A normalized channel has standard deviation 1, so |gamma| is all the variation that the
-        rest of the network sees of it. Of such a channel it sees little more than beta.
+        rest of the network sees of it. Of a channel that is nearly off, it sees little but beta.
         """
         if self.gamma is None:
             return (False,) * self.channels
@@ -98,7 +98,7 @@ class Inspection:
     recalibrated: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the document that `bnrun inspect-gamma --json` prints, less where it was read."""
+        """Return the document that `bnrun inspect-gamma --json` prints, without the run."""
         layers = [{"norm": self.norm, **layer.to_dict()} for layer in self.layers]
         return {"epoch": self.epoch, "layers": layers}
 

@@ -43,7 +43,7 @@ from bnrun.training.stepper import Stepper
 from bnrun.training.timing import Clock, Reading
 
 PROGRESS_SECONDS = 0.25
-"""Time between two `Progress` events, and the longest piece of computing without an event."""
+"""Time between two `Progress` events of an epoch. Evaluation, at its end, yields none."""
 
 
 def train(
@@ -64,10 +64,10 @@ def train(
     memory that it frees (see `memory.py`).
 
     Args:
-        config: of the run. Its data and device are not read: the next two arguments are taken.
+        config: of the run. Its data and device are not read: the next two arguments stand for them.
         dataset: on any device.
         device: to train on.
-        checkpoint: the state of a `CheckpointReady` event, and what runs/ keeps as checkpoint.pt.
+        checkpoint: the state of a `CheckpointReady` event, which runs/ stores as checkpoint.pt.
 
     Raises:
         NormError: the norm cannot be loaded or built.

@@ -1,4 +1,4 @@
-"""What came of a training: its figures, and the network that it left."""
+"""The result of a training: its figures, and the trained network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,9 @@ from bnrun.training.evaluation import trained_model
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came of a training.
+    """The result of a training.
+
+    `loss`, `train_acc` and `test_acc` raise a RunError where no epoch was finished.
 
     Attributes:
         summary: its figures, by epoch and in all.
@@ -44,7 +46,7 @@ class TrainingResult:
 
     @property
     def train_acc(self) -> float:
-        """Return the training accuracy of the last epoch, a fraction, as it was trained on."""
+        """Return the last epoch's training accuracy, a fraction: the mean over its steps."""
         return self._last().train_acc
 
     @property

@@ -154,7 +154,7 @@ class Stepper:
         """Train on the batch that `fetch` looked up, inside `computing`.
 
         Args:
-            on_phase: called at the end of each phase; never by an engine that takes a step whole.
+            on_phase: called at the end of each phase, except by CUDA graphs, which have none.
 
         Returns, raises: see `step`.
         """

@@ -68,11 +68,11 @@ class Clock:
         self._start = time.perf_counter() if self._steps >= WARM_UP_STEPS else None
 
     def batch_ready(self) -> None:
-        """Note that the batch of a step is there."""
+        """Record the time at which a step's batch is ready."""
         self._ready = self._now()
 
     def step_done(self, examples: int) -> None:
-        """Note that a step, metrics included, is queued on the device."""
+        """Record the time at which a step, metrics included, is queued on the device."""
         self._steps += 1
         if self._start is not None:
             self._examples += examples

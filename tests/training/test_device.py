@@ -33,8 +33,8 @@ def test_the_cpu_is_named_with_its_threads() -> None:
 
 
 def test_deterministic_algorithms_are_on_only_inside() -> None:
-    with deterministic(torch.device("cpu"), wanted=True):
+    with deterministic(torch.device("cpu"), enabled=True):
         assert torch.are_deterministic_algorithms_enabled()
     assert not torch.are_deterministic_algorithms_enabled()
-    with deterministic(torch.device("cpu"), wanted=False):
+    with deterministic(torch.device("cpu"), enabled=False):
         assert not torch.are_deterministic_algorithms_enabled()

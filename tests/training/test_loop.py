@@ -264,13 +264,13 @@ def test_a_norm_that_never_moves_its_statistics_gives_one_notice(
 ) -> None:
     (tmp_path / "idle.py").write_text(IDLE)
 
-    def told_by(norm: str) -> list[str]:
+    def notices_of(norm: str) -> list[str]:
         events = train(_config(f"model.norm={norm}"), small, CPU)
         return [event.message for event in events if isinstance(event, Notice)]
 
-    notices = {norm: told_by(norm) for norm in ("scratch", "none", f"{tmp_path}/idle.py:Idle")}
-    told = notices.pop(f"{tmp_path}/idle.py:Idle")
-    assert told == [
+    notices = {norm: notices_of(norm) for norm in ("scratch", "none", f"{tmp_path}/idle.py:Idle")}
+    idle = notices.pop(f"{tmp_path}/idle.py:Idle")
+    assert idle == [
         "the moving statistics of norm1, norm2, norm3, norm4 are still 0 and 1 after an epoch: the "
         "norm does not update them, and predicts without normalizing"
     ]
