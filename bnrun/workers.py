@@ -217,7 +217,7 @@ def start_ignoring_sigint(process: BaseProcess) -> None:
 def describe_exit(exitcode: int | None) -> str:
     """Return how a process ended: "ended with exit code 3", "was ended by signal 9 (SIGKILL)"."""
     if exitcode is not None and exitcode < 0:
-        names = {number: number.name for number in signal.Signals}  # of real-time ones, only two
+        names = {number.value: number.name for number in signal.Signals}
         return f"was ended by signal {-exitcode} ({names.get(-exitcode, 'no name')})"
     return f"ended with exit code {exitcode}"
 
