@@ -93,7 +93,12 @@ def restore_model(state: Mapping[str, Any], model: nn.Module) -> None:
 
 
 def _fits(value: Tensor, current: Tensor) -> bool:
-    return value.shape == current.shape and value.dtype == current.dtype
+    """Return whether a value can be copied into a tensor; an expanded one shares its memory."""
+    is_expanded = any(
+        size > 1 and stride == 0
+        for size, stride in zip(current.shape, current.stride(), strict=True)
+    )
+    return value.shape == current.shape and value.dtype == current.dtype and not is_expanded
 
 
 def _attributes(model: nn.Module) -> dict[str, dict[str, Any]]:

@@ -97,6 +97,28 @@ def test_a_captured_state_does_not_move_with_the_training() -> None:
     assert not state["attributes"][""]["moving_mean"].requires_grad
 
 
+class Expanded(nn.Linear):
+    """Starts from one value that all channels share, and replaces it by a value for each."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 3)
+        self.moving_var = torch.ones(1).expand(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        self.moving_var = 0.9 * self.moving_var + 0.1 * y.detach().var(0)
+        return y
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_an_expanded_tensor_is_restored(steps: int) -> None:
+    model, other = Expanded(), Expanded()
+    optimizer = SGD(model.parameters(), lr=0.1)
+    _steps(model, optimizer, steps)
+    restore(_through_a_file(capture(model, optimizer)), other, SGD(other.parameters(), lr=0.1))
+    assert torch.equal(other.moving_var, model.moving_var)
+
+
 def test_the_state_of_another_model_is_refused() -> None:
     model, optimizer = _make()
     state = capture(nn.Linear(2, 2), SGD(nn.Linear(2, 2).parameters(), lr=1))
