@@ -74,7 +74,7 @@ def train(
         EngineError: the engine that the config names is not available here.
         RunError: the checkpoint is of another model.
         TrainingFailed: a step raised, in a user's own layer for example. Raised while iterating;
-            or at once, by trial steps that check an engine.
+            or at once, where a norm's parameters cannot be trained or an engine is checked.
     """
     if device.type == "cpu":
         keep_freed_memory()

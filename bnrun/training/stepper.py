@@ -54,6 +54,7 @@ class Stepper:
 
     Raises:
         NormError: the norm cannot be loaded or built.
+        TrainingFailed: it cannot be moved to the device, or its parameters have no shape yet.
     """
 
     def __init__(
@@ -71,12 +72,15 @@ class Stepper:
         self._random_numbers = RandomNumbers(config.training.seed, self._device)
         self._is_computing = False
         with self._random_numbers.in_use():  # a norm's constructor may draw
-            self.model: LeNet = build_model(config).to(self._device, dtype)
+            self.model: LeNet = build_model(config)
+            with self._wrap_model_errors("before the first step"):
+                self.model.to(self._device, dtype)
         if dtype is not None:
             for moving in MovingStatistics.find(self.model).values():
                 moving.to(self._device, dtype)  # `Module.to` does not convert plain attributes
         self.dtype = next(self.model.parameters()).dtype
-        self.optimizer: SGD = build_optimizer(config, self.model)
+        with self._wrap_model_errors("before the first step"):  # parameters may be lazy
+            self.optimizer: SGD = build_optimizer(config, self.model)
         size, count = config.training.batch_size, len(train)
         self.batch_sizes = [min(size, count - start) for start in range(0, count, size)]
         self.steps_taken = 0

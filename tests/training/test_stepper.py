@@ -117,6 +117,18 @@ def test_a_train_method_of_the_users_own_that_raises_is_a_failed_training(
         stepper.step()
 
 
+def test_parameters_without_a_shape_are_a_failed_training(small: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "lazy.py").write_text(
+        "from torch import nn\n"
+        "class Lazy(nn.LazyBatchNorm2d):\n"
+        "    def __init__(self, num_features):\n"
+        "        super().__init__()\n"
+    )
+    config = _config(f"model.norm={tmp_path}/lazy.py:Lazy", "optimizer.momentum=0.9")
+    with pytest.raises(TrainingFailed, match="before the first step: ValueError: .*uninitialized"):
+        Stepper(config, small.train)
+
+
 def test_a_captured_state_continues_at_the_same_bits(small: Dataset) -> None:
     config = _config("training.batch_size=100", "optimizer.momentum=0.9")
     stepper = Stepper(config, small.train)
