@@ -79,8 +79,10 @@ def load(norm: "str | type[nn.Module]") -> "NormFactory":
         if base.__module__.partition(".")[0] not in _LIBRARIES:
             _user_files.update(_files(base))
 
+    taken = 1 + takes_rank(cls)
+
     def build(num_features: int, num_dims: int, **options: Any) -> nn.Module:
-        arguments = (num_features, num_dims)[: 1 + takes_rank(cls)]
+        arguments = (num_features, num_dims)[:taken]
         try:
             layer: nn.Module = cls(*arguments, **options)
             layer.register_forward_hook(_check_output)

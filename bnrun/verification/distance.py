@@ -29,8 +29,12 @@ def distance(observed: Tensor, expected: Tensor) -> float:
 
     It is infinite where shapes differ, and where values that are not finite differ.
     """
+    if observed.shape != expected.shape:
+        return math.inf
+    if expected.numel() and math.isfinite(difference := float((observed - expected).abs().max())):
+        return difference / max(1.0, float(expected.abs().max()))  # all values are finite
     finite = expected.isfinite()
-    if observed.shape != expected.shape or not torch.equal(observed.isfinite(), finite):
+    if not torch.equal(observed.isfinite(), finite):
         return math.inf
     if not torch.equal(observed[~finite].nan_to_num(), expected[~finite].nan_to_num()):
         return math.inf

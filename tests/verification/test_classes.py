@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import right_norms
@@ -33,7 +34,8 @@ def _answer(report: Report) -> tuple[object, ...]:
 def test_a_class_has_the_report_of_its_file(report_on: ReportOn) -> None:
     report = report_on(right_norms.TextbookSignature)
     assert report.implementation == "right_norms:TextbookSignature"
-    assert _answer(report) == _answer(report_on("right_norms.py:TextbookSignature"))
+    file = Path(__file__).with_name("right_norms.py")
+    assert _answer(report) == _answer(report_on(f"{file}:TextbookSignature"))
 
 
 def test_a_class_is_run_in_this_process_unless_a_worker_is_asked_for(
