@@ -155,9 +155,7 @@ def _read_text(path: Path) -> str:
         raise ConfigError(reason, source=source) from error
 
 
-def _flatten(
-    key: str, value: Any, source: str, lines: Mapping[tuple[str, ...], int]
-) -> list[Assignment]:
+def _flatten(key: str, value: Any, source: str, lines: Mapping[str, int]) -> list[Assignment]:
     """Return the assignments of a key, or of each key in a section; an empty section has none."""
     if key in SECTIONS and value is None:
         return []
@@ -167,7 +165,7 @@ def _flatten(
             for name, inner in value.items()
             for assignment in _flatten(f"{key}.{name}", inner, source, lines)
         ]
-    line = lines.get(tuple(key.split(".")))
+    line = lines.get(key)
     return [Assignment(key, value, f"{source}:{line}" if line else source)]
 
 

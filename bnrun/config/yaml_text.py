@@ -16,10 +16,10 @@ from bnrun.errors import ConfigError
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML document: its value, and the line of each key of its two top levels."""
+    """A YAML document: its value, and the lines of its keys on two levels, by dotted name."""
 
     value: Any
-    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
 
 
 def parse(text: str, source: str) -> Document:
@@ -70,14 +70,30 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
 
 
-def _key_lines(node: yaml.Node, above: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
-    lines: dict[tuple[str, ...], int] = {}
-    if isinstance(node, yaml.MappingNode) and len(above) < 2:
-        for key, value in node.value:
-            path = (*above, str(key.value))
-            lines[path] = key.start_mark.line + 1
-            lines |= _key_lines(value, path)
+def _key_lines(document: yaml.Node) -> dict[str, int]:
+    """Return the line of each key and of the keys one level below it, by dotted name.
+
+    Raises:
+        ConstructorError: a name is there twice: as the key `a.b`, and as `b` below `a`.
+    """
+    lines: dict[str, int] = {}
+    for section, value in _items(document):
+        keys = [(section.value, section)]
+        keys += [(f"{section.value}.{key.value}", key) for key, _ in _items(value)]
+        for name, key in keys:
+            if name in lines:
+                raise _duplicate(name, lines[name], key)
+            lines[name] = key.start_mark.line + 1
     return lines
+
+
+def _items(node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
+    return node.value if isinstance(node, yaml.MappingNode) else []
+
+
+def _duplicate(name: str, line: int, key: yaml.Node) -> yaml.constructor.ConstructorError:
+    problem = f"the key '{name}' stands here and on line {line}; keep one of them"
+    return yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
 
 
 class _CoreLoader(yaml.SafeLoader):
@@ -92,12 +108,7 @@ class _CoreLoader(yaml.SafeLoader):
                 continue
             key, line = key_node.value, key_node.start_mark.line + 1
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None,
-                    None,
-                    f"the key '{key}' stands here and on line {seen[key]}; keep one of them",
-                    key_node.start_mark,
-                )
+                raise _duplicate(key, seen[key], key_node)
             seen[key] = line
         return super().construct_mapping(node, deep)
 

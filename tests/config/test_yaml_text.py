@@ -50,14 +50,26 @@ def test_a_duplicate_key_is_refused_with_both_lines() -> None:
         parse("optimizer:\n  lr: 1\n  lr: 2\n", "c.yaml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["model:\n  norm: none\nmodel.norm: builtin\n", "model.norm: builtin\n\nmodel: {norm: none}\n"],
+)
+def test_a_key_in_its_section_and_by_its_dotted_name_is_a_duplicate(text: str) -> None:
+    with pytest.raises(
+        ConfigError, match=r"c.yaml:3: .*'model.norm' stands here and on line [12];"
+    ):
+        parse(text, "c.yaml")
+
+
 def test_the_lines_of_keys_are_known() -> None:
     lines = parse("# a\nmodel:\n  norm: none\n\ntraining: {epochs: 3}\n", "c").lines
     assert lines == {
-        ("model",): 2,
-        ("model", "norm"): 3,
-        ("training",): 5,
-        ("training", "epochs"): 5,
+        "model": 2,
+        "model.norm": 3,
+        "training": 5,
+        "training.epochs": 5,
     }
+    assert parse("a: 1\nmodel.norm: none\n", "c").lines["model.norm"] == 2
 
 
 @pytest.mark.parametrize(
