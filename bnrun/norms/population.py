@@ -86,7 +86,7 @@ def preserving(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
     lists and dicts. Other objects in them, such as modules, are put back and not copied.
     """
     before = [(module, named_values(module)) for module in model.modules()]
-    parts = _parts([values for _, values in before])
+    parts = _parts(value for _, values in before for value in values.values())
     contents = [(part, part.copy()) for part in parts if not isinstance(part, Tensor)]
     copies = [(part, part.detach().clone()) for part in parts if isinstance(part, Tensor)]
     try:
@@ -105,10 +105,10 @@ def preserving(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
                     tensor.copy_(tensor_before)
 
 
-def _parts(value: Any) -> list[Any]:
-    """Return the tensors, lists and dicts that a value consists of, each once."""
+def _parts(values: Iterable[Any]) -> list[Any]:
+    """Return the tensors, lists and dicts that values consist of, at any depth, each once."""
     parts: dict[int, Any] = {}
-    to_visit = [value]
+    to_visit = list(values)
     while to_visit:
         part = to_visit.pop()
         if id(part) in parts or not isinstance(part, Tensor | list | dict | tuple):
