@@ -115,10 +115,10 @@ def test_new_values_take_the_shape_dtype_and_kind_of_the_old(dtype: torch.dtype)
     assert not module.moving_mean.requires_grad
     assert "moving_variance" in dict(module.named_buffers())
     assert list(module.state_dict()) == names
-    held: tuple[Tensor, Tensor] = moving.tensors()
-    assert [tensor.dtype for tensor in held] == [dtype, dtype]
-    assert [tuple(tensor.shape) for tensor in held] == [(1, C, 1, 1), (C,)]
-    assert held[0].flatten().tolist() == mean.tolist()
-    assert held[1].tolist() == var.tolist()
-    mean.zero_()  # a copy is held
-    assert held[0].flatten().tolist() != mean.tolist()
+    new: tuple[Tensor, Tensor] = moving.tensors()
+    assert [tensor.dtype for tensor in new] == [dtype, dtype]
+    assert [tuple(tensor.shape) for tensor in new] == [(1, C, 1, 1), (C,)]
+    assert new[0].flatten().tolist() == mean.tolist()
+    assert new[1].tolist() == var.tolist()
+    mean.zero_()  # the module has a copy
+    assert new[0].flatten().tolist() != mean.tolist()

@@ -124,17 +124,17 @@ def _oracle(model: LeNet, images: Tensor) -> list[tuple[Tensor, Tensor]]:
     return statistics
 
 
-def _held(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+def _moving_tensors(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
     return [moving.tensors() for moving in MovingStatistics.find(model).values()]
 
 
 def _everything(model: nn.Module) -> dict[str, Any]:
     """All that a model is, to compare by bits and by identity."""
-    held = {path: named_values(module) for path, module in model.named_modules()}
+    named = {path: named_values(module) for path, module in model.named_modules()}
     return {
-        "ids": {(path, name): id(value) for path, v in held.items() for name, value in v.items()},
+        "ids": {(path, name): id(value) for path, v in named.items() for name, value in v.items()},
         "state": {key: value.clone() for key, value in model.state_dict().items()},
-        "plain": {path: {**copy.deepcopy(values)} for path, values in held.items()},
+        "plain": {path: {**copy.deepcopy(values)} for path, values in named.items()},
         "modes": [module.training for module in model.modules()],
         "grad": torch.is_grad_enabled(),
         "needs grad": [p.requires_grad for p in model.parameters()],
@@ -188,9 +188,9 @@ def test_population_statistics_are_those_of_all_images_in_float64(norm: str) -> 
     model, images = _random_lenet(norm), _images()
     use_population(model, _cut(images, 128))
     expected = _oracle(model, images)
-    assert len(_held(model)) == len(expected) == 4
-    for held, exact in zip(_held(model), expected, strict=True):
-        for ours, theirs in zip(held, exact, strict=True):
+    assert len(_moving_tensors(model)) == len(expected) == 4
+    for moving, exact in zip(_moving_tensors(model), expected, strict=True):
+        for ours, theirs in zip(moving, exact, strict=True):
             assert ours.dtype == torch.float32
             assert_close(ours.double().flatten(), theirs, rtol=2e-5, atol=2e-6)
 
@@ -198,8 +198,8 @@ def test_population_statistics_are_those_of_all_images_in_float64(norm: str) -> 
 def test_in_float64_they_agree_to_its_rounding() -> None:
     model, images = _random_lenet("scratch").double(), _images().double()
     use_population(model, _cut(images, 128))
-    for held, exact in zip(_held(model), _oracle(model, images), strict=True):
-        assert_close(held, exact, rtol=1e-12, atol=1e-13)
+    for moving, exact in zip(_moving_tensors(model), _oracle(model, images), strict=True):
+        assert_close(moving, exact, rtol=1e-12, atol=1e-13)
 
 
 @NORM
@@ -208,7 +208,7 @@ def test_how_images_are_cut_into_batches_does_not_matter(norm: str) -> None:
     for size in (IMAGES, 128, 33):
         model = _random_lenet(norm)
         use_population(model, _cut(_images(), size))
-        results.append(_held(model))
+        results.append(_moving_tensors(model))
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             assert_close(a, b, rtol=2e-5, atol=2e-6)
@@ -218,9 +218,9 @@ def test_how_images_are_cut_into_batches_does_not_matter(norm: str) -> None:
 def test_population_statistics_do_not_depend_on_those_before(norm: str) -> None:
     model = _random_lenet(norm)
     use_population(model, _cut(_images(), 128))
-    first = [tensor.clone() for pair in _held(model) for tensor in pair]
+    first = [tensor.clone() for pair in _moving_tensors(model) for tensor in pair]
     use_population(model, _cut(_images(), 128))
-    again = [tensor for pair in _held(model) for tensor in pair]
+    again = [tensor for pair in _moving_tensors(model) for tensor in pair]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
@@ -228,7 +228,7 @@ def test_a_norm_that_is_never_reached_keeps_what_it_has() -> None:
     model = _random_lenet("builtin")
     model.spare = nn.BatchNorm1d(3)
     use_population(model, _cut(_images(50), 50))
-    mean, var = _held(model)[-1]
+    mean, var = _moving_tensors(model)[-1]
     assert mean.tolist() == [0.0] * 3
     assert var.tolist() == [1.0] * 3
 
@@ -244,7 +244,9 @@ def test_a_wrapper_that_catches_every_exception_does_not_catch_the_stop() -> Non
     torch.manual_seed(0)
     model = LeNet(Catches)
     use_population(model, _cut(_images(50), 50))
-    assert_close(_held(model)[0][0].double(), _oracle(model, _images(50))[0][0], rtol=1e-4, atol=0)
+    assert_close(
+        _moving_tensors(model)[0][0].double(), _oracle(model, _images(50))[0][0], rtol=1e-4, atol=0
+    )
 
 
 # ---- batch statistics
