@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from bnrun.verification import check
+from bnrun.verification import outcome
 from bnrun.verification.fault import Choice, Fault
 from bnrun.verification.formula import (
     batch_statistics,
@@ -20,11 +20,11 @@ FORMULA = (batch_statistics, normalization, gradients, moving_statistics, modes)
 def known_faults() -> list[Fault]:
     """Return them, each name once."""
     found: dict[str, Fault] = {}
-    for module in (*FORMULA, check, *TOPICS):
+    for module in (*FORMULA, outcome, *TOPICS):
         for value in vars(module).values():
             for fault in _faults_in(value):
                 found.setdefault(fault.name, fault)
-    del found[check.UNEXPLAINED.name]  # says that none of them is there
+    del found[outcome.UNEXPLAINED.name]  # says that none of them is there
     return list(found.values())
 
 

@@ -1,8 +1,8 @@
-"""A check: what it asks, the case that it is judged on, and how it came out."""
+"""A check: what it asks, and the case that it is judged on."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,106 +12,11 @@ from bnrun.verification.distance import Tensors, first_difference, largest_dista
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.experiment import Experiment, R
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import IDENTITY, UNEXPLAINED, Outcome, failed, passed
 from bnrun.verification.passes import PREDICTING, TRAINING, Passes
 from bnrun.verification.recipe import Recipe, deviations, play
-from bnrun.verification.report import GROUPS, Contract, Group, Status
+from bnrun.verification.report import Contract, Group
 from bnrun.verification.situations import LAYOUTS, Situation, plain
-
-MATHEMATICS, MOVING, CONTRACT = GROUPS
-NO_MOVING_STATISTICS = (
-    "no moving statistics under the usual names (running_mean, running_var; moving_mean, "
-    "moving_var)"
-)
-
-# ---- faults that any check may fail from
-
-IDENTITY = Fault(
-    "identity",
-    "It returns its input unchanged: nothing is normalized.",
-    "Return gamma * (x - mean) / sqrt(var + eps) + beta.",
-)
-UNEXPLAINED = Fault(
-    "unexplained",
-    "No known mistake gives what was observed, and no combination that was tried.",
-    "Compute each part by hand on a small input, and compare: gamma * (x - mean) / sqrt(var + eps) "
-    "+ beta; (1 - momentum) * moving + momentum * new.",
-    of_values=True,
-)
-
-
-def trouble(kind: str, message: str) -> Fault:
-    """Return the fault of code that raises, hangs or exits."""
-    if kind == "hung":
-        fix = "Look for a loop that does not end; or, if it is only slow, raise --time-limit."
-        return Fault(kind, f"It {message}.", fix)
-    if kind == "exited":
-        return Fault(kind, f"It {message}.", "Raise an error instead of ending the process.")
-    fix = "Fix that line, or what leads to it."
-    if "forward returned" in message:
-        fix = "Return one tensor, of the input's shape, and nothing else."
-    elif any(words in message for words in ("size of tensor", "shape", "dimension", "size mis")):
-        fix = (
-            "Run that line by hand on an input of each shape that the layer is for, and print the "
-            "shapes."
-        )
-    return Fault(kind, f"It raises {message}.", fix)
-
-
-# ---- outcomes
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a check came out.
-
-    `faults` are those it fails from, or the dialects that it passes in, each with a note of what
-    was seen; `reason` says why it was skipped.
-    """
-
-    status: Status
-    error: float | None = None
-    faults: Mapping[Fault, str] = field(default_factory=dict)
-    reason: str = ""
-
-    @property
-    def unexplained(self) -> bool:
-        """Return whether it failed, and no known mistake says why."""
-        return UNEXPLAINED in self.faults
-
-
-def passed(error: float | None = None) -> Outcome:
-    """Return the outcome of a check that passed."""
-    return Outcome("pass", error)
-
-
-def failed(*faults: Fault, error: float | None = None, note: str = "") -> Outcome:
-    """Return the outcome of a check that fails from faults; with dialects alone, it passes."""
-    dialect = bool(faults) and all(fault.is_dialect for fault in faults)
-    return Outcome("pass" if dialect else "fail", error, dict.fromkeys(faults, note))
-
-
-def skipped(reason: str) -> Outcome:
-    """Return the outcome of a check that was not made."""
-    return Outcome("skip", reason=reason)
-
-
-def combined(outcomes: Iterable[Outcome]) -> Outcome:
-    """Return several outcomes as one: failed if any is, with the faults of all."""
-    made = list(outcomes)
-    if not made:
-        return skipped("no input of such a shape is taken")
-    if all(outcome.status == "skip" for outcome in made):
-        return made[0]
-    errors = [outcome.error for outcome in made if outcome.error is not None]
-    faults: dict[Fault, str] = {}
-    for outcome in made:
-        for fault, note in outcome.faults.items():
-            faults[fault] = faults.get(fault) or note
-    status: Status = "fail" if any(outcome.status == "fail" for outcome in made) else "pass"
-    return Outcome(status, max(errors, default=None), faults)
-
-
-# ---- the case
 
 
 @dataclass(frozen=True)
@@ -133,18 +38,16 @@ class Diagnosis:
 
 
 @dataclass(frozen=True)
-class Case:
-    """All that a check is judged on.
+class Case(Evidence):
+    """All that a check is judged on: the evidence, and the diagnosis of it.
 
     Attributes:
-        evidence, diagnosis: what was observed, and the mistakes in it.
         right, contract: what is right, and by which contract.
         float64_refused: whether float64 was tried and raised.
         narrowing: why float64 does not come out with its precision, if it does not.
         required_ranks: the ranks of input that the norm accepts under another engine.
     """
 
-    evidence: Evidence
     diagnosis: Diagnosis
     right: Recipe
     contract: Contract
@@ -152,46 +55,31 @@ class Case:
     narrowing: Fault | None = None
     required_ranks: tuple[int, ...] = ()
 
-    @property
-    def rank(self) -> int:
-        """Return the rank of experiments that need any one."""
-        return self.evidence.rank
-
-    def seen(self, experiment: Experiment[R]) -> R | None:
-        """Return the record of an experiment; None where something went wrong."""
-        return self.evidence.record(experiment)
-
     def record(self, experiment: Experiment[R]) -> R:
         """Return the record of the experiment of a check, which is not judged without it."""
-        record = self.evidence.record(experiment)
+        record = self.seen(experiment)
         assert record is not None
         return record
 
     def passes(self, training: bool) -> Iterator[tuple[int, Passes]]:
         """Yield the passes that worked, in training or when predicting, each after its rank."""
-        for rank in self.evidence.ranks:
+        for rank in self.ranks:
             passes = self.seen((TRAINING if training else PREDICTING)[rank])
             if passes is not None:
                 yield rank, passes
 
-    def given(
-        self, kind: Callable[[int, torch.dtype], Situation], rank: int | None = None
-    ) -> Situation:
-        """Return the situation that the norm was in."""
-        return self.evidence.situation(kind, rank)
-
     @property
     def tolerance(self) -> float:
         """Return the largest distance that counts as rounding: float32's where that is narrowed."""
-        return max(self.evidence.tolerance, self.diagnosis.tolerance)
+        return max(self.rounding, self.diagnosis.tolerance)
 
     @cached_property
     def identity(self) -> bool:
         """Return whether the norm returns its input unchanged."""
-        return bool(self.evidence.ranks) and all(
-            passes is not None and torch.equal(passes.plain.y, plain(rank, self.evidence.dtype).x)
-            for rank in self.evidence.ranks
-            for passes in map(self.evidence.record, (TRAINING[rank], PREDICTING[rank]))
+        return bool(self.ranks) and all(
+            passes is not None and torch.equal(passes.plain.y, plain(rank, self.dtype).x)
+            for rank in self.ranks
+            for passes in map(self.seen, (TRAINING[rank], PREDICTING[rank]))
         )
 
     def recipe(self, rank: int) -> Recipe:
@@ -211,7 +99,7 @@ class Case:
         It fails from those diagnosed mistakes without which other values would be expected.
         `slack` multiplies the tolerance, where rounding errors are larger than usual.
         """
-        bound = slack * self.evidence.tolerance
+        bound = slack * self.rounding
         right = expect(self.right)
         error = largest_distance(observed, right)
         if error <= bound:

@@ -21,7 +21,7 @@ OUTPUTS = {"training", "predicting"}
 
 def diagnose(evidence: Evidence, right: Recipe) -> Diagnosis:
     """Return the fewest known mistakes, starting from what is right, that give the observations."""
-    usual, narrow = evidence.tolerance, TOLERANCE[torch.float32]
+    usual, narrow = evidence.rounding, TOLERANCE[torch.float32]
     # One mistake, and float32 somewhere, is likelier than two mistakes, and found much sooner.
     efforts = [(usual, 1), (narrow, 1), (usual, MOST_MISTAKES), (narrow, MOST_MISTAKES - 1)]
     first = diagnosis = _diagnose(evidence, right, *efforts[0])
@@ -48,7 +48,7 @@ def _diagnose(evidence: Evidence, right: Recipe, tolerance: float, most: int) ->
         recipes[rank] = search.recipe()
         unexplained |= {(part, rank) for part in search.unexplained}
         likely.append(recipes[rank])
-    narrowed = tolerance > evidence.tolerance
+    narrowed = tolerance > evidence.rounding
     return Diagnosis(recipes, tolerance, narrowed, frozenset(unexplained))
 
 
@@ -58,7 +58,7 @@ def _mode(evidence: Evidence, right: Recipe) -> tuple[Choice[modes.Mode], Choice
     The batch's own statistics may be used always, or never, in any mode; and the moving statistics
     may always or never move. Each of these, and each mode but the right one, is a mistake.
     """
-    seen = evidence.record(switches)
+    seen = evidence.seen(switches)
     if seen is None:
         return right.mode, right.moves
     has_moving = evidence.parts.moving

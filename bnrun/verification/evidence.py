@@ -24,26 +24,22 @@ class Evidence:
         """Return what was observed in an experiment."""
         return self.observations[experiment.name]
 
-    def record(self, experiment: Experiment[R]) -> R | None:
+    def seen(self, experiment: Experiment[R]) -> R | None:
         """Return the record of an experiment; None where something went wrong."""
         return self.of(experiment).record
 
     @cached_property
     def parts(self) -> Parts:
         """Return what the class has; where that experiment failed, what its passes show."""
-        known = self.record(passes.parts)
-        if known is not None:
-            return known
-        seen = self.record(TRAINING[self.rank])
-        if seen is None:
-            return Parts(gamma=False, beta=False, moving=False)
-        gradients = seen.plain.gradients
-        return Parts("d_gamma" in gradients, "d_beta" in gradients, bool(seen.plain.moving))
+        seen = self.seen(TRAINING[self.rank])
+        gradients, moving = (seen.plain.gradients, seen.plain.moving) if seen else ({}, {})
+        shown = Parts("d_gamma" in gradients, "d_beta" in gradients, bool(moving))
+        return self.seen(passes.parts) or shown
 
     @cached_property
     def ranks(self) -> tuple[int, ...]:
         """Return the ranks of input that it accepts."""
-        return tuple(rank for rank in RANKS if self.record(TRAINING[rank]) is not None)
+        return tuple(rank for rank in RANKS if self.seen(TRAINING[rank]) is not None)
 
     @property
     def rank(self) -> int:
@@ -53,15 +49,15 @@ class Evidence:
     @cached_property
     def noisy(self) -> bool:
         """Return whether the same input gives outputs that differ by more than rounding."""
-        outputs = self.record(passes.repeat)
-        return outputs is not None and outputs.distance > self.tolerance
+        outputs = self.seen(passes.repeat)
+        return outputs is not None and outputs.distance > self.rounding
 
     @property
-    def tolerance(self) -> float:
-        """Return the largest distance that counts as rounding."""
+    def rounding(self) -> float:
+        """Return the largest distance that counts as rounding in the dtype."""
         return TOLERANCE[self.dtype]
 
-    def situation(
+    def given(
         self, kind: Callable[[int, torch.dtype], Situation], rank: int | None = None
     ) -> Situation:
         """Return the situation that the norm was in, as far as it could be given the state."""
@@ -73,7 +69,5 @@ class Evidence:
         Without a gamma it has 1, without a beta 0; moving statistics that are not found have
         their initial values.
         """
-        parts = self.parts
-        return situation.without(
-            gamma=not parts.gamma, beta=not parts.beta, moving=not parts.moving
-        )
+        has = self.parts
+        return situation.without(gamma=not has.gamma, beta=not has.beta, moving=not has.moving)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bnrun.verification.check import Case, Check, Outcome
+from bnrun.verification.check import Case, Check
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import Outcome
 from bnrun.verification.recipe import deviations
 from bnrun.verification.report import CheckResult, Finding, Measurement
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
@@ -78,7 +79,7 @@ def _where(fault: Fault, found_in: Sequence[Judged], engines: int) -> str:
 def _places(case: Case, fault: Fault) -> list[str]:
     found = [
         (deviation.place, deviation.part, rank)
-        for rank in case.evidence.ranks
+        for rank in case.ranks
         for deviation in deviations(case.recipe(rank), case.right)
         if deviation.fault == fault
     ]
@@ -90,6 +91,6 @@ def _places(case: Case, fault: Fault) -> list[str]:
         words.append(_PLACES[places.pop()])
     if len(statistics) == 1:
         words.append(_OF_ONE_STATISTIC[statistics.pop()])
-    if len(ranks) == 1 and set(MAIN_RANKS) <= set(case.evidence.ranks):
+    if len(ranks) == 1 and set(MAIN_RANKS) <= set(case.ranks):
         words.append(f"for {LAYOUTS[ranks.pop()]} only")
     return words

@@ -3,9 +3,10 @@
 import re
 from typing import Any
 
-from bnrun.verification.check import Case, Check, Outcome, failed, skipped, trouble
+from bnrun.verification.check import Case, Check
 from bnrun.verification.experiment import Observation
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import Outcome, failed, skipped, trouble
 from bnrun.verification.passes import TRAINING
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
 from bnrun.verification.topics import outputs, side_effects
@@ -15,12 +16,12 @@ NOT_MADE = ("not offered", "not run")
 
 def judge(check: Check, case: Case) -> Outcome:
     """Return the outcome of a check."""
-    if check.rank is not None and check.rank not in case.evidence.ranks:
+    if check.rank is not None and check.rank not in case.ranks:
         return _not_accepted(check, case, check.rank)
-    if not case.evidence.ranks and check.needs_forward:
+    if not case.ranks and check.needs_forward:
         return skipped("no forward pass works")
     if len(check.experiments) == 1:
-        observation = case.evidence.of(check.experiments[0])
+        observation = case.of(check.experiments[0])
         if observation.trouble in NOT_MADE:
             return skipped(observation.message)
         if observation.trouble is not None:
@@ -35,10 +36,10 @@ def judge(check: Check, case: Case) -> Outcome:
 
 def _spoilt(case: Case) -> Fault | None:
     """Return what spoils every comparison of values, if something does: NaN, or noise."""
-    passes = [case.evidence.record(TRAINING[rank]) for rank in case.evidence.ranks]
+    passes = [case.seen(TRAINING[rank]) for rank in case.ranks]
     if any(seen is not None and not seen.plain.y.isfinite().any() for seen in passes):
         return outputs.NOT_FINITE
-    return side_effects.NOT_REPEATABLE if case.evidence.noisy else None
+    return side_effects.NOT_REPEATABLE if case.noisy else None
 
 
 def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
@@ -47,15 +48,15 @@ def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
     The rank is not offered, unless the class asked for it when it was built, accepts none at all,
     or accepts it under another engine.
     """
-    observation = case.evidence.of(TRAINING[rank])
-    asked = case.evidence.parts.asks_rank or not case.evidence.ranks
+    observation = case.of(TRAINING[rank])
+    asked = case.parts.asks_rank or not case.ranks
     is_required = (asked and rank in MAIN_RANKS) or rank in case.required_ranks
     is_fault = observation.trouble != "not offered" or is_required
     if observation.trouble == "not run" or not is_fault:
         return skipped(observation.message)
     if check.experiments != (TRAINING[rank],):
         return skipped(f"no pass forward and backward works for {LAYOUTS[rank]}")
-    return failed(_trouble_of_rank(observation, case.evidence.of(TRAINING[2])))
+    return failed(_trouble_of_rank(observation, case.of(TRAINING[2])))
 
 
 def _trouble_of_rank(observation: Observation[Any], of_rows: Observation[Any]) -> Fault:

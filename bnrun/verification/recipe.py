@@ -128,6 +128,22 @@ def candidates(
 # ---- playing it
 
 
+def statistics(
+    formula: Formula, situation: Situation, x: Tensor, updated: batch_statistics.Pair | None = None
+) -> batch_statistics.Pair:
+    """Return the mean and variance that normalize x, of a shape that broadcasts over it.
+
+    `updated` are the moving statistics after this batch, of shape (C,).
+    """
+    shape = (1, -1, *[1] * (x.dim() - 2))
+    dims = formula.over.value(x.dim())
+    own_mean = x.mean(dims, keepdim=True)
+    own = (own_mean, formula.spread.value(x, own_mean, dims))
+    moving = (situation.moving_mean.view(shape), situation.moving_var.view(shape))
+    after = moving if updated is None else (updated[0].view(shape), updated[1].view(shape))
+    return formula.source.value(own, moving, after)
+
+
 def normalize(
     formula: Formula,
     situation: Situation,
@@ -139,16 +155,10 @@ def normalize(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return y, and with it x - mean and the denominator.
 
-    `updated` are the moving statistics after this batch, of shape (C,). Statistics named in
-    `constant` ("mean", "var") are detached from autograd's graph.
+    Statistics named in `constant` ("mean", "var") are detached from autograd's graph.
     """
     shape = (1, -1, *[1] * (x.dim() - 2))
-    dims = formula.over.value(x.dim())
-    own_mean = x.mean(dims, keepdim=True)
-    own = (own_mean, formula.spread.value(x, own_mean, dims))
-    moving = (situation.moving_mean.view(shape), situation.moving_var.view(shape))
-    after = moving if updated is None else (updated[0].view(shape), updated[1].view(shape))
-    mean, var = formula.source.value(own, moving, after)
+    mean, var = statistics(formula, situation, x, updated)
     mean = mean.detach() if "mean" in constant else mean
     var = var.detach() if "var" in constant else var
     centred = formula.centring.value(x, mean)

@@ -13,11 +13,14 @@ from torch import Tensor
 from bnrun.verification.distance import Tensors, distance
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.fault import Choice
-from bnrun.verification.formula import (
-    batch_statistics,
-    gradients,
-    moving_statistics,
-    normalization,
+from bnrun.verification.formula import batch_statistics, gradients, normalization
+from bnrun.verification.formula.batch_statistics import Pair
+from bnrun.verification.formula.moving_statistics import (
+    MEAN_TARGET,
+    UPDATE,
+    VAR_TARGET,
+    Target,
+    weight_of,
 )
 from bnrun.verification.passes import PREDICTING, PREDICTING_WITH_GRADIENTS, TRAINING, Passes
 from bnrun.verification.recipe import (
@@ -26,7 +29,7 @@ from bnrun.verification.recipe import (
     candidates,
     differentiate,
     move,
-    normalize,
+    statistics,
     summarize,
 )
 from bnrun.verification.situations import MAIN_RANKS, Situation, faint, plain, sequence
@@ -54,11 +57,12 @@ class Search:
         self._evidence, self._rank = evidence, rank
         self._tolerance, self._most = tolerance, most
         self._likely, self._right = likely[::-1], likely[0]
+        self._given = evidence.given(plain, rank)
         # After train() with gradients enabled, and after eval() without and with them
         seen = {
-            (True, True): evidence.record(TRAINING[rank]),
-            (False, False): evidence.record(PREDICTING[rank]),
-            (False, True): evidence.record(PREDICTING_WITH_GRADIENTS[rank]),
+            (True, True): evidence.seen(TRAINING[rank]),
+            (False, False): evidence.seen(PREDICTING[rank]),
+            (False, True): evidence.seen(PREDICTING_WITH_GRADIENTS[rank]),
         }
         self._seen = {how: passes for how, passes in seen.items() if passes is not None}
 
@@ -77,6 +81,14 @@ class Search:
             recipe = recipe.having(**{part: self._gradients(part, recipe)})
         return recipe
 
+    def _seen_where(self, trains: bool, grads: Sequence[bool]) -> Passes | None:
+        """Return what was seen in a mode, with gradients enabled or not as preferred."""
+        for grad, training in itertools.product(grads, (trains, not trains)):
+            seen = self._seen.get((training, grad))
+            if seen is not None and self._right.mode.value(training, grad) == trains:
+                return seen
+        return None
+
     # ---- the output
 
     def _formula(self, part: str, recipe: Recipe) -> Formula:
@@ -86,62 +98,34 @@ class Search:
         seen = self._seen_where(trains, grads=(trains, not trains))
         if seen is None:
             return start
-        cases = [
-            (self._evidence.situation(plain, self._rank), seen.plain),
-            (self._evidence.situation(faint, self._rank), seen.faint),
-        ]
-
-        def fits(formula: Formula) -> bool:
-            return all(self._gives(formula, situation, one) for situation, one in cases)
-
-        likely: list[Formula] = [getattr(recipe, part) for recipe in self._likely]
-        fitting = next(filter(fits, likely), None)
-        if fitting is not None:
-            return fitting
+        outputs = (
+            _Output(self._given, seen.plain),
+            _Output(self._evidence.given(faint, self._rank), seen.faint),
+        )
+        formulas: Iterable[Formula] = (getattr(recipe, part) for recipe in self._likely)
         if seen.plain.y.isfinite().any():  # otherwise, many mistakes would give it
-            fitting = next(filter(fits, candidates(start, self._slots(trains), self._most)), None)
-        if fitting is None:
-            self.unexplained.add(part)
-        return fitting or start
+            others = candidates(start, self._slots(trains), self._most)
+            formulas = itertools.chain(formulas, others)
+        for formula in formulas:
+            if all(output.distance(formula) <= self._tolerance for output in outputs):
+                return formula
+        self.unexplained.add(part)
+        return start
 
     def _slots(self, trains: bool) -> dict[str, Iterable[Choice[Any]]]:
         """Return the ways to compute each part of a formula."""
         known = batch_statistics
+        eps = self._evidence.parts.eps
+        is_known = eps is None or any(eps == choice.value for choice in normalization.EPS)
         return {
             "source": known.TRAINING_SOURCE if trains else known.PREDICTING_SOURCE,
             "over": known.OVER if trains else (),
             "spread": known.SPREAD if trains else (),
             "centring": normalization.CENTRING,
             "denominator": normalization.DENOMINATOR,
-            "eps": self._eps(),
+            "eps": normalization.EPS + (() if is_known else (normalization.eps_of(eps or 0.0),)),
             "affine": normalization.AFFINE,
         }
-
-    def _gives(self, formula: Formula, situation: Situation, seen: Pass) -> bool:
-        moving = seen.moving
-        updated = (
-            (moving["moving_mean"], moving["moving_var"])
-            if moving and moving["moving_mean"].shape == situation.gamma.shape
-            else None
-        )
-        x, gamma, beta = situation.x, situation.gamma, situation.beta
-        y, _, _ = normalize(formula, situation, x, gamma, beta, updated)
-        return distance(seen.y, y) <= self._tolerance
-
-    def _seen_where(self, trains: bool, grads: Sequence[bool]) -> Passes | None:
-        """Return what was seen in a mode, with gradients enabled or not as preferred."""
-        for grad in grads:
-            for training in (trains, not trains):
-                seen = self._seen.get((training, grad))
-                if seen is not None and self._right.mode.value(training, grad) == trains:
-                    return seen
-        return None
-
-    def _eps(self) -> Iterator[Choice[float]]:
-        yield from normalization.EPS
-        eps = self._evidence.parts.eps
-        if eps is not None and all(eps != known.value for known in normalization.EPS):
-            yield normalization.eps_of(eps)
 
     # ---- the moving statistics
 
@@ -151,10 +135,7 @@ class Search:
             return recipe
         # One step shows less than several: other ranks move as the main ones do, or unexplained.
         alone = self._rank == self._evidence.rank or self._rank in MAIN_RANKS
-        for name, targets in (
-            ("mean", moving_statistics.MEAN_TARGET),
-            ("var", moving_statistics.VAR_TARGET),
-        ):
+        for name, targets in (("mean", MEAN_TARGET), ("var", VAR_TARGET)):
             ways = itertools.chain(
                 (_moving_as(recipe, likely, name) for likely in self._likely),
                 self._ways(recipe, name, targets, steps) if alone else (),
@@ -162,77 +143,61 @@ class Search:
             fitting = next((way for way in ways if self._moves(way, name, steps)), None)
             if fitting is None:
                 self.unexplained.add(f"moving {name}")
-            else:
-                recipe = fitting
+            recipe = fitting or recipe
         return recipe
 
     def _steps(self) -> list[Step]:
         """Return batches that moved the moving statistics, each with those after it."""
-        x = self._evidence.situation(plain, self._rank).x
-        if not self._right.moves.value(True):
-            seen = self._seen_where(False, grads=(False, True))
-            return [] if seen is None else [(x, seen.plain.moving)]
-        if self._right.mode.value(True, True) and self._rank in MAIN_RANKS:
-            updates = self._evidence.record(UPDATES[self._rank])
+        moves_in_training = self._right.moves.value(True)
+        if moves_in_training and self._right.mode.value(True, True) and self._rank in MAIN_RANKS:
+            updates = self._evidence.seen(UPDATES[self._rank])
             if updates is not None:
-                means, variances = updates.values["moving_mean"], updates.values["moving_var"]
+                batches = sequence(self._rank, self._evidence.dtype)
                 return [
-                    (batch.x, {"moving_mean": mean, "moving_var": var})
-                    for batch, mean, var in zip(
-                        sequence(self._rank, self._evidence.dtype), means, variances, strict=True
-                    )
+                    (batch.x, {name: values[at] for name, values in updates.values.items()})
+                    for at, batch in enumerate(batches)
                 ]
-        seen = self._seen_where(True, grads=(True, False))
-        return [] if seen is None else [(x, seen.plain.moving)]
+        grads = (True, False) if moves_in_training else (False, True)
+        seen = self._seen_where(moves_in_training, grads)
+        return [] if seen is None else [(self._given.x, seen.plain.moving)]
 
     def _ways(
-        self,
-        recipe: Recipe,
-        name: str,
-        targets: Sequence[Choice[moving_statistics.Target]],
-        steps: list[Step],
+        self, recipe: Recipe, name: str, targets: Sequence[Choice[Target]], steps: list[Step]
     ) -> Iterator[Recipe]:
         """Yield the recipes that differ in how a moving statistic moves, the likeliest first."""
-        right: Choice[moving_statistics.Target] = getattr(self._right, f"{name}_target")
+        right: Choice[Target] = getattr(self._right, f"{name}_target")
         ordered = [right, *(choice for choice in targets if choice is not right)]
         # The moving variance may average what normalizes, with the mistake that is in that.
         faulty = recipe.training.spread is not batch_statistics.SPREAD[0]
         spreads = [False, True] if faulty and name == "var" else [False]
         moving = [
             recipe.having(
-                **{
-                    f"{name}_target": target,
-                    "target_has_spread": recipe.target_has_spread or spread,
-                }
+                **{f"{name}_target": target}, target_has_spread=recipe.target_has_spread or spread
             )
             for target, spread in itertools.product(ordered, spreads)
         ]
         as_right = moving[: len(spreads)]
-        usual, *others = moving_statistics.UPDATE
+        usual, *others = UPDATE
         for ways, updates in itertools.product((as_right, moving), ([usual], others)):
             for way, update in itertools.product(ways, updates):
                 yield way.having(**{f"{name}_update": update})
             if updates is others:
                 for way in ways:
                     weight = self._weight(way, name, steps[0])
-                    yield way.having(**{f"{name}_update": moving_statistics.weight_of(weight)})
+                    yield way.having(**{f"{name}_update": weight_of(weight)})
 
     def _weight(self, recipe: Recipe, name: str, step: Step) -> float:
         """Return the weight of a new batch that fits the first step best."""
         x, after = step
-        before = self._before(name)
-        target: Choice[moving_statistics.Target] = getattr(recipe, f"{name}_target")
-        whole_way = target.value(summarize(recipe, x, self._before("mean"))) - before
+        before: Tensor = getattr(self._given, f"moving_{name}")
+        target: Choice[Target] = getattr(recipe, f"{name}_target")
+        whole = target.value(summarize(recipe, x, self._given.moving_mean)) - before
         way = after[f"moving_{name}"] - before
-        return (
-            float(way @ whole_way / (whole_way @ whole_way))
-            if way.shape == whole_way.shape
-            else 0.0
-        )
+        return float(way @ whole / (whole @ whole)) if way.shape == whole.shape else 0.0
 
     def _moves(self, recipe: Recipe, name: str, steps: list[Step]) -> bool:
         """Return whether a moving statistic moves, step by step, as a recipe's does."""
-        mean, var = self._before("mean"), self._before("var")
+        mean, var = self._given.moving_mean, self._given.moving_var
         for k, (x, after) in enumerate(steps, start=1):
             mean, var = move(recipe, x, mean, var, k)
             expected = mean if name == "mean" else var
@@ -240,10 +205,6 @@ class Search:
                 return False
             mean, var = after["moving_mean"], after["moving_var"]
         return True
-
-    def _before(self, name: str) -> Tensor:
-        situation = self._evidence.situation(plain, self._rank)
-        return situation.moving_mean if name == "mean" else situation.moving_var
 
     # ---- the gradients
 
@@ -254,14 +215,13 @@ class Search:
         seen = self._seen_where(trains, grads=(True,))
         if seen is None or part in self.unexplained:
             return formula
-        situation = self._evidence.situation(plain, self._rank)
-        backward = differentiate(recipe, formula, situation)
+        backward = differentiate(recipe, formula, self._given)
         slots = {
             "d_x": ("x_gradient", gradients.X_GRADIENT),
             "d_gamma": ("gamma_gradient", gradients.GAMMA_GRADIENT),
             "d_beta": ("beta_gradient", gradients.BETA_GRADIENT),
         }
-        changes: dict[str, Any] = {}
+        changes: dict[str, Choice[gradients.Gradient]] = {}
         for name, gradient in seen.plain.gradients.items():
             slot, choices = slots[name]
             for choice in choices:
@@ -272,6 +232,41 @@ class Search:
             # Statistics that are not the batch's own may well be constants: no fault of its own.
             changes["x_gradient"] = Choice(changes["x_gradient"].value)
         return formula.having(**changes)
+
+
+class _Output:
+    """An observed output; measures how far that of a formula is from it.
+
+    A search tries thousands of formulas that have most parts in common: what they have in common
+    is computed once.
+    """
+
+    def __init__(self, given: Situation, seen: Pass) -> None:
+        self._given, self._y = given, seen.y
+        moving = seen.moving
+        fits = bool(moving) and moving["moving_mean"].shape == given.gamma.shape
+        self._updated = (moving["moving_mean"], moving["moving_var"]) if fits else None
+        self._statistics: dict[Any, Pair] = {}
+        self._x_hat: dict[Any, Tensor] = {}
+
+    def distance(self, formula: Formula) -> float:
+        """Return the distance between the observed output and that of a formula."""
+        shape = (1, -1, *[1] * (self._given.x.dim() - 2))
+        gamma, beta = self._given.gamma.view(shape), self._given.beta.view(shape)
+        return distance(self._y, formula.affine.value(self._normalized(formula), gamma, beta))
+
+    def _normalized(self, formula: Formula) -> Tensor:
+        source = (formula.source, formula.over, formula.spread)
+        key = (*source, formula.centring, formula.denominator, formula.eps)
+        if key not in self._x_hat:
+            if source not in self._statistics:
+                self._statistics[source] = statistics(
+                    formula, self._given, self._given.x, self._updated
+                )
+            mean, var = self._statistics[source]
+            denominator = formula.denominator.value(var, formula.eps.value)
+            self._x_hat[key] = formula.centring.value(self._given.x, mean) / denominator
+        return self._x_hat[key]
 
 
 def _moving_as(recipe: Recipe, other: Recipe, name: str) -> Recipe:

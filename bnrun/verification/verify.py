@@ -122,7 +122,7 @@ def verify_by(
         checks=tuple(result for one in judged for result in one.results()),
         findings=tuple(findings(judged)),
         printed=printed,
-        takes=tuple(LAYOUTS[rank] for rank in judged[0].case.evidence.ranks),
+        takes=tuple(LAYOUTS[rank] for rank in judged[0].case.ranks),
         seconds=time.perf_counter() - start,
         not_measured=not_measured,
     )
@@ -210,9 +210,10 @@ def _judge_all(observed: list[Observed], contract: Contract) -> list[Judged]:
     judged: list[Judged] = []
     for one in observed:
         evidence = Evidence(one.observations, one.dtype)
-        eager = judged[0].case.evidence if judged else None
+        eager = judged[0].case if judged else None
         case = Case(
-            evidence,
+            one.observations,
+            one.dtype,
             diagnose(evidence, reference),
             reference,
             contract,
@@ -223,7 +224,7 @@ def _judge_all(observed: list[Observed], contract: Contract) -> list[Judged]:
         checks = [
             check
             for check in CHECKS
-            if one.engine == "eager" or _is_computed_by_kernels(check, evidence, eager)
+            if one.engine == "eager" or _is_computed_by_kernels(check, case, eager)
         ]
         dtype = str(one.dtype).removeprefix("torch.")
         measurement = Measurement(one.engine, dtype, one.kernel_calls)
@@ -231,11 +232,11 @@ def _judge_all(observed: list[Observed], contract: Contract) -> list[Judged]:
     return judged
 
 
-def _is_computed_by_kernels(check: Check, evidence: Evidence, eager: Evidence | None) -> bool:
+def _is_computed_by_kernels(check: Check, case: Case, eager: Case | None) -> bool:
     """Return whether a kernel was called in an experiment of a check, or failed before that."""
     for experiment in check.experiments:
-        seen = evidence.of(experiment)
-        works_eagerly = eager is not None and eager.record(experiment) is not None
+        seen = case.of(experiment)
+        works_eagerly = eager is not None and eager.seen(experiment) is not None
         if seen.kernel_calls or (seen.kernel_requests and seen.record is None and works_eagerly):
             return True
     return False

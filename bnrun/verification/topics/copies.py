@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from bnrun.verification.check import CONTRACT, Case, Outcome, check, failed, passed
+from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import Experiment, describe, experiment
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import Outcome, failed, passed
 from bnrun.verification.passes import Outputs
 from bnrun.verification.situations import Situation, plain
 from bnrun.verification.subject import Layer, Record, Subject, changed
@@ -142,7 +143,7 @@ def unregistered(case: Case) -> tuple[Fault, ...]:
 
 @check(
     "state_dict",
-    CONTRACT,
+    "module contract",
     "it holds all state: loading it restores predictions",
     state_dict,
 )
@@ -155,7 +156,7 @@ def _state_dict(case: Case) -> Outcome:
     if seen.missing:
         return passed()
     error = seen.outputs.distance
-    if error <= case.evidence.tolerance:
+    if error <= case.rounding:
         return passed(error)
     registered = case.seen(registration)
     parts = {} if registered is None else registered.parts
@@ -170,12 +171,12 @@ def _copy(case: Case, method: Experiment[Copied], fails: Fault) -> Outcome:
         both_fail = by_deepcopy is not None and by_deepcopy.outputs is None
         return failed(COPY_FAILS if both_fail else fails, note=seen.error)
     error = seen.outputs.distance
-    if error > case.evidence.tolerance:
+    if error > case.rounding:
         return failed(DIFFERS, error=error)
     return failed(SHARES) if seen.shares else passed(error)
 
 
 for method, fails in ((DEEPCOPY, COPY_FAILS), (PICKLE, PICKLE_FAILS)):
-    check(method.name, CONTRACT, "a copy predicts the same, and shares nothing", method)(
+    check(method.name, "module contract", "a copy predicts the same, and shares nothing", method)(
         functools.partial(_copy, method=method, fails=fails)
     )

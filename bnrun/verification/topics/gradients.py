@@ -7,19 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
-from bnrun.verification.check import (
-    MATHEMATICS,
-    UNEXPLAINED,
-    Case,
-    Outcome,
-    check,
-    check_ranks,
-    failed,
-    passed,
-    playing,
-)
+from bnrun.verification.check import Case, check, check_ranks, playing
 from bnrun.verification.experiment import Experiment
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed
 from bnrun.verification.passes import PREDICTING_WITH_GRADIENTS, TRAINING
 from bnrun.verification.situations import CHANNELS, Situation, plain, situation
 from bnrun.verification.subject import Layer, NotOffered, Record, Subject
@@ -124,14 +115,14 @@ def _faults(case: Case, rank: int, training: bool) -> list[Fault]:
 for training, how in HOW.items():
     check_ranks(
         f"gradients {how}",
-        MATHEMATICS,
+        "mathematics",
         "the gradients of x, gamma and beta, against those of the formula",
         BACKWARD[training],
     )(functools.partial(_gradients, training=training))
 for training, how in HOW.items():
     check(
         f"finite differences {how}",
-        MATHEMATICS,
+        "mathematics",
         "the gradients against finite differences of its own output (gradcheck)",
         FINITE_DIFFERENCES[training],
     )(functools.partial(_differences, training=training))

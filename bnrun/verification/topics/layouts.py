@@ -7,19 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnrun.verification.check import (
-    MATHEMATICS,
-    Case,
-    Outcome,
-    check,
-    failed,
-    passed,
-    skipped,
-    trouble,
-)
+from bnrun.verification.check import Case, check
 from bnrun.verification.distance import distance
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import Outcome, failed, passed, skipped, trouble
 from bnrun.verification.situations import Situation, plain
 from bnrun.verification.subject import Record, Subject, to_record
 
@@ -91,6 +83,6 @@ for name, about, names in (
     ("non-contiguous input", "slices and transposes", ("strided", "transposed")),
     ("channels_last input", "images in that memory format", ("channels_last",)),
 ):
-    check(name, MATHEMATICS, f"{about} give what contiguous copies give", layouts)(
+    check(name, "mathematics", f"{about} give what contiguous copies give", layouts)(
         functools.partial(_layouts, names=names)
     )

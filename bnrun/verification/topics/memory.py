@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import Parameter
 
-from bnrun.verification.check import MOVING, Case, Outcome, check, failed, passed
+from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import Outcome, failed, passed
 from bnrun.verification.situations import plain
 from bnrun.verification.subject import Layer, Record, Subject
 
@@ -124,7 +125,7 @@ def _bytes_alive() -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-@check("no graph kept", MOVING, "nothing of autograd's graph outlives a step", graph)
+@check("no graph kept", "moving statistics", "nothing of autograd's graph outlives a step", graph)
 def _graph(case: Case) -> Outcome:
     seen = case.record(graph)
     if seen.failures:
@@ -139,7 +140,7 @@ def _graph(case: Case) -> Outcome:
 
 @check(
     "memory over many steps",
-    MOVING,
+    "moving statistics",
     "nothing of a batch is held after many steps",
     memory,
 )

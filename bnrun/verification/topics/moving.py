@@ -6,22 +6,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnrun.verification.check import (
-    MOVING,
-    NO_MOVING_STATISTICS,
-    Case,
-    Outcome,
-    check,
-    check_ranks,
-    combined,
-    failed,
-    passed,
-    playing,
-    skipped,
-)
+from bnrun.verification.check import Case, check, check_ranks, playing
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import Experiment, experiment
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import (
+    NO_MOVING_STATISTICS,
+    Outcome,
+    combined,
+    failed,
+    passed,
+    skipped,
+)
 from bnrun.verification.passes import PREDICTING, TRAINING
 from bnrun.verification.recipe import Recipe, move
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS, STEPS, plain, sequence
@@ -75,7 +71,7 @@ UPDATES = {
 
 @check(
     "starting values",
-    MOVING,
+    "moving statistics",
     "gamma 1, beta 0, moving mean 0, moving variance 1",
     initial_values,
     needs_forward=False,
@@ -91,7 +87,7 @@ def _initial_values(case: Case) -> Outcome:
 
 
 def _one_batch(case: Case, training: bool) -> Outcome:
-    if not case.evidence.parts.moving:
+    if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
     return combined(
         case.compare(rank, passes.plain.moving, playing(case.given(plain, rank), training=training))
@@ -100,9 +96,9 @@ def _one_batch(case: Case, training: bool) -> Outcome:
 
 
 def _order(case: Case, rank: int) -> Outcome:
-    if not case.evidence.parts.moving:
+    if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
-    batches = [case.evidence.as_given(batch) for batch in sequence(rank, case.evidence.dtype)]
+    batches = [case.as_given(batch) for batch in sequence(rank, case.dtype)]
 
     def expect(recipe: Recipe) -> Tensors:
         mean, var = batches[0].moving_mean, batches[0].moving_var
@@ -119,19 +115,19 @@ def _order(case: Case, rank: int) -> Outcome:
 
 check(
     "first update",
-    MOVING,
+    "moving statistics",
     "the moving statistics after one batch, from random ones",
     *TRAINING.values(),
 )(functools.partial(_one_batch, training=True))
 check_ranks(
     "updates in order",
-    MOVING,
+    "moving statistics",
     f"the moving statistics after each of {STEPS} batches",
     UPDATES,
 )(_order)
 check(
     "left alone when predicting",
-    MOVING,
+    "moving statistics",
     "predicting moves no moving statistics",
     *PREDICTING.values(),
 )(functools.partial(_one_batch, training=False))

@@ -4,22 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnrun.verification.check import (
-    CONTRACT,
-    NO_MOVING_STATISTICS,
-    Case,
-    Outcome,
-    check,
-    failed,
-    passed,
-    playing,
-    skipped,
-)
+from bnrun.verification.check import Case, check, playing
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Choice, Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
 from bnrun.verification.formula.moving_statistics import Update, cumulative, weighing
+from bnrun.verification.outcome import NO_MOVING_STATISTICS, Outcome, failed, passed, skipped
 from bnrun.verification.passes import EPS_NAMES, Outputs
 from bnrun.verification.recipe import Recipe, move, normalize
 from bnrun.verification.situations import plain, sequence
@@ -115,7 +106,7 @@ def track_false(subject: Subject) -> Pass:
     return subject.run(subject.given(plain), training=False, track_running_stats=False)
 
 
-@check("eps=", CONTRACT, "another eps has its effect (where offered)", eps)
+@check("eps=", "module contract", "another eps has its effect (where offered)", eps)
 def _eps(case: Case) -> Outcome:
     seen = case.record(eps)
     expect = playing(case.given(plain), training=True)
@@ -124,15 +115,15 @@ def _eps(case: Case) -> Outcome:
         return expect(recipe.having(training=recipe.training.having(eps=Choice(OTHER_EPS))))
 
     outcome = case.compare(case.rank, {"y": seen.second}, with_eps)
-    if outcome.unexplained and seen.distance <= case.evidence.tolerance:
+    if outcome.unexplained and seen.distance <= case.rounding:
         return failed(EPS_IGNORED, error=outcome.error)
     return outcome
 
 
-@check("momentum=", CONTRACT, "it weighs the new batch", momentum)
+@check("momentum=", "module contract", "it weighs the new batch", momentum)
 def _momentum(case: Case) -> Outcome:
     seen = case.record(momentum)
-    if not case.evidence.parts.moving:
+    if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
     expect = playing(case.given(plain), training=True)
 
@@ -165,17 +156,17 @@ def _mistakes_in_updates(case: Case) -> tuple[Fault, ...]:
     return tuple(dict.fromkeys(f for f in faults if f is not None and not f.is_dialect))
 
 
-@check("momentum=None", CONTRACT, "the plain average", momentum_none)
+@check("momentum=None", "module contract", "the plain average", momentum_none)
 def _momentum_none(case: Case) -> Outcome:
     seen = case.record(momentum_none)
-    if not case.evidence.parts.moving:
+    if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
 
     def expect(recipe: Recipe) -> Tensors:
         given = case.given(plain)
         mean, var = given.moving_mean, given.moving_var
         averaging = _with_update(recipe, cumulative)
-        for k, batch in enumerate(sequence(case.rank, case.evidence.dtype), start=1):
+        for k, batch in enumerate(sequence(case.rank, case.dtype), start=1):
             mean, var = move(averaging, batch.x, mean, var, k)
         return {"moving_mean": mean, "moving_var": var}
 
@@ -188,7 +179,7 @@ def _momentum_none(case: Case) -> Outcome:
     return failed(*(known or (NONE_NOT_CUMULATIVE,)), error=outcome.error)
 
 
-@check("affine=False", CONTRACT, "neither gamma nor beta", affine_false)
+@check("affine=False", "module contract", "neither gamma nor beta", affine_false)
 def _affine_false(case: Case) -> Outcome:
     seen = case.record(affine_false)
     given = case.given(plain).without(gamma=True, beta=True, moving=False)
@@ -197,7 +188,7 @@ def _affine_false(case: Case) -> Outcome:
     return failed(AFFINE_IGNORED, error=outcome.error) if ignored else outcome
 
 
-@check("track_running_stats=False", CONTRACT, "predicts by the batch", track_false)
+@check("track_running_stats=False", "module contract", "predicts by the batch", track_false)
 def _track_false(case: Case) -> Outcome:
     seen = case.record(track_false)
     given = case.given(plain)

@@ -9,20 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
-from bnrun.verification.check import (
-    MATHEMATICS,
-    Case,
-    Outcome,
-    check,
-    check_ranks,
-    combined,
-    failed,
-    playing,
-    skipped,
-    trouble,
-)
+from bnrun.verification.check import Case, check, check_ranks, playing
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import Outcome, combined, failed, skipped, trouble
 from bnrun.verification.passes import PREDICTING, TRAINING
 from bnrun.verification.recipe import Recipe, deviations
 from bnrun.verification.situations import ODD_SHAPES, faint, far, level, plain, situation
@@ -100,17 +90,17 @@ def _forward(case: Case, rank: int, training: bool) -> Outcome:
 
 
 _ABOUT = "the output, from random gamma, beta and moving statistics"
-check_ranks("forward in training", MATHEMATICS, _ABOUT, TRAINING)(
+check_ranks("forward in training", "mathematics", _ABOUT, TRAINING)(
     functools.partial(_forward, training=True)
 )
-check_ranks("forward when predicting", MATHEMATICS, _ABOUT, PREDICTING)(
+check_ranks("forward when predicting", "mathematics", _ABOUT, PREDICTING)(
     functools.partial(_forward, training=False)
 )
 
 
 @check(
     "variance far below eps",
-    MATHEMATICS,
+    "mathematics",
     "the output where eps decides: variances near 1e-6",
     *(*TRAINING.values(), *PREDICTING.values()),
 )
@@ -124,12 +114,12 @@ def _faint_variance(case: Case) -> Outcome:
 
 @check(
     "large mean, small spread",
-    MATHEMATICS,
+    "mathematics",
     "the output at a mean of 1e6 (1e3 in float32) and a spread near 1",
     large_mean,
 )
 def _large_mean(case: Case) -> Outcome:
-    if case.evidence.dtype in HALVES:
+    if case.dtype in HALVES:
         return skipped(TOO_FEW_DIGITS)
     expect = playing(case.given(far), training=True)
     outcome = case.compare(case.rank, case.record(large_mean).output, expect, slack=FAR_SLACK)
@@ -143,12 +133,12 @@ def _large_mean(case: Case) -> Outcome:
 
 @check(
     "channels of one value",
-    MATHEMATICS,
+    "mathematics",
     "output and gradient at a variance of 0",
     level_channels,
 )
 def _level_channels(case: Case) -> Outcome:
-    if case.evidence.dtype in HALVES:
+    if case.dtype in HALVES:
         return skipped(TOO_FEW_DIGITS)
     seen = case.record(level_channels)
     expect = playing(case.given(level), training=True)
@@ -168,7 +158,7 @@ def _level_channels(case: Case) -> Outcome:
 
 @check(
     "tiny and odd shapes",
-    MATHEMATICS,
+    "mathematics",
     "batches of 1 and 2, one channel, one position: output and moving statistics",
     odd_shapes,
 )
@@ -179,6 +169,6 @@ def _odd_shapes(case: Case) -> Outcome:
 def _judge_shape(case: Case, odd: OddShape) -> Outcome:
     if odd.seen is None:
         return failed(trouble("raised", f"{odd.error} for an input of {odd.shape}"))
-    given = case.evidence.as_given(situation(odd.shape, case.evidence.dtype))
+    given = case.as_given(situation(odd.shape, case.dtype))
     observed = odd.seen.output | odd.seen.moving
     return case.compare(len(odd.shape), observed, playing(given, training=True))

@@ -5,20 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnrun.verification.check import (
-    CONTRACT,
-    MATHEMATICS,
-    Case,
-    Outcome,
-    check,
-    failed,
-    passed,
-    playing,
-    skipped,
-)
+from bnrun.verification.check import Case, check, playing
 from bnrun.verification.distance import distance
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import Outcome, failed, passed, skipped
 from bnrun.verification.situations import plain
 from bnrun.verification.subject import Layer, NotOffered, Record, Subject, to_record
 from bnrun.verification.topics.copies import unregistered
@@ -110,7 +101,7 @@ def _on_trouble(case: Case, message: str) -> Outcome | None:
 
 @check(
     "float64 kept",
-    MATHEMATICS,
+    "mathematics",
     "float64 is not narrowed on the way, nor in the output",
     double,
     on_trouble=_on_trouble,
@@ -122,12 +113,12 @@ def _float64(case: Case) -> Outcome:
     if case.narrowing is not None:
         note = f"the output's dtype is {seen.y_dtype}, its digits are float32's"
         return failed(case.narrowing, note=note)
-    return passed() if case.evidence.dtype == torch.float64 else skipped("asked for another dtype")
+    return passed() if case.dtype == torch.float64 else skipped("asked for another dtype")
 
 
 @check(
     ".double()",
-    CONTRACT,
+    "module contract",
     "it reaches gamma, beta and the moving statistics",
     double,
     on_trouble=_on_trouble,
@@ -142,10 +133,10 @@ def _double(case: Case) -> Outcome:
         faults = unregistered(case) or (LEFT_BEHIND,)
         return failed(*faults, note=f"{', '.join(behind)} stayed in another dtype")
     is_explained = ("training", case.rank) not in case.diagnosis.unexplained
-    if case.evidence.dtype != torch.float64 or not is_explained:
+    if case.dtype != torch.float64 or not is_explained:
         return passed()
     # The diagnosis may have known mistakes in it: they are there after `.double()`, too.
-    given = case.evidence.as_given(plain(case.rank, torch.float32))
+    given = case.as_given(plain(case.rank, torch.float32))
     error = distance(seen.y, playing(given, training=True)(case.recipe(case.rank))["y"])
     if error <= case.tolerance or case.identity or case.narrowing is not None:
         return passed()

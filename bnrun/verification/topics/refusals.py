@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bnrun.verification.check import CONTRACT, IDENTITY, Case, Outcome, check, failed, passed
+from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.formula.batch_statistics import SPREAD
+from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed
 from bnrun.verification.situations import CHANNELS, plain, situation
 from bnrun.verification.subject import Record, Subject
 
@@ -86,7 +87,7 @@ def channel_count(subject: Subject) -> Accepted:
     return seen
 
 
-@check("one value per channel", CONTRACT, "refused in training", one_value)
+@check("one value per channel", "module contract", "refused in training", one_value)
 def _one_value(case: Case) -> Outcome:
     seen = case.record(one_value)
     if not seen.finite:
@@ -119,7 +120,7 @@ def _diagnosed(case: Case) -> list[Fault]:
     return [mine.fault for mine, own in pairs if mine is not own and mine.fault is not None]
 
 
-@check("wrong channel count", CONTRACT, "refused", channel_count)
+@check("wrong channel count", "module contract", "refused", channel_count)
 def _channel_count(case: Case) -> Outcome:
     seen = case.record(channel_count)
     if not seen.inputs:

@@ -3,18 +3,10 @@
 from dataclasses import dataclass, field
 
 from bnrun.norms.introspection import BETA, GAMMA
-from bnrun.verification.check import (
-    CONTRACT,
-    IDENTITY,
-    Case,
-    Outcome,
-    check,
-    failed,
-    passed,
-    skipped,
-)
+from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed, skipped
 from bnrun.verification.subject import Record, Subject
 
 NAMES = {"gamma": GAMMA, "beta": BETA}
@@ -123,7 +115,7 @@ def registration(subject: Subject) -> Registration:
 
 @check(
     "parameters",
-    CONTRACT,
+    "module contract",
     "an optimizer is given gamma and beta, one for each channel, and no statistics",
     registration,
     needs_forward=False,

@@ -4,17 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from bnrun.verification.check import (
-    CONTRACT,
-    MATHEMATICS,
-    Case,
-    Outcome,
-    check,
-    failed,
-    passed,
-)
+from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import Outcome, failed, passed
 from bnrun.verification.passes import repeat
 from bnrun.verification.situations import plain
 from bnrun.verification.subject import Record, Subject
@@ -85,7 +78,7 @@ def torch_state(subject: Subject) -> Changes:
 
 @check(
     "input left unchanged",
-    MATHEMATICS,
+    "mathematics",
     "the input holds the same values afterwards",
     input_afterwards,
 )
@@ -98,7 +91,7 @@ def _input_afterwards(case: Case) -> Outcome:
 
 @check(
     "same output twice",
-    MATHEMATICS,
+    "mathematics",
     "the same state and input give the same output, to the bit",
     repeat,
 )
@@ -110,7 +103,7 @@ def _repeat(case: Case) -> Outcome:
 
 @check(
     "torch left alone",
-    CONTRACT,
+    "module contract",
     "gradients, default dtype and random numbers are as they were",
     torch_state,
 )

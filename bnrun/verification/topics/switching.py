@@ -7,20 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnrun.verification.check import (
-    CONTRACT,
-    UNEXPLAINED,
-    Case,
-    Outcome,
-    check,
-    failed,
-    passed,
-    skipped,
-)
+from bnrun.verification.check import Case, check
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
+from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed, skipped
 from bnrun.verification.passes import Outputs
 from bnrun.verification.recipe import Recipe, play
 from bnrun.verification.situations import others_changed, plain, sequence
@@ -83,14 +75,14 @@ def again(subject: Subject) -> Outputs:
 
 @check(
     "mode",
-    CONTRACT,
+    "module contract",
     "what train(), eval() and no_grad() switch, in all four combinations",
     switches,
 )
 def _switches(case: Case) -> Outcome:
     seen = case.record(switches)
     observed = {"own": _numbers(seen.own), "moves": _numbers(seen.moves)}
-    if not case.evidence.parts.moving:
+    if not case.parts.moving:
         del observed["moves"]
     outcome = case.compare(case.rank, observed, lambda recipe: _expected(recipe, case))
     if outcome.unexplained:
@@ -125,7 +117,7 @@ def _in_words(seen: Switches) -> str:
 
 @check(
     "trains again",
-    CONTRACT,
+    "module contract",
     "after train, predict and train it computes what a new layer does",
     again,
 )

@@ -1,0 +1,99 @@
+"""How a check came out, and the faults that any check may fail from."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from bnrun.verification.fault import Fault
+from bnrun.verification.report import Status
+
+NO_MOVING_STATISTICS = (
+    "no moving statistics under the usual names (running_mean, running_var; moving_mean, "
+    "moving_var)"
+)
+
+# ---- faults that any check may fail from
+
+IDENTITY = Fault(
+    "identity",
+    "It returns its input unchanged: nothing is normalized.",
+    "Return gamma * (x - mean) / sqrt(var + eps) + beta.",
+)
+UNEXPLAINED = Fault(
+    "unexplained",
+    "No known mistake gives what was observed, and no combination that was tried.",
+    "Compute each part by hand on a small input, and compare: gamma * (x - mean) / sqrt(var + eps) "
+    "+ beta; (1 - momentum) * moving + momentum * new.",
+    of_values=True,
+)
+
+
+def trouble(kind: str, message: str) -> Fault:
+    """Return the fault of code that raises, hangs or exits."""
+    if kind == "hung":
+        fix = "Look for a loop that does not end; or, if it is only slow, raise --time-limit."
+        return Fault(kind, f"It {message}.", fix)
+    if kind == "exited":
+        return Fault(kind, f"It {message}.", "Raise an error instead of ending the process.")
+    fix = "Fix that line, or what leads to it."
+    if "forward returned" in message:
+        fix = "Return one tensor, of the input's shape, and nothing else."
+    elif any(words in message for words in ("size of tensor", "shape", "dimension", "size mis")):
+        fix = (
+            "Run that line by hand on an input of each shape that the layer is for, and print the "
+            "shapes."
+        )
+    return Fault(kind, f"It raises {message}.", fix)
+
+
+# ---- outcomes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a check came out.
+
+    `faults` are those it fails from, or the dialects that it passes in, each with a note of what
+    was seen; `reason` says why it was skipped.
+    """
+
+    status: Status
+    error: float | None = None
+    faults: Mapping[Fault, str] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def unexplained(self) -> bool:
+        """Return whether it failed, and no known mistake says why."""
+        return UNEXPLAINED in self.faults
+
+
+def passed(error: float | None = None) -> Outcome:
+    """Return the outcome of a check that passed."""
+    return Outcome("pass", error)
+
+
+def failed(*faults: Fault, error: float | None = None, note: str = "") -> Outcome:
+    """Return the outcome of a check that fails from faults; with dialects alone, it passes."""
+    dialect = bool(faults) and all(fault.is_dialect for fault in faults)
+    return Outcome("pass" if dialect else "fail", error, dict.fromkeys(faults, note))
+
+
+def skipped(reason: str) -> Outcome:
+    """Return the outcome of a check that was not made."""
+    return Outcome("skip", reason=reason)
+
+
+def combined(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return several outcomes as one: failed if any is, with the faults of all."""
+    made = list(outcomes)
+    if not made:
+        return skipped("no input of such a shape is taken")
+    if all(outcome.status == "skip" for outcome in made):
+        return made[0]
+    errors = [outcome.error for outcome in made if outcome.error is not None]
+    faults: dict[Fault, str] = {}
+    for outcome in made:
+        for fault, note in outcome.faults.items():
+            faults[fault] = faults.get(fault) or note
+    status: Status = "fail" if any(outcome.status == "fail" for outcome in made) else "pass"
+    return Outcome(status, max(errors, default=None), faults)
