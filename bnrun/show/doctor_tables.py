@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnrun.show.tables import label, number, table
-from bnrun.verification.examination import SUSPECT, Examination, Examined
+from bnrun.verification.examination import SUSPECT, CellResult, Examination
 from bnrun.verification.report import DTYPES
 
 Place = tuple[str, str]  # device and engine
@@ -15,8 +15,8 @@ Place = tuple[str, str]  # device and engine
 
 def doctor_view(examination: Examination) -> RenderableType:
     """Show every cell: its largest error in units of rounding, or why there is none."""
-    examined = examination.examined
-    places = dict.fromkeys((one.cell.device, one.cell.engine) for one in examined)
+    results = examination.results
+    places = dict.fromkeys((one.cell.device, one.cell.engine) for one in results)
     parts: list[RenderableType] = [
         Text(f"torch {examination.torch}, its own norms against formulas in float64"),
         Text(
@@ -25,10 +25,10 @@ def doctor_view(examination: Examination) -> RenderableType:
         ),
     ]
     for place in places:
-        cells = [one for one in examined if (one.cell.device, one.cell.engine) == place]
+        cells = [one for one in results if (one.cell.device, one.cell.engine) == place]
         where = _where(place, examination.machines)
         parts += [Text(), Text(f"{where}:", style="bold"), _matrix(cells)]
-    parts += _reasons(examined)
+    parts += _reasons(results)
     parts += [Text(), *_closing(examination)]
     return Group(*parts)
 
@@ -38,7 +38,7 @@ def _where(place: Place, machines: Mapping[str, str]) -> str:
     return f"{device} ({machines[device]}), {engine}"
 
 
-def _matrix(cells: Iterable[Examined]) -> Table:
+def _matrix(cells: Iterable[CellResult]) -> Table:
     names = ("norm", "mode", "memory format")
     shown = table(*map(label, names), *map(number, DTYPES), gap=1)
     rows: dict[tuple[str, str, str], dict[str, Text]] = {}
@@ -50,15 +50,15 @@ def _matrix(cells: Iterable[Examined]) -> Table:
     return shown
 
 
-def _units(one: Examined) -> Text:
+def _units(one: CellResult) -> Text:
     style = {"pass": "green", "fail": "bold red", "skip": "dim"}[one.status]
     return Text("-" if one.units is None else f"{one.units:.1f}", style=style)
 
 
-def _reasons(examined: Iterable[Examined]) -> Iterator[Text]:
+def _reasons(results: Iterable[CellResult]) -> Iterator[Text]:
     """Say why cells have no figure, each reason once, with what it holds for."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    for one in examined:
+    for one in results:
         if one.units is None:
             cell = one.cell
             place = f"{cell.device} {cell.engine}"
@@ -72,7 +72,7 @@ def _reasons(examined: Iterable[Examined]) -> Iterator[Text]:
 
 
 def _closing(examination: Examination) -> Iterator[Text]:
-    statuses = [one.status for one in examination.examined]
+    statuses = [one.status for one in examination.results]
     failed, skipped = statuses.count("fail"), statuses.count("skip")
     ran = len(statuses) - skipped
     counted = f": {failed} of {ran} cells are wrong" if failed else f": {ran} cells"

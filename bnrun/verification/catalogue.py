@@ -19,13 +19,13 @@ FORMULA = (batch_statistics, normalization, gradients, moving_statistics, modes)
 
 def known_faults() -> list[Fault]:
     """Return them, each name once."""
-    found: dict[str, Fault] = {}
+    faults: dict[str, Fault] = {}
     for module in (*FORMULA, outcome, *TOPICS):
         for value in vars(module).values():
             for fault in _faults_in(value):
-                found.setdefault(fault.name, fault)
-    del found[outcome.UNEXPLAINED.name]  # says that none of them is there
-    return list(found.values())
+                faults.setdefault(fault.name, fault)
+    del faults[outcome.UNEXPLAINED.name]  # says that none of them is there
+    return list(faults.values())
 
 
 def _faults_in(value: Any) -> Iterator[Fault]:

@@ -55,16 +55,16 @@ class Case(Evidence):
     narrowing: Fault | None = None
     required_ranks: tuple[int, ...] = ()
 
-    def record(self, experiment: Experiment[R]) -> R:
+    def require(self, experiment: Experiment[R]) -> R:
         """Return the record of the experiment of a check, which is not judged without it."""
-        record = self.seen(experiment)
+        record = self.record(experiment)
         assert record is not None
         return record
 
     def passes(self, training: bool) -> Iterator[tuple[int, Passes]]:
         """Yield the passes that worked, in training or when predicting, each after its rank."""
         for rank in self.ranks:
-            passes = self.seen((TRAINING if training else PREDICTING)[rank])
+            passes = self.record((TRAINING if training else PREDICTING)[rank])
             if passes is not None:
                 yield rank, passes
 
@@ -79,7 +79,7 @@ class Case(Evidence):
         return bool(self.ranks) and all(
             passes is not None and torch.equal(passes.plain.y, plain(rank, self.dtype).x)
             for rank in self.ranks
-            for passes in map(self.seen, (TRAINING[rank], PREDICTING[rank]))
+            for passes in map(self.record, (TRAINING[rank], PREDICTING[rank]))
         )
 
     def recipe(self, rank: int) -> Recipe:

@@ -58,18 +58,18 @@ def _mode(evidence: Evidence, right: Recipe) -> tuple[Choice[modes.Mode], Choice
     The batch's own statistics may be used always, or never, in any mode; and the moving statistics
     may always or never move. Each of these, and each mode but the right one, is a mistake.
     """
-    seen = evidence.seen(switches)
-    if seen is None:
+    record = evidence.record(switches)
+    if record is None:
         return right.mode, right.moves
     has_moving = evidence.parts.moving
-    found = min(
-        (right.mode, *modes.MODES), key=lambda mode: _mistakes(mode, right, seen, has_moving)
+    mode = min(
+        (right.mode, *modes.MODES), key=lambda mode: _mistakes(mode, right, record, has_moving)
     )
-    trains = _trains(found)
+    trains = _trains(mode)
     usual, always, outside = modes.MOVES
-    if seen.moves == [not does for does in trains] and any(seen.moves):
-        return found, outside
-    return found, always if all(seen.moves) and not all(trains) else usual
+    if record.moves == [not does for does in trains] and any(record.moves):
+        return mode, outside
+    return mode, always if all(record.moves) and not all(trains) else usual
 
 
 IMPOSSIBLE = 9
@@ -80,10 +80,10 @@ def _trains(mode: Choice[modes.Mode]) -> list[bool]:
     return [mode.value(training, grad) for training, grad in COMBINATIONS]
 
 
-def _mistakes(mode: Choice[modes.Mode], right: Recipe, seen: Switches, has_moving: bool) -> int:
+def _mistakes(mode: Choice[modes.Mode], right: Recipe, record: Switches, has_moving: bool) -> int:
     """Return how many mistakes a mode needs to give what was seen."""
     trains = _trains(mode)
-    own, moves = seen.own, seen.moves
+    own, moves = record.own, record.moves
     if own != trains and len(set(own)) > 1:
         return IMPOSSIBLE
     opposite = [not does for does in trains]

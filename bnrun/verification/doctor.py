@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from bnrun.events import Stage
-from bnrun.verification.examination import SUSPECT, Cell, Examination, Examined
+from bnrun.verification.examination import SUSPECT, Cell, CellResult, Examination
 from bnrun.verification.recipe import Recipe, play
 from bnrun.verification.report import DTYPES, ENGINES
-from bnrun.verification.situations import SHAPES, Situation, situation
+from bnrun.verification.situations import SHAPES, Situation, make_situation
 from bnrun.workers import Worker, WorkerLost
 
 FORMATS = {
@@ -74,49 +74,49 @@ def examine(
         engines: eager, compiled or both.
         limit: seconds that a cell may take.
     """
-    examined: list[Examined] = []
+    results: list[CellResult] = []
     every = list(cells(list(machines), engines))
-    with Worker("loading torch's norms", _prepare, (), limit, records=(Examined, Cell)) as worker:
+    with Worker("loading torch's norms", _prepare, (), limit, records=(CellResult, Cell)) as worker:
         for cell in every:
-            yield Stage(f"{cell.norm}, {cell.dtype}, {cell.engine}", len(examined), len(every))
+            yield Stage(f"{cell.norm}, {cell.dtype}, {cell.engine}", len(results), len(every))
             try:
-                examined.append(worker.run(cell))
+                results.append(worker.run(cell))
             except WorkerLost as lost:
-                examined.append(Examined(cell, "fail", reason=f"it {lost}"))
-    return Examination(tuple(examined), torch.__version__, machines)
+                results.append(CellResult(cell, "fail", reason=f"it {lost}"))
+    return Examination(tuple(results), torch.__version__, machines)
 
 
 def _prepare() -> Any:
     return examine_here
 
 
-def examine_here(cell: Cell) -> Examined:
+def examine_here(cell: Cell) -> CellResult:
     """Examine a cell in this process."""
     if cell.dtype == "float64" and cell.device == "mps":
-        return Examined(cell, "skip", reason="there is no float64 on mps")
+        return CellResult(cell, "skip", reason="there is no float64 on mps")
     try:
         units = _units(cell)
     except Exception as error:
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0] if lines else ''}"
-        lacking = any(word in str(error).lower() for word in LACKING)
-        is_gap = lacking or isinstance(error, NotImplementedError)
-        return Examined(cell, "skip" if is_gap else "fail", reason=reason)
+        is_lacking = any(word in str(error).lower() for word in LACKING)
+        is_gap = is_lacking or isinstance(error, NotImplementedError)
+        return CellResult(cell, "skip" if is_gap else "fail", reason=reason)
     if not math.isfinite(units):
-        return Examined(cell, "fail", reason="the error is not finite")
-    return Examined(cell, "fail" if units > SUSPECT else "pass", units)
+        return CellResult(cell, "fail", reason="the error is not finite")
+    return CellResult(cell, "fail" if units > SUSPECT else "pass", units)
 
 
 def _units(cell: Cell) -> float:
     norm = next(norm for norm in NORMS if norm.name == cell.norm)
     dtype: torch.dtype = getattr(torch, cell.dtype)
-    made = situation(SHAPES[norm.rank], dtype)
+    situation = make_situation(SHAPES[norm.rank], dtype)
     training = cell.mode != "predicting"
-    expected = formula(cell.norm, made, training)
-    seen = _run(cell, made, dtype, training)
+    expected = formula(cell.norm, situation, training)
+    observed = _run(cell, situation, dtype, training)
     rounding = torch.finfo(dtype).eps
     worst = 0.0
-    for name, values in seen.items():
+    for name, values in observed.items():
         right = expected[name]
         distance = float((values - right).abs().max()) / float(right.abs().max())
         worst = max(worst, distance / rounding)
@@ -125,11 +125,12 @@ def _units(cell: Cell) -> float:
     return worst
 
 
-def formula(norm: str, made: Situation, training: bool) -> dict[str, Tensor]:
+def formula(norm: str, situation: Situation, training: bool) -> dict[str, Tensor]:
     """Return y, the gradients and any moving statistics of one of torch's norms, in float64."""
     if norm.startswith("BatchNorm"):
-        return play(Recipe(), made, training=training, grad=True)
-    x, gamma, beta = (t.clone().requires_grad_() for t in (made.x, made.gamma, made.beta))
+        return play(Recipe(), situation, training=training, grad=True)
+    inputs = (situation.x, situation.gamma, situation.beta)
+    x, gamma, beta = (tensor.clone().requires_grad_() for tensor in inputs)
     shape = (1, -1, *[1] * (x.dim() - 2))
     batch, channels = x.shape[:2]
     # Each row of `parts` is normalized by itself (Ba et al. 2016; Wu & He 2018; Ulyanov et al.
@@ -139,18 +140,18 @@ def formula(norm: str, made: Situation, training: bool) -> dict[str, Tensor]:
     centred = parts - parts.mean(-1, keepdim=True)
     x_hat = centred / (centred.square().mean(-1, keepdim=True) + EPS).sqrt()
     y = x_hat.reshape(x.shape) * gamma.view(shape) + beta.view(shape)
-    d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, gamma, beta), made.g)
+    d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, gamma, beta), situation.g)
     return {"y": y.detach(), "d_x": d_x, "d_gamma": d_gamma, "d_beta": d_beta}
 
 
-def _run(cell: Cell, made: Situation, dtype: torch.dtype, training: bool) -> dict[str, Tensor]:
+def _run(cell: Cell, situation: Situation, dtype: torch.dtype, training: bool) -> dict[str, Tensor]:
     """Run one of torch's norms, and return the same."""
     device = torch.device(cell.device)
-    layer = _layer(cell.norm, made.x.shape[1]).to(device, dtype).train(training)
-    held = {"weight": made.gamma, "bias": made.beta}
-    held |= {"running_mean": made.moving_mean, "running_var": made.moving_var}
+    layer = _layer(cell.norm, situation.x.shape[1]).to(device, dtype).train(training)
+    state = {"weight": situation.gamma, "bias": situation.beta}
+    state |= {"running_mean": situation.moving_mean, "running_var": situation.moving_var}
     with torch.no_grad():
-        for name, values in held.items():
+        for name, values in state.items():
             if getattr(layer, name, None) is not None:
                 getattr(layer, name).copy_(values.to(dtype))
     function: Any = layer
@@ -159,15 +160,15 @@ def _run(cell: Cell, made: Situation, dtype: torch.dtype, training: bool) -> dic
         function = torch.compile(layer)
     x, g = (
         values.to(dtype).to(device, copy=True).contiguous(memory_format=FORMATS[cell.format])
-        for values in (made.x, made.g)
+        for values in (situation.x, situation.g)
     )
     x.requires_grad_()
     y = function(x)
     d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, layer.weight, layer.bias), g)
-    seen = {"y": y, "d_x": d_x, "d_gamma": d_gamma, "d_beta": d_beta}
+    observed = {"y": y, "d_x": d_x, "d_gamma": d_gamma, "d_beta": d_beta}
     if getattr(layer, "running_mean", None) is not None:
-        seen |= {"moving_mean": layer.running_mean, "moving_var": layer.running_var}
-    return {name: values.detach().cpu().double() for name, values in seen.items()}
+        observed |= {"moving_mean": layer.running_mean, "moving_var": layer.running_var}
+    return {name: values.detach().cpu().double() for name, values in observed.items()}
 
 
 def _layer(norm: str, channels: int) -> Any:

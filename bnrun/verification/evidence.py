@@ -24,22 +24,22 @@ class Evidence:
         """Return what was observed in an experiment."""
         return self.observations[experiment.name]
 
-    def seen(self, experiment: Experiment[R]) -> R | None:
+    def record(self, experiment: Experiment[R]) -> R | None:
         """Return the record of an experiment; None where something went wrong."""
         return self.of(experiment).record
 
     @cached_property
     def parts(self) -> Parts:
         """Return what the class has; where that experiment failed, what its passes show."""
-        seen = self.seen(TRAINING[self.rank])
-        gradients, moving = (seen.plain.gradients, seen.plain.moving) if seen else ({}, {})
+        record = self.record(TRAINING[self.rank])
+        gradients, moving = (record.plain.gradients, record.plain.moving) if record else ({}, {})
         shown = Parts("d_gamma" in gradients, "d_beta" in gradients, bool(moving))
-        return self.seen(passes.parts) or shown
+        return self.record(passes.parts) or shown
 
     @cached_property
     def ranks(self) -> tuple[int, ...]:
         """Return the ranks of input that it accepts."""
-        return tuple(rank for rank in RANKS if self.seen(TRAINING[rank]) is not None)
+        return tuple(rank for rank in RANKS if self.record(TRAINING[rank]) is not None)
 
     @property
     def rank(self) -> int:
@@ -49,7 +49,7 @@ class Evidence:
     @cached_property
     def noisy(self) -> bool:
         """Return whether the same input gives outputs that differ by more than rounding."""
-        outputs = self.seen(passes.repeat)
+        outputs = self.record(passes.repeat)
         return outputs is not None and outputs.distance > self.rounding
 
     @property
@@ -57,14 +57,14 @@ class Evidence:
         """Return the largest distance that counts as rounding in the dtype."""
         return TOLERANCE[self.dtype]
 
-    def given(
+    def situation(
         self, kind: Callable[[int, torch.dtype], Situation], rank: int | None = None
     ) -> Situation:
-        """Return the situation that the norm was in, as far as it could be given the state."""
-        return self.as_given(kind(self.rank if rank is None else rank, self.dtype))
+        """Return the situation that the norm was in, as far as it could take on its state."""
+        return self.restrict(kind(self.rank if rank is None else rank, self.dtype))
 
-    def as_given(self, situation: Situation) -> Situation:
-        """Return a situation, as far as the norm could be given its state.
+    def restrict(self, situation: Situation) -> Situation:
+        """Return a situation, as far as the norm could take on its state.
 
         Without a gamma it has 1, without a beta 0; moving statistics that are not found have
         their initial values.

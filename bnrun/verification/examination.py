@@ -23,7 +23,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Examined:
+class CellResult:
     """The largest error of a cell in units of the dtype's rounding, or why there is none.
 
     It is skipped where this machine, or torch on it, does not offer the cell.
@@ -39,21 +39,21 @@ class Examined:
 class Examination:
     """The result of the doctor: the cells, torch's version, and the devices' names for humans."""
 
-    examined: tuple[Examined, ...]
+    results: tuple[CellResult, ...]
     torch: str
     machines: Mapping[str, str]
 
     @property
     def verdict(self) -> Literal["pass", "fail"]:
         """Return whether there were cells to run, and all that ran have rounding errors alone."""
-        statuses = [one.status for one in self.examined]
+        statuses = [one.status for one in self.results]
         return "pass" if "pass" in statuses and "fail" not in statuses else "fail"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the examination for JSON."""
         cells = [
             asdict(one.cell) | {"status": one.status, "units": one.units, "reason": one.reason}
-            for one in self.examined
+            for one in self.results
         ]
         return {
             "verdict": self.verdict,

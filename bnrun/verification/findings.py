@@ -22,7 +22,7 @@ _OF_NO_RANK = {"over", "mode", "moves"}
 
 
 @dataclass(frozen=True, eq=False)
-class Judged:
+class JudgedRun:
     """The outcomes of all checks that were made under one engine."""
 
     measurement: Measurement
@@ -49,12 +49,12 @@ class Judged:
             )
 
 
-def findings(judged: Sequence[Judged]) -> list[Finding]:
+def findings(runs: Sequence[JudgedRun]) -> list[Finding]:
     """Return the faults with the checks that fail from each, in the order of the checks."""
     checks: dict[Fault, list[str]] = {}
     seen: dict[Fault, str] = {}
-    engines: dict[Fault, list[Judged]] = {}
-    for one in judged:
+    engines: dict[Fault, list[JudgedRun]] = {}
+    for one in runs:
         for check, outcome in one.outcomes:
             for fault, note in outcome.faults.items():
                 names = checks.setdefault(fault, [])
@@ -63,12 +63,12 @@ def findings(judged: Sequence[Judged]) -> list[Finding]:
                 where = engines.setdefault(fault, [])
                 where += [] if one in where else [one]
     return [
-        Finding(fault, _where(fault, engines[fault], len(judged)), tuple(names), seen[fault])
+        Finding(fault, _where(fault, engines[fault], len(runs)), tuple(names), seen[fault])
         for fault, names in checks.items()
     ]
 
 
-def _where(fault: Fault, found_in: Sequence[Judged], engines: int) -> str:
+def _where(fault: Fault, found_in: Sequence[JudgedRun], engines: int) -> str:
     """Return the only place where a fault is found, if it could be in several."""
     words = _places(found_in[0].case, fault)
     if len(found_in) < engines:
@@ -77,15 +77,15 @@ def _where(fault: Fault, found_in: Sequence[Judged], engines: int) -> str:
 
 
 def _places(case: Case, fault: Fault) -> list[str]:
-    found = [
+    deviating = [
         (deviation.place, deviation.part, rank)
         for rank in case.ranks
         for deviation in deviations(case.recipe(rank), case.right)
         if deviation.fault == fault
     ]
-    places = {place for place, part, _ in found if part in _IN_BOTH_PLACES}
-    statistics = {part for _, part, _ in found if part in _OF_ONE_STATISTIC}
-    ranks = {rank for _, part, rank in found if part not in _OF_NO_RANK} & set(MAIN_RANKS)
+    places = {place for place, part, _ in deviating if part in _IN_BOTH_PLACES}
+    statistics = {part for _, part, _ in deviating if part in _OF_ONE_STATISTIC}
+    ranks = {rank for _, part, rank in deviating if part not in _OF_NO_RANK} & set(MAIN_RANKS)
     words = []
     if len(places) == 1:
         words.append(_PLACES[places.pop()])

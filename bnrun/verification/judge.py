@@ -36,8 +36,8 @@ def judge(check: Check, case: Case) -> Outcome:
 
 def _spoilt(case: Case) -> Fault | None:
     """Return what spoils every comparison of values, if something does: NaN, or noise."""
-    passes = [case.seen(TRAINING[rank]) for rank in case.ranks]
-    if any(seen is not None and not seen.plain.y.isfinite().any() for seen in passes):
+    passes = [case.record(TRAINING[rank]) for rank in case.ranks]
+    if any(record is not None and not record.plain.y.isfinite().any() for record in passes):
         return outputs.NOT_FINITE
     return side_effects.NOT_REPEATABLE if case.noisy else None
 

@@ -51,15 +51,17 @@ class Passes(Record):
 
 
 def _passes(rank: int, training: bool, grad: bool, subject: Subject) -> Passes:
-    situations = (subject.given(kind, rank) for kind in (plain, faint))
-    return Passes(*(subject.run(given, training=training, grad=grad) for given in situations))
+    situations = (subject.situation(kind, rank) for kind in (plain, faint))
+    return Passes(
+        *(subject.run(situation, training=training, grad=grad) for situation in situations)
+    )
 
 
 def _training(rank: int, subject: Subject) -> Passes:
-    given = subject.given(plain, rank)
+    situation = subject.situation(plain, rank)
     try:
-        layer = subject.build(rank, given)
-        layer.forward(layer.own(given.x), training=True)
+        layer = subject.build(rank, situation)
+        layer.forward(layer.own(situation.x), training=True)
     except WrongOutput:
         raise
     except Exception as error:
@@ -98,5 +100,5 @@ class Outputs(Record):
 @experiment("the same input twice")
 def repeat(subject: Subject) -> Outputs:
     """Run the same pass in two equal layers."""
-    given = subject.given(plain)
-    return Outputs(*(subject.run(given, training=True).y for _ in range(2)))
+    situation = subject.situation(plain)
+    return Outputs(*(subject.run(situation, training=True).y for _ in range(2)))

@@ -57,12 +57,12 @@ class Search:
         self._evidence, self._rank = evidence, rank
         self._tolerance, self._most = tolerance, most
         self._likely, self._right = likely[::-1], likely[0]
-        self._given = evidence.given(plain, rank)
+        self._situation = evidence.situation(plain, rank)
         # After train() with gradients enabled, and after eval() without and with them
         seen = {
-            (True, True): evidence.seen(TRAINING[rank]),
-            (False, False): evidence.seen(PREDICTING[rank]),
-            (False, True): evidence.seen(PREDICTING_WITH_GRADIENTS[rank]),
+            (True, True): evidence.record(TRAINING[rank]),
+            (False, False): evidence.record(PREDICTING[rank]),
+            (False, True): evidence.record(PREDICTING_WITH_GRADIENTS[rank]),
         }
         self._seen = {how: passes for how, passes in seen.items() if passes is not None}
 
@@ -99,8 +99,8 @@ class Search:
         if seen is None:
             return start
         outputs = (
-            _Output(self._given, seen.plain),
-            _Output(self._evidence.given(faint, self._rank), seen.faint),
+            _Output(self._situation, seen.plain),
+            _Output(self._evidence.situation(faint, self._rank), seen.faint),
         )
         formulas: Iterable[Formula] = (getattr(recipe, part) for recipe in self._likely)
         if seen.plain.y.isfinite().any():  # otherwise, many mistakes would give it
@@ -150,7 +150,7 @@ class Search:
         """Return batches that moved the moving statistics, each with those after it."""
         moves_in_training = self._right.moves.value(True)
         if moves_in_training and self._right.mode.value(True, True) and self._rank in MAIN_RANKS:
-            updates = self._evidence.seen(UPDATES[self._rank])
+            updates = self._evidence.record(UPDATES[self._rank])
             if updates is not None:
                 batches = sequence(self._rank, self._evidence.dtype)
                 return [
@@ -159,7 +159,7 @@ class Search:
                 ]
         grads = (True, False) if moves_in_training else (False, True)
         seen = self._seen_where(moves_in_training, grads)
-        return [] if seen is None else [(self._given.x, seen.plain.moving)]
+        return [] if seen is None else [(self._situation.x, seen.plain.moving)]
 
     def _ways(
         self, recipe: Recipe, name: str, targets: Sequence[Choice[Target]], steps: list[Step]
@@ -189,15 +189,15 @@ class Search:
     def _weight(self, recipe: Recipe, name: str, step: Step) -> float:
         """Return the weight of a new batch that fits the first step best."""
         x, after = step
-        before: Tensor = getattr(self._given, f"moving_{name}")
+        before: Tensor = getattr(self._situation, f"moving_{name}")
         target: Choice[Target] = getattr(recipe, f"{name}_target")
-        whole = target.value(summarize(recipe, x, self._given.moving_mean)) - before
+        whole = target.value(summarize(recipe, x, self._situation.moving_mean)) - before
         way = after[f"moving_{name}"] - before
         return float(way @ whole / (whole @ whole)) if way.shape == whole.shape else 0.0
 
     def _moves(self, recipe: Recipe, name: str, steps: list[Step]) -> bool:
         """Return whether a moving statistic moves, step by step, as a recipe's does."""
-        mean, var = self._given.moving_mean, self._given.moving_var
+        mean, var = self._situation.moving_mean, self._situation.moving_var
         for k, (x, after) in enumerate(steps, start=1):
             mean, var = move(recipe, x, mean, var, k)
             expected = mean if name == "mean" else var
@@ -215,7 +215,7 @@ class Search:
         seen = self._seen_where(trains, grads=(True,))
         if seen is None or part in self.unexplained:
             return formula
-        backward = differentiate(recipe, formula, self._given)
+        backward = differentiate(recipe, formula, self._situation)
         slots = {
             "d_x": ("x_gradient", gradients.X_GRADIENT),
             "d_gamma": ("gamma_gradient", gradients.GAMMA_GRADIENT),
@@ -241,18 +241,18 @@ class _Output:
     is computed once.
     """
 
-    def __init__(self, given: Situation, seen: Pass) -> None:
-        self._given, self._y = given, seen.y
+    def __init__(self, situation: Situation, seen: Pass) -> None:
+        self._situation, self._y = situation, seen.y
         moving = seen.moving
-        fits = bool(moving) and moving["moving_mean"].shape == given.gamma.shape
+        fits = bool(moving) and moving["moving_mean"].shape == situation.gamma.shape
         self._updated = (moving["moving_mean"], moving["moving_var"]) if fits else None
         self._statistics: dict[Any, Pair] = {}
         self._x_hat: dict[Any, Tensor] = {}
 
     def distance(self, formula: Formula) -> float:
         """Return the distance between the observed output and that of a formula."""
-        shape = (1, -1, *[1] * (self._given.x.dim() - 2))
-        gamma, beta = self._given.gamma.view(shape), self._given.beta.view(shape)
+        shape = (1, -1, *[1] * (self._situation.x.dim() - 2))
+        gamma, beta = self._situation.gamma.view(shape), self._situation.beta.view(shape)
         return distance(self._y, formula.affine.value(self._normalized(formula), gamma, beta))
 
     def _normalized(self, formula: Formula) -> Tensor:
@@ -261,11 +261,11 @@ class _Output:
         if key not in self._x_hat:
             if source not in self._statistics:
                 self._statistics[source] = statistics(
-                    formula, self._given, self._given.x, self._updated
+                    formula, self._situation, self._situation.x, self._updated
                 )
             mean, var = self._statistics[source]
             denominator = formula.denominator.value(var, formula.eps.value)
-            self._x_hat[key] = formula.centring.value(self._given.x, mean) / denominator
+            self._x_hat[key] = formula.centring.value(self._situation.x, mean) / denominator
         return self._x_hat[key]
 
 

@@ -58,7 +58,7 @@ class Situation:
 
 
 @functools.lru_cache(maxsize=64)
-def situation(
+def make_situation(
     shape: tuple[int, ...],
     dtype: torch.dtype,
     *,
@@ -103,13 +103,13 @@ def situation(
 @functools.lru_cache
 def plain(rank: int, dtype: torch.dtype, seed: int = 0) -> Situation:
     """Return an ordinary situation with inputs of a rank."""
-    return situation(SHAPES[rank], dtype, seed=seed)
+    return make_situation(SHAPES[rank], dtype, seed=seed)
 
 
 @functools.lru_cache
 def faint(rank: int, dtype: torch.dtype) -> Situation:
     """Return a situation in which eps decides: variances, moving ones too, are near 1e-6."""
-    ordinary = situation(SHAPES[rank], dtype, spread=1e-3)
+    ordinary = make_situation(SHAPES[rank], dtype, spread=1e-3)
     small = (ordinary.moving_var * 1e-6).to(dtype).double()
     return dataclasses.replace(ordinary, moving_var=small)
 
@@ -117,7 +117,7 @@ def faint(rank: int, dtype: torch.dtype) -> Situation:
 @functools.lru_cache
 def far(rank: int, dtype: torch.dtype) -> Situation:
     """Return a situation with means large beside the spread: E[x²] - E[x]² cancels there."""
-    return situation(SHAPES[rank], dtype, mean=1e6 if dtype == torch.float64 else 1e3)
+    return make_situation(SHAPES[rank], dtype, mean=1e6 if dtype == torch.float64 else 1e3)
 
 
 @functools.lru_cache

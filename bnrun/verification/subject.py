@@ -94,7 +94,7 @@ class Subject:
             layer.set_state(situation)
         return layer
 
-    def given(
+    def situation(
         self, kind: Callable[[int, torch.dtype], Situation], rank: int | None = None
     ) -> Situation:
         """Return a situation of a kind, for inputs of a rank."""
@@ -127,7 +127,7 @@ class Subject:
         """Return whether a pass forward and backward in training works for inputs of a rank."""
         if rank not in self._accepts:
             try:
-                self.run(self.given(plain, rank), training=True)
+                self.run(self.situation(plain, rank), training=True)
                 self._accepts[rank] = True
             except Exception:
                 self._accepts[rank] = False
@@ -158,9 +158,9 @@ class Layer:
     def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
         self.module = module
         self.device, self.dtype = device, dtype  # of its inputs
-        found = [channel_values(named_values(part)) for part in module.modules()]
-        self.gamma = next((p.gamma for p in found if p is not None and p.gamma is not None), None)
-        self.beta = next((p.beta for p in found if p is not None and p.beta is not None), None)
+        values = [channel_values(named_values(part)) for part in module.modules()]
+        self.gamma = next((p.gamma for p in values if p is not None and p.gamma is not None), None)
+        self.beta = next((p.beta for p in values if p is not None and p.beta is not None), None)
         self.moving = next(iter(MovingStatistics.find(module).values()), None)
 
     def set_state(self, situation: Situation) -> None:

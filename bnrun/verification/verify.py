@@ -15,7 +15,7 @@ from bnrun.verification.check import Case, Check
 from bnrun.verification.diagnose import diagnose
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.experiment import Observations
-from bnrun.verification.findings import Judged, findings
+from bnrun.verification.findings import JudgedRun, findings
 from bnrun.verification.judge import judge
 from bnrun.verification.observer import InProcess, InWorker, Norm, Observer
 from bnrun.verification.recipe import right
@@ -29,7 +29,7 @@ from bnrun.verification.report import (
 from bnrun.verification.situations import LAYOUTS
 from bnrun.verification.topics import CHECKS, EXPERIMENTS, FIRST, precision
 
-Stages = Generator[Stage, None, "Observed"]
+Stages = Generator[Stage, None, "EngineRun"]
 
 
 def verify(
@@ -92,37 +92,37 @@ def verify_by(
     if engine == "compiled" and obstacle is not None:
         raise obstacle
     not_measured = ""
-    observed: list[Observed] = []
+    runs: list[EngineRun] = []
     yield Stage("loading", 0, len(EXPERIMENTS))
     with observer:
         if engine != "compiled":
-            observed.append((yield from _observe_eager(observer, dtype, device)))
-        if engine != "eager" and all(one.asks_for_kernels for one in observed):
+            runs.append((yield from _observe_eager(observer, dtype, device)))
+        if engine != "eager" and all(run.asks_for_kernels for run in runs):
             obstacle = obstacle or _obstacle_of_machine()
             if obstacle is not None and engine == "compiled":
                 raise obstacle
             if obstacle is not None:
                 not_measured = obstacle.reason
             else:
-                observed.append((yield from _observe(observer, "compiled", torch.float32)))
+                runs.append((yield from _observe(observer, "compiled", torch.float32)))
         printed = observer.printed
-    if engine == "compiled" and not observed[0].kernel_calls:
+    if engine == "compiled" and not runs[0].kernel_calls:
         raise EngineError(
             f"bnrun's kernels do not compute {name}: its own code runs the same under either "
             "engine. Leave the engine out.",
             key="engine",
         )
     yield Stage("diagnosing", len(EXPERIMENTS), len(EXPERIMENTS))
-    judged = _judge_all(observed, contract)
+    judged_runs = _judge_all(runs, contract)
     return Report(
         implementation=name,
         contract=contract,
         device=device,
-        measurements=tuple(one.measurement for one in judged),
-        checks=tuple(result for one in judged for result in one.results()),
-        findings=tuple(findings(judged)),
+        measurements=tuple(run.measurement for run in judged_runs),
+        checks=tuple(result for run in judged_runs for result in run.results()),
+        findings=tuple(findings(judged_runs)),
         printed=printed,
-        takes=tuple(LAYOUTS[rank] for rank in judged[0].case.ranks),
+        takes=tuple(LAYOUTS[rank] for rank in judged_runs[0].case.ranks),
         seconds=time.perf_counter() - start,
         not_measured=not_measured,
     )
@@ -132,7 +132,7 @@ def verify_by(
 
 
 @dataclass(frozen=True)
-class Observed:
+class EngineRun:
     """All observations under one engine, in the dtype that was found to work."""
 
     engine: Engine
@@ -143,12 +143,12 @@ class Observed:
     @property
     def asks_for_kernels(self) -> bool:
         """Return whether the norm's code has compiled kernels."""
-        return any(one.kernel_requests for one in self.observations.values())
+        return any(run.kernel_requests for run in self.observations.values())
 
     @property
     def kernel_calls(self) -> int:
         """Return how many compiled kernels were called."""
-        return sum(one.kernel_calls for one in self.observations.values())
+        return sum(run.kernel_calls for run in self.observations.values())
 
 
 def _obstacle_to_compiled(dtype: torch.dtype | None, device: str) -> EngineError | None:
@@ -174,19 +174,19 @@ def _observe_eager(observer: Observer, dtype: torch.dtype | None, device: str) -
     if dtype is not None or torch.device(device).type == "mps":  # which has no float64
         return (yield from _observe(observer, "eager", dtype or torch.float32))
     first: Observations = {}
-    for one in FIRST:
-        yield Stage(one.name, len(first), len(EXPERIMENTS))
-        first[one.name] = observer.observe((one.name, torch.float64, "eager"))
+    for run in FIRST:
+        yield Stage(run.name, len(first), len(EXPERIMENTS))
+        first[run.name] = observer.observe((run.name, torch.float64, "eager"))
     if _raises(first):
         narrow = {e.name: observer.observe((e.name, torch.float32, "eager")) for e in FIRST}
         if not _raises(narrow):
-            observed = yield from _observe(observer, "eager", torch.float32, narrow)
-            return dataclasses.replace(observed, float64_refused=True)
+            runs = yield from _observe(observer, "eager", torch.float32, narrow)
+            return dataclasses.replace(runs, float64_refused=True)
     return (yield from _observe(observer, "eager", torch.float64, first))
 
 
 def _raises(first: Observations) -> bool:
-    return all(first[one.name].trouble in ("raised", "not offered") for one in FIRST[1:])
+    return all(first[run.name].trouble in ("raised", "not offered") for run in FIRST[1:])
 
 
 def _observe(
@@ -198,45 +198,47 @@ def _observe(
         if name not in seen:
             yield Stage(name, len(seen), len(EXPERIMENTS))
             seen[name] = observer.observe((name, dtype, engine))
-    return Observed(engine, dtype, seen)
+    return EngineRun(engine, dtype, seen)
 
 
 # ---- judging
 
 
-def _judge_all(observed: list[Observed], contract: Contract) -> list[Judged]:
+def _judge_all(runs: list[EngineRun], contract: Contract) -> list[JudgedRun]:
     """Judge all checks under each engine; under `compiled`, those in which it took part."""
     reference = right(contract)
-    judged: list[Judged] = []
-    for one in observed:
-        evidence = Evidence(one.observations, one.dtype)
-        eager = judged[0].case if judged else None
+    judged_runs: list[JudgedRun] = []
+    for run in runs:
+        evidence = Evidence(run.observations, run.dtype)
+        eager = judged_runs[0].case if judged_runs else None
         case = Case(
-            one.observations,
-            one.dtype,
+            run.observations,
+            run.dtype,
             diagnose(evidence, reference),
             reference,
             contract,
-            float64_refused=one.float64_refused,
+            float64_refused=run.float64_refused,
             required_ranks=eager.ranks if eager else (),
         )
         case = dataclasses.replace(case, narrowing=precision.narrowing(case))
         checks = [
             check
             for check in CHECKS
-            if one.engine == "eager" or _is_computed_by_kernels(check, case, eager)
+            if run.engine == "eager" or _is_computed_by_kernels(check, case, eager)
         ]
-        dtype = str(one.dtype).removeprefix("torch.")
-        measurement = Measurement(one.engine, dtype, one.kernel_calls)
-        judged.append(Judged(measurement, case, [(check, judge(check, case)) for check in checks]))
-    return judged
+        dtype = str(run.dtype).removeprefix("torch.")
+        measurement = Measurement(run.engine, dtype, run.kernel_calls)
+        judged_runs.append(
+            JudgedRun(measurement, case, [(check, judge(check, case)) for check in checks])
+        )
+    return judged_runs
 
 
 def _is_computed_by_kernels(check: Check, case: Case, eager: Case | None) -> bool:
     """Return whether a kernel was called in an experiment of a check, or failed before that."""
     for experiment in check.experiments:
         seen = case.of(experiment)
-        works_eagerly = eager is not None and eager.seen(experiment) is not None
+        works_eagerly = eager is not None and eager.record(experiment) is not None
         if seen.kernel_calls or (seen.kernel_requests and seen.record is None and works_eagerly):
             return True
     return False

@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.verify_tables import catalogue_view, report_view
 from bnrun.verification.catalogue import known_faults
-from bnrun.verification.examination import Cell, Examination, Examined
+from bnrun.verification.examination import Cell, CellResult, Examination
 from bnrun.verification.fault import Fault
 from bnrun.verification.report import CheckResult, Finding, Measurement, Report, Status
 from bnrun.verification.topics import CHECKS
@@ -124,8 +124,8 @@ def test_the_list_names_every_check_and_every_known_mistake() -> None:
 
 
 def test_a_matrix_with_a_wrong_cell_and_some_that_cannot_be_run() -> None:
-    def examined_as(dtype: str, status: Status, *rest: Any) -> Examined:
-        return Examined(
+    def examined_as(dtype: str, status: Status, *rest: Any) -> CellResult:
+        return CellResult(
             Cell("LayerNorm", "any", "contiguous", dtype, "cpu", "eager"), status, *rest
         )
 
@@ -136,8 +136,8 @@ def test_a_matrix_with_a_wrong_cell_and_some_that_cannot_be_run() -> None:
         examined_as("float32", "fail", 123.4),
         examined_as("bfloat16", "skip", None, "no"),
         examined_as("float16", "skip", None, "no"),
-        Examined(volume, "pass", 0.4),
-        Examined(compiled, "fail", None, "it does not come back"),
+        CellResult(volume, "pass", 0.4),
+        CellResult(compiled, "fail", None, "it does not come back"),
     )
     examination = Examination(examined, "2.15.0", {"cpu": "Some CPU, 2 threads"})
     assert _render(doctor_view(examination)) == (

@@ -9,7 +9,7 @@ from torch import nn
 from bnrun.events import Stage, drain
 from bnrun.verification import doctor
 from bnrun.verification.doctor import NORMS, cells, examine
-from bnrun.verification.examination import SUSPECT, Cell, Examination, Examined
+from bnrun.verification.examination import SUSPECT, Cell, CellResult, Examination
 from bnrun.verification.report import DTYPES
 from bnrun.verification.situations import plain
 
@@ -95,12 +95,12 @@ def test_a_cell_is_right_or_wrong_or_not_offered(
     assert _verdict(one) == ("pass" if status == "pass" else "fail")
 
 
-def _verdict(*examined: Examined) -> str:
+def _verdict(*examined: CellResult) -> str:
     return Examination(examined, "2.15.0", {"cpu": "Some CPU"}).verdict
 
 
 def test_a_machine_on_which_nothing_ran_does_not_pass() -> None:
-    skipped, passed = Examined(EAGER, "skip"), Examined(EAGER, "pass", 1.0)
+    skipped, passed = CellResult(EAGER, "skip"), CellResult(EAGER, "pass", 1.0)
     assert _verdict(skipped) == _verdict() == "fail"
     assert _verdict(skipped, passed) == "pass"
 
@@ -111,7 +111,7 @@ def test_cells_are_examined_apart_in_order_with_a_stage_each(
     monkeypatch.setattr(doctor, "NORMS", NORMS[3:4])
     stages: list[Stage] = []
     examination = drain(examine({"cpu": "Some CPU"}, ["eager"]), stages.append)
-    assert [one.cell.dtype for one in examination.examined] == list(DTYPES)
+    assert [one.cell.dtype for one in examination.results] == list(DTYPES)
     assert stages[2] == Stage("LayerNorm, bfloat16, eager", 2, 4)
     assert examination.verdict == "pass"
     document = examination.to_dict()
@@ -121,4 +121,4 @@ def test_cells_are_examined_apart_in_order_with_a_stage_each(
 
 def test_what_mps_lacks_is_said() -> None:
     cell = Cell("LayerNorm", "any", "contiguous", "float64", "mps", "eager")
-    assert doctor.examine_here(cell) == Examined(cell, "skip", None, "there is no float64 on mps")
+    assert doctor.examine_here(cell) == CellResult(cell, "skip", None, "there is no float64 on mps")

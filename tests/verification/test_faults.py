@@ -13,7 +13,9 @@ from bnrun.verification import observer
 from bnrun.verification.catalogue import known_faults
 from bnrun.verification.experiment import Observation
 from bnrun.verification.observer import InProcess, Job
+from bnrun.verification.outcome import UNEXPLAINED
 from bnrun.verification.report import Report
+from bnrun.verification.situations import STEPS
 from bnrun.verification.topics import CHECKS, EXPERIMENTS
 from bnrun.verification.verify import verify_by
 
@@ -54,6 +56,15 @@ def test_there_is_a_class_for_every_fault_that_is_known() -> None:
 def test_every_experiment_has_a_name_of_its_own() -> None:
     used = {experiment for check in CHECKS for experiment in check.experiments}
     assert used <= set(EXPERIMENTS.values())
+
+
+def test_texts_state_the_numbers_that_are_used(report_on: ReportOn) -> None:
+    order = next(check for check in CHECKS if check.name == "updates in order, (N, C)")
+    assert order.about == f"the moving statistics after each of {STEPS} batches"
+    assert STEPS == 12
+    (grows,) = report_on("faulty_norms.py:KeepsBatches").findings
+    assert grows.seen == "192 bytes more with each batch, whose input has 192 bytes"  # 6 x 4 x 8
+    assert "two or three" not in UNEXPLAINED.sentence  # other ranks and noisy layers get fewer
 
 
 def test_each_known_fault_says_two_whole_sentences() -> None:

@@ -53,7 +53,7 @@ PAIRS = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second"), PAIRS, ids="+".join)
+@pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_both_faults_are_named(
     report_on: Callable[..., Report], write: Callable[[str], str], first: str, second: str
 ) -> None:

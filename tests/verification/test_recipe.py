@@ -27,9 +27,9 @@ from bnrun.verification.situations import (
     faint,
     far,
     level,
+    make_situation,
     plain,
     sequence,
-    situation,
 )
 
 FLOAT64 = torch.float64
@@ -160,7 +160,7 @@ def test_a_deviation_names_the_fault_and_gives_the_recipe_without_it() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_situations_hold_values_that_the_dtype_can_hold(dtype: torch.dtype) -> None:
-    for made in (plain(4, dtype), faint(2, dtype), level(3, dtype), situation((2, 4), dtype)):
+    for made in (plain(4, dtype), faint(2, dtype), level(3, dtype), make_situation((2, 4), dtype)):
         for values in vars(made).values():
             assert torch.equal(values.to(dtype).double(), values)
 

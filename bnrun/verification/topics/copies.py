@@ -64,7 +64,7 @@ PICKLE_FAILS = Fault(
 
 
 @dataclass(frozen=True)
-class Copied(Record):
+class Copy(Record):
     """The predictions of a layer and its copy, or the error of copying.
 
     Attributes:
@@ -79,11 +79,11 @@ class Copied(Record):
 
 
 @experiment("state_dict")
-def state_dict(subject: Subject) -> Copied:
+def state_dict(subject: Subject) -> Copy:
     """Save the state of a trained layer, and load it into a new one."""
-    given = subject.given(plain)
-    layer, other = subject.build(subject.rank, given), subject.build(subject.rank)
-    layer.run(given, training=True)  # it may change what it stores beside its state
+    situation = subject.situation(plain)
+    layer, other = subject.build(subject.rank, situation), subject.build(subject.rank)
+    layer.run(situation, training=True)  # it may change what it stores beside its state
     state = layer.module.state_dict()
     missing = {}
     if layer.moving is not None:
@@ -98,25 +98,25 @@ def state_dict(subject: Subject) -> Copied:
     try:
         other.module.load_state_dict(torch.load(buffer, weights_only=True))
     except Exception as error:
-        return Copied(None, describe(error), missing=missing)
-    return Copied(_predictions(layer, other, given), missing=missing)
+        return Copy(None, describe(error), missing=missing)
+    return Copy(_predictions(layer, other, situation), missing=missing)
 
 
-def _predictions(layer: Layer, other: Layer, given: Situation) -> Outputs:
-    return Outputs(*(one.run(given, training=False).y for one in (layer, other)))
+def _predictions(layer: Layer, other: Layer, situation: Situation) -> Outputs:
+    return Outputs(*(one.run(situation, training=False).y for one in (layer, other)))
 
 
-def _copied(duplicate: Callable[[nn.Module], nn.Module], subject: Subject) -> Copied:
-    given = subject.given(plain)
-    layer = subject.build(subject.rank, given)
+def _copy_by(duplicate: Callable[[nn.Module], nn.Module], subject: Subject) -> Copy:
+    situation = subject.situation(plain)
+    layer = subject.build(subject.rank, situation)
     try:
         other = Layer(duplicate(layer.module), subject.device, subject.dtype)
     except Exception as error:
-        return Copied(None, describe(error))
-    outputs = _predictions(layer, other, given)
+        return Copy(None, describe(error))
+    outputs = _predictions(layer, other, situation)
     before = layer.moving_values()
-    other.run(given, training=True)
-    return Copied(outputs, shares=changed(before, layer.moving_values()))
+    other.run(situation, training=True)
+    return Copy(outputs, shares=changed(before, layer.moving_values()))
 
 
 def _by_pickle(module: nn.Module) -> nn.Module:
@@ -129,16 +129,16 @@ def _by_pickle(module: nn.Module) -> nn.Module:
     return loaded
 
 
-DEEPCOPY = Experiment("deepcopy", functools.partial(_copied, copy.deepcopy))
-PICKLE = Experiment("pickle", functools.partial(_copied, _by_pickle))
+DEEPCOPY = Experiment("deepcopy", functools.partial(_copy_by, copy.deepcopy))
+PICKLE = Experiment("pickle", functools.partial(_copy_by, _by_pickle))
 
 
 def unregistered(case: Case) -> tuple[Fault, ...]:
     """Return the fault of moving statistics that state_dict() leaves out, if it does."""
-    seen = case.seen(state_dict)
-    if case.contract == "textbook" or seen is None or not seen.missing:
+    record = case.record(state_dict)
+    if case.contract == "textbook" or record is None or not record.missing:
         return ()
-    return (IN_ATTRIBUTES if "attribute" in seen.missing.values() else NOT_PERSISTENT,)
+    return (IN_ATTRIBUTES if "attribute" in record.missing.values() else NOT_PERSISTENT,)
 
 
 @check(
@@ -148,32 +148,32 @@ def unregistered(case: Case) -> tuple[Fault, ...]:
     state_dict,
 )
 def _state_dict(case: Case) -> Outcome:
-    seen = case.record(state_dict)
+    record = case.require(state_dict)
     if unregistered(case):
-        return failed(*unregistered(case), note=f"missing: {', '.join(seen.missing)}")
-    if seen.outputs is None:
-        return failed(REFUSED, note=seen.error)
-    if seen.missing:
+        return failed(*unregistered(case), note=f"missing: {', '.join(record.missing)}")
+    if record.outputs is None:
+        return failed(REFUSED, note=record.error)
+    if record.missing:
         return passed()
-    error = seen.outputs.distance
+    error = record.outputs.distance
     if error <= case.rounding:
         return passed(error)
-    registered = case.seen(registration)
+    registered = case.record(registration)
     parts = {} if registered is None else registered.parts
     left_out = [MISSING[name] for name, part in parts.items() if not part.in_state_dict]
     return failed(*(left_out or [INCOMPLETE]), error=error)
 
 
-def _copy(case: Case, method: Experiment[Copied], fails: Fault) -> Outcome:
-    seen = case.record(method)
-    if seen.outputs is None:
-        by_deepcopy = case.seen(DEEPCOPY)
+def _copy(case: Case, method: Experiment[Copy], fails: Fault) -> Outcome:
+    record = case.require(method)
+    if record.outputs is None:
+        by_deepcopy = case.record(DEEPCOPY)
         both_fail = by_deepcopy is not None and by_deepcopy.outputs is None
-        return failed(COPY_FAILS if both_fail else fails, note=seen.error)
-    error = seen.outputs.distance
+        return failed(COPY_FAILS if both_fail else fails, note=record.error)
+    error = record.outputs.distance
     if error > case.rounding:
         return failed(DIFFERS, error=error)
-    return failed(SHARES) if seen.shares else passed(error)
+    return failed(SHARES) if record.shares else passed(error)
 
 
 for method, fails in ((DEEPCOPY, COPY_FAILS), (PICKLE, PICKLE_FAILS)):

@@ -12,7 +12,7 @@ from bnrun.verification.experiment import Experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed
 from bnrun.verification.passes import PREDICTING_WITH_GRADIENTS, TRAINING
-from bnrun.verification.situations import CHANNELS, Situation, plain, situation
+from bnrun.verification.situations import CHANNELS, Situation, make_situation, plain
 from bnrun.verification.subject import Layer, NotOffered, Record, Subject
 
 # fmt: off
@@ -42,11 +42,11 @@ def _finite_differences(training: bool, subject: Subject) -> FiniteDifferences:
         raise NotOffered("finite differences need float64")
     errors = {}
     for rank in subject.main_ranks:
-        given = situation(SMALL_SHAPES[rank], subject.dtype)
-        layer = subject.build(rank, given)
-        x = layer.own(given.x).requires_grad_()
+        situation = make_situation(SMALL_SHAPES[rank], subject.dtype)
+        layer = subject.build(rank, situation)
+        x = layer.own(situation.x).requires_grad_()
         learned = [t for t in (layer.gamma, layer.beta) if t is not None and t.requires_grad]
-        function = functools.partial(_output, layer, given, training)
+        function = functools.partial(_output, layer, situation, training)
         try:
             gradcheck(function, (x, *learned), fast_mode=True)
             errors[rank] = ""
@@ -55,9 +55,11 @@ def _finite_differences(training: bool, subject: Subject) -> FiniteDifferences:
     return FiniteDifferences(errors)
 
 
-def _output(layer: Layer, given: Situation, training: bool, x: Tensor, *learned: Tensor) -> Tensor:
+def _output(
+    layer: Layer, situation: Situation, training: bool, x: Tensor, *learned: Tensor
+) -> Tensor:
     """Return a layer's output as a function of x and, as gradcheck changes them, its parameters."""
-    layer.set_moving(given.moving_mean, given.moving_var)
+    layer.set_moving(situation.moving_mean, situation.moving_var)
     return layer.forward(x.clone(), training=training, grad=True).to(x.dtype)
 
 
@@ -70,12 +72,12 @@ FINITE_DIFFERENCES = {
 
 
 def _gradients(case: Case, rank: int, training: bool) -> Outcome:
-    seen = case.record(BACKWARD[training][rank]).plain
-    if not seen.connected:
+    record = case.require(BACKWARD[training][rank]).plain
+    if not record.connected:
         return failed(DETACHED)
-    expect = playing(case.given(plain, rank), training=training, grad=True)
-    outcome = case.compare(rank, seen.gradients, expect)
-    differences = case.seen(FINITE_DIFFERENCES[training])
+    expect = playing(case.situation(plain, rank), training=training, grad=True)
+    outcome = case.compare(rank, record.gradients, expect)
+    differences = case.record(FINITE_DIFFERENCES[training])
     if outcome.unexplained and differences is not None and differences.errors.get(rank) == "":
         note = "right for its own output: the gradients follow from the fault in that"
         return failed(UNEXPLAINED, error=outcome.error, note=note)
@@ -84,13 +86,13 @@ def _gradients(case: Case, rank: int, training: bool) -> Outcome:
 
 def _differences(case: Case, training: bool) -> Outcome:
     """Judge the gradients by the norm's own output, right or wrong."""
-    seen = case.record(FINITE_DIFFERENCES[training])
-    wrong = {rank: text for rank, text in seen.errors.items() if text}
+    record = case.require(FINITE_DIFFERENCES[training])
+    wrong = {rank: text for rank, text in record.errors.items() if text}
     if not wrong:
         return passed()
     if case.narrowing is not None:
         return failed(case.narrowing)
-    passes = [case.seen(BACKWARD[training][rank]) for rank in wrong]
+    passes = [case.record(BACKWARD[training][rank]) for rank in wrong]
     if any(one is not None and not one.plain.connected for one in passes):
         return failed(DETACHED)
     faults = [fault for rank in wrong for fault in _faults(case, rank, training)]

@@ -40,8 +40,8 @@ class Layouts(Record):
 @experiment("memory layouts")
 def layouts(subject: Subject) -> Layouts:
     """Run the same input in several memory layouts."""
-    given = subject.given(plain, subject.main_ranks[-1])
-    x, last = given.x, given.x.shape[-1]
+    situation = subject.situation(plain, subject.main_ranks[-1])
+    x, last = situation.x, situation.x.shape[-1]
     inputs = {
         "contiguous": x,
         "strided": x.repeat_interleave(2, dim=-1)[..., : 2 * last : 2],
@@ -49,33 +49,33 @@ def layouts(subject: Subject) -> Layouts:
     }
     if x.dim() == 4:
         inputs["channels_last"] = x.contiguous(memory_format=torch.channels_last)
-    seen = Layouts({}, {})
+    record = Layouts({}, {})
     for name, x in inputs.items():
         try:
-            outputs = [_output(subject, given, x, training) for training in (True, False)]
-            seen.outputs[name] = torch.stack(outputs)
+            outputs = [_output(subject, situation, x, training) for training in (True, False)]
+            record.outputs[name] = torch.stack(outputs)
         except Exception as error:
-            seen.errors[name] = describe(error)
-    return seen
+            record.errors[name] = describe(error)
+    return record
 
 
-def _output(subject: Subject, given: Situation, x: Tensor, training: bool) -> Tensor:
+def _output(subject: Subject, situation: Situation, x: Tensor, training: bool) -> Tensor:
     """Return a layer's output for x, passed to it with the strides that x has."""
     like = torch.empty_strided(x.size(), x.stride(), dtype=subject.dtype, device=subject.device)
-    return to_record(subject.build(x.dim(), given).forward(like.copy_(x), training=training))
+    return to_record(subject.build(x.dim(), situation).forward(like.copy_(x), training=training))
 
 
 def _layouts(case: Case, names: Sequence[str]) -> Outcome:
-    seen = case.record(layouts)
-    if "contiguous" in seen.errors:
-        return failed(trouble("raised", seen.errors["contiguous"]))
-    errors = [seen.errors[name] for name in names if name in seen.errors]
+    record = case.require(layouts)
+    if "contiguous" in record.errors:
+        return failed(trouble("raised", record.errors["contiguous"]))
+    errors = [record.errors[name] for name in names if name in record.errors]
     if errors:
         return failed(REFUSES, note=errors[0])
-    outputs = [seen.outputs[name] for name in names if name in seen.outputs]
+    outputs = [record.outputs[name] for name in names if name in record.outputs]
     if not outputs:
         return skipped("needs inputs of (N, C, H, W)")
-    error = max(distance(output, seen.outputs["contiguous"]) for output in outputs)
+    error = max(distance(output, record.outputs["contiguous"]) for output in outputs)
     return failed(WRONG, error=error) if error > case.tolerance else passed(error)
 
 

@@ -53,35 +53,35 @@ class Graph(Record):
 @experiment("autograd's graph")
 def graph(subject: Subject) -> Graph:
     """Take two steps in each mode."""
-    given = subject.given(plain)
-    seen = Graph([], [])
+    situation = subject.situation(plain)
+    record = Graph([], [])
     for training in (True, False):
-        layer = subject.build(subject.rank, given)
+        layer = subject.build(subject.rank, situation)
         for _ in range(2):
-            x = layer.own(given.x).requires_grad_()
+            x = layer.own(situation.x).requires_grad_()
             y = layer.forward(x.clone(), training=training, grad=True)
             for name, tensor in _attributes(layer):
-                if tensor.grad_fn is not None and name not in seen.attributes:
-                    seen.attributes.append(name)
+                if tensor.grad_fn is not None and name not in record.attributes:
+                    record.attributes.append(name)
             try:
                 if y.requires_grad:
                     torch.autograd.backward(y.sum())
             except RuntimeError as error:
-                seen.failures.append(describe(error))
-    return seen
+                record.failures.append(describe(error))
+    return record
 
 
 def _attributes(layer: Layer) -> list[tuple[str, Tensor]]:
     """Return the tensors that a layer holds, by name, with those in its lists and dicts."""
-    found: list[tuple[str, Any]] = []
+    tensors: list[tuple[str, Any]] = []
     for part in layer.module.modules():
         for name, value in {**vars(part), **part._buffers}.items():
             members = [*value.values()] if isinstance(value, dict) else value
             if isinstance(members, Tensor):
-                found.append((name, members))
+                tensors.append((name, members))
             elif isinstance(members, list | tuple | set | deque):
-                found += [(name, member) for member in members]
-    return [(name, value) for name, value in found if isinstance(value, Tensor)]
+                tensors += [(name, member) for member in members]
+    return [(name, value) for name, value in tensors if isinstance(value, Tensor)]
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ class Memory(Record):
 @experiment("memory")
 def memory(subject: Subject) -> Memory:
     """Train many steps. An input counts, too, that only autograd's graph can reach."""
-    given = subject.given(plain)
-    layer = subject.build(subject.rank, given)
-    size = layer.own(given.x).untyped_storage().nbytes()
+    situation = subject.situation(plain)
+    layer = subject.build(subject.rank, situation)
+    size = layer.own(situation.x).untyped_storage().nbytes()
 
     def step() -> Any:
-        x = layer.own(given.x).requires_grad_()
+        x = layer.own(situation.x).requires_grad_()
         layer.forward(x.clone(), training=True)
         return weak_reference(x.untyped_storage())
 
@@ -111,9 +111,9 @@ def memory(subject: Subject) -> Memory:
         before = _bytes_alive()
         inputs += [step() for _ in range(MEMORY_STEPS // 2)]
         growth = (_bytes_alive() - before) / (MEMORY_STEPS // 2)
-        held = size * sum(not reference.expired() for reference in inputs) / MEMORY_STEPS
+        alive = size * sum(not reference.expired() for reference in inputs) / MEMORY_STEPS
         # The last input may be held by a tensor that is replaced at the next step.
-        return Memory(max(growth, held if held > size / 2 else 0.0), size)
+        return Memory(max(growth, alive if alive > size / 2 else 0.0), size)
     finally:
         gc.unfreeze()
 
@@ -127,14 +127,14 @@ def _bytes_alive() -> int:
 
 @check("no graph kept", "moving statistics", "nothing of autograd's graph outlives a step", graph)
 def _graph(case: Case) -> Outcome:
-    seen = case.record(graph)
-    if seen.failures:
-        return failed(KEEPS_GRAPH, note=seen.failures[0])
-    if not seen.attributes:
+    record = case.require(graph)
+    if record.failures:
+        return failed(KEEPS_GRAPH, note=record.failures[0])
+    if not record.attributes:
         return passed()
-    used = case.seen(memory)
+    used = case.record(memory)
     grows = used is None or used.growth >= LEAST_GROWTH
-    note = f"a grad_fn after a step, of {', '.join(seen.attributes)}"
+    note = f"a grad_fn after a step, of {', '.join(record.attributes)}"
     return failed(KEEPS_GRAPH if grows else HOLDS_GRAPH, note=note)
 
 
@@ -145,10 +145,11 @@ def _graph(case: Case) -> Outcome:
     memory,
 )
 def _memory(case: Case) -> Outcome:
-    seen = case.record(memory)
-    if seen.growth < LEAST_GROWTH:
+    record = case.require(memory)
+    if record.growth < LEAST_GROWTH:
         return passed()
-    held = case.seen(graph)
-    keeps_graph = held is not None and (held.attributes or held.failures)
-    note = f"{seen.growth:.0f} bytes more with each batch, whose input has {seen.batch_bytes} bytes"
+    alive = case.record(graph)
+    keeps_graph = alive is not None and (alive.attributes or alive.failures)
+    each = f"each batch, whose input has {record.batch_bytes} bytes"
+    note = f"{record.growth:.0f} bytes more with {each}"
     return failed(KEEPS_GRAPH if keeps_graph else GROWS, note=note)

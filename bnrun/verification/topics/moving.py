@@ -77,8 +77,8 @@ UPDATES = {
     needs_forward=False,
 )
 def _initial_values(case: Case) -> Outcome:
-    seen = case.record(initial_values)
-    errors = {name: float((t - INITIAL[name]).abs().max()) for name, t in seen.values.items()}
+    record = case.require(initial_values)
+    errors = {name: float((t - INITIAL[name]).abs().max()) for name, t in record.values.items()}
     if not errors:
         return skipped("neither gamma, beta nor moving statistics under the usual names")
     wrong = [STARTS_WRONG[name] for name, error in errors.items() if error != 0]
@@ -90,7 +90,9 @@ def _one_batch(case: Case, training: bool) -> Outcome:
     if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
     return combined(
-        case.compare(rank, passes.plain.moving, playing(case.given(plain, rank), training=training))
+        case.compare(
+            rank, passes.plain.moving, playing(case.situation(plain, rank), training=training)
+        )
         for rank, passes in case.passes(training)
     )
 
@@ -98,7 +100,7 @@ def _one_batch(case: Case, training: bool) -> Outcome:
 def _order(case: Case, rank: int) -> Outcome:
     if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
-    batches = [case.as_given(batch) for batch in sequence(rank, case.dtype)]
+    batches = [case.restrict(batch) for batch in sequence(rank, case.dtype)]
 
     def expect(recipe: Recipe) -> Tensors:
         mean, var = batches[0].moving_mean, batches[0].moving_var
@@ -110,7 +112,7 @@ def _order(case: Case, rank: int) -> Outcome:
         means, variances = zip(*after, strict=True)
         return {"moving_mean": torch.stack(means), "moving_var": torch.stack(variances)}
 
-    return case.compare(rank, case.record(UPDATES[rank]).values, expect)
+    return case.compare(rank, case.require(UPDATES[rank]).values, expect)
 
 
 check(

@@ -51,10 +51,10 @@ OTHER_MOMENTUM = 0.3
 
 
 @dataclass(frozen=True)
-class Built(Record):
+class BuiltLayer(Record):
     """A pass through a layer that was built with an option, and the parameters that it learns."""
 
-    seen: Pass
+    result: Pass
     learns: list[str] = field(default_factory=list)
 
 
@@ -62,16 +62,16 @@ class Built(Record):
 def eps(subject: Subject) -> Outputs:
     """Train with the usual eps, and with another."""
     options: dict[str, Any] = {subject.argument(*EPS_NAMES): OTHER_EPS}
-    given = subject.given(plain)
-    usual = subject.run(given, training=True)
-    return Outputs(usual.y, subject.run(given, training=True, **options).y)
+    situation = subject.situation(plain)
+    usual = subject.run(situation, training=True)
+    return Outputs(usual.y, subject.run(situation, training=True, **options).y)
 
 
 @experiment("momentum=")
 def momentum(subject: Subject) -> Pass:
     """Train with another momentum."""
     subject.argument("momentum")
-    return subject.run(subject.given(plain), training=True, momentum=OTHER_MOMENTUM)
+    return subject.run(subject.situation(plain), training=True, momentum=OTHER_MOMENTUM)
 
 
 @experiment("momentum=None")
@@ -90,58 +90,58 @@ def momentum_none(subject: Subject) -> State:
 
 
 @experiment("affine=False")
-def affine_false(subject: Subject) -> Built:
+def affine_false(subject: Subject) -> BuiltLayer:
     """Train without gamma and beta."""
     subject.argument("affine")
-    given = subject.given(plain)
-    layer = subject.build(subject.rank, given, affine=False)
+    situation = subject.situation(plain)
+    layer = subject.build(subject.rank, situation, affine=False)
     learns = [name for name, p in layer.module.named_parameters() if p.requires_grad]
-    return Built(layer.run(given, training=True), learns)
+    return BuiltLayer(layer.run(situation, training=True), learns)
 
 
 @experiment("track_running_stats=False")
 def track_false(subject: Subject) -> Pass:
     """Predict without moving statistics."""
     subject.argument("track_running_stats")
-    return subject.run(subject.given(plain), training=False, track_running_stats=False)
+    return subject.run(subject.situation(plain), training=False, track_running_stats=False)
 
 
 @check("eps=", "module contract", "another eps has its effect (where offered)", eps)
 def _eps(case: Case) -> Outcome:
-    seen = case.record(eps)
-    expect = playing(case.given(plain), training=True)
+    record = case.require(eps)
+    expect = playing(case.situation(plain), training=True)
 
     def with_eps(recipe: Recipe) -> Tensors:
         return expect(recipe.having(training=recipe.training.having(eps=Choice(OTHER_EPS))))
 
-    outcome = case.compare(case.rank, {"y": seen.second}, with_eps)
-    if outcome.unexplained and seen.distance <= case.rounding:
+    outcome = case.compare(case.rank, {"y": record.second}, with_eps)
+    if outcome.unexplained and record.distance <= case.rounding:
         return failed(EPS_IGNORED, error=outcome.error)
     return outcome
 
 
 @check("momentum=", "module contract", "it weighs the new batch", momentum)
 def _momentum(case: Case) -> Outcome:
-    seen = case.record(momentum)
+    record = case.require(momentum)
     if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
-    expect = playing(case.given(plain), training=True)
+    expect = playing(case.situation(plain), training=True)
 
     def with_weight(weight: float) -> Callable[[Recipe], Tensors]:
         return lambda recipe: expect(_with_update(recipe, weighing(weight)))
 
-    outcome = case.compare(case.rank, seen.moving, with_weight(OTHER_MOMENTUM))
+    outcome = case.compare(case.rank, record.moving, with_weight(OTHER_MOMENTUM))
     if not outcome.unexplained:
         return outcome
     mistakes = _mistakes_in_updates(case)
     if mistakes:
         return failed(*mistakes, error=outcome.error)
-    of_old = case.compare(case.rank, seen.moving, with_weight(1 - OTHER_MOMENTUM))
+    of_old = case.compare(case.rank, record.moving, with_weight(1 - OTHER_MOMENTUM))
     if not of_old.unexplained:
         turned = () if case.contract == "textbook" else (MOMENTUM_OF_OLD,)
         faults = (*turned, *of_old.faults)
         return failed(*faults) if faults else passed(of_old.error)
-    unused = case.compare(case.rank, seen.moving, expect)
+    unused = case.compare(case.rank, record.moving, expect)
     return outcome if unused.unexplained else failed(MOMENTUM_IGNORED, error=outcome.error)
 
 
@@ -158,44 +158,44 @@ def _mistakes_in_updates(case: Case) -> tuple[Fault, ...]:
 
 @check("momentum=None", "module contract", "the plain average", momentum_none)
 def _momentum_none(case: Case) -> Outcome:
-    seen = case.record(momentum_none)
+    record = case.require(momentum_none)
     if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
 
     def expect(recipe: Recipe) -> Tensors:
-        given = case.given(plain)
-        mean, var = given.moving_mean, given.moving_var
+        situation = case.situation(plain)
+        mean, var = situation.moving_mean, situation.moving_var
         averaging = _with_update(recipe, cumulative)
         for k, batch in enumerate(sequence(case.rank, case.dtype), start=1):
             mean, var = move(averaging, batch.x, mean, var, k)
         return {"moving_mean": mean, "moving_var": var}
 
-    outcome = case.compare(case.rank, seen.values, expect)
+    outcome = case.compare(case.rank, record.values, expect)
     if not outcome.unexplained:
         return outcome
     known = _mistakes_in_updates(case)
-    if not known and case.seen(momentum) and MOMENTUM_IGNORED in _momentum(case).faults:
+    if not known and case.record(momentum) and MOMENTUM_IGNORED in _momentum(case).faults:
         known = (MOMENTUM_IGNORED,)
     return failed(*(known or (NONE_NOT_CUMULATIVE,)), error=outcome.error)
 
 
 @check("affine=False", "module contract", "neither gamma nor beta", affine_false)
 def _affine_false(case: Case) -> Outcome:
-    seen = case.record(affine_false)
-    given = case.given(plain).without(gamma=True, beta=True, moving=False)
-    outcome = case.compare(case.rank, seen.seen.output, playing(given, training=True))
-    ignored = seen.learns or outcome.unexplained
+    record = case.require(affine_false)
+    situation = case.situation(plain).without(gamma=True, beta=True, moving=False)
+    outcome = case.compare(case.rank, record.result.output, playing(situation, training=True))
+    ignored = record.learns or outcome.unexplained
     return failed(AFFINE_IGNORED, error=outcome.error) if ignored else outcome
 
 
 @check("track_running_stats=False", "module contract", "predicts by the batch", track_false)
 def _track_false(case: Case) -> Outcome:
-    seen = case.record(track_false)
-    given = case.given(plain)
+    record = case.require(track_false)
+    situation = case.situation(plain)
 
     def by_batch(recipe: Recipe) -> Tensors:
         formula = recipe.predicting.having(source=BY_BATCH)
-        return {"y": normalize(formula, given, given.x, given.gamma, given.beta)[0]}
+        return {"y": normalize(formula, situation, situation.x, situation.gamma, situation.beta)[0]}
 
-    outcome = case.compare(case.rank, seen.output, by_batch)
+    outcome = case.compare(case.rank, record.output, by_batch)
     return failed(TRACK_IGNORED, error=outcome.error) if outcome.unexplained else outcome

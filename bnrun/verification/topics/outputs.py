@@ -15,7 +15,7 @@ from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, combined, failed, skipped, trouble
 from bnrun.verification.passes import PREDICTING, TRAINING
 from bnrun.verification.recipe import Recipe, deviations
-from bnrun.verification.situations import ODD_SHAPES, faint, far, level, plain, situation
+from bnrun.verification.situations import ODD_SHAPES, faint, far, level, make_situation, plain
 from bnrun.verification.subject import Pass, Record, Subject
 
 # fmt: off
@@ -45,13 +45,13 @@ TOO_FEW_DIGITS = "too few digits in this dtype"
 @experiment("a large mean")
 def large_mean(subject: Subject) -> Pass:
     """Train where means are large beside the spread."""
-    return subject.run(subject.given(far), training=True)
+    return subject.run(subject.situation(far), training=True)
 
 
 @experiment("channels of one value")
 def level_channels(subject: Subject) -> Pass:
     """Train where every variance is 0."""
-    return subject.run(subject.given(level), training=True)
+    return subject.run(subject.situation(level), training=True)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class OddShape(Record):
     """A pass in training on an input of some shape, or the error that it raised."""
 
     shape: tuple[int, ...]
-    seen: Pass | None
+    result: Pass | None
     error: str = ""
 
 
@@ -73,19 +73,19 @@ class OddShapes(Record):
 @experiment("tiny and odd shapes")
 def odd_shapes(subject: Subject) -> OddShapes:
     """Train on an input of each shape."""
-    seen = OddShapes([])
+    record = OddShapes([])
     for shape in (shape for shape in ODD_SHAPES if subject.accepts(len(shape))):
         try:
-            one = OddShape(shape, subject.run(situation(shape, subject.dtype), training=True))
+            one = OddShape(shape, subject.run(make_situation(shape, subject.dtype), training=True))
         except Exception as error:
             one = OddShape(shape, None, describe(error))
-        seen.passes.append(one)
-    return seen
+        record.passes.append(one)
+    return record
 
 
 def _forward(case: Case, rank: int, training: bool) -> Outcome:
-    passes = case.record((TRAINING if training else PREDICTING)[rank])
-    expect = playing(case.given(plain, rank), training=training)
+    passes = case.require((TRAINING if training else PREDICTING)[rank])
+    expect = playing(case.situation(plain, rank), training=training)
     return case.compare(rank, passes.plain.output, expect)
 
 
@@ -106,7 +106,9 @@ check_ranks("forward when predicting", "mathematics", _ABOUT, PREDICTING)(
 )
 def _faint_variance(case: Case) -> Outcome:
     return combined(
-        case.compare(rank, passes.faint.output, playing(case.given(faint, rank), training=training))
+        case.compare(
+            rank, passes.faint.output, playing(case.situation(faint, rank), training=training)
+        )
         for training in (True, False)
         for rank, passes in case.passes(training)
     )
@@ -121,8 +123,8 @@ def _faint_variance(case: Case) -> Outcome:
 def _large_mean(case: Case) -> Outcome:
     if case.dtype in HALVES:
         return skipped(TOO_FEW_DIGITS)
-    expect = playing(case.given(far), training=True)
-    outcome = case.compare(case.rank, case.record(large_mean).output, expect, slack=FAR_SLACK)
+    expect = playing(case.situation(far), training=True)
+    outcome = case.compare(case.rank, case.require(large_mean).output, expect, slack=FAR_SLACK)
     if not outcome.unexplained:
         return outcome
     if case.narrowing is not None:
@@ -140,11 +142,11 @@ def _large_mean(case: Case) -> Outcome:
 def _level_channels(case: Case) -> Outcome:
     if case.dtype in HALVES:
         return skipped(TOO_FEW_DIGITS)
-    seen = case.record(level_channels)
-    expect = playing(case.given(level), training=True)
-    values = seen.output | {k: d_x for k, d_x in seen.gradients.items() if k == "d_x"}
+    record = case.require(level_channels)
+    expect = playing(case.situation(level), training=True)
+    values = record.output | {k: d_x for k, d_x in record.gradients.items() if k == "d_x"}
     if all(bool(one.isfinite().all()) for one in values.values()):
-        return case.compare(case.rank, seen.output, expect, slack=LEVEL_SLACK)
+        return case.compare(case.rank, record.output, expect, slack=LEVEL_SLACK)
 
     def finite(recipe: Recipe) -> bool:
         return all(bool(expect(recipe)[name].isfinite().all()) for name in values)
@@ -163,12 +165,12 @@ def _level_channels(case: Case) -> Outcome:
     odd_shapes,
 )
 def _odd_shapes(case: Case) -> Outcome:
-    return combined(_judge_shape(case, odd) for odd in case.record(odd_shapes).passes)
+    return combined(_judge_shape(case, odd) for odd in case.require(odd_shapes).passes)
 
 
 def _judge_shape(case: Case, odd: OddShape) -> Outcome:
-    if odd.seen is None:
+    if odd.result is None:
         return failed(trouble("raised", f"{odd.error} for an input of {odd.shape}"))
-    given = case.as_given(situation(odd.shape, case.dtype))
-    observed = odd.seen.output | odd.seen.moving
-    return case.compare(len(odd.shape), observed, playing(given, training=True))
+    situation = case.restrict(make_situation(odd.shape, case.dtype))
+    observed = odd.result.output | odd.result.moving
+    return case.compare(len(odd.shape), observed, playing(situation, training=True))

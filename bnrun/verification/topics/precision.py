@@ -45,7 +45,7 @@ LEFT_BEHIND = Fault(
 
 
 @dataclass(frozen=True)
-class Doubled(Record):
+class DoubledLayer(Record):
     """A layer that was built in float32, after `.double()`.
 
     Attributes:
@@ -61,20 +61,20 @@ class Doubled(Record):
 
 
 @experiment(".double()")
-def double(subject: Subject) -> Doubled:
+def double(subject: Subject) -> DoubledLayer:
     """Build it in float32, give it a state, and call `.double()`, as a user would."""
     if subject.device.type == "mps":
         raise NotOffered("there is no float64 on mps")
-    given = plain(subject.rank, torch.float32)
-    layer = subject.build(subject.rank, given, dtype=torch.float32)
+    situation = plain(subject.rank, torch.float32)
+    layer = subject.build(subject.rank, situation, dtype=torch.float32)
     layer.module.double()
     after = Layer(layer.module, subject.device, torch.float64)
     tensors = dict(layer.module.named_parameters()) | dict(layer.module.named_buffers())
     tensors = {name: t for name, t in tensors.items() if t.is_floating_point()}
     moving = {} if layer.moving is None else layer.moving.by_name()
     dtypes = {name: _name(tensor.dtype) for name, tensor in (tensors | moving).items()}
-    y = after.forward(after.own(given.x), training=True)
-    return Doubled(dtypes, list(moving), to_record(y), _name(y.dtype))
+    y = after.forward(after.own(situation.x), training=True)
+    return DoubledLayer(dtypes, list(moving), to_record(y), _name(y.dtype))
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -85,8 +85,8 @@ def narrowing(case: Case) -> Fault | None:
     """Return why float64 does not come out with its precision, if it does not."""
     if case.identity:
         return None
-    seen = case.seen(double)
-    if seen is not None and seen.y_dtype != "float64":
+    record = case.record(double)
+    if record is not None and record.y_dtype != "float64":
         return OUTPUT_DTYPE
     return NARROWED if case.diagnosis.narrowed else None
 
@@ -107,11 +107,11 @@ def _on_trouble(case: Case, message: str) -> Outcome | None:
     on_trouble=_on_trouble,
 )
 def _float64(case: Case) -> Outcome:
-    seen = case.record(double)
+    record = case.require(double)
     if case.float64_refused:
         return failed(FLOAT64_REFUSED)
     if case.narrowing is not None:
-        note = f"the output's dtype is {seen.y_dtype}, its digits are float32's"
+        note = f"the output's dtype is {record.y_dtype}, its digits are float32's"
         return failed(case.narrowing, note=note)
     return passed() if case.dtype == torch.float64 else skipped("asked for another dtype")
 
@@ -124,11 +124,11 @@ def _float64(case: Case) -> Outcome:
     on_trouble=_on_trouble,
 )
 def _double(case: Case) -> Outcome:
-    seen = case.record(double)
+    record = case.require(double)
     if case.float64_refused:
         return failed(FLOAT64_REFUSED)
-    behind = [name for name, dtype in seen.dtypes.items() if dtype != "float64"]
-    excused = seen.moving if case.contract == "textbook" else []
+    behind = [name for name, dtype in record.dtypes.items() if dtype != "float64"]
+    excused = record.moving if case.contract == "textbook" else []
     if not set(behind) <= set(excused):
         faults = unregistered(case) or (LEFT_BEHIND,)
         return failed(*faults, note=f"{', '.join(behind)} stayed in another dtype")
@@ -136,8 +136,8 @@ def _double(case: Case) -> Outcome:
     if case.dtype != torch.float64 or not is_explained:
         return passed()
     # The diagnosis may have known mistakes in it: they are there after `.double()`, too.
-    given = case.as_given(plain(case.rank, torch.float32))
-    error = distance(seen.y, playing(given, training=True)(case.recipe(case.rank))["y"])
+    situation = case.restrict(plain(case.rank, torch.float32))
+    error = distance(record.y, playing(situation, training=True)(case.recipe(case.rank))["y"])
     if error <= case.tolerance or case.identity or case.narrowing is not None:
         return passed()
     return failed(DOUBLE_CHANGES, error=error)

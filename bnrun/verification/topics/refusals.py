@@ -10,22 +10,22 @@ from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.formula.batch_statistics import SPREAD
 from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed
-from bnrun.verification.situations import CHANNELS, plain, situation
+from bnrun.verification.situations import CHANNELS, make_situation, plain
 from bnrun.verification.subject import Record, Subject
 
 _REFUSE = "Raise a ValueError in training when x.numel() == x.shape[1]."
 # fmt: off
-ACCEPTED = Fault(
+ONE_VALUE_ACCEPTED = Fault(
     "one-value-accepted",
     "One value per channel is accepted in training, though its variance is 0 whatever the value: "
     "the output is beta.",
     "Raise a ValueError, as PyTorch does: a batch of one image is hardly intended.",
     "Flax, Keras and the textbook")
-NOT_FINITE = Fault(
+ONE_VALUE_NOT_FINITE = Fault(
     "one-value-not-finite",
     "One value per channel in training gives NaN or infinity, without an error.",
     _REFUSE)
-POISONS = Fault(
+ONE_VALUE_POISONS = Fault(
     "one-value-poisons",
     "One value per channel in training turns the moving variance into NaN or infinity for good: "
     "n/(n - 1) divides by 0.",
@@ -49,14 +49,14 @@ class OneValue(Record):
 @experiment("one value per channel")
 def one_value(subject: Subject) -> OneValue:
     """Train on a single value per channel, whose variance is 0 whatever the value."""
-    seen = OneValue([], [])
+    record = OneValue([], [])
     for rank in subject.main_ranks:
-        given = situation((1, CHANNELS, *[1] * (rank - 2)), subject.dtype)
+        situation = make_situation((1, CHANNELS, *[1] * (rank - 2)), subject.dtype)
         with contextlib.suppress(Exception):
-            one = subject.run(given, training=True)
-            seen.finite.append(_finite(one.y))
-            seen.moving_finite.append(all(map(_finite, one.moving.values())))
-    return seen
+            one = subject.run(situation, training=True)
+            record.finite.append(_finite(one.y))
+            record.moving_finite.append(all(map(_finite, one.moving.values())))
+    return record
 
 
 def _finite(values: Tensor) -> bool:
@@ -64,44 +64,44 @@ def _finite(values: Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Accepted(Record):
+class AcceptedInputs(Record):
     """The inputs with fewer or more channels that were accepted, in words."""
 
     inputs: list[str]
 
 
 @experiment("wrong channel count")
-def channel_count(subject: Subject) -> Accepted:
+def channel_count(subject: Subject) -> AcceptedInputs:
     """Give a layer inputs of fewer and of more channels than it was built for."""
-    seen = Accepted([])
+    record = AcceptedInputs([])
     for rank in subject.main_ranks:
-        given = subject.given(plain, rank)
+        situation = subject.situation(plain, rank)
         for channels in (CHANNELS - 1, CHANNELS + 2):
-            shape = (given.x.shape[0], channels, *given.x.shape[2:])
+            shape = (situation.x.shape[0], channels, *situation.x.shape[2:])
             for training, how in ((True, "in training"), (False, "when predicting")):
-                layer = subject.build(rank, given)
+                layer = subject.build(rank, situation)
                 with contextlib.suppress(Exception):
-                    x = layer.own(situation(shape, subject.dtype).x)
+                    x = layer.own(make_situation(shape, subject.dtype).x)
                     layer.forward(x, training=training)
-                    seen.inputs.append(f"{shape} {how}")
-    return seen
+                    record.inputs.append(f"{shape} {how}")
+    return record
 
 
 @check("one value per channel", "module contract", "refused in training", one_value)
 def _one_value(case: Case) -> Outcome:
-    seen = case.record(one_value)
-    if not seen.finite:
+    record = case.require(one_value)
+    if not record.finite:
         return passed()
     diagnosed = _diagnosed(case)
     if diagnosed:
         return failed(*diagnosed)
-    if not all(seen.finite):
+    if not all(record.finite):
         spread = case.recipe(case.rank).training.spread
         unbiased = spread.fault if spread is SPREAD[1] else None
-        return failed(unbiased or NOT_FINITE)
-    if not all(seen.moving_finite):
-        return failed(POISONS)
-    return passed() if case.contract == "textbook" else failed(ACCEPTED)
+        return failed(unbiased or ONE_VALUE_NOT_FINITE)
+    if not all(record.moving_finite):
+        return failed(ONE_VALUE_POISONS)
+    return passed() if case.contract == "textbook" else failed(ONE_VALUE_ACCEPTED)
 
 
 def _diagnosed(case: Case) -> list[Fault]:
@@ -122,11 +122,11 @@ def _diagnosed(case: Case) -> list[Fault]:
 
 @check("wrong channel count", "module contract", "refused", channel_count)
 def _channel_count(case: Case) -> Outcome:
-    seen = case.record(channel_count)
-    if not seen.inputs:
+    record = case.require(channel_count)
+    if not record.inputs:
         return passed()
     return (
         failed(IDENTITY)
         if case.identity
-        else failed(WRONG_CHANNELS, note=f"accepted {seen.inputs[0]}")
+        else failed(WRONG_CHANNELS, note=f"accepted {record.inputs[0]}")
     )

@@ -60,7 +60,7 @@ NOTHING_LEARNED = Fault(
 
 
 @dataclass(frozen=True)
-class Registered(Record):
+class PartRegistration(Record):
     """How gamma or beta is registered: as a parameter, as one that learns, and in state_dict()."""
 
     parameter: bool
@@ -79,7 +79,7 @@ class Registration(Record):
         statistics: moving statistics that are learned.
     """
 
-    parts: dict[str, Registered] = field(default_factory=dict)
+    parts: dict[str, PartRegistration] = field(default_factory=dict)
     shared: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     statistics: list[str] = field(default_factory=list)
@@ -93,24 +93,26 @@ def registration(subject: Subject) -> Registration:
     parameters = {id(parameter) for parameter in named.values()}
     stored = {id(tensor) for tensor in layer.module.state_dict(keep_vars=True).values()}
     moving = {} if layer.moving is None else layer.moving.by_name()
-    seen = Registration()
-    seen.statistics.extend(n for n, t in moving.items() if t.requires_grad and id(t) in parameters)
+    record = Registration()
+    record.statistics.extend(
+        n for n, t in moving.items() if t.requires_grad and id(t) in parameters
+    )
     for part, tensor in (("gamma", layer.gamma), ("beta", layer.beta)):
         if tensor is not None:
-            known = id(tensor) in parameters
-            learns = known and tensor.requires_grad
-            seen.parts[part] = Registered(known, learns, id(tensor) in stored)
-    found = {id(tensor) for tensor in (layer.gamma, layer.beta, *moving.values())}
+            is_parameter = id(tensor) in parameters
+            learns = is_parameter and tensor.requires_grad
+            record.parts[part] = PartRegistration(is_parameter, learns, id(tensor) in stored)
+    known = {id(tensor) for tensor in (layer.gamma, layer.beta, *moving.values())}
     for name, parameter in named.items():
-        if id(parameter) in found or not parameter.requires_grad:
+        if id(parameter) in known or not parameter.requires_grad:
             continue
         last = name.rpartition(".")[2]
         roles = [role for role, names in NAMES.items() if last in names]
         if parameter.numel() == 1 and roles:
-            seen.shared.extend(roles)
+            record.shared.extend(roles)
         else:
-            seen.others.append(name)
-    return seen
+            record.others.append(name)
+    return record
 
 
 @check(
@@ -121,19 +123,19 @@ def registration(subject: Subject) -> Registration:
     needs_forward=False,
 )
 def _registration(case: Case) -> Outcome:
-    seen = case.record(registration)
-    if not seen.parts and not seen.shared and not seen.others:
+    record = case.require(registration)
+    if not record.parts and not record.shared and not record.others:
         return failed(IDENTITY if case.identity else NOTHING_LEARNED)
-    faults = [SHARED[part] for part in seen.shared]
-    faults += [STATISTICS_LEARNED] if seen.statistics else []
-    for part, registered in seen.parts.items():
-        if not registered.learns:
-            faults.append((FROZEN if registered.parameter else MISSING)[part])
-    absent = [part for part in NAMES if part not in seen.parts and part not in seen.shared]
-    if absent and seen.others and not faults:
+    faults = [SHARED[part] for part in record.shared]
+    faults += [STATISTICS_LEARNED] if record.statistics else []
+    for name, part in record.parts.items():
+        if not part.learns:
+            faults.append((FROZEN if part.parameter else MISSING)[name])
+    absent = [part for part in NAMES if part not in record.parts and part not in record.shared]
+    if absent and record.others and not faults:
         return skipped(
             f"no {' and no '.join(absent)} under the usual names (weight, gamma, scale; bias, "
-            f"beta, shift), but it learns {', '.join(seen.others)}"
+            f"beta, shift), but it learns {', '.join(record.others)}"
         )
     faults += [ABSENT[part] for part in absent]
     return failed(*faults) if faults else passed()

@@ -44,29 +44,29 @@ class Changes(Record):
 @experiment("the input afterwards")
 def input_afterwards(subject: Subject) -> Changes:
     """Compare the input with what it was, in training and when predicting."""
-    given = subject.given(plain)
-    seen = Changes([])
+    situation = subject.situation(plain)
+    record = Changes([])
     for training, how in ((True, "in training"), (False, "when predicting")):
-        layer = subject.build(subject.rank, given)
-        x = layer.own(given.x)
+        layer = subject.build(subject.rank, situation)
+        x = layer.own(situation.x)
         layer.forward(x, training=training)
-        if not torch.equal(x, layer.own(given.x)):
-            seen.changes.append(how)
-    return seen
+        if not torch.equal(x, layer.own(situation.x)):
+            record.changes.append(how)
+    return record
 
 
 @experiment("torch's state")
 def torch_state(subject: Subject) -> Changes:
     """Compare torch's gradient mode, default dtype and random state with what they were."""
-    given = subject.given(plain)
-    layer = subject.build(subject.rank, given)
+    situation = subject.situation(plain)
+    layer = subject.build(subject.rank, situation)
     changes = []
     torch.manual_seed(UNUSUAL_SEED)
     for training in (True, False):
         random, dtype = torch.get_rng_state(), torch.get_default_dtype()
         torch.set_grad_enabled(True)
         layer.module.train(training)
-        layer.module(layer.own(given.x))
+        layer.module(layer.own(situation.x))
         if not torch.is_grad_enabled():
             changes.append("gradients are disabled")
         if torch.get_default_dtype() != dtype:
@@ -83,10 +83,10 @@ def torch_state(subject: Subject) -> Changes:
     input_afterwards,
 )
 def _input_afterwards(case: Case) -> Outcome:
-    seen = case.record(input_afterwards)
-    if not seen.changes:
+    record = case.require(input_afterwards)
+    if not record.changes:
         return passed()
-    return failed(WRITES_INTO_INPUT, note=" and ".join(seen.changes))
+    return failed(WRITES_INTO_INPUT, note=" and ".join(record.changes))
 
 
 @check(
@@ -96,8 +96,8 @@ def _input_afterwards(case: Case) -> Outcome:
     repeat,
 )
 def _repeat(case: Case) -> Outcome:
-    seen = case.record(repeat)
-    error = seen.distance
+    record = case.require(repeat)
+    error = record.distance
     return failed(NOT_REPEATABLE, error=error) if error > 0 else passed(error)
 
 
@@ -108,9 +108,9 @@ def _repeat(case: Case) -> Outcome:
     torch_state,
 )
 def _torch_state(case: Case) -> Outcome:
-    seen = case.record(torch_state)
-    if not seen.changes:
+    record = case.require(torch_state)
+    if not record.changes:
         return passed()
-    outputs = case.seen(repeat)
-    draws = seen.changes == [RANDOM_NUMBERS] and outputs is not None and outputs.distance > 0
-    return failed(NOT_REPEATABLE if draws else CHANGES_TORCH, note=", ".join(seen.changes))
+    outputs = case.record(repeat)
+    draws = record.changes == [RANDOM_NUMBERS] and outputs is not None and outputs.distance > 0
+    return failed(NOT_REPEATABLE if draws else CHANGES_TORCH, note=", ".join(record.changes))

@@ -47,19 +47,19 @@ class Switches(Record):
 @experiment("modes")
 def switches(subject: Subject) -> Switches:
     """Change all values of the input but the first, in each mode."""
-    given = subject.given(plain)
-    seen = Switches([], [])
+    situation = subject.situation(plain)
+    record = Switches([], [])
     for training, grad in COMBINATIONS:
         outputs, moves = [], False
-        for x in (given.x, others_changed(given.x)):
-            layer = subject.build(subject.rank, given)
+        for x in (situation.x, others_changed(situation.x)):
+            layer = subject.build(subject.rank, situation)
             before = layer.moving_values()
             y = layer.forward(layer.own(x), training=training, grad=grad)
             outputs.append(float(y.detach().flatten()[0]))
             moves = moves or changed(before, layer.moving_values())
-        seen.own.append(abs(outputs[0] - outputs[1]) > CHANGE)
-        seen.moves.append(moves)
-    return seen
+        record.own.append(abs(outputs[0] - outputs[1]) > CHANGE)
+        record.moves.append(moves)
+    return record
 
 
 @experiment("training again")
@@ -80,24 +80,26 @@ def again(subject: Subject) -> Outputs:
     switches,
 )
 def _switches(case: Case) -> Outcome:
-    seen = case.record(switches)
-    observed = {"own": _numbers(seen.own), "moves": _numbers(seen.moves)}
+    record = case.require(switches)
+    observed = {"own": _numbers(record.own), "moves": _numbers(record.moves)}
     if not case.parts.moving:
         del observed["moves"]
     outcome = case.compare(case.rank, observed, lambda recipe: _expected(recipe, case))
     if outcome.unexplained:
-        outcome = failed(UNEXPLAINED, note=_in_words(seen))
+        outcome = failed(UNEXPLAINED, note=_in_words(record))
     return dataclasses.replace(outcome, error=None)
 
 
 def _expected(recipe: Recipe, case: Case) -> Tensors:
     """Return what the experiment would see of a recipe."""
-    given = case.given(plain)
-    other = dataclasses.replace(given, x=others_changed(given.x))
-    before = {"moving_mean": given.moving_mean, "moving_var": given.moving_var}
+    situation = case.situation(plain)
+    other = dataclasses.replace(situation, x=others_changed(situation.x))
+    before = {"moving_mean": situation.moving_mean, "moving_var": situation.moving_var}
     own, moves = [], []
     for training, grad in COMBINATIONS:
-        first, second = (play(recipe, one, training=training, grad=grad) for one in (given, other))
+        first, second = (
+            play(recipe, one, training=training, grad=grad) for one in (situation, other)
+        )
         own.append(bool(first["y"].flatten()[0] != second["y"].flatten()[0]))
         moves.append(changed(before, first))
     return {"own": _numbers(own), "moves": _numbers(moves)}
@@ -107,11 +109,11 @@ def _numbers(switched: list[bool]) -> Tensor:
     return torch.tensor(switched, dtype=torch.float64)
 
 
-def _in_words(seen: Switches) -> str:
+def _in_words(record: Switches) -> str:
     return "; ".join(
         f"{'train()' if training else 'eval()'} {'with' if grad else 'without'} gradients: "
         f"{'batch' if own else 'moving statistics'}, {'moves' if moves else 'moves nothing'}"
-        for (training, grad), own, moves in zip(COMBINATIONS, seen.own, seen.moves, strict=True)
+        for (training, grad), own, moves in zip(COMBINATIONS, record.own, record.moves, strict=True)
     )
 
 
@@ -122,11 +124,11 @@ def _in_words(seen: Switches) -> str:
     again,
 )
 def _again(case: Case) -> Outcome:
-    seen = case.record(again)
+    record = case.require(again)
     recipe = case.recipe(case.rank)
     if recipe.training.source is not BY_BATCH:
         return skipped("in training it does not go by the batch alone")
-    if seen.distance <= case.tolerance:
-        return passed(seen.distance)
+    if record.distance <= case.tolerance:
+        return passed(record.distance)
     fault = None if recipe.mode.value(True, True) else recipe.mode.fault
-    return failed(fault or NEVER_TRAINS_AGAIN, error=seen.distance)
+    return failed(fault or NEVER_TRAINS_AGAIN, error=record.distance)
