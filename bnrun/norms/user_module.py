@@ -104,9 +104,14 @@ def text_of(cls: type) -> str:
     """Return the text that says where a class is: `package.module:Class`, or its file.
 
     Raises:
-        NormError: Python cannot find it by that text, since it is defined inside a function or a
-            class, or since its module has another class of that name now.
+        NormError: it is not a class; or Python cannot find it by that text, since it is defined
+            inside a function or a class, or since its module has another class of that name now.
     """
+    if not inspect.isclass(cls):
+        raise _error(
+            f"received {_a(cls)}. A norm is a name, path/to/file.py:Class, or a class, of which "
+            "each place in the network gets a layer of its own."
+        )
     module = sys.modules.get(cls.__module__)
     if module is not None and cls.__module__.startswith(_PREFIX):
         return f"{module.__file__}:{cls.__name__}"

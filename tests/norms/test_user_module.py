@@ -467,6 +467,15 @@ def test_a_class_has_a_text_by_which_a_config_names_it(write, package):
     assert norm_text("scratch") == "scratch"
 
 
+@pytest.mark.parametrize(
+    ("other", "what"), [(nn.BatchNorm2d(3), "a BatchNorm2d"), (3, "an int"), (len, "a builtin_fun")]
+)
+def test_a_layer_in_place_of_its_class_has_no_such_text(other, what):
+    message = refusal(norm_text, other)
+    assert f"received {what}" in message
+    assert "or a class, of which each place in the network gets a layer of its own" in message
+
+
 def test_a_class_inside_a_function_has_no_such_text():
     class Local(nn.Identity): ...
 
