@@ -58,7 +58,7 @@ def dump(value: Any) -> str:
 
 
 def inline(value: Any) -> str:
-    """Write a plain value on one line, as it stands in a config file."""
+    """Write a plain value on one line for people to read; unlike `dump`, quote no text."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
