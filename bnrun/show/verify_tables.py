@@ -126,9 +126,10 @@ def _closing(report: Report) -> Iterator[RenderableType]:
     )
     for one in report.measurements:
         if one.engine == "compiled":
-            checks = sum(check.engine == "compiled" for check in report.checks)
+            count = sum(check.engine == "compiled" for check in report.checks)
+            checks = _count(count, "check")
             calls = _count(one.kernel_calls, "kernel call")
-            yield Text(f"compiled: the {checks} checks that called a kernel ({calls})")
+            yield Text(f"compiled: {checks} with an experiment that called a kernel ({calls})")
     if report.not_measured:
         yield Text(f"compiled: not checked. {report.not_measured}")
     if report.takes and report.not_taken:

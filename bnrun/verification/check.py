@@ -165,9 +165,17 @@ CHECKS: list[Check] = []
 
 
 def check(
-    name: str, group: Group, about: str, *experiments: Experiment[Any], **details: Any
+    first: str | Experiment[Any], group: Group, about: str, *others: Experiment[Any], **details: Any
 ) -> Callable[[Callable[[Case], Outcome]], Callable[[Case], Outcome]]:
-    """Register the judge of a check; `details` are the other fields of Check."""
+    """Register the judge of a check.
+
+    Args:
+        first: the experiment that is judged, whose name the check has; or a name of its own.
+        group, about: see Check.
+        others: the experiments of a check with a name of its own.
+        details: other fields of Check.
+    """
+    name, experiments = (first, others) if isinstance(first, str) else (first.name, (first,))
 
     def register(judge: Callable[[Case], Outcome]) -> Callable[[Case], Outcome]:
         CHECKS.append(Check(name, group, about, experiments, judge, **details))

@@ -97,7 +97,7 @@ class Outputs(Record):
         return distance(self.second, self.first)
 
 
-@experiment("the same input twice")
+@experiment("same output twice")
 def repeat(subject: Subject) -> Outputs:
     """Run the same pass in two equal layers."""
     situation = subject.situation(plain)

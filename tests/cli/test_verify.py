@@ -44,6 +44,26 @@ def test_a_right_layer_ends_with_0() -> None:
     assert done.stderr == ""
 
 
+def test_the_layer_that_trains_is_checked_on_both_engines() -> None:
+    done = _call("verify", "scratch")
+    assert done.exit_code == 0, done.output
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert lines[0].endswith(": eager, float64; compiled, float32; on cpu")
+    at = lines.index("mathematics: compiled, float32")
+    assert lines.index("module contract: eager, float64") < at
+    assert lines[at + 1].startswith("  forward in training, (N, C) ")
+    assert lines[-1].startswith("compiled: 37 checks with an experiment that called a kernel (")
+    assert all(len(line) <= 80 for line in lines)
+    alone = json.loads(_call("verify", "scratch", "--engine", "eager", "--json").stdout)
+    assert {check["engine"] for check in alone["checks"]} == {"eager"}
+
+
+def test_the_kernels_are_not_said_to_compute_another_norm() -> None:
+    done = _call("verify", "builtin", "--engine", "compiled")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "--engine: bnrun's kernels do not compute builtin" in done.stderr
+
+
 def test_a_dialect_ends_with_0() -> None:
     done = _call("verify", f"{FAULTY}:BiasedMoving")
     assert done.exit_code == 0
@@ -112,6 +132,8 @@ def test_the_list_needs_no_norm() -> None:
         (["verify", "scratch", "--list"], "it takes no IMPL"),
         (["verify", "scratch", "--contract", "tortch"], "Did you mean 'torch'?"),
         (["verify", "scratch", "--dtype", "float46"], "Did you mean 'float64'?"),
+        (["verify", "scratch", "--engine", "compile"], "Did you mean 'compiled'?"),
+        (["verify", "scratch", "--engine", "compiled", "--dtype", "float64"], "in float32 alone"),
         (["verify", "scratch", "--dtype", "int"], "It takes float64, float32, bfloat16, float16."),
         (["verify", "scratch", "--device", "cuda:99"], "which is not on this machine"),
         (["verify", "scratch", "--time-limit", "0"], "Invalid value for '--time-limit'"),

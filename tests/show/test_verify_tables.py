@@ -1,5 +1,6 @@
 """Whole verifications as tables, at 80 columns, from records made by hand."""
 
+import dataclasses
 import io
 from typing import Any
 
@@ -89,6 +90,43 @@ def test_a_report_without_a_fault_is_short() -> None:
         "\n"
         "pass (2 checks passed, 0 failed, 0 skipped, in 1.2 s)"
     )
+
+
+def test_a_report_on_two_engines_has_sections_of_each() -> None:
+    fault = Finding(ROOT, "compiled only", (CHECK_PICKLE.name,))
+    compiled = dataclasses.replace(
+        CHECK_PICKLE, status="fail", max_error=0.3, faults=(ROOT,), engine="compiled"
+    )
+    measurements = (Measurement("eager", "float64"), Measurement("compiled", "float32", 1234))
+    checks = (CHECK_BIASED, CHECK_PICKLE, compiled)
+    report = Report("scratch", "torch", "cpu", measurements, checks, (fault,), 0, 1.23)
+    assert _render(report_view(report)) == (
+        "scratch, held to PyTorch's layer: eager, float64; compiled, float32; on cpu\n"
+        "\n"
+        "check                                          largest error   from\n"
+        "───────────────────────────────────────────────────────────────────\n"
+        "moving statistics: eager, float64\n"
+        "  first update                       dialect           2e-02\n"
+        "\n"
+        "module contract: eager, float64\n"
+        "  pickle                             pass              2e-16\n"
+        "\n"
+        "module contract: compiled, float32\n"
+        "  pickle                             fail              3e-01   1\n"
+        "\n"
+        "1   The root is missing: it divides by var + eps (compiled only).\n"
+        "    Fix: Divide by the root.\n"
+        "    Shows in: pickle.\n"
+        "\n"
+        "fail: 1 fault (2 checks passed, 1 failed, 0 skipped, in 1.2 s)\n"
+        "compiled: 1 check with an experiment that called a kernel (1234 kernel calls)"
+    )
+
+
+def test_a_report_says_why_the_compiled_engine_was_not_checked() -> None:
+    report = dataclasses.replace(_report(CHECK_MODE), not_measured="There is no c++.")
+    lines = _render(report_view(report)).splitlines()
+    assert "compiled: not checked. There is no c++." in lines
 
 
 def test_a_report_for_json_has_the_keys_of_the_contract() -> None:

@@ -141,12 +141,7 @@ def unregistered(case: Case) -> tuple[Fault, ...]:
     return (IN_ATTRIBUTES if "attribute" in record.missing.values() else NOT_PERSISTENT,)
 
 
-@check(
-    "state_dict",
-    "module contract",
-    "it holds all state: loading it restores predictions",
-    state_dict,
-)
+@check(state_dict, "module contract", "it holds all state: loading it restores predictions")
 def _state_dict(case: Case) -> Outcome:
     record = case.require(state_dict)
     if unregistered(case):
@@ -177,6 +172,6 @@ def _copy(case: Case, method: Experiment[Copy], fails: Fault) -> Outcome:
 
 
 for method, fails in ((DEEPCOPY, COPY_FAILS), (PICKLE, PICKLE_FAILS)):
-    check(method.name, "module contract", "a copy predicts the same, and shares nothing", method)(
+    check(method, "module contract", "a copy predicts the same, and shares nothing")(
         functools.partial(_copy, method=method, fails=fails)
     )

@@ -50,7 +50,7 @@ class Graph(Record):
     failures: list[str]
 
 
-@experiment("autograd's graph")
+@experiment("no graph kept")
 def graph(subject: Subject) -> Graph:
     """Take two steps in each mode."""
     situation = subject.situation(plain)
@@ -92,7 +92,7 @@ class Memory(Record):
     batch_bytes: int
 
 
-@experiment("memory")
+@experiment("memory over many steps")
 def memory(subject: Subject) -> Memory:
     """Train many steps. An input counts, too, that only autograd's graph can reach."""
     situation = subject.situation(plain)
@@ -125,7 +125,7 @@ def _bytes_alive() -> int:
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
-@check("no graph kept", "moving statistics", "nothing of autograd's graph outlives a step", graph)
+@check(graph, "moving statistics", "nothing of autograd's graph outlives a step")
 def _graph(case: Case) -> Outcome:
     record = case.require(graph)
     if record.failures:
@@ -138,12 +138,7 @@ def _graph(case: Case) -> Outcome:
     return failed(KEEPS_GRAPH if grows else HOLDS_GRAPH, note=note)
 
 
-@check(
-    "memory over many steps",
-    "moving statistics",
-    "nothing of a batch is held after many steps",
-    memory,
-)
+@check(memory, "moving statistics", "nothing of a batch is held after many steps")
 def _memory(case: Case) -> Outcome:
     record = case.require(memory)
     if record.growth < LEAST_GROWTH:

@@ -43,7 +43,7 @@ class State(Record):
     values: dict[str, Tensor]
 
 
-@experiment("initial values")
+@experiment("starting values")
 def initial_values(subject: Subject) -> State:
     """Read out a new layer."""
     layer = subject.build(subject.rank)
@@ -70,10 +70,9 @@ UPDATES = {
 
 
 @check(
-    "starting values",
+    initial_values,
     "moving statistics",
     "gamma 1, beta 0, moving mean 0, moving variance 1",
-    initial_values,
     needs_forward=False,
 )
 def _initial_values(case: Case) -> Outcome:

@@ -106,7 +106,7 @@ def track_false(subject: Subject) -> Pass:
     return subject.run(subject.situation(plain), training=False, track_running_stats=False)
 
 
-@check("eps=", "module contract", "another eps has its effect (where offered)", eps)
+@check(eps, "module contract", "another eps has its effect (where offered)")
 def _eps(case: Case) -> Outcome:
     record = case.require(eps)
     expect = playing(case.situation(plain), training=True)
@@ -120,7 +120,7 @@ def _eps(case: Case) -> Outcome:
     return outcome
 
 
-@check("momentum=", "module contract", "it weighs the new batch", momentum)
+@check(momentum, "module contract", "it weighs the new batch")
 def _momentum(case: Case) -> Outcome:
     record = case.require(momentum)
     if not case.parts.moving:
@@ -156,7 +156,7 @@ def _mistakes_in_updates(case: Case) -> tuple[Fault, ...]:
     return tuple(dict.fromkeys(f for f in faults if f is not None and not f.is_dialect))
 
 
-@check("momentum=None", "module contract", "the plain average", momentum_none)
+@check(momentum_none, "module contract", "the plain average")
 def _momentum_none(case: Case) -> Outcome:
     record = case.require(momentum_none)
     if not case.parts.moving:
@@ -179,7 +179,7 @@ def _momentum_none(case: Case) -> Outcome:
     return failed(*(known or (NONE_NOT_CUMULATIVE,)), error=outcome.error)
 
 
-@check("affine=False", "module contract", "neither gamma nor beta", affine_false)
+@check(affine_false, "module contract", "neither gamma nor beta")
 def _affine_false(case: Case) -> Outcome:
     record = case.require(affine_false)
     situation = case.situation(plain).without(gamma=True, beta=True, moving=False)
@@ -188,7 +188,7 @@ def _affine_false(case: Case) -> Outcome:
     return failed(AFFINE_IGNORED, error=outcome.error) if ignored else outcome
 
 
-@check("track_running_stats=False", "module contract", "predicts by the batch", track_false)
+@check(track_false, "module contract", "predicts by the batch")
 def _track_false(case: Case) -> Outcome:
     record = case.require(track_false)
     situation = case.situation(plain)

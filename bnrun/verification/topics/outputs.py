@@ -42,7 +42,7 @@ HALVES = (torch.float16, torch.bfloat16)
 TOO_FEW_DIGITS = "too few digits in this dtype"
 
 
-@experiment("a large mean")
+@experiment("large mean, small spread")
 def large_mean(subject: Subject) -> Pass:
     """Train where means are large beside the spread."""
     return subject.run(subject.situation(far), training=True)
@@ -115,10 +115,7 @@ def _faint_variance(case: Case) -> Outcome:
 
 
 @check(
-    "large mean, small spread",
-    "mathematics",
-    "the output at a mean of 1e6 (1e3 in float32) and a spread near 1",
-    large_mean,
+    large_mean, "mathematics", "the output at a mean of 1e6 (1e3 in float32) and a spread near 1"
 )
 def _large_mean(case: Case) -> Outcome:
     if case.dtype in HALVES:
@@ -133,12 +130,7 @@ def _large_mean(case: Case) -> Outcome:
     return failed(CANCELS, error=outcome.error) if is_explained else outcome
 
 
-@check(
-    "channels of one value",
-    "mathematics",
-    "output and gradient at a variance of 0",
-    level_channels,
-)
+@check(level_channels, "mathematics", "output and gradient at a variance of 0")
 def _level_channels(case: Case) -> Outcome:
     if case.dtype in HALVES:
         return skipped(TOO_FEW_DIGITS)
@@ -159,10 +151,9 @@ def _level_channels(case: Case) -> Outcome:
 
 
 @check(
-    "tiny and odd shapes",
+    odd_shapes,
     "mathematics",
     "batches of 1 and 2, one channel, one position: output and moving statistics",
-    odd_shapes,
 )
 def _odd_shapes(case: Case) -> Outcome:
     return combined(_judge_shape(case, odd) for odd in case.require(odd_shapes).passes)

@@ -117,10 +117,9 @@ def _float64(case: Case) -> Outcome:
 
 
 @check(
-    ".double()",
+    double,
     "module contract",
     "it reaches gamma, beta and the moving statistics",
-    double,
     on_trouble=_on_trouble,
 )
 def _double(case: Case) -> Outcome:

@@ -87,7 +87,7 @@ def channel_count(subject: Subject) -> AcceptedInputs:
     return record
 
 
-@check("one value per channel", "module contract", "refused in training", one_value)
+@check(one_value, "module contract", "refused in training")
 def _one_value(case: Case) -> Outcome:
     record = case.require(one_value)
     if not record.finite:
@@ -120,7 +120,7 @@ def _diagnosed(case: Case) -> list[Fault]:
     return [mine.fault for mine, own in pairs if mine is not own and mine.fault is not None]
 
 
-@check("wrong channel count", "module contract", "refused", channel_count)
+@check(channel_count, "module contract", "refused")
 def _channel_count(case: Case) -> Outcome:
     record = case.require(channel_count)
     if not record.inputs:

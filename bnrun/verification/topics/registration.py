@@ -116,10 +116,9 @@ def registration(subject: Subject) -> Registration:
 
 
 @check(
-    "parameters",
+    registration,
     "module contract",
     "an optimizer is given gamma and beta, one for each channel, and no statistics",
-    registration,
     needs_forward=False,
 )
 def _registration(case: Case) -> Outcome:

@@ -41,7 +41,7 @@ class Changes(Record):
     changes: list[str]
 
 
-@experiment("the input afterwards")
+@experiment("input left unchanged")
 def input_afterwards(subject: Subject) -> Changes:
     """Compare the input with what it was, in training and when predicting."""
     situation = subject.situation(plain)
@@ -55,7 +55,7 @@ def input_afterwards(subject: Subject) -> Changes:
     return record
 
 
-@experiment("torch's state")
+@experiment("torch left alone")
 def torch_state(subject: Subject) -> Changes:
     """Compare torch's gradient mode, default dtype and random state with what they were."""
     situation = subject.situation(plain)
@@ -76,12 +76,7 @@ def torch_state(subject: Subject) -> Changes:
     return Changes(list(dict.fromkeys(changes)))
 
 
-@check(
-    "input left unchanged",
-    "mathematics",
-    "the input holds the same values afterwards",
-    input_afterwards,
-)
+@check(input_afterwards, "mathematics", "the input holds the same values afterwards")
 def _input_afterwards(case: Case) -> Outcome:
     record = case.require(input_afterwards)
     if not record.changes:
@@ -89,12 +84,7 @@ def _input_afterwards(case: Case) -> Outcome:
     return failed(WRITES_INTO_INPUT, note=" and ".join(record.changes))
 
 
-@check(
-    "same output twice",
-    "mathematics",
-    "the same state and input give the same output, to the bit",
-    repeat,
-)
+@check(repeat, "mathematics", "the same state and input give the same output, to the bit")
 def _repeat(case: Case) -> Outcome:
     record = case.require(repeat)
     error = record.distance
@@ -102,10 +92,7 @@ def _repeat(case: Case) -> Outcome:
 
 
 @check(
-    "torch left alone",
-    "module contract",
-    "gradients, default dtype and random numbers are as they were",
-    torch_state,
+    torch_state, "module contract", "gradients, default dtype and random numbers are as they were"
 )
 def _torch_state(case: Case) -> Outcome:
     record = case.require(torch_state)

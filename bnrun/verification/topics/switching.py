@@ -44,7 +44,7 @@ class Switches(Record):
     moves: list[bool]
 
 
-@experiment("modes")
+@experiment("mode")
 def switches(subject: Subject) -> Switches:
     """Change all values of the input but the first, in each mode."""
     situation = subject.situation(plain)
@@ -62,7 +62,7 @@ def switches(subject: Subject) -> Switches:
     return record
 
 
-@experiment("training again")
+@experiment("trains again")
 def again(subject: Subject) -> Outputs:
     """Train, predict and train again on one layer; and only train on a new one."""
     first, second, third = sequence(subject.rank, subject.dtype)[:3]
@@ -74,10 +74,9 @@ def again(subject: Subject) -> Outputs:
 
 
 @check(
-    "mode",
+    switches,
     "module contract",
     "what train(), eval() and no_grad() switch, in all four combinations",
-    switches,
 )
 def _switches(case: Case) -> Outcome:
     record = case.require(switches)
@@ -117,12 +116,7 @@ def _in_words(record: Switches) -> str:
     )
 
 
-@check(
-    "trains again",
-    "module contract",
-    "after train, predict and train it computes what a new layer does",
-    again,
-)
+@check(again, "module contract", "after train, predict and train it computes what a new layer does")
 def _again(case: Case) -> Outcome:
     record = case.require(again)
     recipe = case.recipe(case.rank)
