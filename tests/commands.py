@@ -16,10 +16,15 @@ PLAIN_TERMINAL = {"COLUMNS": "80", "NO_COLOR": "1"}
 STEERING = ("BNRUN_DEBUG", "FORCE_COLOR")  # variables that must not reach a command from outside
 COMMAND_SECONDS = 120.0
 
-# For `before`: what a comparison measures of speed is not the subject, and takes seconds.
+# For `before`, where neither parity and speed nor the picture of a comparison is the subject: they
+# take seconds.
 FEW_ROUNDS = """
-from bnrun.comparison import throughput
-throughput.ROUNDS = throughput.STEPS = 2
+from bnrun.comparison import parity, throughput
+parity.STEPS = throughput.ROUNDS = throughput.STEPS = 2
+"""
+NO_PICTURE = """
+from bnrun.show import pictures
+pictures.render = lambda figure: {"svg": b"", "png": b""}
 """
 
 

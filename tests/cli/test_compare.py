@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import FEW_ROUNDS
+from commands import FEW_ROUNDS, NO_PICTURE
 from typer.testing import CliRunner
 
 from bnrun.cli import app
@@ -21,6 +21,7 @@ from bnrun.config import Assignment, Config, parse_override
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
 from bnrun.runs.comparison_directory import create_comparison
 from bnrun.runs.trial_directory import open_trial
+from bnrun.show import pictures
 from bnrun.training import engine_choice
 from bnrun.training.engine import Engine
 
@@ -52,6 +53,15 @@ class Unbuildable(nn.Module):
 """
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparisons in this process measure little and draw nothing."""
+    monkeypatch.setattr(parity, "STEPS", 1)
+    monkeypatch.setattr(throughput, "ROUNDS", 2)
+    monkeypatch.setattr(throughput, "STEPS", 2)
+    monkeypatch.setattr(pictures, "render", lambda figure: {"svg": b"", "png": b""})
+
+
 def _only(folder: Path) -> Path:
     (path,) = folder.iterdir()
     return path
@@ -66,7 +76,7 @@ def _go_on(*arguments: str) -> dict[str, Any]:
 
 
 def test_two_arms_over_two_seeds(
-    bnrun: Run, tmp_path: Path, idx_root: Path, monkeypatch: pytest.MonkeyPatch
+    bnrun: Run, tmp_path: Path, idx_root: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = bnrun(
         "compare", "scratch", "max=builtin,model.pool=max", "--seeds", 2, "--epochs", 1, *CHEAP,
@@ -122,7 +132,7 @@ def test_an_arm_that_raises_and_one_that_diverges_are_reported_and_the_others_go
     (tmp_path / "mine.py").write_text(RAISES)
     done = bnrun(
         "compare", "mine.py:Raises", "wild=none,model.activation=relu,optimizer.lr=1e30", "builtin",
-        "--seeds", 1, "--epochs", 1, *SMALL, before=FEW_ROUNDS,
+        "--seeds", 1, "--epochs", 1, *SMALL, before=FEW_ROUNDS + NO_PICTURE,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     shown = " ".join(done.stdout.split())
@@ -138,7 +148,7 @@ def test_an_arm_that_raises_and_one_that_diverges_are_reported_and_the_others_go
 
 
 def test_the_engine_is_chosen_once_for_all_trials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, idx_root: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`auto` was decided, and timed, in each trial."""
     measured: list[str] = []
@@ -149,10 +159,12 @@ def test_the_engine_is_chosen_once_for_all_trials(
 
     monkeypatch.setattr(engine_choice, "MIN_RUN_STEPS", 1)
     monkeypatch.setattr(engine_choice, "_faster", faster)
-    monkeypatch.setattr(parity, "STEPS", 1)
     monkeypatch.chdir(tmp_path)
     arms = ("scratch", "builtin", "own=builtin,training.engine=eager")
-    small = ("--epochs", "1", "--seeds", "1", *SMALL, "--set", "training.engine=auto")
+    small = (
+        *("--epochs", "1", "--seeds", "1", *CHEAP, "--set", "training.engine=auto"),
+        *("--set", f"data.root={idx_root}"),
+    )
     done = CliRunner().invoke(app, ["compare", *arms, *small, "--json"])
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
@@ -165,10 +177,8 @@ def test_the_engine_is_chosen_once_for_all_trials(
 
 
 def test_lost_trials_are_judged_when_a_comparison_continues_with_survivors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parity, "STEPS", 1)
-    monkeypatch.setattr(throughput, "ROUNDS", 2)
     monkeypatch.chdir(tmp_path)
     plan = make_plan(build_arms(["scratch", "none"], None, _overrides(*SMALL)), (0, 1, 2))
     directory = create_comparison(tmp_path / "runs", replace(plan, engine="eager"))

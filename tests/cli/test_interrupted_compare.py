@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import FEW_ROUNDS
+from commands import FEW_ROUNDS, NO_PICTURE
 
 from bnrun.config import Config
 from bnrun.data.load import load
@@ -45,6 +45,8 @@ class B(Pausing):
     trial = "b-s0"
 """
 
+QUICK = FEW_ROUNDS + NO_PICTURE
+
 
 @pytest.fixture
 def arguments(tmp_path: Path, idx_root: Path) -> list[str]:
@@ -60,7 +62,7 @@ def arguments(tmp_path: Path, idx_root: Path) -> list[str]:
 def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
     start_bnrun: Callable[..., Any], bnrun: Run, tmp_path: Path, arguments: list[str]
 ) -> None:
-    command = start_bnrun("compare", "textbook", "b=mine.py:B", *arguments, before=FEW_ROUNDS)
+    command = start_bnrun("compare", "textbook", "b=mine.py:B", *arguments, before=QUICK)
     _interrupt(command, tmp_path / "b-s0 waits")
     folder = _assert_interrupted(command, tmp_path)
     assert _statuses(folder) == {"textbook-s0": "completed", "b-s0": "interrupted"}
@@ -68,7 +70,7 @@ def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
     before = finished.read_bytes()
 
     (tmp_path / "go on").touch()
-    resumed = bnrun("compare", "--json", "--resume", "latest", before=FEW_ROUNDS)
+    resumed = bnrun("compare", "--json", "--resume", "latest", before=QUICK)
     assert resumed.returncode == 0, resumed.stderr
     document = json.loads(resumed.stdout)
     assert finished.read_bytes() == before  # what was finished is not repeated
@@ -93,7 +95,7 @@ def test_ctrl_c_that_a_script_in_the_background_ignores_changes_nothing(
 ) -> None:
     arms = ("textbook", "b=mine.py:B")
     command = start_bnrun(
-        "compare", *arms, *arguments, "--jobs", 2, "--json", before=FEW_ROUNDS, ignore_sigint=True
+        "compare", *arms, *arguments, "--jobs", 2, "--json", before=QUICK, ignore_sigint=True
     )
     _interrupt(command, tmp_path / "b-s0 waits")
     (tmp_path / "go on").touch()
