@@ -1,4 +1,4 @@
-"""Are torch's own norms right on this machine? Each of them, held to a formula in float64.
+"""Are torch's own norms right on this machine? Each is compared with a formula in float64.
 
 Batch, layer, group and instance normalization, in training and when predicting, on every device,
 in every memory format and dtype, executed step by step (eager) and compiled. Errors are counted in

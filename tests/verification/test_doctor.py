@@ -1,4 +1,4 @@
-"""torch's own norms: the formulas they are held to, and what is said of a cell that is wrong."""
+"""torch's own norms: their formulas, and the result of a cell that is wrong."""
 
 from typing import Any
 

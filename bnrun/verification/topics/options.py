@@ -112,7 +112,12 @@ def _eps(case: Case) -> Outcome:
     expect = playing(case.situation(plain), training=True)
 
     def with_eps(recipe: Recipe) -> Tensors:
-        return expect(recipe.having(training=recipe.training.having(eps=Choice(OTHER_EPS))))
+        other = Choice(OTHER_EPS)
+        training, predicting = (
+            recipe.training.having(eps=other),
+            recipe.predicting.having(eps=other),
+        )
+        return expect(recipe.having(training=training, predicting=predicting))
 
     outcome = case.compare(case.rank, {"y": record.second}, with_eps)
     if outcome.unexplained and record.distance <= case.rounding:
