@@ -1,78 +1,161 @@
 """The results behind the outputs that take minutes: measured once, kept in recorded/, shown again.
 
-`measure` takes them anew. What is kept is small: run directories without their checkpoints, and
-records as JSON.
+What is kept is small: the directories of a run and of a comparison without their checkpoints, and
+other results as JSON.
 """
 
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
 import bnrun
+from bnrun.benchmark.speedrun import Speedrun
+from bnrun.benchmark.speeds import Benchmark
 from bnrun.runs.run_records import read_run
+from bnrun.show.bench_tables import benchmark_view, speedrun_view
+from bnrun.show.results import as_text
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "recorded"
-CONFIGS = HERE.parent / "configs"
-DROPPED = ("checkpoint*.pt", ".lock*", "environment.json")
+RUNS = FOLDER / "runs"
+NOT_KEPT = ("checkpoint*.pt", ".lock*", "compare.svg", "compare.png")
 
 
-def measure() -> None:
-    """Take every result anew."""
-    with tempfile.TemporaryDirectory() as temporary:
-        runs = Path(temporary) / "runs"
-        result = bnrun.train(CONFIGS / "lenet_bn.yaml", out=runs)
-        shutil.rmtree(FOLDER, ignore_errors=True)
-        shutil.copytree(runs, FOLDER / "runs", ignore=shutil.ignore_patterns(*DROPPED))
-        _keep("inspection", bnrun.inspect_gamma(result, layer="norm1"))
-        _keep("evaluation", bnrun.evaluate(result))
+def measure(names: Iterable[str] = ()) -> None:
+    """Take results anew: those named (see `MEASUREMENTS`), or all of them."""
+    for name in names or MEASUREMENTS:
+        start = time.perf_counter()
+        print(f"measuring: {name}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            MEASUREMENTS[name](Path(folder))
+        print(f"measured: {name}, in {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def run_name() -> str:
-    """Return the name of the recorded run of the main job."""
-    (path,) = (FOLDER / "runs").glob("*-lenet_bn-*")
-    return path.name
+def _measure_train(folder: Path) -> None:
+    _run("train", "configs/lenet_bn.yaml", "--out", folder)
+    result = bnrun.load_run(out=folder)
+    _keep_json("inspection", bnrun.inspect_gamma(result, layer="norm1"))
+    _keep_json("evaluation", bnrun.evaluate(result))
+    _keep_directory(folder, "*-lenet_bn-scratch-s0")
+
+
+def _measure_compare(folder: Path) -> None:
+    _run("compare", "scratch", "builtin", "--out", folder)
+    (picture,) = folder.glob("*/compare.png")
+    shutil.copy(picture, HERE / "compare.png")
+    _keep_directory(folder, "*-compare-scratch-builtin")
+
+
+def _measure_bench(folder: Path) -> None:
+    (FOLDER / "benchmark.json").write_text(_run("bench", "--json"))
+
+
+def _measure_speedrun(folder: Path) -> None:
+    fast = ("--config", "configs/lenet_fast.yaml", "--speedrun", "20")
+    (FOLDER / "speedrun.json").write_text(_run("bench", *fast, "--json"))
+
+
+def _measure_doctor(folder: Path) -> None:
+    _keep_json("examination", bnrun.doctor(engine="eager"))
+
+
+MEASUREMENTS: dict[str, Callable[[Path], None]] = {
+    "train": _measure_train,
+    "compare": _measure_compare,
+    "bench": _measure_bench,
+    "speedrun": _measure_speedrun,
+    "doctor": _measure_doctor,
+}
+
+
+def run() -> Path:
+    """Return the recorded run of the main job."""
+    (path,) = RUNS.glob("*-lenet_bn-scratch-s0")
+    return path
+
+
+def comparison() -> bnrun.Comparison:
+    """Return the recorded comparison."""
+    (path,) = RUNS.glob("*-compare-scratch-builtin")
+    return bnrun.load_comparison(path)
+
+
+def benchmark() -> Benchmark:
+    """Return the recorded benchmark."""
+    found: Benchmark = _read_json("benchmark", Benchmark)
+    return found
 
 
 def _train() -> str:
-    path = FOLDER / "runs" / run_name()
-    result = bnrun.TrainingResult(read_run(path).summary, None)
-    return f"{bnrun.render(result)}kept in runs/{path.name}\n"
+    result = bnrun.TrainingResult(read_run(run()).summary, None)
+    return f"{bnrun.render(result)}kept in runs/{run().name}\n"
 
 
 def _inspect_gamma() -> str:
-    shown = bnrun.render(_read("inspection", bnrun.Inspection))
-    return shown.replace("norm scratch, after", f"{run_name()}, after", 1)
+    shown = bnrun.render(_read_json("inspection", bnrun.Inspection))
+    return shown.replace("norm scratch, after", f"{run().name}, after", 1)
 
 
 def _evaluate() -> str:
-    return f"of runs/{run_name()}\n{bnrun.render(_read('evaluation', bnrun.Evaluation))}"
+    evaluation = bnrun.render(_read_json("evaluation", bnrun.Evaluation))
+    return f"of runs/{run().name}\n{evaluation}"
+
+
+def _compare() -> str:
+    found = comparison()
+    return f"{bnrun.render(found)}kept in runs/{Path(str(found.run)).name}\n"
+
+
+def _bench() -> str:
+    return as_text(benchmark_view(benchmark()), 80)
+
+
+def _speedrun() -> str:
+    return as_text(speedrun_view(_read_json("speedrun", Speedrun)), 80)
+
+
+def _doctor() -> str:
+    return bnrun.render(_read_json("examination", bnrun.Examination))
 
 
 OUTPUTS: dict[str, Callable[[], str]] = {
     "bnrun train configs/lenet_bn.yaml": _train,
     "bnrun inspect-gamma --layer norm1": _inspect_gamma,
     "bnrun evaluate": _evaluate,
+    "bnrun compare scratch builtin": _compare,
+    "bnrun bench": _bench,
+    "bnrun bench --config configs/lenet_fast.yaml --speedrun 20": _speedrun,
+    "bnrun doctor --engine eager": _doctor,
 }
 """What each command printed when it was measured."""
 
-BY_HAND = (
-    "bnrun compare scratch builtin",
-    "bnrun bench",
-    "bnrun bench --config configs/lenet_fast.yaml --speedrun 20",
-    "bnrun doctor --engine eager",
-)
-"""Commands that take minutes and whose results are not recorded yet."""
+
+def _run(*arguments: object) -> str:
+    """Run a command in the repository, and return what it prints on stdout."""
+    command = [sys.executable, "-m", "bnrun", *map(str, arguments)]
+    return subprocess.run(
+        command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
 
 
-def _keep(name: str, record: Any) -> None:
+def _keep_directory(folder: Path, pattern: str) -> None:
+    for old in RUNS.glob(pattern):
+        shutil.rmtree(old)
+    (new,) = folder.glob(pattern)
+    shutil.copytree(new, RUNS / new.name, ignore=shutil.ignore_patterns(*NOT_KEPT))
+
+
+def _keep_json(name: str, record: Any) -> None:
     text = TypeAdapter(type(record)).dump_json(record, indent=1).decode()
     (FOLDER / f"{name}.json").write_text(text + "\n")
 
 
-def _read(name: str, kind: type) -> Any:
+def _read_json(name: str, kind: type) -> Any:
     return TypeAdapter(kind).validate_json((FOLDER / f"{name}.json").read_text())

@@ -14,6 +14,7 @@ tests/test_pages.py holds every page to what the commands print today.
 
 Some commands take minutes. What they measured is recorded in .readme/recorded/, and shown again
 from there. `python .readme/renew.py --measure` measures it anew first: let nothing else run then.
+`--measure bench speedrun` measures only these again (see recorded.py).
 """
 
 import os
@@ -23,14 +24,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import recorded
 
+from bnrun.comparison.estimate import Estimate
+from bnrun.comparison.metrics import METRIC_NAMES
 from bnrun.config.schema import SECTIONS, Config
 from bnrun.config.yaml_text import inline
+from bnrun.runs.run_records import read_run
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "bnrun" / "guide").glob("*.md"))]
@@ -40,7 +44,9 @@ ENVIRONMENT = {"COLUMNS": "80", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
 
 _CONSOLE = re.compile(r"^```console\n\$ (?P<command>[^\n]*)\n(?P<output>.*?)^```", re.M | re.S)
 _FILE = re.compile(r"^```python\n(?P<source># (?P<name>\S+\.py)\n.*?)^```", re.M | re.S)
-_KEYS = re.compile(r"^\| key \| default \|.*?\n\n", re.M | re.S)
+_GENERATED = re.compile(
+    r"(?P<start><!-- generated: (?P<name>\w+) -->\n).*?(?P<end><!-- end -->)", re.S
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def examples(markdown: str) -> Iterator[Example]:
 def prepare(markdown: str, folder: Path) -> None:
     """Put into a folder what the commands of a page are run on."""
     (folder / "configs").symlink_to(ROOT / "configs")
-    shutil.copytree(recorded.FOLDER / "runs", folder / "runs")
+    shutil.copytree(recorded.RUNS, folder / "runs")
     for block in _FILE.finditer(markdown):
         (folder / block["name"]).write_text(block["source"])
 
@@ -87,8 +93,6 @@ def today(command: str, shown: str, folder: Path, run: Callable[[str, Path], str
     Raises:
         LookupError: a line between two elisions is not printed any more.
     """
-    if command in recorded.BY_HAND:
-        return shown
     if command in recorded.OUTPUTS:
         return fit(shown, trimmed(recorded.OUTPUTS[command]()), shape)
     fresh = fit(shown, run(command, folder), settled)
@@ -147,13 +151,64 @@ def _all(alike: Callable[[str], str], text: str) -> list[str]:
 
 def keys_table() -> str:
     """Return the Markdown table of all config keys, made from the schema."""
-    rows = ["| key | default | meaning |", "|---|---|---|"]
     defaults = Config().to_dict()
-    for section, schema in SECTIONS.items():
-        for name, field in schema.model_fields.items():
-            default = inline(defaults[section][name])
-            rows.append(f"| `{section}.{name}` | `{default}` | {field.description} |")
-    return "\n".join(rows) + "\n\n"
+    rows = [
+        (f"`{section}.{name}`", f"`{inline(defaults[section][name])}`", field.description)
+        for section, schema in SECTIONS.items()
+        for name, field in schema.model_fields.items()
+    ]
+    return _table(("key", "default", "meaning"), rows)
+
+
+def results_table() -> str:
+    """Return the Markdown table of the recorded comparison, and what it was measured on."""
+    comparison = recorded.comparison()
+    rows = [
+        (f"`{result.arm.name}`", *(_interval(result.estimate(metric)) for metric in METRIC_NAMES))
+        for result in comparison.arms
+    ]
+    trial = comparison.trials[0]
+    torch = read_run(Path(str(trial.run))).environment["torch"]
+    conditions = f"{trial.machine}, engine {trial.engine}, torch {torch}"
+    return _table(("norm", *METRIC_NAMES.values()), rows) + (
+        f"\nMean ± half of its 95 % interval over the seeds; n = {len(comparison.seeds)} each; "
+        f"{conditions}.\n"
+    )
+
+
+def speed_table() -> str:
+    """Return the Markdown row of norm `scratch` in the recorded benchmark, and its conditions."""
+    benchmark = recorded.benchmark()
+    (arm,) = (arm for arm in benchmark.arms if arm.name == "scratch")
+    low, high = arm.spread
+    names = ("training", "engine", "examples/s", f"ratio to `{benchmark.baseline}` (middle half)")
+    ratio = f"{arm.ratio:.2f} ({low:.2f} to {high:.2f})"
+    row = (f"`{arm.name}`", arm.engine, f"{arm.examples_per_second:,.0f}", ratio)
+    conditions = f"{benchmark.machine}, torch {benchmark.versions['torch']}"
+    return _table(names, [row]) + (
+        f"\nMedians of {benchmark.rounds} rounds of {benchmark.steps} steps; {conditions}.\n"
+    )
+
+
+TABLES = {"keys": keys_table, "results": results_table, "speed": speed_table}
+"""What stands between `<!-- generated: NAME -->` and `<!-- end -->` on a page."""
+
+
+def generated(markdown: str) -> str:
+    """Return a page with its generated tables made anew."""
+    return _GENERATED.sub(
+        lambda found: f"{found['start']}\n{TABLES[found['name']]()}\n{found['end']}", markdown
+    )
+
+
+def _table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    names = tuple(names)
+    lines = [names, ["---"] * len(names), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.mean:.4f} ± {estimate.half_width:.4f}"
 
 
 def renewed(markdown: str) -> str:
@@ -166,13 +221,13 @@ def renewed(markdown: str) -> str:
             return f"```console\n$ {block['command']}\n{output}```"
 
         markdown = _CONSOLE.sub(renew, markdown)
-    return _KEYS.sub(lambda _: keys_table(), markdown)
+    return generated(markdown)
 
 
 def main() -> None:
     """Renew every page."""
-    if "--measure" in sys.argv[1:]:
-        recorded.measure()
+    if sys.argv[1:2] == ["--measure"]:
+        recorded.measure(sys.argv[2:])
     for page in PAGES:
         before = page.read_text()
         after = renewed(before)

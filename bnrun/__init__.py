@@ -12,6 +12,7 @@ A session:
 
 Functions:
 
+- `verify`: is this batch normalization right, and if not, what is wrong with it?
 - `train`: train LeNet with a norm.
 - `inspect_gamma`: what have its norms learned?
 - `evaluate`: how well does it predict, with moving, population and batch statistics?
@@ -19,6 +20,7 @@ Functions:
 - `compare`: train norms, or anything else, on the same seeds; what do the differences show?
 - `load_run`, `list_runs`, `load_comparison`: what earlier work left on disk.
 - `load_data`: the images, as tensors.
+- `doctor`: are torch's own norms right on this machine?
 - `render`: any result as the text that the command line prints.
 - `plot`: any result as a picture.
 
@@ -47,6 +49,8 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.api.trained import inspect_gamma as inspect_gamma
     from bnrun.api.trained import recalibrate as recalibrate
     from bnrun.api.training import train as train
+    from bnrun.api.verification import doctor as doctor
+    from bnrun.api.verification import verify as verify
     from bnrun.comparison.outcome import Comparison as Comparison
     from bnrun.config import Config as Config
     from bnrun.errors import BnrunError as BnrunError
@@ -63,6 +67,7 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.training.evaluation import Evaluation as Evaluation
     from bnrun.training.inspection import Inspection as Inspection
     from bnrun.training.result import TrainingResult as TrainingResult
+    from bnrun.verification.examination import Examination as Examination
     from bnrun.verification.report import Report as Report
 
 _MODULES = {
@@ -78,6 +83,8 @@ _MODULES = {
     "recalibrate": "bnrun.api.trained",
     "TrainingResult": "bnrun.training.result",
     "train": "bnrun.api.training",
+    "doctor": "bnrun.api.verification",
+    "verify": "bnrun.api.verification",
     "Comparison": "bnrun.comparison.outcome",
     "Config": "bnrun.config",
     "BnrunError": "bnrun.errors",
@@ -91,6 +98,7 @@ _MODULES = {
     "BatchNorm": "bnrun.norms",
     "Evaluation": "bnrun.training.evaluation",
     "Inspection": "bnrun.training.inspection",
+    "Examination": "bnrun.verification.examination",
     "Report": "bnrun.verification.report",
 }
 """The module of each exported name, which is imported when the name is first used."""

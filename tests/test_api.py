@@ -5,6 +5,7 @@ import doctest
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import torch
 from torch import nn
 
 import bnrun
+import bnrun.verification.doctor
+from bnrun import verification
 from bnrun.api.configs import resolve_config
 from bnrun.comparison import parity
 from bnrun.comparison.events import ResultSoFar
-from bnrun.events import CheckpointReady, EpochEnded, RunEnded, RunStarted
+from bnrun.data import synthetic
+from bnrun.events import CheckpointReady, EpochEnded, RunEnded, RunStarted, Stage
 from bnrun.locks import Lock
 
 SYNTHETIC = {"data.name": "synthetic", "training.engine": "eager"}
@@ -30,21 +34,24 @@ class Mine(nn.BatchNorm2d):
         """Take inputs of any rank."""
 
 
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Few images, a parity of two steps, a doctor who sees one norm: enough to see them at work."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "TRAIN_IMAGES", 600)
+        patch.setattr(synthetic, "TEST_IMAGES", 200)
+        patch.setattr(parity, "STEPS", 2)
+        patch.setattr(verification.doctor, "NORMS", verification.doctor.NORMS[:1])
+        yield
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(quick: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run in it, an epoch on generated images, and a comparison of two."""
     folder = tmp_path_factory.mktemp("session") / "runs"
     bnrun.train(epochs=1, overrides=SYNTHETIC, out=folder)
-    steps, parity.STEPS = parity.STEPS, 2
     bnrun.compare("none", Mine, seeds=[4], epochs=1, overrides=SYNTHETIC, out=folder)
-    parity.STEPS = steps
     return folder
-
-
-@pytest.fixture(autouse=True)
-def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parity of a few steps: enough to see that it is measured."""
-    monkeypatch.setattr(parity, "STEPS", 2)
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +260,46 @@ def test_a_comparison_writes_and_prints_nothing_by_itself(
     assert not list(tmp_path.iterdir())
 
 
+class Biased(nn.BatchNorm1d):
+    """Normalizes with the unbiased variance: one mistake."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        dims = [0, *range(2, x.dim())]
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        scaled = (x - x.mean(dims).view(shape)) / (x.var(dims).view(shape) + self.eps).sqrt()
+        return self.weight.view(shape) * scaled + self.bias.view(shape)
+
+
+def test_a_class_is_verified_in_this_process_and_its_mistake_is_named(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    stages: list[object] = []
+    report = bnrun.verify(Biased, contract="torch", dtype="float64", on_event=stages.append)
+    assert report.verdict == "fail"
+    assert any("unbiased variance" in finding.sentence for finding in report.faults)
+    assert report.implementation.endswith(":Biased")
+    assert json.loads(json.dumps(report.to_dict()))["verdict"] == "fail"
+    assert isinstance(stages[0], Stage)
+    assert bnrun.render(report).splitlines()[-1].startswith("fail: ")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_class_inside_a_function_can_be_verified() -> None:
+    class Hidden(nn.Identity):
+        def __init__(self, num_features: int) -> None:
+            super().__init__()
+
+    assert bnrun.verify(Hidden).verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    "given", [{"contract": "torhc"}, {"dtype": "float46"}, {"engine": "egaer"}]
+)
+def test_verify_takes_known_values_alone(given: dict[str, Any]) -> None:
+    with pytest.raises(bnrun.ConfigError, match=f"{next(iter(given))}: .* Did you mean"):
+        bnrun.verify("scratch", **given)
+
+
 def test_a_class_inside_a_function_cannot_be_named_in_a_config() -> None:
     class Hidden(nn.BatchNorm1d):
         pass
@@ -268,8 +315,8 @@ def test_statistics_that_nobody_knows_are_refused(result: bnrun.TrainingResult) 
 
 def test_recalibrating_leaves_the_result_as_it_is(result: bnrun.TrainingResult) -> None:
     before = bnrun.evaluate(result)
-    exact = bnrun.evaluate(bnrun.recalibrate(result, images=500))
-    assert exact.recalibrated == 500
+    exact = bnrun.evaluate(bnrun.recalibrate(result, images=300))
+    assert exact.recalibrated == 300
     assert bnrun.evaluate(result) == before
 
 
@@ -277,7 +324,7 @@ def test_data_comes_as_tensors() -> None:
     dataset = bnrun.load_data("synthetic", validation=100)
     assert dataset.validation is not None
     assert [len(split) for split in (dataset.train, dataset.validation, dataset.test)] == [
-        3900,
+        500,
         100,
-        1000,
+        200,
     ]

@@ -37,8 +37,9 @@ def load_data(
     Example:
         >>> import bnrun
         >>> dataset = bnrun.load_data("synthetic")
-        >>> dataset.train.images.shape
-        torch.Size([4000, 1, 28, 28])
+        >>> images, labels = next(dataset.train.batches(256))
+        >>> images.shape, images.dtype
+        (torch.Size([256, 1, 28, 28]), torch.float32)
     """
     folder = None if root is None else str(root)
     return drain(load(DataConfig(name=name, root=folder, validation=validation)), on_event)

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from bnrun.comparison.outcome import Comparison
 from bnrun.errors import RunError
 from bnrun.show.compare_tables import comparison_view
+from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.evaluation_tables import evaluation_table
 from bnrun.show.gamma_tables import GammaTables
 from bnrun.show.training_tables import training_table
@@ -15,12 +16,13 @@ from bnrun.show.verify_tables import report_view
 from bnrun.training.evaluation import Evaluation
 from bnrun.training.inspection import Inspection
 from bnrun.training.result import TrainingResult
+from bnrun.verification.examination import Examination
 from bnrun.verification.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Result = Report | TrainingResult | Inspection | Evaluation | Comparison
+Result = Report | Examination | TrainingResult | Inspection | Evaluation | Comparison
 
 
 def render(result: Result, width: int = 80) -> str:
@@ -36,8 +38,13 @@ def render(result: Result, width: int = 80) -> str:
         >>> print(bnrun.render(result).splitlines()[0])
         LeNet, norm scratch, synthetic data, one seed (0)
     """
+    return as_text(_view(result), width)
+
+
+def as_text(view: RenderableType, width: int) -> str:
+    """Return a view as it looks in so many columns, without colours."""
     file = io.StringIO()
-    Console(file=file, width=width, no_color=True, highlight=False).print(_view(result))
+    Console(file=file, width=width, no_color=True, highlight=False).print(view)
     return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())
 
 
@@ -74,6 +81,8 @@ def _view(result: Result) -> RenderableType:
     match result:
         case Report():
             return report_view(result)
+        case Examination():
+            return doctor_view(result)
         case TrainingResult():
             return training_table(result.summary)
         case Evaluation():
