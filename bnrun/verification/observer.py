@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -28,23 +28,6 @@ MOST_LOST = 30
 Norm = str | type[nn.Module]
 Job = tuple[str, torch.dtype, Engine]
 """The name of an experiment, and the dtype and the engine in which to run it."""
-
-
-class Observer(Protocol):
-    """Runs experiments with a norm; a context manager.
-
-    `printed` counts the lines that the norm has printed, where they are not shown.
-    """
-
-    @property
-    def printed(self) -> int: ...  # noqa: D102
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def observe(self, job: Job) -> Observation[Any]:
-        """Run an experiment."""
 
 
 class InProcess:
@@ -118,6 +101,10 @@ class InWorker:
         except NormError as error:  # it was loaded before, and cannot be loaded again
             self._losses_left -= 1
             return Observation(trouble="raised", message=str(error))
+
+
+Observer = InProcess | InWorker
+"""Runs experiments with a norm, and counts the lines that it prints where they are not shown."""
 
 
 def _importable(norm: Norm) -> str:
