@@ -96,7 +96,7 @@ def doctor(
         on_event: called with a `Stage` before each cell.
 
     Returns:
-        The examination: `verdict`, and `examined`, a record for each norm, mode, memory format,
+        The examination: `verdict`, and `results`, a record for each norm, mode, memory format,
         dtype, device and engine, with its error in units of the dtype's rounding.
 
     Raises:
