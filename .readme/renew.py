@@ -171,8 +171,8 @@ def results_table() -> str:
     torch = read_run(Path(str(trial.run))).environment["torch"]
     conditions = f"{trial.machine}, engine {trial.engine}, torch {torch}"
     return _table(("norm", *METRIC_NAMES.values()), rows) + (
-        f"\nMean ± half of its 95 % interval over the seeds; n = {len(comparison.seeds)} each; "
-        f"{conditions}.\n"
+        "\nMean ± half the width of its 95 % interval over the seeds; n = "
+        f"{len(comparison.seeds)} each;\n{conditions}.\n"
     )
 
 

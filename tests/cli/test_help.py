@@ -17,7 +17,7 @@ def test_help_names_every_command(bnrun: Run) -> None:
     assert done.stderr == ""
     for command in (
         "train", "compare", "bench", "verify", "doctor", "inspect-gamma", "evaluate",
-        "recalibrate", "plot", "runs", "data",
+        "recalibrate", "plot", "runs", "data", "guide",
     ):  # fmt: skip
         assert f"\n  {command}  " in done.stdout
 
