@@ -1,6 +1,7 @@
 """The architecture is what the folders say: imports run one way, and each rule has its place."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,9 +41,15 @@ def _floor(room: str) -> int:
     return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
 
 
+@functools.cache  # three tests read each file
+def _imports_and_calls(path: Path) -> list[ast.Import | ast.ImportFrom | ast.Call]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)]
+
+
 def _imports(path: Path) -> Iterator[str]:
     """Every module that a file imports, wherever in the file."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _imports_and_calls(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -76,5 +83,5 @@ def test_only_the_view_knows_rich_and_prints(path: Path) -> None:
     if _room(path) == "show":
         return
     assert not any(name.partition(".")[0] in ("rich", "matplotlib") for name in _imports(path))
-    calls = (n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+    calls = (node.func for node in _imports_and_calls(path) if isinstance(node, ast.Call))
     assert not any(isinstance(call, ast.Name) and call.id == "print" for call in calls)

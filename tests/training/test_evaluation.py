@@ -1,6 +1,7 @@
 """How well a model or a checkpoint predicts; evaluating leaves a model as it was."""
 
 import copy
+import functools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ class Draws(nn.Module):
         return y
 
 
+@functools.cache
 def _small() -> Dataset:
     data = synthetic()
     some = torch.arange(200)
