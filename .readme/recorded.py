@@ -89,8 +89,8 @@ def comparison() -> bnrun.Comparison:
 
 def benchmark() -> Benchmark:
     """Return the recorded benchmark."""
-    found: Benchmark = _read_json("benchmark", Benchmark)
-    return found
+    result: Benchmark = _read_json("benchmark", Benchmark)
+    return result
 
 
 def _train() -> str:
@@ -109,8 +109,8 @@ def _evaluate() -> str:
 
 
 def _compare() -> str:
-    found = comparison()
-    return f"{bnrun.render(found)}kept in runs/{Path(str(found.run)).name}\n"
+    result = comparison()
+    return f"{bnrun.render(result)}kept in runs/{Path(str(result.run)).name}\n"
 
 
 def _bench() -> str:

@@ -197,7 +197,7 @@ TABLES = {"keys": keys_table, "results": results_table, "speed": speed_table}
 def generated(markdown: str) -> str:
     """Return a page with its generated tables made anew."""
     return _GENERATED.sub(
-        lambda found: f"{found['start']}\n{TABLES[found['name']]()}\n{found['end']}", markdown
+        lambda block: f"{block['start']}\n{TABLES[block['name']]()}\n{block['end']}", markdown
     )
 
 

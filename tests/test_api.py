@@ -157,13 +157,13 @@ def test_events_are_handed_over_as_they_happen() -> None:
 
 
 def test_a_run_that_is_kept_is_the_run_that_was_returned(tmp_path: Path) -> None:
-    kept = bnrun.train(norm="builtin", epochs=1, seed=3, overrides=SYNTHETIC, out=tmp_path)
+    result = bnrun.train(norm="builtin", epochs=1, seed=3, overrides=SYNTHETIC, out=tmp_path)
     (directory,) = tmp_path.iterdir()
     assert directory.name.endswith("-lenet_bn-builtin-s3")
-    assert kept.to_dict() == json.loads((directory / "summary.json").read_text())
+    assert result.to_dict() == json.loads((directory / "summary.json").read_text())
     loaded = bnrun.load_run(directory)
-    assert loaded.summary == kept.summary
-    for a, b in zip(loaded.model().parameters(), kept.model().parameters(), strict=True):
+    assert loaded.summary == result.summary
+    for a, b in zip(loaded.model().parameters(), result.model().parameters(), strict=True):
         assert torch.equal(a, b)
 
 
@@ -230,17 +230,17 @@ def test_what_is_asked_of_a_result_may_be_asked_of_its_directory(
 
 def test_a_comparison_that_is_kept_is_the_one_that_was_returned(tmp_path: Path) -> None:
     events: list[object] = []
-    kept = bnrun.compare(
+    result = bnrun.compare(
         "none", "max=none,model.pool=max", seeds=2, epochs=1, overrides=SYNTHETIC,
         throughput=False, equivalence=0.5, out=tmp_path, on_event=events.append,
     )  # fmt: skip
     (directory,) = tmp_path.iterdir()
-    assert json.loads(json.dumps(kept.to_dict())) == json.loads(
+    assert json.loads(json.dumps(result.to_dict())) == json.loads(
         (directory / "summary.json").read_text()
     )
-    assert bnrun.load_comparison(out=tmp_path) == kept
-    assert {Path(str(trial.run)).parent for trial in kept.trials} == {directory / "trials"}
-    assert ResultSoFar(kept) == events[-1]
+    assert bnrun.load_comparison(out=tmp_path) == result
+    assert {Path(str(trial.run)).parent for trial in result.trials} == {directory / "trials"}
+    assert ResultSoFar(result) == events[-1]
 
 
 def test_a_class_is_compared_under_its_name_and_is_not_timed(runs: Path) -> None:
