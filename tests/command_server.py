@@ -159,9 +159,16 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.stdin = os.fdopen(0, encoding="utf-8")
-    sys.stdout = os.fdopen(1, "w", encoding="utf-8")
-    sys.stderr = os.fdopen(2, "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        old = getattr(sys, name)  # the interpreter chose its encoding for this locale
+        new = os.fdopen(
+            number,
+            old.mode,
+            buffering=1 if name == "stderr" else -1,
+            encoding=old.encoding,
+            errors=old.errors,
+        )
+        setattr(sys, name, new)
     ignored = request["ignore_sigint"]
     signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
     sys.path[0] = multiprocessing.process.ORIGINAL_DIR = request["folder"]
