@@ -38,9 +38,9 @@ def test_measured_lines_may_differ_in_every_number_but_their_label() -> None:
 
 
 def test_a_generated_table_replaces_what_stands_in_its_place() -> None:
-    page = "above\n<!-- generated: keys -->\nold\n<!-- end -->\nbelow\n"
+    page = "above\n<!-- generated: keys -->\nstale\n<!-- end -->\nbelow\n"
     fresh = generated(page)
     assert keys_table() in fresh
-    assert "old" not in fresh
+    assert "stale" not in fresh
     assert (fresh.splitlines()[0], fresh.splitlines()[-1]) == ("above", "below")
     assert generated(fresh) == fresh
