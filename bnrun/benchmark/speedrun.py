@@ -10,6 +10,7 @@ import torch
 
 from bnrun.comparison.arms import Arm
 from bnrun.comparison.estimate import Estimate, estimate
+from bnrun.comparison.plan import check_seeds
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
@@ -70,15 +71,18 @@ def speedrun(
     The engine is chosen once, for all of them.
 
     Raises:
+        ConfigError: (while iterating) there are too many seeds, or one is not a valid seed.
         BnrunError: (while iterating) see `train`.
-        TrainingFailed: likewise; a seed raised, or diverged.
+        TrainingFailed: (while iterating) a seed raised, or diverged.
     """
+    seeds = range(config.training.seed, config.training.seed + count)
+    check_seeds(seeds)
     dataset = dataset.to(device)
     epochs = config.training.epochs
     engine = choose(config, dataset, device, epochs).name
     arm = Arm("speedrun", config).with_engine(engine)
     trials: list[SpeedrunTrial] = []
-    for seed in range(config.training.seed, config.training.seed + count):
+    for seed in seeds:
         stage = Stage(f"seed {seed}", len(trials) * epochs, count * epochs)
         start = time.perf_counter()
         summary = yield from _train(arm.with_seed(seed), dataset, device, stage)

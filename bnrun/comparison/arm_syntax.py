@@ -9,7 +9,7 @@ from bnrun.comparison.plan import check_arms
 from bnrun.config import Assignment, parse_override, resolve
 from bnrun.config.resolve import read_file
 from bnrun.config.schema import Statistics
-from bnrun.errors import ConfigError
+from bnrun.errors import ConfigError, NormError
 from bnrun.norms import check_norm
 
 ALWAYS_EVALUATED: tuple[Statistics, ...] = ("moving", "population")
@@ -52,7 +52,10 @@ def parse_arm(text: str, shared: Sequence[Assignment]) -> Arm:
     """
     name, own = _split(text)
     config = resolve(None, [*shared, *own]).config
-    check_norm(config.model.norm)
+    try:
+        check_norm(config.model.norm)
+    except NormError as error:  # the user wrote an arm, and no key
+        raise NormError(error.reason, source=f"arm {text}") from error
     return Arm(name, config)
 
 

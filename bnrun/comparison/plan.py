@@ -7,6 +7,7 @@ directory.
 import dataclasses
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,9 @@ from bnrun.config.difference import config_difference
 from bnrun.config.schema import SEED_LIMIT
 from bnrun.errors import ConfigError
 from bnrun.summary import METRICS
+
+MAX_SEEDS = 10_000
+"""Most trials of an arm. More are a slip of the keyboard: at 10 s each, they would take a day."""
 
 SHARED_KEYS = ("training.seed", "training.device", "data.name", "data.root", "data.validation")
 """Config keys that arms must have in common: without them their trials would not be pairs."""
@@ -34,14 +38,7 @@ def make_plan(
             the criteria are invalid.
     """
     check_arms(arms)
-    for seed in seeds:
-        if not 0 <= seed < SEED_LIMIT or list(seeds).count(seed) > 1:
-            raise ConfigError(
-                f"seeds {', '.join(map(str, seeds))}: they must be different whole numbers from 0 "
-                f"to {SEED_LIMIT - 1}."
-            )
-    if not seeds:
-        raise ConfigError("a comparison needs one seed or more.")
+    check_seeds(seeds)
     check_criteria(criteria)
     return Comparison(tuple(ArmResult(arm, ()) for arm in arms), tuple(seeds), criteria)
 
@@ -64,6 +61,24 @@ def check_arms(arms: Sequence[Arm]) -> None:
                     "share seed, images and device to be pairs. For all of them: --set "
                     f"{difference.key}=…"
                 )
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Check the seeds of trials.
+
+    Raises:
+        ConfigError: there is none, there are too many, or one is invalid or given twice.
+    """
+    if not 1 <= len(seeds) <= MAX_SEEDS:
+        raise ConfigError(f"received {len(seeds)} seeds; there must be 1 to {MAX_SEEDS:,}.")
+    for seed in seeds:
+        if not 0 <= seed < SEED_LIMIT:
+            raise ConfigError(
+                f"received seed {seed}; seeds must be whole numbers from 0 to {SEED_LIMIT - 1}."
+            )
+    repeated = [seed for seed, count in Counter(seeds).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"received seed {repeated[0]} twice; seeds must differ.")
 
 
 def check_names(names: Sequence[str]) -> None:

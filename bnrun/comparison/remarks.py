@@ -42,7 +42,8 @@ def _verdict_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
     if with_margin:
         yield (
             "Equivalence: by two one-sided tests at 5 %, the 90 % interval must lie within "
-            f"±{with_margin[0].margin:g}."
+            f"±{with_margin[0].margin:g}. The p of several such tests are adjusted (Holm), too, "
+            "which asks for more."
         )
 
 
@@ -52,13 +53,22 @@ def _what_was_adjusted(judged: list[Pair]) -> str:
     others = len(judged) - len(primary)
     metric = " or ".join(dict.fromkeys(METRIC_NAMES[pair.metric] for pair in primary))
     adjusted = "their p is adjusted (Holm), their intervals are not."
-    if len(primary) > 1:
+    if len(primary) > 1 and others > 1:
         return (
             f"The {len(primary)} verdicts on the primary metric, {metric}, are at 95 % together, "
             f"and so are the {others} on the other metrics: {adjusted}"
         )
-    first = f"The primary metric, {metric}, is judged at 95 % by itself. " if primary else ""
-    return f"{first}The {others} other verdicts are at 95 % together: {adjusted}"
+    sentences = []
+    if len(primary) == 1:
+        sentences.append(f"The primary metric, {metric}, is judged at 95 % by itself.")
+    elif primary:
+        verdicts = f"{len(primary)} verdicts on the primary metric, {metric},"
+        sentences.append(f"The {verdicts} are at 95 % together: {adjusted}")
+    if others == 1:
+        sentences.append("The other verdict is at 95 % by itself.")
+    elif others:
+        sentences.append(f"The {others} other verdicts are at 95 % together: {adjusted}")
+    return " ".join(sentences)
 
 
 def _lost_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
@@ -82,7 +92,10 @@ def _difference_remarks(comparison: "Comparison") -> Iterator[str]:
         yield f"{one.a} and {one.b} differ in {one.key}: {values}."
     norms = {result.arm.config.model.norm for result in comparison.arms}
     if differences and len(norms) > 1:
-        yield "With more than the norm differing, no difference is due to the norm alone."
+        yield (
+            "Where arms differ in more than the norm, no difference can be put down to the norm "
+            "alone."
+        )
 
 
 def _population_remarks(comparison: "Comparison") -> Iterator[str]:

@@ -143,7 +143,7 @@ class _Processes:
             trial, _ = self._working[pipe]
             try:
                 message = pipe.recv()
-            except EOFError:
+            except (EOFError, OSError):  # OSError: it was killed while it sent a message
                 message = self._lost(pipe)
             if isinstance(message, BnrunError):
                 raise message

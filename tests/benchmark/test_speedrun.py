@@ -6,7 +6,7 @@ import torch
 from bnrun.benchmark.speedrun import speedrun
 from bnrun.config import Config, parse_override, resolve
 from bnrun.data.dataset import Dataset
-from bnrun.errors import TrainingFailed
+from bnrun.errors import ConfigError, TrainingFailed
 from bnrun.events import EpochEnded, Stage, drain
 from bnrun.training import train
 
@@ -44,3 +44,8 @@ def test_a_seed_that_diverges_ends_it(small: Dataset) -> None:
                 _config("model={norm: none, activation: relu}", "optimizer.lr=1e10"), small, CPU, 2
             )
         )
+
+
+def test_a_seed_beyond_those_of_a_config_is_refused_before_any_is_trained(small: Dataset) -> None:
+    with pytest.raises(ConfigError, match="received seed 4294967296"):
+        next(speedrun(_config("training.seed=4294967295"), small, CPU, 2))

@@ -1,5 +1,7 @@
 """The plan of a comparison: what it may be, and how it is written down."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from bnrun.comparison.arm_syntax import build_arms
@@ -42,10 +44,20 @@ def test_criteria_that_cannot_be_judged_by_are_refused(criteria: Criteria, messa
     assert message in str(refused.value)
 
 
-@pytest.mark.parametrize("seeds", [(), (1, 1), (-1,), (2**32,)])
-def test_seeds_that_are_none_are_refused(seeds: tuple[int, ...]) -> None:
-    with pytest.raises(ConfigError, match="seed"):
+@pytest.mark.parametrize(
+    ("seeds", "message"),
+    [
+        ((), "received 0 seeds; there must be 1 to 10,000."),
+        (range(10**11), "received 100000000000 seeds"),  # no list of them fits in memory
+        ((4, 1, 1), "received seed 1 twice; seeds must differ."),
+        ((-1,), "received seed -1; seeds must be whole numbers from 0 to 4294967295."),
+        ((2**32,), "received seed 4294967296"),
+    ],
+)
+def test_seeds_that_trials_cannot_have_are_refused(seeds: Sequence[int], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
         make_plan(_arms(), seeds)
+    assert message in str(refused.value)
 
 
 def test_fewer_than_two_arms_are_no_comparison() -> None:

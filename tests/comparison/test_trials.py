@@ -63,13 +63,15 @@ def test_one_job_trains_in_this_process_and_in_order(acts: ModuleType) -> None:
 
 @pytest.mark.process
 def test_a_process_that_dies_or_exits_is_one_failed_trial(acts: ModuleType) -> None:
-    found = _messages(_trials("dies", "exits", "vanishes", "well"), 4, acts.act)
-    assert found["dies"][1:] == ["its process was ended by signal 9 (SIGKILL)"]
+    names = ("dies", "dies while sending", "exits", "vanishes")
+    found = _messages(_trials(*names, "well"), 5, acts.act)
+    for name in ("dies", "dies while sending"):
+        assert found[name][1:] == ["its process was ended by signal 9 (SIGKILL)"]
     assert found["exits"][1:] == ["its process ended with exit code 3"]
     assert found["vanishes"][1:] == ["its process ended with exit code 0"]
     assert found["well"][1:] == ["done", "ended"]
     places = {found[name][0].split()[-1] for name in found}
-    assert len(places) == 4
+    assert len(places) == 5
     assert str(os.getpid()) not in places
 
 

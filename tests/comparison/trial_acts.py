@@ -1,9 +1,12 @@
 """What the trials of test_trials.py do: a module of its own, for other processes to import."""
 
+import gc
 import os
 import signal
+import struct
 import time
 from collections.abc import Generator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bnrun.comparison.events import Trial
@@ -24,12 +27,23 @@ def act(trial: Trial) -> Generator[Event, None, Summary]:
             raise RunError("the disk is full")
         case "dies":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "dies while sending":
+            _send_half_a_message()
+            os.kill(os.getpid(), signal.SIGKILL)
         case "exits":
             os._exit(3)
         case "vanishes":
             os._exit(0)
     yield Notice("done")
     return planned(trial.config.to_dict(), trial.run)
+
+
+def _send_half_a_message() -> None:
+    """Write the length of a message into this process's pipe, and less than the message."""
+    (sender,) = (
+        one for one in gc.get_objects() if isinstance(one, Connection) and not one.readable
+    )
+    os.write(sender.fileno(), struct.pack("!i", 100) + b"half")
 
 
 def wait_for_end(trial: Trial) -> Generator[Event, None, Summary]:

@@ -236,7 +236,8 @@ def test_a_pair_that_lost_a_trial() -> None:
         "A pair that lost trials is not judged, since which are lost may depend on the\n"
         "arm. `--resume DIR --survivors` judges those that are left.\n"
         "scratch and wild differ in optimizer.lr: 1.0 in scratch, 50.0 in wild.\n"
-        "With more than the norm differing, no difference is due to the norm alone.\n"
+        "Where arms differ in more than the norm, no difference can be put down to the\n"
+        "norm alone.\n"
         "With population in place of moving statistics, the test accuracy of the same\n"
         "weights changes by (points, over the trials): scratch +2.6 to +13.6. That much\n"
         "depends on the moving average, which still holds statistics of earlier weights.\n"
@@ -295,10 +296,23 @@ def test_equivalence(whole: Comparison) -> None:
         "\n"
     ) in shown
     assert (
-        "Equivalence: by two one-sided tests at 5 %, the 90 % interval must lie within\n±0.005.\n"
+        "Equivalence: by two one-sided tests at 5 %, the 90 % interval must lie within\n"
+        "±0.005. The p of several such tests are adjusted (Holm), too, which asks for\nmore.\n"
     ) in shown
     narrow = replace(whole, criteria=Criteria(equivalence=0.001))
     assert "not shown to be equivalent" in _words(narrow)
+
+
+def test_a_verdict_that_is_alone_in_its_family_is_at_95_percent_by_itself() -> None:
+    """An accuracy that differs by the same on every seed is not judged, which leaves the loss."""
+    arms = (
+        _arm("a", _trial(0, 0.3, 0.8), _trial(1, 0.4, 0.8)),
+        _arm("b", _trial(0, 0.2, 0.7), _trial(1, 0.1, 0.7)),
+    )
+    shown = _words(Comparison(arms, (0, 1)))
+    assert "not the choice of test images. The 2 other verdicts are at 95 % together:" in shown
+    primary = _words(Comparison(arms, (0, 1), Criteria("train_acc")))
+    assert "metric, train acc, is judged at 95 % by itself. The other verdict is at 95" in primary
 
 
 def test_one_seed_is_shown_as_one_seed_without_an_interval() -> None:
@@ -352,11 +366,10 @@ def test_what_else_differs_is_said_and_that_it_is_not_the_norms_doing() -> None:
     pools = (_arm("max", overrides=("model.pool=max",)), _arm("avg"))
     shown = _render(comparison_view(Comparison(pools, (0,))))
     assert "max and avg differ in model.pool: max in max, avg in avg.\n" in shown
-    assert "norm differing" not in shown
+    assert "more than the norm" not in shown
 
     both = (_arm("max", overrides=("model.pool=max", "model.norm=builtin")), _arm("avg"))
-    shown = _render(comparison_view(Comparison(both, (0,))))
-    assert "With more than the norm differing, no difference is due to the norm alone." in shown
+    assert "Where arms differ in more than the norm, no diff" in _words(Comparison(both, (0,)))
 
 
 def test_trials_that_did_not_complete_are_reported_and_lower_n() -> None:
