@@ -120,8 +120,8 @@ def _units(cell: Cell) -> float:
         right = expected[name]
         distance = float((values - right).abs().max()) / float(right.abs().max())
         worst = max(worst, distance / rounding)
-        if distance != distance:  # not a number: `max` would pass over it
-            return float("inf")
+        if math.isnan(distance):  # `max` would pass over it
+            return math.inf
     return worst
 
 
