@@ -1,4 +1,4 @@
-"""A process apart, for code that may raise, hang, print, exit or be killed.
+"""A separate process for code that may raise, hang, print, exit or be killed.
 
 A `Worker` runs one job after another in a process of its own. A process that does not answer in
 time is killed, and the next job starts another. This guards against accidents, not against malice:
@@ -40,7 +40,7 @@ class WorkerLost(Exception):
 
 
 class Worker:
-    """Runs jobs in a process apart, each within a time limit; a context manager.
+    """Runs jobs in a separate process, each within a time limit; a context manager.
 
     Args:
         title: what errors call the preparation: "loading the norm".
@@ -226,11 +226,12 @@ def _serve(pipe: Connection, prepare: Callable[..., Job], arguments: tuple[Any, 
     """Run jobs until the parent closes the pipe. Printed lines are counted and not shown."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    silent = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
-        os.dup2(silent, stream)
     counter = _LineCounter()
-    sys.stdout = sys.stderr = counter
+    for stream in (1, 2):
+        os.dup2(counter.fileno(), stream)
+    sys.stdout = sys.stderr = io.TextIOWrapper(
+        counter, encoding="utf-8", errors="backslashreplace", write_through=True
+    )
     warnings.simplefilter("ignore")  # torch warns about the unusual inputs that are tried
     import torch
 
@@ -270,12 +271,13 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-class _LineCounter(io.TextIOBase):
-    """A text stream that counts the lines written to it and drops them."""
+class _LineCounter(io.FileIO):
+    """The null device, with a count of the lines written to it."""
 
     def __init__(self) -> None:
+        super().__init__(os.devnull, "w")
         self.lines = 0
 
-    def write(self, text: str) -> int:
-        self.lines += text.count("\n")
-        return len(text)
+    def write(self, data: Any) -> int:
+        self.lines += bytes(data).count(b"\n")
+        return memoryview(data).nbytes

@@ -84,7 +84,7 @@ def test_what_is_printed_is_counted_and_not_shown(capfd: pytest.CaptureFixture[s
         with pytest.raises(WorkerLost):
             worker.run("exit")
         worker.run("print")
-        assert worker.printed == 6
+        assert worker.printed == 8
     assert capfd.readouterr() == ("", "")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from bnrun.errors import ConfigError, known_value
+from bnrun.errors import known_value
 from bnrun.events import drain
 from bnrun.norms import check_norm
 from bnrun.training.device import available, device_name, pick_device
@@ -64,14 +64,11 @@ def verify(
     chosen = None if engine is None else known_value("engine", engine, ENGINES)
     precision = None if dtype is None else known_value("dtype", dtype, DTYPES)
     check_norm(norm)
-    where = str(pick_device(device))
-    if where == "mps" and precision == "float64":
-        raise ConfigError("there is no float64 on mps; leave it out, or take the CPU.", "dtype")
     work = verification(
         norm,
         contract=kind,
         dtype=None if precision is None else getattr(torch, precision),
-        device=where,
+        device=str(pick_device(device)),
         engine=chosen,
         time_limit=time_limit,
         isolated=isolated,

@@ -1,12 +1,12 @@
 """`bnrun verify`: is this batch normalization right, and if not, what is wrong with it?"""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bnrun.cli.options import JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, ConfigError, known_value
-from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT
+from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT, Report
 
 
 def verify(
@@ -47,56 +47,68 @@ def verify(
     The class runs in a process of its own, so it may hang, print or exit. That is no sandbox: it
     runs with all your rights. Verify only code that you would run.
     """
-    from bnrun.norms import check_norm
-
-    wanted_contract = known_value("--contract", contract, CONTRACTS)
-    wanted_engine = None if engine is None else known_value("--engine", engine, ENGINES)
-    if dtype is not None:
-        known_value("--dtype", dtype, DTYPES)
+    options = {
+        "contract": known_value("--contract", contract, CONTRACTS),
+        "dtype": None if dtype is None else known_value("--dtype", dtype, DTYPES),
+        "engine": None if engine is None else known_value("--engine", engine, ENGINES),
+        "time_limit": time_limit,
+    }
     if list_:
-        if implementation is not None:
-            raise ConfigError(
-                "this lists all checks and known mistakes, so it takes no IMPL.", "--list"
-            )
-        _list(json)
+        _show_list(implementation, json)
         return
-    if implementation is None:
-        raise ConfigError("name a norm, or your own as path/to/file.py:Class.", "IMPL")
-    check_norm(implementation)
-
-    import torch
-
-    from bnrun.cli.overrides import option_names, renamed_keys
-    from bnrun.events import drain
-    from bnrun.show.console import show_json, stderr, stdout
-    from bnrun.show.progress import open_screen
-    from bnrun.show.verify_tables import report_view
-    from bnrun.training import pick_device
-    from bnrun.verification.verify import verify
-
-    with option_names(device=device):
-        where = str(pick_device(device))
-    if where == "mps" and dtype == "float64":
-        raise ConfigError("there is no float64 on mps; leave it out, or take the CPU.", "--dtype")
-    with renamed_keys({"engine": "--engine"}), open_screen(stderr(), quiet=quiet) as screen:
-        work = verify(
-            implementation,
-            contract=wanted_contract,
-            dtype=None if dtype is None else getattr(torch, dtype),
-            device=where,
-            engine=wanted_engine,
-            time_limit=time_limit,
-        )
-        report = drain(work, screen.show)
-    if json:
-        show_json(report.to_dict())
-    else:
-        stdout().print(report_view(report))
+    report = _run(_checked(implementation), device, quiet, options)
+    _show(report, json)
     if report.verdict == "fail":
         raise typer.Exit(WORK_FAILED)
 
 
-def _list(json: bool) -> None:
+def _checked(implementation: str | None) -> str:
+    """Return IMPL, if there is such a norm; this imports no torch and runs no code of the user."""
+    from bnrun.cli.overrides import renamed_keys
+    from bnrun.norms import check_norm
+
+    if implementation is None:
+        raise ConfigError("name a norm, or your own as path/to/file.py:Class.", "IMPL")
+    with renamed_keys({"model.norm": "IMPL"}):
+        check_norm(implementation)
+    return implementation
+
+
+def _run(implementation: str, device: str, quiet: bool, options: dict[str, Any]) -> Report:
+    """Verify, and show the progress."""
+    import torch
+
+    from bnrun.cli.overrides import option_names, renamed_keys
+    from bnrun.events import drain
+    from bnrun.show.console import stderr
+    from bnrun.show.progress import open_screen
+    from bnrun.training import pick_device
+    from bnrun.verification.verify import verify
+
+    with option_names(device=device):
+        options["device"] = str(pick_device(device))
+    if options["dtype"] is not None:
+        options["dtype"] = getattr(torch, options["dtype"])
+    keys = {"model.norm": "IMPL", "dtype": "--dtype", "engine": "--engine"}
+    with renamed_keys(keys), open_screen(stderr(), quiet=quiet) as screen:
+        return drain(verify(implementation, **options), screen.show)
+
+
+def _show(report: Report, json: bool) -> None:
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.verify_tables import report_view
+
+    if json:
+        show_json(report.to_dict())
+    else:
+        stdout().print(report_view(report))
+
+
+def _show_list(implementation: str | None, json: bool) -> None:
+    """Show all checks and known mistakes."""
+    if implementation is not None:
+        raise ConfigError("this lists everything, whatever the norm: leave IMPL out.", "--list")
+
     from bnrun.show.console import show_json, stdout
     from bnrun.show.verify_tables import catalogue_view
     from bnrun.verification.catalogue import known_faults

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import torch
 
 from bnrun import kernels
-from bnrun.norms.user_module import own_line
+from bnrun.norms.user_module import WrongOutput, own_line
 from bnrun.verification.report import Engine
 from bnrun.verification.subject import NotOffered, Record, Subject
 
@@ -103,6 +103,8 @@ def describe(error: BaseException) -> str:
     except Exception:  # the error class may be faulty, too
         lines = []
     text = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    if isinstance(error, WrongOutput):  # bnrun's own: no name that a user could search for
+        text = lines[0]
     line = own_line(error).strip()
     shown = f"{text[:LONGEST_MESSAGE]} ({line})" if line else text[:LONGEST_MESSAGE]
     return "".join(letter if letter.isprintable() else "?" for letter in shown)

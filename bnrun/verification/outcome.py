@@ -34,10 +34,11 @@ def trouble(kind: str, message: str) -> Fault:
         return Fault(kind, f"It {message}.", fix)
     if kind == "exited":
         return Fault(kind, f"It {message}.", "Raise an error instead of ending the process.")
-    fix = "Fix that line, or what leads to it."
     if "forward returned" in message:
         fix = "Return one tensor, of the input's shape, and nothing else."
-    elif any(words in message for words in ("size of tensor", "shape", "dimension", "size mis")):
+        return Fault(kind, f"{message}.", fix)
+    fix = "Fix that line, or what leads to it."
+    if any(words in message for words in ("size of tensor", "shape", "dimension", "size mis")):
         fix = (
             "Run that line by hand on an input of each shape that the layer is for, and print the "
             "shapes."

@@ -231,8 +231,11 @@ def _convert_attributes(module: nn.Module, device: torch.device, dtype: torch.dt
 
 
 def to_record(values: Tensor) -> Tensor:
-    """Return a copy of values as records hold them: detached, on the CPU, in float64."""
-    return values.detach().cpu().double().clone()
+    """Return a copy of values as records hold them: detached, on the CPU, in float64.
+
+    It is a plain tensor: a subclass of the user's could not cross from the worker's process.
+    """
+    return values.as_subclass(Tensor).detach().cpu().double().clone()
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bnrun import kernels
-from bnrun.errors import EngineError, NormError
+from bnrun.errors import ConfigError, EngineError, NormError
 from bnrun.events import Stage
 from bnrun.norms import norm_text
 from bnrun.verification.check import Case, Check
@@ -55,14 +55,17 @@ def verify(
         engine: eager or compiled alone. None takes eager, and compiled as well if bnrun's kernels
             compute the norm and can be used here.
         time_limit: seconds that each experiment may take, in a worker.
-        isolated: whether the norm runs in a worker, a process apart that may hang, print or end
+        isolated: whether the norm runs in a worker, a separate process that may hang, print or end
             without harm. None isolates what is named by a text, and runs a class here: a notebook's
             class exists in this process alone.
 
     Raises:
         NormError: the norm cannot be loaded or built, or a worker cannot import the class.
+        ConfigError: the device has no such dtype.
         EngineError: `engine` is compiled, and the kernels do not compute this norm here.
     """
+    if torch.device(device).type == "mps" and dtype == torch.float64:
+        raise ConfigError("mps has no float64. Leave the dtype out, or use the CPU.", "dtype")
     in_worker = isinstance(norm, str) if isolated is None else isolated
     observer = InWorker(norm, device, time_limit) if in_worker else InProcess(norm, device)
     return verify_by(

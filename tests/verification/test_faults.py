@@ -146,6 +146,24 @@ def test_an_error_is_shown_with_the_users_own_line(report_on: ReportOn) -> None:
     assert "return self.weight * x_hat + self.bias" in found.fault.sentence
 
 
+def test_an_output_that_is_no_tensor_is_named_without_the_error_of_bnrun(
+    report_on: ReportOn, write: Callable[[str], str]
+) -> None:
+    spec = write(
+        "from torch import nn\n"
+        "class Norm(nn.BatchNorm1d):\n"
+        "    def __init__(self, num_features):\n"
+        "        super().__init__(num_features)\n"
+        "    def forward(self, x):\n"
+        "        return x, None\n"
+    )
+    (found,) = report_on(spec).findings
+    assert found.sentence == (
+        "Norm.forward returned a tuple for an input of shape (6, 4); it must return one tensor of "
+        "that shape."
+    )
+
+
 class SeesHanging(InProcess):
     """Takes `faulty_norms.Hangs` for hanging: whatever the machine does meanwhile, and at once."""
 

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from bnrun.errors import ConfigError
 from bnrun.verification.report import Report
+from bnrun.verification.verify import verify
 
 ReportOn = Callable[..., Report]
 NAMES = ("scratch", "builtin", "textbook")
@@ -67,6 +69,31 @@ def test_right_ones_pass_or_speak_a_dialect(
     assert set(_found(report)) == dialects
     assert report.faults == []
     assert all(found.fault.speakers for found in report.dialects)
+
+
+def test_a_device_without_float64_says_so() -> None:
+    with pytest.raises(ConfigError, match=r"^dtype: mps has no float64\. Leave the dtype out"):
+        verify("builtin", device="mps", dtype=torch.float64)
+
+
+def test_a_tensor_of_a_class_of_its_own_is_an_output_like_any_other(
+    report_on: ReportOn, write: Callable[[str], str]
+) -> None:
+    spec = write(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Own(torch.Tensor):\n"
+        "    pass\n"
+        "class Norm(nn.BatchNorm1d):\n"
+        "    def __init__(self, num_features):\n"
+        "        super().__init__(num_features)\n"
+        "    def _check_input_dim(self, x):\n"
+        "        pass\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x).as_subclass(Own)\n"
+    )
+    report = report_on(spec, isolated=True)  # what cannot cross from the worker is lost
+    assert (report.verdict, report.findings) == ("pass", ())
 
 
 def test_a_class_for_rows_skips_what_is_of_images_and_says_so(report_on: ReportOn) -> None:

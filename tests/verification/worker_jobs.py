@@ -53,6 +53,7 @@ def run(job: object) -> object:
         case "print":
             print("one\ntwo")
             print("three", file=sys.stderr)
+            sys.stdout.buffer.write(b"four\n")  # as a program does that prints bytes
             os.write(1, b"from C\n")
         case "pid":
             return os.getpid()
