@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 FLOAT64_ROUNDING = 1e-8
 """Difference in float64 up to which arms agree: over 30 steps, rounding ends near 1e-12."""
 
@@ -109,7 +111,7 @@ class Agreement:
             "per_step": self.per_step,
         }
         for kind in KINDS:
-            document[self._key(kind)] = getattr(self, kind)
+            document[_key(kind, self.per_step)] = getattr(self, kind)
         return document | {"error": self.error}
 
     @classmethod
@@ -117,23 +119,20 @@ class Agreement:
         """Return the measurement that a document holds.
 
         Raises:
-            KeyError, TypeError: it holds no measurement.
+            KeyError, TypeError, ValueError: it holds no measurement.
         """
         engines = document.get("engines", ("eager", "eager"))  # older documents name none
-        facts = cls(
-            engines=(engines[0], engines[1]),
-            dtype=document["dtype"],
-            steps=document["steps"],
-            **dict.fromkeys(KINDS),
-            per_step=document.get("per_step", False),
-            error=document["error"],
-            tf32=document.get("tf32", False),
-        )
-        differences = {kind: document[facts._key(kind)] for kind in KINDS}
-        return dataclasses.replace(facts, **differences)
-
-    def _key(self, kind: str) -> str:
-        return f"{'median' if self.per_step and kind == 'weight' else 'max'}_{kind}_difference"
+        per_step = document.get("per_step", False)
+        facts = {
+            "engines": engines,
+            "dtype": document["dtype"],
+            "steps": document["steps"],
+            **{kind: document[_key(kind, per_step)] for kind in KINDS},
+            "per_step": per_step,
+            "error": document["error"],
+            "tf32": document.get("tf32", False),
+        }
+        return TypeAdapter(cls).validate_python(facts)
 
     def _rounding(self, kind: str) -> float:
         if self.dtype == "float64":
@@ -206,15 +205,16 @@ class Parity:
         """Return what a document holds.
 
         Raises:
-            KeyError, TypeError: it holds no parity.
+            KeyError, TypeError, ValueError: it holds no parity.
         """
         as_trained = document.get("as_trained")
-        return cls(
-            first=document["first"],
-            arm=document["arm"],
-            exact=Agreement.from_dict(document),
-            as_trained=as_trained and Agreement.from_dict(as_trained),
-        )
+        facts = {
+            "first": document["first"],
+            "arm": document["arm"],
+            "exact": Agreement.from_dict(document),
+            "as_trained": as_trained and Agreement.from_dict(as_trained),
+        }
+        return TypeAdapter(cls).validate_python(facts)
 
     @property
     def _agreeing(self) -> list[str]:
@@ -301,6 +301,11 @@ def _over_arms(measurements: Sequence[Agreement]) -> dict[str, Any]:
         largest[kind] = max(known, default=None)
     document = dataclasses.replace(measurements[0], **largest).to_dict()
     return {key: value for key, value in document.items() if key not in ("error", "engines")}
+
+
+def _key(kind: str, per_step: bool) -> str:
+    """Return the key of a difference in the document of a measurement."""
+    return f"{'median' if per_step and kind == 'weight' else 'max'}_{kind}_difference"
 
 
 def _sizes(differences: Mapping[str, float]) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from bnrun.comparison.agreement import Parity, parity_document
 from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.pairs import DEFAULT_CRITERIA, Criteria, Pair, judge_pairs
@@ -14,6 +16,9 @@ from bnrun.summary import METRICS, Summary
 
 ComparisonStatus = Literal["completed", "interrupted", "failed"]
 SpeedVerdict = Literal["faster", "slower", "within the noise"]
+
+_STATUS: TypeAdapter[ComparisonStatus] = TypeAdapter(ComparisonStatus)
+_ERROR: TypeAdapter[str | None] = TypeAdapter(str | None)
 
 
 @dataclass(frozen=True)
@@ -84,19 +89,19 @@ class Speeds:
         """Return the throughput that a comparison's document holds; None where it holds none.
 
         Raises:
-            KeyError, TypeError: the document is not that of a comparison.
+            KeyError, TypeError, ValueError: the document is not that of a comparison.
         """
         noise = document["throughput_noise"]
         if not noise:
             return None
+        if not document["throughput"]:
+            raise ValueError("throughput has a noise and no arm")
         engine = noise.get("engine", "eager")  # older versions timed every arm on this one
-        return cls(
-            rounds=noise["rounds"],
-            steps=noise["steps"],
-            machine=noise["machine"],
-            arms=tuple(_throughput({"engine": engine} | arm) for arm in document["throughput"]),
-            noise=_throughput({"engine": engine} | noise),
-        )
+        facts = noise | {
+            "arms": [{"engine": engine} | arm for arm in document["throughput"]],
+            "noise": noise,
+        }
+        return TypeAdapter(cls).validate_python(facts)
 
 
 @dataclass(frozen=True)
@@ -208,15 +213,15 @@ class Comparison:
         """Return the comparison with the parity, the throughput and the status of its document.
 
         Raises:
-            KeyError, TypeError: the document is not that of a comparison.
+            KeyError, TypeError, ValueError: the document is not that of a comparison.
         """
         parity = document["parity"] or {"arms": []}
         return dataclasses.replace(
             self,
             parity=tuple(map(Parity.from_dict, parity["arms"])),
             speeds=Speeds.from_dict(document),
-            speeds_error=document["throughput_error"],
-            status=document["status"],
+            speeds_error=_ERROR.validate_python(document["throughput_error"]),
+            status=_STATUS.validate_python(document["status"]),
         )
 
 
@@ -238,8 +243,3 @@ def _arm_document(result: ArmResult) -> dict[str, Any]:
         "mean": {metric: one and one.mean for metric, one in estimates.items()},
         "ci95": {metric: one and one.ci95 for metric, one in estimates.items()},
     }
-
-
-def _throughput(document: Mapping[str, Any]) -> Throughput:
-    fields = {field.name: document[field.name] for field in dataclasses.fields(Throughput)}
-    return Throughput(**fields | {"spread": tuple(fields["spread"])})

@@ -19,6 +19,8 @@ from bnrun.runs.metrics_file import MetricsFile
 LAST = "checkpoint.pt"
 POPULATION = "checkpoint-population.pt"
 _OF_EPOCH = "checkpoint-epoch-"
+_PARTS = {"config": dict, "epochs": list, "model": dict, "attributes": dict}
+"""Parts of a checkpoint that every reader needs, and their types."""
 
 
 def epoch_file(epoch: int) -> str:
@@ -113,10 +115,14 @@ def _load(file: Path) -> Mapping[str, Any]:
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a file that is not whole
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # torch's own message advises to load the file in a way that runs code from it.
         raise RunError(
-            f"{file} is damaged, or not a checkpoint of bnrun: {first}. It was left as it is."
+            f"{file} is damaged, or not a checkpoint of bnrun: torch cannot read it as plain data "
+            f"({type(error).__name__}). It was left as it is."
         ) from error
     if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
         raise RunError(f"{file} is not a checkpoint of this version of bnrun.")
+    for name, kind in _PARTS.items():
+        if not isinstance(checkpoint.get(name), kind):
+            raise RunError(f"{file} is damaged: it has no '{name}'. It was left as it is.")
     return checkpoint

@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from bnrun.comparison.arms import Arm, ArmResult
 from bnrun.comparison.events import CompareEvent, CompareStarted, ResultSoFar, Trial
-from bnrun.comparison.outcome import Comparison, ComparisonStatus
+from bnrun.comparison.outcome import Comparison
 from bnrun.comparison.plan import plan_from_dict, plan_to_dict
 from bnrun.comparison.trials import unfinished_trials
 from bnrun.config import yaml_text
@@ -39,8 +39,6 @@ MAX_STEM = 120
 
 RESULT = "summary.json"
 TRIALS = "trials"
-
-_STATUS: TypeAdapter[ComparisonStatus] = TypeAdapter(ComparisonStatus)
 
 
 class ComparisonDirectory:
@@ -210,11 +208,10 @@ def _with_measurements(comparison: Comparison, file: Path) -> Comparison:
     """Return a comparison with what an earlier session measured, if there was one."""
     try:
         document = json.loads(file.read_bytes())
-        _STATUS.validate_python(document["status"])
         return comparison.with_measurements(document)
     except FileNotFoundError:
         return comparison
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{file} is damaged: {error!r}. Move it away, and the comparison continues from its "
             "trials; parity and throughput are measured again."

@@ -144,7 +144,7 @@ def _missing(name: str, out: Path, exact: Sequence[Path], kind: DirectoryKind) -
     names = [path.name for path in newest_first(out, kind)]
     hint = did_you_mean(name, names) or " `bnrun runs` lists them."
     if not names:
-        hint = f" There is none at all: `{kind.command}` makes one."
+        hint = f" No {kind.word} is there yet: `{kind.command}` makes one."
     if name == LATEST:
         return RunError(f"there is no latest {kind.word} below {out}/.{hint}")
     return RunError(f"there is no {kind.word} '{name}', neither as a path nor below {out}/.{hint}")

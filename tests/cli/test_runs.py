@@ -162,7 +162,7 @@ def test_a_difference_is_shown_and_one_seed_each_is_said(bnrun: Run, out: Path) 
         (("show", "nope"), "there is no run 'nope', neither as a path nor below runs/"),
         (("show", "2026"), "2 runs start with '2026'; give more of the name"),
         (("show", "20261201"), "compare.yaml is damaged, or is not the plan of a comparison"),
-        (("show", "latest", "--out", "nowhere"), "There is none at all: `bnrun train` makes one"),
+        (("show", "latest", "--out", "nowhere"), "No run is there yet: `bnrun train` makes one"),
         (("diff", "latest"), "Missing argument 'B'"),
         (("diff", "latest", "x" * 300), "File name too long"),
         (("--limit", "0"), "'--limit'"),

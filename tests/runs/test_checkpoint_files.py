@@ -15,7 +15,8 @@ from bnrun.errors import ConfigError, RunError
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     path = runs.create(tmp_path / "runs", resolve(None)).path
-    state = {"format": 1, "config": resolve(None).config.to_dict(), "epochs": []}
+    config = resolve(None).config.to_dict()
+    state = {"format": 1, "config": config, "epochs": [], "model": {}, "attributes": {}}
     torch.save(state, path / "checkpoint.pt")
     return path
 
@@ -77,6 +78,21 @@ def test_another_programs_checkpoint_is_refused(run: Path) -> None:
     torch.save({"state_dict": {}}, run / "checkpoint.pt")
     with pytest.raises(RunError, match="not a checkpoint of this version"):
         runs.reopen(run)
+
+
+@pytest.mark.parametrize("part", ["config", "epochs", "model", "attributes"])
+def test_a_checkpoint_that_lacks_a_part_is_damaged(run: Path, part: str) -> None:
+    state = torch.load(run / "checkpoint.pt", weights_only=True)
+    torch.save(state | {part: 3}, run / "checkpoint.pt")
+    with pytest.raises(RunError, match=f"checkpoint.pt is damaged: it has no '{part}'"):
+        runs.read_checkpoint(run, "last")
+
+
+def test_a_damaged_checkpoint_is_not_met_with_advice_to_run_its_code(run: Path) -> None:
+    (run / "checkpoint.pt").write_text("x")
+    with pytest.raises(RunError) as refused:
+        runs.read_checkpoint(run, "last")
+    assert "weights_only" not in str(refused.value)
 
 
 def test_a_checkpoint_of_another_config_is_refused_and_the_keys_named(run: Path) -> None:

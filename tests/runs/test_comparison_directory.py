@@ -221,12 +221,36 @@ def test_a_damaged_file_is_reported_and_left_alone(
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("parity", {"arms": [PARITY.to_dict() | {"max_loss_difference": "small"}]}),
+        ("parity", {"arms": [PARITY.to_dict() | {"as_trained": 3}]}),
+        ("throughput", []),
+        ("throughput", [{"arm": "a", "norm": "none", "examples_per_second": "fast",
+                         "ratio_to_first": 1, "spread": [1, 1]}]),
+        ("throughput_noise", {"rounds": 10, "steps": 10, "machine": "CPU"}),
+        ("throughput_error", 3),
+    ],
+)  # fmt: skip
+def test_a_result_with_values_of_another_type_is_damaged(
+    directory: ComparisonDirectory, key: str, value: object
+) -> None:
+    with directory:
+        speeds = Speeds(20, 10, "CPU", (ONE, ONE), ONE)
+        _record(directory, directory.comparison.with_speeds(speeds))
+    file = directory.path / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(RunError, match="summary.json is damaged"):
+        read_comparison(directory.path)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("name: max", "name: ../../max", "received the name '../../max'"),
         ("name: max", "name: scratch", "there are two of this name"),
-        ("- 4", "- 3", "they must be different whole numbers"),
-        ("- 4", "- -1", "they must be different whole numbers"),
+        ("- 4", "- 3", "received seed 3 twice; seeds must differ"),
+        ("- 4", "- -1", "received seed -1; seeds must be whole numbers"),
         ("name: fashion-mnist", "name: synthetic", "data.name can't differ between arms"),
     ],
 )

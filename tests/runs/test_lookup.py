@@ -90,7 +90,7 @@ def test_a_comparison_is_no_run_but_its_trials_are(tmp_path: Path) -> None:
 
 def test_where_there_is_no_run_at_all_it_says_what_makes_one(tmp_path: Path) -> None:
     for name in ("latest", "20261121"):
-        with pytest.raises(RunError, match="There is none at all: `bnrun train` makes one"):
+        with pytest.raises(RunError, match="No run is there yet: `bnrun train` makes one"):
             runs.find(name, tmp_path)
 
 

@@ -35,7 +35,8 @@ def _epoch(number: int) -> EpochEnded:
 def _checkpoint(number: int) -> CheckpointReady:
     epochs = [vars(_epoch(n)) for n in range(1, number + 1)]
     state = {"format": 1, "config": resolve(None).config.to_dict(), "epochs": epochs}
-    return CheckpointReady(number, {**state, "model": {"weight": torch.full((50_000,), 1.0)}})
+    model = {"weight": torch.full((50_000,), 1.0)}
+    return CheckpointReady(number, {**state, "model": model, "attributes": {}})
 
 
 def _create(out: Path, norm: str = "scratch") -> runs.Run:
