@@ -158,7 +158,7 @@ class Worker:
 
     def _lost(self, how: Literal["hung", "exited"]) -> WorkerLost:
         """End the process, and return what happened to it."""
-        message = "does not come back within the time limit"
+        message = "does not finish within the time limit"
         if how == "exited" and self._process is not None:
             self._process.join(1)
             message = (

@@ -40,7 +40,7 @@ def test_jobs_are_done_in_one_process_until_one_is_lost() -> None:
         assert second != first
         with pytest.raises(WorkerLost, match=r"it was ended by signal 11 \(SIGSEGV\)$"):
             worker.run("die")
-        with pytest.raises(WorkerLost, match=r"^does not come back within the time limit$") as lost:
+        with pytest.raises(WorkerLost, match=r"^does not finish within the time limit$") as lost:
             worker.run("hang", limit=0.2)
         assert lost.value.how == "hung"
         third = worker.run("pid")
@@ -114,7 +114,7 @@ def test_it_can_be_used_in_another_thread() -> None:
     [
         ("refuses", "no such norm"),
         ("exits", "loading it ends the process that it runs in: it ended with exit code 4."),
-        ("hangs", "loading it does not come back within the time limit."),
+        ("hangs", "loading it does not finish within the time limit."),
     ],
 )
 def test_a_process_that_cannot_begin_is_an_error(how: str, message: str) -> None:

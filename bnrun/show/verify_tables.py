@@ -38,12 +38,12 @@ def report_view(report: Report) -> RenderableType:
 def _title(report: Report) -> str:
     name, contract = norm_name(report.implementation), CONTRACTS[report.contract]
     measured = "; ".join(f"{one.engine}, {one.dtype}" for one in report.measurements)
-    return f"{name}, held to {contract}: {measured}; on {report.device}"
+    return f"{name} against {contract}: {measured}; on {report.device}"
 
 
 def _checks(report: Report, numbers: dict[Fault, str]) -> Table:
     """Show the checks in sections: the groups, under each engine where there are several."""
-    columns = (label("check"), label(), number("largest error"), label("from"))
+    columns = (label("check"), label(), number("largest error"), label("cause"))
     shown = table(*columns, gap=3)
     several = len(report.measurements) > 1
     for measured in report.measurements:
@@ -92,7 +92,7 @@ def _finding(finding: Finding, number: str) -> RenderableType:
     fault = finding.fault
     lines = [Text(finding.sentence, style="bold")]
     if fault.is_dialect:
-        lines.append(Text(f"A dialect, not a mistake; spoken by {fault.speakers}."))
+        lines.append(Text(f"A dialect, not a mistake; used by {fault.speakers}."))
     if finding.seen:
         lines.append(Text(f"Seen: {finding.seen}"))
     lines.append(Text(f"{'To change it' if fault.is_dialect else 'Fix'}: {fault.fix}"))
@@ -129,14 +129,14 @@ def _closing(report: Report) -> Iterator[RenderableType]:
             count = sum(check.engine == "compiled" for check in report.checks)
             checks = _count(count, "check")
             calls = _count(one.kernel_calls, "kernel call")
-            yield Text(f"compiled: {checks} with an experiment that called a kernel ({calls})")
+            yield Text(f"compiled: {checks} ({calls})")
     if report.not_measured:
         yield Text(f"compiled: not checked. {report.not_measured}")
     if report.takes and report.not_taken:
         layouts = " and ".join(report.not_taken)
-        yield Text(f"That is without {layouts}, which it does not take: see above.")
+        yield Text(f"This does not cover {layouts}, which the class does not accept: see above.")
     if report.printed:
-        yield Text(f"It printed {_count(report.printed, 'line')} meanwhile, not shown here.")
+        yield Text(f"The norm printed {_count(report.printed, 'line')}, not shown here.")
 
 
 def _count(many: int, what: str) -> str:

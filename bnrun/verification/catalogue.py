@@ -24,7 +24,7 @@ def known_faults() -> list[Fault]:
         for value in vars(module).values():
             for fault in _faults_in(value):
                 faults.setdefault(fault.name, fault)
-    del faults[outcome.UNEXPLAINED.name]  # says that none of them is there
+    del faults[outcome.UNEXPLAINED.name]  # it is the absence of known mistakes
     return list(faults.values())
 
 

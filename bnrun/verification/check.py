@@ -14,7 +14,7 @@ from bnrun.verification.experiment import Experiment, R
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import IDENTITY, UNEXPLAINED, Outcome, failed, passed
 from bnrun.verification.passes import PREDICTING, TRAINING, Passes
-from bnrun.verification.recipe import Recipe, deviations, play
+from bnrun.verification.recipe import Recipe, deviations, simulate
 from bnrun.verification.report import Contract, Group
 from bnrun.verification.situations import LAYOUTS, Situation, plain
 
@@ -39,7 +39,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Case(Evidence):
-    """All that a check is judged on: the evidence, and the diagnosis of it.
+    """Everything that a check is judged on: the evidence, and the diagnosis of it.
 
     Attributes:
         right, contract: what is right, and by which contract.
@@ -96,7 +96,7 @@ class Case(Evidence):
     ) -> Outcome:
         """Compare what was observed with what is right and, failing that, with the diagnosis.
 
-        It fails from those diagnosed mistakes without which other values would be expected.
+        On failure, the faults are those diagnosed mistakes that change the expected values.
         `slack` multiplies the tolerance, where rounding errors are larger than usual.
         """
         bound = slack * self.rounding
@@ -122,7 +122,7 @@ class Case(Evidence):
         return failed(*dict.fromkeys(needed), error=error)
 
 
-def playing(
+def simulation(
     situation: Situation, *, training: bool, grad: bool | None = None
 ) -> Callable[[Recipe], Tensors]:
     """Return what is expected of a recipe in a situation.
@@ -131,7 +131,7 @@ def playing(
     agree.
     """
     enabled = training if grad is None else grad
-    return lambda recipe: play(recipe, situation, training=training, grad=enabled)
+    return lambda recipe: simulate(recipe, situation, training=training, grad=enabled)
 
 
 # ---- the check
@@ -139,15 +139,15 @@ def playing(
 
 @dataclass(frozen=True)
 class Check:
-    """A check that can be made, and how its case is judged.
+    """A check, and how its outcome is judged.
 
     Attributes:
         name, group, about: its row, and what it asks in a few words.
-        experiments: what it is judged on. Where there is only one, that must have gone well.
+        experiments: what it is judged on. If there is only one, `judge` needs its record.
         judge: returns the outcome.
         rank: of the inputs, if it is for one.
         needs_forward: whether it needs a forward pass that works.
-        on_trouble: returns the outcome that an error in the experiment follows from, if any.
+        on_trouble: returns the outcome of an error in the experiment, if its cause is known.
     """
 
     name: str

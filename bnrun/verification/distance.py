@@ -64,4 +64,4 @@ def first_difference(observed: Tensors, expected: Tensors) -> str:
     index = tuple(int(i) for i in wrong.nonzero()[0]) if wrong.any() else (0,) * ours.dim()
     one, other = float(ours[index]) + 0.0, float(right[index]) + 0.0  # adding 0 turns -0 into 0
     digits = next(n for n in DIGITS if f"{one:.{n}g}" != f"{other:.{n}g}" or n == DIGITS[-1])
-    return f"{label}{list(index)} is {one:.{digits}g}, and {other:.{digits}g} is right"
+    return f"{label}{list(index)} is {one:.{digits}g}, expected {other:.{digits}g}"

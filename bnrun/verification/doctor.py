@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bnrun.events import Stage
 from bnrun.verification.examination import SUSPECT, Cell, CellResult, Examination
-from bnrun.verification.recipe import Recipe, play
+from bnrun.verification.recipe import Recipe, simulate
 from bnrun.verification.report import DTYPES, ENGINES
 from bnrun.verification.situations import SHAPES, Situation, make_situation
 from bnrun.workers import Worker, WorkerLost
@@ -65,7 +65,7 @@ def cells(devices: Sequence[str], engines: Sequence[str]) -> Iterator[Cell]:
 def examine(
     machines: Mapping[str, str], engines: Sequence[str] = ENGINES, limit: float = LIMIT_SECONDS
 ) -> Generator[Stage, None, Examination]:
-    """Examine torch's norms, cell by cell, in a process apart.
+    """Examine torch's norms, cell by cell, in a separate process.
 
     Yields a stage before each cell.
 
@@ -128,7 +128,7 @@ def _units(cell: Cell) -> float:
 def formula(norm: str, situation: Situation, training: bool) -> dict[str, Tensor]:
     """Return y, the gradients and any moving statistics of one of torch's norms, in float64."""
     if norm.startswith("BatchNorm"):
-        return play(Recipe(), situation, training=training, grad=True)
+        return simulate(Recipe(), situation, training=training, grad=True)
     inputs = (situation.x, situation.gamma, situation.beta)
     x, gamma, beta = (tensor.clone().requires_grad_() for tensor in inputs)
     shape = (1, -1, *[1] * (x.dim() - 2))

@@ -15,7 +15,7 @@ from bnrun.verification.situations import RANKS, Situation
 
 @dataclass(frozen=True)
 class Evidence:
-    """The observations, and what follows from them at once."""
+    """The observations, and what can be read from them directly."""
 
     observations: Observations
     dtype: torch.dtype

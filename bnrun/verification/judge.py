@@ -28,14 +28,15 @@ def judge(check: Check, case: Case) -> Outcome:
             outcome = check.on_trouble(case, observation.message)
             return outcome or failed(trouble(observation.trouble, observation.message))
     outcome = check.judge(case)
-    spoilt = _spoilt(case)
-    if spoilt is not None and outcome.status == "fail" and all(f.of_values for f in outcome.faults):
-        return failed(spoilt, error=outcome.error)
+    disturbance = _disturbance(case)
+    of_values = all(fault.of_values for fault in outcome.faults)
+    if disturbance is not None and outcome.status == "fail" and of_values:
+        return failed(disturbance, error=outcome.error)
     return outcome
 
 
-def _spoilt(case: Case) -> Fault | None:
-    """Return what spoils every comparison of values, if something does: NaN, or noise."""
+def _disturbance(case: Case) -> Fault | None:
+    """Return the fault that makes comparing values meaningless, if there is one: NaN, or noise."""
     passes = [case.record(TRAINING[rank]) for rank in case.ranks]
     if any(record is not None and not record.plain.y.isfinite().any() for record in passes):
         return outputs.NOT_FINITE
@@ -52,8 +53,10 @@ def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
     asked = case.parts.asks_rank or not case.ranks
     is_required = (asked and rank in MAIN_RANKS) or rank in case.required_ranks
     is_fault = observation.trouble != "not offered" or is_required
-    if observation.trouble == "not run" or not is_fault:
+    if observation.trouble == "not run":
         return skipped(observation.message)
+    if not is_fault:
+        return skipped(f"not accepted: {observation.message}")
     if check.experiments != (TRAINING[rank],):
         return skipped(f"no pass forward and backward works for {LAYOUTS[rank]}")
     return failed(_trouble_of_rank(observation, case.of(TRAINING[2])))
@@ -64,7 +67,7 @@ def _trouble_of_rank(observation: Observation[Any], of_rows: Observation[Any]) -
     if _without_numbers(of_rows.message) == _without_numbers(observation.message):
         observation = of_rows
     kind = "raised" if observation.trouble == "not offered" else str(observation.trouble)
-    return trouble(kind, observation.message.removeprefix("not taken: "))
+    return trouble(kind, observation.message)
 
 
 def _without_numbers(text: str) -> str:

@@ -31,7 +31,7 @@ Job = tuple[str, torch.dtype, Engine]
 
 
 class InProcess:
-    """Observes in this process: quick, and at the mercy of the norm. No time limit holds."""
+    """Observes in this process: quick, but without a time limit, and a norm that exits ends it."""
 
     printed = 0
 
@@ -50,7 +50,7 @@ class InProcess:
 
 
 class InWorker:
-    """Observes in a process apart, where the norm is loaded anew.
+    """Observes in a separate process, which loads the norm itself.
 
     Args:
         norm: see `bnrun.norms.norm_factory`.
@@ -88,7 +88,10 @@ class InWorker:
     def observe(self, job: Job) -> Observation[Any]:
         """Run an experiment; if it is lost, the next one has another process."""
         if self._losses_left == 0 or self._patience <= 0:
-            return Observation(trouble="not run", message="not run: too many before it were lost")
+            return Observation(
+                trouble="not run",
+                message="not run: too many experiments before it hung or ended their process",
+            )
         impatient = self._patience < self._whole_patience
         limit = min(self._limit, IMPATIENT_SECONDS) if impatient else self._limit
         try:
@@ -98,7 +101,7 @@ class InWorker:
             self._losses_left -= 1
             self._patience -= limit if lost.how == "hung" else 0.0
             return Observation(trouble=lost.how, message=str(lost))
-        except NormError as error:  # it was loaded before, and cannot be loaded again
+        except NormError as error:  # a new process could not load it again
             self._losses_left -= 1
             return Observation(trouble="raised", message=str(error))
 
@@ -120,8 +123,8 @@ def _importable(norm: Norm) -> str:
     file = getattr(sys.modules["__main__"], "__file__", None)
     if file is None:
         raise NormError(
-            f"the class {name} is known to this session alone, so no process apart can load it. "
-            "Leave out isolated=True, or write the class into a file."
+            f"the class {name} exists in this session only, so no other process can load it. "
+            "Leave out isolated=True, or define the class in a file."
         )
     return f"{file}:{name}"
 

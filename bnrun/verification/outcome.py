@@ -20,7 +20,7 @@ IDENTITY = Fault(
 )
 UNEXPLAINED = Fault(
     "unexplained",
-    "No known mistake gives what was observed, and no combination that was tried.",
+    "No known mistake gives these numbers, and no combination of mistakes that was tried.",
     "Compute each part by hand on a small input, and compare: gamma * (x - mean) / sqrt(var + eps) "
     "+ beta; (1 - momentum) * moving + momentum * new.",
     of_values=True,
@@ -88,7 +88,7 @@ def combined(outcomes: Iterable[Outcome]) -> Outcome:
     """Return several outcomes as one: failed if any is, with the faults of all."""
     made = list(outcomes)
     if not made:
-        return skipped("no input of such a shape is taken")
+        return skipped("no input of such a shape is accepted")
     if all(outcome.status == "skip" for outcome in made):
         return made[0]
     errors = [outcome.error for outcome in made if outcome.error is not None]

@@ -65,7 +65,7 @@ def _training(rank: int, subject: Subject) -> Passes:
     except WrongOutput:
         raise
     except Exception as error:
-        raise NotOffered(f"not taken: {describe(error)}") from error
+        raise NotOffered(describe(error)) from error
     return _passes(rank, True, True, subject)
 
 

@@ -1,7 +1,7 @@
-"""A whole BatchNorm as the choices that it is made of: the right one, and any mistaken one.
+"""A BatchNorm as one choice for each of its parts: the right recipe, and any mistaken one.
 
-A recipe can be played, in float64, in any situation. Played right, it is the oracle that an
-implementation is compared with; played with a known mistake, it is the evidence for that mistake.
+A recipe can be simulated, in float64, in any situation. The right one is the oracle that an
+implementation is compared with. One with a known mistake is the evidence for that mistake.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ from bnrun.verification.formula import (
 from bnrun.verification.report import Contract
 from bnrun.verification.situations import Situation
 
-PLAYED = 1024
-"""Recipes whose results are remembered: the right one is asked for again and again."""
+CACHED_SIMULATIONS = 1024
+"""Simulations whose results are cached: the right recipe is needed again and again."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def candidates(
                 yield start.having(**dict(zip(names, picked, strict=True)))
 
 
-# ---- playing it
+# ---- simulation
 
 
 def statistics(
@@ -202,8 +202,10 @@ def summarize(recipe: Recipe, x: Tensor, moving_mean: Tensor) -> moving_statisti
     )
 
 
-@functools.lru_cache(maxsize=PLAYED)
-def play(recipe: Recipe, situation: Situation, *, training: bool, grad: bool) -> dict[str, Tensor]:
+@functools.lru_cache(maxsize=CACHED_SIMULATIONS)
+def simulate(
+    recipe: Recipe, situation: Situation, *, training: bool, grad: bool
+) -> dict[str, Tensor]:
     """Return y, the gradients and the moving statistics after one forward pass, in float64.
 
     Keys: y, d_x, d_gamma, d_beta, moving_mean, moving_var. Without `grad`, no gradients.

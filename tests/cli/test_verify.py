@@ -52,7 +52,7 @@ def test_the_layer_that_trains_is_checked_on_both_engines() -> None:
     at = lines.index("mathematics: compiled, float32")
     assert lines.index("module contract: eager, float64") < at
     assert lines[at + 1].startswith("  forward in training, (N, C) ")
-    assert lines[-1].startswith("compiled: 37 checks with an experiment that called a kernel (")
+    assert lines[-1].startswith("compiled: 37 checks (")
     assert all(len(line) <= 80 for line in lines)
     alone = json.loads(_call("verify", "scratch", "--engine", "eager", "--json").stdout)
     assert {check["engine"] for check in alone["checks"]} == {"eager"}
@@ -67,7 +67,7 @@ def test_the_kernels_are_not_said_to_compute_another_norm() -> None:
 def test_a_dialect_ends_with_0() -> None:
     done = _call("verify", f"{FAULTY}:BiasedMoving")
     assert done.exit_code == 0
-    assert "A dialect, not a mistake; spoken by Flax, Keras and the textbook." in done.stdout
+    assert "A dialect, not a mistake; used by Flax, Keras and the textbook." in done.stdout
 
 
 def test_a_fault_ends_with_1_and_json_is_one_document() -> None:
@@ -103,13 +103,13 @@ def test_a_whole_report_as_a_real_process(bnrun: Run, tmp_path: Path) -> None:
     assert done.stderr == ""  # the layer's own prints are counted, not shown
     assert "\x1b" not in done.stdout
     lines = [line.rstrip() for line in done.stdout.splitlines()]
-    assert lines[0] == "mine.py:Norm, held to PyTorch's layer: eager, float64; on cpu"
+    assert lines[0] == "mine.py:Norm against PyTorch's layer: eager, float64; on cpu"
     assert "  forward in training, (N, C)                  fail           3e-01   1" in lines
     at = lines.index("1   beta is not used.")
     assert lines[at + 1] == "    Fix: Return gamma * x_hat + beta."
     assert lines[at + 2].startswith("    Shows in: forward in training, (N, C); ")
     assert any(line.startswith("fail: 1 fault (") for line in lines)
-    assert lines[-1].startswith("It printed ")
+    assert lines[-1].startswith("The norm printed ")
     assert all(len(line) <= 80 for line in lines)
 
 
@@ -159,7 +159,7 @@ def test_what_cannot_be_done_ends_with_2(arguments: list[str], says: str) -> Non
     [
         (
             "import time\ntime.sleep(60)\n",
-            "importing or building the norm does not come back within the",
+            "importing or building the norm does not finish within the",
         ),
         (
             "import os\nos._exit(0)\n",

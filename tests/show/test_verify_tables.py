@@ -21,7 +21,7 @@ CHECK_BOTH = CheckResult(
     "tiny and odd shapes", "mathematics", "fail", float("inf"), "…", (BIASED, ROOT)
 )
 CHECK_RANK = CheckResult(
-    "forward in training, (N, C, L)", "mathematics", "skip", None, "not taken: ValueError: 3D"
+    "forward in training, (N, C, L)", "mathematics", "skip", None, "not accepted: ValueError: 3D"
 )
 CHECK_BIASED = CheckResult("first update", "moving statistics", "pass", 0.02, "…", (BIASED,))
 CHECK_MODE = CheckResult("mode", "module contract", "pass")
@@ -47,10 +47,10 @@ def test_a_report_with_a_fault_and_a_dialect() -> None:
     )
     checks = (CHECK_ROOT, CHECK_RANK, CHECK_BOTH, CHECK_BIASED, CHECK_MODE, CHECK_EPS, CHECK_PICKLE)
     assert _render(report_view(_report(*checks, found=found, printed=2))) == (
-        "my_norm.py:Norm, held to PyTorch's layer: eager, float64; on cpu\n"
+        "my_norm.py:Norm against PyTorch's layer: eager, float64; on cpu\n"
         "\n"
-        "check                                        largest error   from\n"
-        "─────────────────────────────────────────────────────────────────\n"
+        "check                                        largest error   cause\n"
+        "──────────────────────────────────────────────────────────────────\n"
         "mathematics\n"
         "  forward in training, (N, C)      fail              3e-01   1\n"
         "  forward in training, (N, C, L)   skip\n"
@@ -64,7 +64,7 @@ def test_a_report_with_a_fault_and_a_dialect() -> None:
         "  eps=                             skip\n"
         "  pickle                           pass              2e-16\n"
         "\n"
-        "skipped  forward in training, (N, C, L): not taken: ValueError: 3D\n"
+        "skipped  forward in training, (N, C, L): not accepted: ValueError: 3D\n"
         "skipped  eps=: the class takes no eps\n"
         "\n"
         "1   The root is missing: it divides by var + eps (in training only).\n"
@@ -73,12 +73,12 @@ def test_a_report_with_a_fault_and_a_dialect() -> None:
         "    Shows in: a; b; c and 2 more.\n"
         "\n"
         "a   The moving variance is biased.\n"
-        "    A dialect, not a mistake; spoken by Flax.\n"
+        "    A dialect, not a mistake; used by Flax.\n"
         "    To change it: Multiply by n / (n - 1).\n"
         "    Shows in: tiny and odd shapes; first update.\n"
         "\n"
         "fail: 1 fault, 1 dialect (3 checks passed, 2 failed, 2 skipped, in 1.2 s)\n"
-        "It printed 2 lines meanwhile, not shown here."
+        "The norm printed 2 lines, not shown here."
     )
 
 
@@ -101,10 +101,10 @@ def test_a_report_on_two_engines_has_sections_of_each() -> None:
     checks = (CHECK_BIASED, CHECK_PICKLE, compiled)
     report = Report("scratch", "torch", "cpu", measurements, checks, (fault,), 0, 1.23)
     assert _render(report_view(report)) == (
-        "scratch, held to PyTorch's layer: eager, float64; compiled, float32; on cpu\n"
+        "scratch against PyTorch's layer: eager, float64; compiled, float32; on cpu\n"
         "\n"
-        "check                                          largest error   from\n"
-        "───────────────────────────────────────────────────────────────────\n"
+        "check                                          largest error   cause\n"
+        "────────────────────────────────────────────────────────────────────\n"
         "moving statistics: eager, float64\n"
         "  first update                       dialect           2e-02\n"
         "\n"
@@ -119,7 +119,7 @@ def test_a_report_on_two_engines_has_sections_of_each() -> None:
         "    Shows in: pickle.\n"
         "\n"
         "fail: 1 fault (2 checks passed, 1 failed, 0 skipped, in 1.2 s)\n"
-        "compiled: 1 check with an experiment that called a kernel (1234 kernel calls)"
+        "compiled: 1 check (1234 kernel calls)"
     )
 
 

@@ -69,7 +69,7 @@ def test_a_class_that_no_other_process_can_load_is_an_error(
     monkeypatch.setitem(sys.modules, "__main__", notebook)
     monkeypatch.setattr(Scaled, "__module__", "__main__")
     monkeypatch.setattr(notebook, "Scaled", Scaled, raising=False)
-    with pytest.raises(NormError, match="known to this session alone"):
+    with pytest.raises(NormError, match="exists in this session only"):
         report_on(Scaled, isolated=True)
     report = report_on(Scaled)
     assert report.implementation == "__main__:Scaled"

@@ -19,7 +19,7 @@ from bnrun.verification.formula import (
     moving_statistics,
     normalization,
 )
-from bnrun.verification.recipe import Recipe, deviations, move, play, right
+from bnrun.verification.recipe import Recipe, deviations, move, right, simulate
 from bnrun.verification.situations import (
     CHANNELS,
     ODD_SHAPES,
@@ -44,7 +44,7 @@ def test_what_is_right_is_what_torch_computes(rank: int, kind: Any, training: bo
     mean, var = made.moving_mean.clone(), made.moving_var.clone()
     y = F.batch_norm(x, mean, var, gamma, beta, training, 0.1, 1e-5)
     d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, gamma, beta), made.g)
-    played = play(Recipe(), made, training=training, grad=True)
+    played = simulate(Recipe(), made, training=training, grad=True)
     expected = {"y": y, "d_x": d_x, "d_gamma": d_gamma, "d_beta": d_beta}
     for name, value in (expected | {"moving_mean": mean, "moving_var": var}).items():
         assert distance(played[name], value.detach()) < 1e-9, name
@@ -52,7 +52,7 @@ def test_what_is_right_is_what_torch_computes(rank: int, kind: Any, training: bo
 
 def test_it_is_right_at_a_mean_of_a_million() -> None:
     made = far(2, FLOAT64)
-    y = play(Recipe(), made, training=True, grad=False)["y"]
+    y = simulate(Recipe(), made, training=True, grad=False)["y"]
     exact = F.batch_norm(made.x - 1e6, None, None, made.gamma, made.beta, True)
     assert distance(y, exact) < 1e-9
 
@@ -75,7 +75,7 @@ def _played(recipe: Recipe) -> list[Tensor]:
     for rank, kind in itertools.product((2, 4), (plain, faint)):
         made = kind(rank, FLOAT64)
         for training, grad in itertools.product((True, False), repeat=2):
-            seen += play(recipe, made, training=training, grad=grad).values()
+            seen += simulate(recipe, made, training=training, grad=grad).values()
         mean, var = made.moving_mean, made.moving_var
         for k, step in enumerate(sequence(rank, FLOAT64), start=1):
             mean, var = move(recipe, step.x, mean, var, k)

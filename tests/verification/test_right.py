@@ -101,7 +101,7 @@ def test_a_class_for_rows_skips_what_is_of_images_and_says_so(report_on: ReportO
         report = report_on(f"right_norms.py:{name}")
         (images,) = [c for c in report.checks if c.name == "forward in training, (N, C, H, W)"]
         assert images.status == "skip"
-        assert images.message.startswith("not taken: ")
+        assert images.message.startswith("not accepted: ")
         assert said in images.message
 
 

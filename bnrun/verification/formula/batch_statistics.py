@@ -40,8 +40,8 @@ def _within_images(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
 OVER: tuple[Choice[Over], ...] = choices(
     lambda rank: (0, *_positions(rank)),
     wrong("statistics-over-batch-alone", lambda rank: (0,),
-          "Mean and variance are taken over the batch alone, separately for each position; a "
-          "channel of an image shares one mean and one variance over all its positions."),
+          "Mean and variance are taken over the batch dimension alone, separately for each "
+          "position; a channel of an image has one mean and one variance for all its positions."),
     wrong("statistics-per-image", lambda rank: _positions(rank) or (0,),
           "Mean and variance are taken for each image separately: that is instance normalization.",
           "Take them over the batch too: dimensions (0, 2, 3) for (N, C, H, W)."),
@@ -76,8 +76,8 @@ SPREAD: tuple[Choice[Spread], ...] = choices(
           "The sum of squares is divided by the batch size, not by all values of a channel.",
           "Use ((x - mean) ** 2).mean(...), or divide by N * H * W."),
     wrong("variance-within-images", _within_images,
-          "The variance is the mean of the variances within each image: the distances between "
-          "images are missing from it.",
+          "The variance is the mean of the variances within each image: the differences between "
+          "the means of the images are missing from it.",
           "Take one variance over batch and positions: dimensions (0, 2, 3) for (N, C, H, W)."),
     wrong("deviation-as-variance",
           lambda x, mean, dims: (x - mean).square().mean(dims, keepdim=True).sqrt(),

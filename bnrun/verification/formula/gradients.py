@@ -68,12 +68,13 @@ Gradient = Callable[[BackwardPass], Tensor]
 X_GRADIENT: tuple[Choice[Gradient], ...] = choices(
     lambda p: p.d_x(),
     wrong("gradient-takes-mean-as-constant", lambda p: p.d_x(("mean",)),
-          "The gradient of x takes the batch's mean as a constant: the term - mean(g) is missing."),
+          "The gradient of x treats the batch's mean as a constant: the term - mean(g) is "
+          "missing."),
     wrong("gradient-takes-variance-as-constant", lambda p: p.d_x(("var",)),
-          "The gradient of x takes the batch's variance as a constant: the term "
+          "The gradient of x treats the batch's variance as a constant: the term "
           "- x_hat * mean(g * x_hat) is missing."),
     wrong("gradient-takes-statistics-as-constants", lambda p: p.d_x(("mean", "var")),
-          "The gradient of x takes the batch's mean and variance as constants: it is only "
+          "The gradient of x treats the batch's mean and variance as constants: it is only "
           "gamma / sqrt(var + eps) * g."),
     wrong("gradient-of-x-misses-gamma", lambda p: p.d_x(unscaled=True),
           "The gradient of x is not multiplied by gamma.", "Multiply it by gamma."),
@@ -89,8 +90,8 @@ X_GRADIENT: tuple[Choice[Gradient], ...] = choices(
           "When predicting, d_x = gamma / sqrt(moving_var + eps) * g."),
     wrong("no-gradient-of-x", lambda p: torch.zeros_like(p.x),
           "No gradient reaches the input: the layers before this one would never learn.",
-          "Let y depend on x in the graph: no detach(), .data or no_grad() on the way, and a "
-          "backward pass that returns d_x."),
+          "Keep y connected to x in the graph: no detach(), .data or no_grad() between them. In a "
+          "torch.autograd.Function, return d_x from backward."),
     fix="Let gradients flow through mean and variance (no detach(), .data, .item() or no_grad() "
     "around them), or add the missing term to the backward pass: d_x = gamma / sqrt(var + eps) * "
     "(g - mean(g) - x_hat * mean(g * x_hat)).",
@@ -112,8 +113,8 @@ GAMMA_GRADIENT: tuple[Choice[Gradient], ...] = choices(
           "The gradient of gamma is sum(g), which is the gradient of beta."),
     wrong("no-gradient-of-gamma", lambda p: torch.zeros_like(p.d_gamma),
           "No gradient reaches gamma: it would never learn.",
-          "Use the parameter itself in forward, not gamma.data or gamma.detach(); and return "
-          "d_gamma from a backward pass of your own."),
+          "Use the parameter itself in forward, not gamma.data or gamma.detach(). In a "
+          "torch.autograd.Function, return d_gamma from backward."),
     fix="Use d_gamma = sum(g * x_hat).",
 )
 
@@ -125,7 +126,7 @@ BETA_GRADIENT: tuple[Choice[Gradient], ...] = choices(
           "The gradient of beta is averaged over the batch; it should be a sum."),
     wrong("no-gradient-of-beta", lambda p: torch.zeros_like(p.d_beta),
           "No gradient reaches beta: it would never learn.",
-          "Use the parameter itself in forward, not beta.data or beta.detach(); and return d_beta "
-          "from a backward pass of your own."),
+          "Use the parameter itself in forward, not beta.data or beta.detach(). In a "
+          "torch.autograd.Function, return d_beta from backward."),
     fix="Use d_beta = sum(g): the loss averages already.",
 )

@@ -45,8 +45,9 @@ MODES: tuple[Choice[Mode], ...] = choices(
 MOVES: tuple[Choice[Moves], ...] = choices(
     lambda trains: trains,
     wrong("moves-when-predicting", lambda trains: True,
-          "The moving statistics also move when predicting: test images leak into the model."),
+          "The moving statistics are updated when predicting, too: test images leak into the "
+          "model."),
     wrong("moves-only-when-predicting", lambda trains: not trains,
-          "The moving statistics move when predicting, and not in training."),
+          "The moving statistics are updated when predicting, and not in training."),
     fix="Update them in training, and only there.",
 )

@@ -48,9 +48,9 @@ Update = Callable[[Tensor, Tensor, int], Tensor]  # from old, target and the cou
 
 _SWAPPED = Fault(
     "moving-statistics-swapped",
-    "The updates of moving mean and moving variance are swapped: each moves towards the target of "
-    "the other.",
-    "Move the moving mean towards the batch's mean, the moving variance towards its variance.")
+    "The updates of moving mean and moving variance are swapped: each averages the batch statistic "
+    "of the other.",
+    "Update the moving mean with the batch's mean, and the moving variance with its variance.")
 _DEVIATION = Fault(
     "moving-variance-keeps-deviation",
     "The moving variance averages the batch's standard deviation, not its variance.",
@@ -119,8 +119,8 @@ VAR_TARGET: tuple[Choice[Target], ...] = choices(
 _AVERAGE = "Use (1 - momentum) * old + momentum * new, with momentum 0.1."
 OTHER_MOMENTUM = Fault(
     "momentum-value",
-    "The weight of each new batch in the moving statistics is not 0.1, as in PyTorch and the "
-    "textbook.",
+    "The weight of each new batch in the moving statistics is not 0.1, the value of PyTorch and "
+    "the textbook.",
     "Use momentum 0.1 as PyTorch defines it (the weight of the new batch), which is 0.9 as the "
     "textbook does (the weight of the old average).",
     "many: momentum is a free choice")
@@ -138,8 +138,8 @@ NO_AVERAGE = Fault(
 KERAS_WEIGHT = 0.01  # of the new batch, which Keras calls momentum 0.99
 
 
-def weighing(weight: float) -> Update:
-    """Return the update in which the new batch has a weight."""
+def exponential(weight: float) -> Update:
+    """Return the exponential average, in which the new batch has this weight."""
     return lambda old, target, k: (1 - weight) * old + weight * target
 
 
@@ -167,18 +167,18 @@ def weight_of(weight: float) -> Choice[Update]:
         fault = dataclasses.replace(
             MOMENTUM_REVERSED, sentence=f"{sentence}statistics, and all earlier ones {old}."
         )
-    return Choice(weighing(weight), fault)
+    return Choice(exponential(weight), fault)
 
 
 # fmt: off
 UPDATE: tuple[Choice[Update], ...] = choices(
-    weighing(0.1),
+    exponential(0.1),
     weight_of(0.9),
-    wrong("never-moves", weighing(0.0),
-          "The moving statistics never move.",
+    wrong("never-moves", exponential(0.0),
+          "The moving statistics are never updated.",
           "Assign the new values in training: to self (self.running_mean = ...), or in place "
           "(.copy_, .mul_().add_()); a new local variable of that name is lost."),
-    wrong("replaced-by-batch", weighing(1.0),
+    wrong("replaced-by-batch", exponential(1.0),
           "The moving statistics are those of the last batch alone: the old average is dropped."),
     wrong("old-average-not-weighed", lambda old, target, k: old + 0.1 * target,
           "The old average is not multiplied by 0.9: old + 0.1 * new grows with every batch."),
@@ -186,10 +186,11 @@ UPDATE: tuple[Choice[Update], ...] = choices(
           "The new batch is not multiplied by 0.1: 0.9 * old + new settles at ten times the right "
           "value."),
     wrong("both-weighed-alike", lambda old, target, k: 0.1 * old + 0.1 * target,
-          "Old average and new batch weigh 0.1 each, so most is lost with every batch."),
-    wrong("moves-twice", weighing(1 - 0.9**2),
-          "The moving statistics move twice for each batch.",
-          "Update them once a forward pass."),
+          "Old average and new batch are both multiplied by 0.1, so most of the average is lost "
+          "with every batch."),
+    wrong("moves-twice", exponential(1 - 0.9**2),
+          "The moving statistics are updated twice for each batch.",
+          "Update them once per forward pass."),
     wrong("cumulative-average", cumulative,
           "The moving statistics are the plain average over all batches so far, not an "
           "exponential one.", _AVERAGE,

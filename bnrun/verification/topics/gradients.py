@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
-from bnrun.verification.check import Case, check, check_ranks, playing
+from bnrun.verification.check import Case, check, check_ranks, simulation
 from bnrun.verification.experiment import Experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed
@@ -75,7 +75,7 @@ def _gradients(case: Case, rank: int, training: bool) -> Outcome:
     record = case.require(BACKWARD[training][rank]).plain
     if not record.connected:
         return failed(DETACHED)
-    expect = playing(case.situation(plain, rank), training=training, grad=True)
+    expect = simulation(case.situation(plain, rank), training=training, grad=True)
     outcome = case.compare(rank, record.gradients, expect)
     differences = case.record(FINITE_DIFFERENCES[training])
     if outcome.unexplained and differences is not None and differences.errors.get(rank) == "":

@@ -24,7 +24,7 @@ REFUSES = Fault(
 WRONG = Fault(
     "wrong-on-non-contiguous",
     "It gives other values for an input that is not contiguous in memory.",
-    "Do not use storage order (.view on .data, as_strided, data_ptr): index by dimension.",
+    "Do not rely on the storage order (.view on .data, as_strided, data_ptr): index by dimension.",
     of_values=True)
 # fmt: on
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnrun.verification.check import Case, check, check_ranks, playing
+from bnrun.verification.check import Case, check, check_ranks, simulation
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import Experiment, experiment
 from bnrun.verification.fault import Fault
@@ -90,7 +90,7 @@ def _one_batch(case: Case, training: bool) -> Outcome:
         return skipped(NO_MOVING_STATISTICS)
     return combined(
         case.compare(
-            rank, passes.plain.moving, playing(case.situation(plain, rank), training=training)
+            rank, passes.plain.moving, simulation(case.situation(plain, rank), training=training)
         )
         for rank, passes in case.passes(training)
     )

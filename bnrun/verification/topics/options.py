@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bnrun.verification.check import Case, check, playing
+from bnrun.verification.check import Case, check, simulation
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Choice, Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
-from bnrun.verification.formula.moving_statistics import Update, cumulative, weighing
+from bnrun.verification.formula.moving_statistics import Update, cumulative, exponential
 from bnrun.verification.outcome import NO_MOVING_STATISTICS, Outcome, failed, passed, skipped
 from bnrun.verification.passes import EPS_NAMES, Outputs
 from bnrun.verification.recipe import Recipe, move, normalize
@@ -38,11 +38,11 @@ NONE_NOT_CUMULATIVE = Fault(
 AFFINE_IGNORED = Fault(
     "affine-false-ignored",
     "With affine=False, the layer still has, or uses, gamma or beta.",
-    "Leave both out then: y = x_hat.")
+    "With affine=False, leave both out: y = x_hat.")
 TRACK_IGNORED = Fault(
     "track-false-ignored",
     "With track_running_stats=False, it still predicts with moving statistics.",
-    "Store none then, and always normalize with the batch.")
+    "With track_running_stats=False, store none, and normalize with the batch in either mode.")
 # fmt: on
 
 # Values to build with, far from the usual ones
@@ -106,10 +106,10 @@ def track_false(subject: Subject) -> Pass:
     return subject.run(subject.situation(plain), training=False, track_running_stats=False)
 
 
-@check(eps, "module contract", "another eps has its effect (where offered)")
+@check(eps, "module contract", "another eps has its effect")
 def _eps(case: Case) -> Outcome:
     record = case.require(eps)
-    expect = playing(case.situation(plain), training=True)
+    expect = simulation(case.situation(plain), training=True)
 
     def with_eps(recipe: Recipe) -> Tensors:
         other = Choice(OTHER_EPS)
@@ -125,15 +125,15 @@ def _eps(case: Case) -> Outcome:
     return outcome
 
 
-@check(momentum, "module contract", "it weighs the new batch")
+@check(momentum, "module contract", "the argument is the weight of the new batch")
 def _momentum(case: Case) -> Outcome:
     record = case.require(momentum)
     if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
-    expect = playing(case.situation(plain), training=True)
+    expect = simulation(case.situation(plain), training=True)
 
     def with_weight(weight: float) -> Callable[[Recipe], Tensors]:
-        return lambda recipe: expect(_with_update(recipe, weighing(weight)))
+        return lambda recipe: expect(_with_update(recipe, exponential(weight)))
 
     outcome = case.compare(case.rank, record.moving, with_weight(OTHER_MOMENTUM))
     if not outcome.unexplained:
@@ -161,7 +161,9 @@ def _mistakes_in_updates(case: Case) -> tuple[Fault, ...]:
     return tuple(dict.fromkeys(f for f in faults if f is not None and not f.is_dialect))
 
 
-@check(momentum_none, "module contract", "the plain average")
+@check(
+    momentum_none, "module contract", "the moving statistics are the plain average over all batches"
+)
 def _momentum_none(case: Case) -> Outcome:
     record = case.require(momentum_none)
     if not case.parts.moving:
@@ -184,16 +186,16 @@ def _momentum_none(case: Case) -> Outcome:
     return failed(*(known or (NONE_NOT_CUMULATIVE,)), error=outcome.error)
 
 
-@check(affine_false, "module contract", "neither gamma nor beta")
+@check(affine_false, "module contract", "the output without gamma and beta")
 def _affine_false(case: Case) -> Outcome:
     record = case.require(affine_false)
     situation = case.situation(plain).without(gamma=True, beta=True, moving=False)
-    outcome = case.compare(case.rank, record.result.output, playing(situation, training=True))
+    outcome = case.compare(case.rank, record.result.output, simulation(situation, training=True))
     ignored = record.learns or outcome.unexplained
     return failed(AFFINE_IGNORED, error=outcome.error) if ignored else outcome
 
 
-@check(track_false, "module contract", "predicts by the batch")
+@check(track_false, "module contract", "predictions use the statistics of the batch")
 def _track_false(case: Case) -> Outcome:
     record = case.require(track_false)
     situation = case.situation(plain)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from bnrun.verification.check import Case, check, check_ranks, playing
+from bnrun.verification.check import Case, check, check_ranks, simulation
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, combined, failed, skipped, trouble
@@ -85,7 +85,7 @@ def odd_shapes(subject: Subject) -> OddShapes:
 
 def _forward(case: Case, rank: int, training: bool) -> Outcome:
     passes = case.require((TRAINING if training else PREDICTING)[rank])
-    expect = playing(case.situation(plain, rank), training=training)
+    expect = simulation(case.situation(plain, rank), training=training)
     return case.compare(rank, passes.plain.output, expect)
 
 
@@ -107,7 +107,7 @@ check_ranks("forward when predicting", "mathematics", _ABOUT, PREDICTING)(
 def _faint_variance(case: Case) -> Outcome:
     return combined(
         case.compare(
-            rank, passes.faint.output, playing(case.situation(faint, rank), training=training)
+            rank, passes.faint.output, simulation(case.situation(faint, rank), training=training)
         )
         for training in (True, False)
         for rank, passes in case.passes(training)
@@ -120,7 +120,7 @@ def _faint_variance(case: Case) -> Outcome:
 def _large_mean(case: Case) -> Outcome:
     if case.dtype in HALVES:
         return skipped(TOO_FEW_DIGITS)
-    expect = playing(case.situation(far), training=True)
+    expect = simulation(case.situation(far), training=True)
     outcome = case.compare(case.rank, case.require(large_mean).output, expect, slack=FAR_SLACK)
     if not outcome.unexplained:
         return outcome
@@ -135,7 +135,7 @@ def _level_channels(case: Case) -> Outcome:
     if case.dtype in HALVES:
         return skipped(TOO_FEW_DIGITS)
     record = case.require(level_channels)
-    expect = playing(case.situation(level), training=True)
+    expect = simulation(case.situation(level), training=True)
     values = record.output | {k: d_x for k, d_x in record.gradients.items() if k == "d_x"}
     if all(bool(one.isfinite().all()) for one in values.values()):
         return case.compare(case.rank, record.output, expect, slack=LEVEL_SLACK)
@@ -164,4 +164,4 @@ def _judge_shape(case: Case, odd: OddShape) -> Outcome:
         return failed(trouble("raised", f"{odd.error} for an input of {odd.shape}"))
     situation = case.restrict(make_situation(odd.shape, case.dtype))
     observed = odd.result.output | odd.result.moving
-    return case.compare(len(odd.shape), observed, playing(situation, training=True))
+    return case.compare(len(odd.shape), observed, simulation(situation, training=True))

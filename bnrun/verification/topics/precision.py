@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnrun.verification.check import Case, check, playing
+from bnrun.verification.check import Case, check, simulation
 from bnrun.verification.distance import distance
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
@@ -137,7 +137,7 @@ def _double(case: Case) -> Outcome:
         return passed()
     # The diagnosis may have known mistakes in it: they are there after `.double()`, too.
     situation = case.restrict(plain(case.rank, torch.float32))
-    error = distance(record.y, playing(situation, training=True)(case.recipe(case.rank))["y"])
+    error = distance(record.y, simulation(situation, training=True)(case.recipe(case.rank))["y"])
     if error <= case.tolerance or case.identity or case.narrowing is not None:
         return passed()
     return failed(DOUBLE_CHANGES, error=error)

@@ -87,7 +87,7 @@ def channel_count(subject: Subject) -> AcceptedInputs:
     return record
 
 
-@check(one_value, "module contract", "refused in training")
+@check(one_value, "module contract", "a batch with one value per channel is refused in training")
 def _one_value(case: Case) -> Outcome:
     record = case.require(one_value)
     if not record.finite:
@@ -120,7 +120,7 @@ def _diagnosed(case: Case) -> list[Fault]:
     return [mine.fault for mine, own in pairs if mine is not own and mine.fault is not None]
 
 
-@check(channel_count, "module contract", "refused")
+@check(channel_count, "module contract", "an input with another number of channels is refused")
 def _channel_count(case: Case) -> Outcome:
     record = case.require(channel_count)
     if not record.inputs:

@@ -49,7 +49,7 @@ ABSENT = {
 }
 STATISTICS_LEARNED = Fault(
     "statistics-are-learned",
-    "The moving statistics are parameters that optimizers get: training after eval() changes them.",
+    "The moving statistics are trainable parameters: an optimizer step after eval() changes them.",
     "Use buffers: self.register_buffer('moving_mean', torch.zeros(num_features)), and so on.",
 )
 NOTHING_LEARNED = Fault(
@@ -118,7 +118,7 @@ def registration(subject: Subject) -> Registration:
 @check(
     registration,
     "module contract",
-    "an optimizer is given gamma and beta, one for each channel, and no statistics",
+    "an optimizer gets gamma and beta, with a value per channel, and no statistics",
     needs_forward=False,
 )
 def _registration(case: Case) -> Outcome:

@@ -20,17 +20,17 @@ WRITES_INTO_INPUT = Fault(
     "Use x = x - mean instead of x -= mean, x.sub_(mean) and the like.")
 NOT_REPEATABLE = Fault(
     "not-repeatable",
-    "The same state and the same input give another output the second time.",
+    "The same state and the same input give a different output the second time.",
     "Let forward depend only on its input and the layer's state.",
     of_values=True)
 CHANGES_TORCH = Fault(
     "changes-torch",
     "A forward pass changes torch's own state, for everything else in the program.",
-    "Use `with torch.no_grad():`, which ends, instead of torch.set_grad_enabled(False); and call "
-    "neither torch.manual_seed nor torch.set_default_dtype.")
+    "Use `with torch.no_grad():` instead of torch.set_grad_enabled(False), which outlasts the "
+    "call. Call neither torch.manual_seed nor torch.set_default_dtype.")
 # fmt: on
 
-RANDOM_NUMBERS = "the random numbers that come next are others"
+RANDOM_NUMBERS = "torch's random state is another"
 UNUSUAL_SEED = 20_150_211  # one that no norm is likely to set
 
 

@@ -14,7 +14,7 @@ from bnrun.verification.fault import Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
 from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed, skipped
 from bnrun.verification.passes import Outputs
-from bnrun.verification.recipe import Recipe, play
+from bnrun.verification.recipe import Recipe, simulate
 from bnrun.verification.situations import others_changed, plain, sequence
 from bnrun.verification.subject import Record, Subject, changed
 
@@ -97,7 +97,7 @@ def _expected(recipe: Recipe, case: Case) -> Tensors:
     own, moves = [], []
     for training, grad in COMBINATIONS:
         first, second = (
-            play(recipe, one, training=training, grad=grad) for one in (situation, other)
+            simulate(recipe, one, training=training, grad=grad) for one in (situation, other)
         )
         own.append(bool(first["y"].flatten()[0] != second["y"].flatten()[0]))
         moves.append(changed(before, first))
