@@ -130,7 +130,7 @@ def _product(matmul: Worker) -> float:
 
 
 def _baseline(measured: Sequence[_Measured]) -> _Measured:
-    """Return the faster of the textbook's loops; where there is none, the first arm."""
+    """Return the faster of the textbook's loops; without any, the first arm."""
     loops = [one for one in measured if one.arm.is_loop]
     if not loops:
         return measured[0]

@@ -1,6 +1,7 @@
 """The result of `bnrun bench`: the speed of each arm, and of what it is compared with."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,8 +79,9 @@ class Benchmark:
 
     @property
     def has_ranges(self) -> bool:
-        """Return whether some spread is a range, for want of rounds to take a middle half of."""
-        return self.rounds < ROUNDS_PER_EVALUATION * MIN_QUARTILE_ROUNDS
+        """Return whether some spread is a range: of rounds too few to have a middle half."""
+        evaluations = math.ceil(self.rounds / ROUNDS_PER_EVALUATION)
+        return evaluations < MIN_QUARTILE_ROUNDS
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun bench --json` prints."""

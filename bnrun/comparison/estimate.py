@@ -87,4 +87,5 @@ def t_probability(t: float, freedom: int) -> float:
     for power in range(odd, freedom - 1, 2):
         total += term
         term *= (power + 1) / (power + 2) * cos * cos
-    return 2 / math.pi * (theta + sin * total) if odd else sin * total
+    probability = 2 / math.pi * (theta + sin * total) if odd else sin * total
+    return max(-1.0, min(probability, 1.0))  # rounding may carry it beyond: then p < 0

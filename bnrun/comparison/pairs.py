@@ -224,9 +224,9 @@ def _differences(a: ArmResult, b: ArmResult, metric: str) -> Iterator[float]:
     others = {trial.seed: trial for trial in b.completed}
     for trial in a.completed:
         if trial.seed in others:
-            ours, theirs = _value(trial, metric), _value(others[trial.seed], metric)
-            if ours is not None and theirs is not None:
-                yield ours - theirs
+            value_a, value_b = _value(trial, metric), _value(others[trial.seed], metric)
+            if value_a is not None and value_b is not None:
+                yield value_a - value_b
 
 
 def _value(trial: Summary, metric: str) -> float | None:

@@ -183,13 +183,13 @@ def _prediction_difference(steppers: list[Stepper], dataset: Dataset) -> float:
 @torch.no_grad()
 def _differences(first: LeNet, other: LeNet) -> dict[str, float]:
     """Return the largest difference in weights and in moving statistics that both have."""
-    ours, theirs = dict(_tensors(first)), dict(_tensors(other))
+    values, others = dict(_tensors(first)), dict(_tensors(other))
     largest: dict[str, float] = {}
-    for key in (key for key in ours if key in theirs):
-        if ours[key].numel() == theirs[key].numel():
-            distance = float((ours[key].flatten() - theirs[key].flatten()).abs().max())
+    for key in (key for key in values if key in others):
+        if values[key].numel() == others[key].numel():
+            distance = float((values[key].flatten() - others[key].flatten()).abs().max())
             if not math.isfinite(distance):  # `max` would pass over NaN
-                raise _NotFinite(f"{' '.join(key)} is not finite any more")
+                raise _NotFinite(f"{' '.join(key)} is no longer finite")
             kind = "moving" if key[1].startswith("moving") else "weight"
             largest[kind] = max(largest.get(kind, 0.0), distance)
     return largest
@@ -198,12 +198,13 @@ def _differences(first: LeNet, other: LeNet) -> dict[str, float]:
 def _tensors(model: LeNet) -> Iterator[tuple[tuple[str, str], Tensor]]:
     """Yield every weight and moving statistic, keyed by place in the network and role.
 
-    gamma goes by its role, whatever name a norm has for it; so do beta and the moving statistics.
+    The role of a norm's values is gamma, beta or a moving statistic, whatever the norm names it.
+    That of all other weights is their name.
     """
     for path, module in model.named_modules():
         place = path.partition(".")[0]  # a norm may wrap another: norm1.bn
         values = named_values(module)
-        channels = channel_values(values)
+        channels = channel_values(values) if place.startswith("norm") else None
         roles = {role: t for role, t in vars(channels).items() if t is not None} if channels else {}
         for role, tensor in roles.items():
             yield (place, role), tensor

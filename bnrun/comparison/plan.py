@@ -67,7 +67,7 @@ def check_seeds(seeds: Sequence[int]) -> None:
     """Check the seeds of trials.
 
     Raises:
-        ConfigError: there is none, there are too many, or one is invalid or given twice.
+        ConfigError: there are no seeds or too many, or one is invalid or given twice.
     """
     if not 1 <= len(seeds) <= MAX_SEEDS:
         raise ConfigError(f"received {len(seeds)} seeds; there must be 1 to {MAX_SEEDS:,}.")

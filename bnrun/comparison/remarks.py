@@ -33,10 +33,15 @@ def _verdict_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
         "Intervals cover the choice of seeds, not the choice of test images. "
         f"{_what_was_adjusted(judged)}"
     )
-    if any(pair.detected is False for pair in judged):
+    undetected = [pair for pair in judged if not pair.detected]
+    if undetected:
+        brackets = (
+            " In brackets: a true difference of this size would show in 4 of 5 comparisons of this "
+            "n, with this spread over seeds."
+        )
+        has_brackets = any(pair.detectable is not None for pair in undetected)
         yield (
-            f"'{NO_DIFFERENCE}' does not mean that there is none. In brackets: a true difference "
-            "of this size would show in 4 of 5 comparisons of this n, with this spread over seeds."
+            f"'{NO_DIFFERENCE}' does not mean that there is none.{brackets if has_brackets else ''}"
         )
     with_margin = [pair.equivalence for pair in judged if pair.equivalence is not None]
     if with_margin:

@@ -1,7 +1,7 @@
 """Finding the directory of a run, or of a comparison, by what a user calls it.
 
 A user gives a path, a name below the folder of the runs, the start of a name, or `latest`: the
-newest run directly there or, where there is none, the newest trial of the newest comparison.
+newest run directly there or, without any, the newest trial of the newest comparison.
 Precedence: exact path or name, `latest`, start of a name.
 """
 
@@ -43,7 +43,7 @@ def find(name: str, out: Path) -> Path:
     """Return the directory of a run; a trial of a comparison is a run, too.
 
     Raises:
-        RunError: there is none, or several names start like this.
+        RunError: it does not exist, or several names start like this.
     """
     return _find(name, out, RUN)
 
@@ -52,7 +52,7 @@ def find_comparison(name: str, out: Path) -> Path:
     """Return the directory of a comparison.
 
     Raises:
-        RunError: there is none, or several names start like this.
+        RunError: it does not exist, or several names start like this.
     """
     return _find(name, out, COMPARISON)
 

@@ -85,7 +85,7 @@ class MetricsFile:
         return sum(_kind(line) == "epoch_ended" for line in self._whole_lines())
 
     def start_time(self) -> datetime | None:
-        """Return the time of the first line (UTC); None where there is none to be read."""
+        """Return the time of the first line (UTC); None if it cannot be read."""
         try:
             with self.path.open("rb") as file:
                 text = json.loads(file.readline())["time"]

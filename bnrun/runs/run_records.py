@@ -119,7 +119,7 @@ def read_run(path: Path) -> RunRecord:
         config_name=_config_name(path.name, config),
         summary=replace(metrics.summary, status=known, reason=reason),
         status=status,
-        environment=_read_json(path / "environment.json") or {},
+        environment=_read_environment(path / "environment.json"),
     )
 
 
@@ -163,6 +163,8 @@ def _status(path: Path, metrics: _Metrics) -> tuple[RecordStatus, str | None]:
     if is_held(path / LOCK):
         return "running", None
     summary = _read_json(path / "summary.json")
+    if summary is not None and not isinstance(summary.get("epochs", []), list):
+        raise RunError(f"{path / 'summary.json'} is damaged: its epochs are no list.")
     if summary is None or _is_outdated(summary, path, metrics):
         return "unfinished", None
     if summary.get("status") not in get_args(Status):
@@ -190,6 +192,21 @@ def _config_name(name: str, config: Config) -> str | None:
     return match["config"] if match else None
 
 
+def _read_environment(file: Path) -> dict[str, Any]:
+    """Read what a run's first session ran on; empty where there is no file.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    document = _read_json(file) or {}
+    command, git = document.get("command", []), document.get("git")
+    if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
+        raise RunError(f"{file} is damaged: its command is no list of words.")
+    if not isinstance(git, dict | None):
+        raise RunError(f"{file} is damaged: its git state is no object.")
+    return document
+
+
 def _read_json(file: Path) -> dict[str, Any] | None:
     """Read a JSON object; return None where there is no file.
 
@@ -215,6 +232,8 @@ def _read_comparison(path: Path) -> ComparisonRecord:
         status = (_read_json(path / "summary.json") or {}).get("status")
     except (BnrunError, *_UNREADABLE):
         return ComparisonRecord(path, (), (), "damaged")
+    if not isinstance(status, str | None):
+        return ComparisonRecord(path, arms, seeds, "damaged")
     if status != "completed" and is_held(path / LOCK):
         status = "running"
     return ComparisonRecord(path, arms, seeds, status)

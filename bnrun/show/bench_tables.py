@@ -73,8 +73,11 @@ def _ratio(
 def _notes(benchmark: Benchmark) -> Iterator[str]:
     noise, rounds = benchmark.noise, benchmark.rounds
     few = " (of fewer than four, the range)" if benchmark.has_ranges else ""
+    medians = (
+        "One round, in which" if rounds == 1 else f"Medians of {rounds} rounds, in each of which"
+    )
     yield (
-        f"Medians of {rounds} rounds, in each of which every arm trains {benchmark.steps} steps; "
+        f"{medians} every arm trains {benchmark.steps} steps; "
         f"ratios to {benchmark.baseline} within a round, and the middle half of them{few}. "
         f"Noise: {noise.name} against itself {noise.ratio:.2f} "
         f"({noise.spread[0]:.2f} to {noise.spread[1]:.2f})."

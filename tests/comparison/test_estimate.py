@@ -31,7 +31,13 @@ def test_the_probability_has_its_elementary_forms() -> None:
         assert t_probability(t, 2) == pytest.approx(t / math.sqrt(2 + t * t), rel=1e-14)
 
 
-def test_many_degrees_of_freedom_come_to_the_normal_distribution() -> None:
+@pytest.mark.parametrize(("t", "freedom"), [(100, 16), (100, 18), (20, 29)])
+def test_rounding_makes_no_probability_above_1(t: float, freedom: int) -> None:
+    assert t_probability(t, freedom) == 1.0
+    assert t_probability(-t, freedom) == -1.0
+
+
+def test_many_degrees_of_freedom_approach_the_normal_distribution() -> None:
     assert t_quantile(0.95, 100_000) == pytest.approx(1.959964, abs=5e-5)
 
 

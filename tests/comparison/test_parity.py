@@ -55,6 +55,12 @@ class NanOut(Wrapped):
     def forward(self, x):
         return self.bn(x) * float("nan")
 
+class NanGradient(Wrapped):
+    def forward(self, x):
+        if x.requires_grad:
+            x.register_hook(lambda gradient: gradient * float("nan"))
+        return self.bn(x)
+
 class Doubles(Wrapped):
     """Right in training, and twice as much in prediction."""
     def forward(self, x):
@@ -249,10 +255,12 @@ def test_what_is_not_finite_ends_it_and_is_named(
     small: Dataset, arms_of: Arms, norms: Path
 ) -> None:
     found = _exact(arms_of("builtin", f"n={norms}:NanVar"), small)
-    assert found.error == "norm1 moving_var is not finite any more"
+    assert found.error == "norm1 moving_var is no longer finite"
     assert found.steps == 0
     found = _exact(arms_of("builtin", f"i={norms}:NanOut"), small)
     assert found.error == "the loss of arm i became nan at step 1"
+    found = _exact(arms_of("builtin", f"g={norms}:NanGradient"), small)
+    assert found.error == "conv1 weight is no longer finite"
 
 
 def test_a_layer_that_trains_right_and_predicts_wrong_is_caught(

@@ -156,7 +156,11 @@ def test_a_record_has_the_reason_of_a_failure_or_divergence(tmp_path: Path) -> N
         ("metrics.jsonl", b'{"event": "epoch_ended", "epoch": "x"}\n', "metrics.jsonl:1: "),
         ("summary.json", b"{", "summary.json is damaged"),
         ("summary.json", b'{"status": "fine"}', "summary.json is damaged"),
+        ("summary.json", b'{"status": "failed", "epochs": 3}', "its epochs are no list"),
         ("environment.json", b"[]", "environment.json is damaged"),
+        ("environment.json", b'{"command": 3}', "its command is no list of words"),
+        ("environment.json", b'{"command": [3]}', "its command is no list of words"),
+        ("environment.json", b'{"git": 7}', "its git state is no object"),
     ],
 )
 def test_a_damaged_run_is_in_its_place_in_the_list(
@@ -187,14 +191,17 @@ def test_comparisons_have_their_arms_and_seeds(tmp_path: Path) -> None:
     plans = {
         "a": "arms: [{name: scratch, config: {}}, {name: none}]\nseeds: [0, 1]",
         "b": "arms: 3",
+        "c": "arms: [{name: max, config: {}}]\nseeds: [0]",
     }
     for name, plan in plans.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "compare.yaml").write_text(plan)
     (tmp_path / "a" / "summary.json").write_text('{"status": "completed"}')
-    b, a = list_comparisons(tmp_path)
+    (tmp_path / "c" / "summary.json").write_text('{"status": 3}')
+    c, b, a = list_comparisons(tmp_path)
     assert (a.arms, a.seeds, a.status) == (("scratch", "none"), (0, 1), "completed")
     assert (b.arms, b.seeds, b.status) == ((), (), "damaged")
+    assert (c.arms, c.seeds, c.status) == (("max",), (0,), "damaged")
     assert list_runs(tmp_path) == []
 
 

@@ -105,8 +105,19 @@ def test_where_memory_is_not_known_the_table_says_so() -> None:
 
 
 def test_few_rounds_have_ranges() -> None:
-    found = replace(_benchmark(_arm("scratch", "scratch", "compiled", 1.0)), rounds=7)
-    assert "(of fewer than four, the range)" in _rendered(benchmark_view(found)).replace("\n", " ")
+    """The first round, and every second one from there on, times an evaluation, too."""
+    whole = _benchmark(_arm("scratch", "scratch", "compiled", 1.0))
+    few, enough = (
+        _rendered(benchmark_view(replace(whole, rounds=rounds))).replace("\n", " ")
+        for rounds in (6, 7)
+    )
+    assert "(of fewer than four, the range)" in few
+    assert "the range" not in enough
+
+
+def test_one_round_is_no_median() -> None:
+    found = replace(_benchmark(_arm("scratch", "scratch", "compiled", 1.0)), rounds=1)
+    assert "One round, in which every arm trains 30 steps" in _rendered(benchmark_view(found))
 
 
 def test_a_speedrun() -> None:

@@ -303,6 +303,13 @@ def test_equivalence(whole: Comparison) -> None:
     assert "not shown to be equivalent" in _words(narrow)
 
 
+def test_a_difference_that_is_zero_on_every_seed_has_no_size_that_would_show() -> None:
+    same = tuple(_trial(seed, 0.3, 0.8) for seed in (0, 1))
+    shown = _words(Comparison((_arm("a", *same), _arm("b", *same)), (0, 1)))
+    assert "'no difference detected' does not mean that there is none." in shown
+    assert "In brackets" not in shown
+
+
 def test_a_verdict_that_is_alone_in_its_family_is_at_95_percent_by_itself() -> None:
     """An accuracy that differs by the same on every seed is not judged, which leaves the loss."""
     arms = (
