@@ -90,6 +90,7 @@ class CommandServer:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, str(SERVER), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={k: v for k, v in os.environ.items() if k not in STEERING} | PLAIN_TERMINAL,
                 start_new_session=True,
