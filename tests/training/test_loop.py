@@ -47,16 +47,17 @@ class Noisy(nn.Module):
 
 @pytest.fixture(scope="module")
 def small() -> Dataset:
+    """An epoch of three steps: of 64 images, of 64 and of 22."""
     data = synthetic()
     return replace(
         data,
-        train=data.train.take(torch.arange(600)),
-        test=data.test.take(torch.arange(200)),
+        train=data.train.take(torch.arange(150)),
+        test=data.test.take(torch.arange(50)),
     )
 
 
 def _config(*overrides: str) -> Config:
-    texts = ("training.epochs=3", *overrides)
+    texts = ("training.epochs=3", "training.batch_size=64", *overrides)
     return resolve(None, [a for text in texts for a in parse_override(text)]).config
 
 
@@ -109,7 +110,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(small: Dataset) 
 def test_the_epoch_mean_weighs_a_smaller_last_batch_by_its_size(
     small: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fixed = iter([(1.0, 256), (2.0, 128), (4.0, 0)])
+    fixed = iter([(1.0, 64), (2.0, 32), (4.0, 0)])
 
     def step(*_: Any) -> tuple[Tensor, Tensor]:
         loss, correct = next(fixed)
@@ -117,8 +118,8 @@ def test_the_epoch_mean_weighs_a_smaller_last_batch_by_its_size(
 
     monkeypatch.setattr(Stepper, "_train_step", step)
     ((loss, train_acc, _),) = _epochs(train(_config("training.epochs=1"), small, CPU))
-    assert loss == pytest.approx((1.0 * 256 + 2.0 * 256 + 4.0 * 88) / 600)
-    assert train_acc == pytest.approx(384 / 600)
+    assert loss == pytest.approx((1.0 * 64 + 2.0 * 64 + 4.0 * 22) / 150)
+    assert train_acc == pytest.approx(96 / 150)
 
 
 @pytest.mark.parametrize("norm", ["scratch", "builtin", "textbook", "none", "NOISY"])
@@ -199,7 +200,7 @@ def test_a_learning_rate_that_is_too_large_diverges(small: Dataset) -> None:
 
 
 def test_a_batch_of_one_fails_with_the_batch_in_the_message(small: Dataset) -> None:
-    events = train(_config("training.batch_size=599"), small, CPU)
+    events = train(_config("training.batch_size=149"), small, CPU)
     with pytest.raises(TrainingFailed, match=r"step 2 of 2, a batch of 1: .*more than 1 value"):
         list(events)
 
@@ -234,7 +235,7 @@ def test_held_out_images_are_reported_on_and_not_trained_on(small: Dataset) -> N
     events = list(train(_config("training.epochs=1"), held, CPU))
     started = events[0]
     assert isinstance(started, RunStarted)
-    assert (started.data.train_images, started.data.validation_images) == (500, 100)
+    assert (started.data.train_images, started.data.validation_images) == (50, 100)
     (ended,) = (e for e in events if isinstance(e, EpochEnded))
     assert ended.validation_acc is not None
 
@@ -305,7 +306,7 @@ def three(small: Dataset, tmp_path: Path) -> dict[str, Config]:
     except EngineError as error:
         pytest.skip(str(error))
     (tmp_path / "noisy.py").write_text(NOISY)
-    shared = ("training.epochs=2", "training.batch_size=200", "optimizer.lr=0.1")
+    shared = ("training.epochs=2", "training.batch_size=50", "optimizer.lr=0.1")
     return {
         "compiled": _config(*shared, "training.engine=compiled"),
         "noisy": _config(*shared, "training.engine=eager", f"model.norm={tmp_path}/noisy.py:Noisy"),
