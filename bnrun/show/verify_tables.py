@@ -134,7 +134,7 @@ def _closing(report: Report) -> Iterator[RenderableType]:
         yield Text(f"compiled: not checked. {report.not_measured}")
     if report.takes and report.not_taken:
         layouts = " and ".join(report.not_taken)
-        yield Text(f"This does not cover {layouts}, which the class does not accept: see above.")
+        yield Text(f"Not covered: {layouts}, which the class does not accept (see above).")
     if report.printed:
         yield Text(f"The norm printed {_count(report.printed, 'line')}, not shown here.")
 

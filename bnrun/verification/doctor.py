@@ -18,7 +18,7 @@ from bnrun.events import Stage
 from bnrun.verification.examination import SUSPECT, Cell, CellResult, Examination
 from bnrun.verification.recipe import Recipe, simulate
 from bnrun.verification.report import DTYPES, ENGINES
-from bnrun.verification.situations import SHAPES, Situation, make_situation
+from bnrun.verification.situations import SHAPES, Situation, make_situation, per_channel
 from bnrun.workers import Worker, WorkerLost
 
 FORMATS = {
@@ -131,7 +131,6 @@ def formula(norm: str, situation: Situation, training: bool) -> dict[str, Tensor
         return simulate(Recipe(), situation, training=training, grad=True)
     inputs = (situation.x, situation.gamma, situation.beta)
     x, gamma, beta = (tensor.clone().requires_grad_() for tensor in inputs)
-    shape = (1, -1, *[1] * (x.dim() - 2))
     batch, channels = x.shape[:2]
     # Each row of `parts` is normalized by itself (Ba et al. 2016; Wu & He 2018; Ulyanov et al.
     # 2016): all channels of an example, a group of them, one.
@@ -139,7 +138,7 @@ def formula(norm: str, situation: Situation, training: bool) -> dict[str, Tensor
     parts = x.reshape(batch, groups, -1)
     centred = parts - parts.mean(-1, keepdim=True)
     x_hat = centred / (centred.square().mean(-1, keepdim=True) + EPS).sqrt()
-    y = x_hat.reshape(x.shape) * gamma.view(shape) + beta.view(shape)
+    y = x_hat.reshape(x.shape) * per_channel(gamma, x) + per_channel(beta, x)
     d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, gamma, beta), situation.g)
     return {"y": y.detach(), "d_x": d_x, "d_gamma": d_gamma, "d_beta": d_beta}
 

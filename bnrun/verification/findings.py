@@ -51,20 +51,19 @@ class JudgedRun:
 
 def findings(runs: Sequence[JudgedRun]) -> list[Finding]:
     """Return the faults with the checks that fail from each, in the order of the checks."""
-    checks: dict[Fault, list[str]] = {}
-    seen: dict[Fault, str] = {}
-    engines: dict[Fault, list[JudgedRun]] = {}
-    for one in runs:
-        for check, outcome in one.outcomes:
+    seen: dict[Fault, list[tuple[JudgedRun, Check, str]]] = {}
+    for run in runs:
+        for check, outcome in run.outcomes:
             for fault, note in outcome.faults.items():
-                names = checks.setdefault(fault, [])
-                names += [] if check.name in names else [check.name]
-                seen[fault] = seen.get(fault) or note
-                where = engines.setdefault(fault, [])
-                where += [] if one in where else [one]
+                seen.setdefault(fault, []).append((run, check, note))
     return [
-        Finding(fault, _where(fault, engines[fault], len(runs)), tuple(names), seen[fault])
-        for fault, names in checks.items()
+        Finding(
+            fault,
+            _where(fault, list(dict.fromkeys(run for run, _, _ in where)), len(runs)),
+            tuple(dict.fromkeys(check.name for _, check, _ in where)),
+            next((note for _, _, note in where if note), ""),
+        )
+        for fault, where in seen.items()
     ]
 
 

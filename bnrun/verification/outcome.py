@@ -88,7 +88,7 @@ def combined(outcomes: Iterable[Outcome]) -> Outcome:
     """Return several outcomes as one: failed if any is, with the faults of all."""
     made = list(outcomes)
     if not made:
-        return skipped("no input of such a shape is accepted")
+        return skipped("no pass of this kind works")
     if all(outcome.status == "skip" for outcome in made):
         return made[0]
     errors = [outcome.error for outcome in made if outcome.error is not None]

@@ -23,7 +23,7 @@ from bnrun.verification.formula import (
     normalization,
 )
 from bnrun.verification.report import Contract
-from bnrun.verification.situations import Situation
+from bnrun.verification.situations import Situation, per_channel
 
 CACHED_SIMULATIONS = 1024
 """Simulations whose results are cached: the right recipe is needed again and again."""
@@ -135,12 +135,13 @@ def statistics(
 
     `updated` are the moving statistics after this batch, of shape (C,).
     """
-    shape = (1, -1, *[1] * (x.dim() - 2))
     dims = formula.over.value(x.dim())
     own_mean = x.mean(dims, keepdim=True)
     own = (own_mean, formula.spread.value(x, own_mean, dims))
-    moving = (situation.moving_mean.view(shape), situation.moving_var.view(shape))
-    after = moving if updated is None else (updated[0].view(shape), updated[1].view(shape))
+    moving = (per_channel(situation.moving_mean, x), per_channel(situation.moving_var, x))
+    after = moving
+    if updated is not None:
+        after = (per_channel(updated[0], x), per_channel(updated[1], x))
     return formula.source.value(own, moving, after)
 
 
@@ -157,13 +158,12 @@ def normalize(
 
     Statistics named in `constant` ("mean", "var") are detached from autograd's graph.
     """
-    shape = (1, -1, *[1] * (x.dim() - 2))
     mean, var = statistics(formula, situation, x, updated)
     mean = mean.detach() if "mean" in constant else mean
     var = var.detach() if "var" in constant else var
     centred = formula.centring.value(x, mean)
     denominator = formula.denominator.value(var, formula.eps.value)
-    y = formula.affine.value(centred / denominator, gamma.view(shape), beta.view(shape))
+    y = formula.affine.value(centred / denominator, per_channel(gamma, x), per_channel(beta, x))
     return y, centred, denominator
 
 
@@ -190,14 +190,13 @@ def summarize(recipe: Recipe, x: Tensor, moving_mean: Tensor) -> moving_statisti
             return values.expand(channels)
         return values.mean([dim for dim in range(values.dim()) if dim != 1]).expand(channels)
 
-    about = (x - moving_mean.view(1, -1, *[1] * (x.dim() - 2))).square()
     return moving_statistics.BatchSummary(
         mean=by_channel(mean),
         var=by_channel(spread.value(x, mean, dims)),
         n=batch_statistics.count(x, batch_statistics.OVER[0].value(x.dim())),
         batch=x.shape[0],
         squares=by_channel(x.square()),
-        about_moving=by_channel(about),
+        about_moving=by_channel((x - per_channel(moving_mean, x)).square()),
         eps=formula.eps.value,
     )
 
@@ -253,7 +252,7 @@ def differentiate(recipe: Recipe, formula: Formula, situation: Situation) -> gra
         x=situation.x,
         y=y.detach(),
         g=situation.g,
-        gamma=situation.gamma.view(1, -1, *[1] * (situation.x.dim() - 2)),
+        gamma=per_channel(situation.gamma, situation.x),
         centred=centred.detach(),
         denominator=denominator.detach(),
         dims=formula.over.value(situation.x.dim()),

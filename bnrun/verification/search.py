@@ -32,7 +32,7 @@ from bnrun.verification.recipe import (
     statistics,
     summarize,
 )
-from bnrun.verification.situations import MAIN_RANKS, Situation, faint, plain, sequence
+from bnrun.verification.situations import MAIN_RANKS, Situation, faint, per_channel, plain, sequence
 from bnrun.verification.subject import Pass
 from bnrun.verification.topics.moving import UPDATES
 
@@ -251,8 +251,8 @@ class _Output:
 
     def distance(self, formula: Formula) -> float:
         """Return the distance between the observed output and that of a formula."""
-        shape = (1, -1, *[1] * (self._situation.x.dim() - 2))
-        gamma, beta = self._situation.gamma.view(shape), self._situation.beta.view(shape)
+        x = self._situation.x
+        gamma, beta = per_channel(self._situation.gamma, x), per_channel(self._situation.beta, x)
         return distance(self._y, formula.affine.value(self._normalized(formula), gamma, beta))
 
     def _normalized(self, formula: Formula) -> Tensor:

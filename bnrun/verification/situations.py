@@ -57,6 +57,11 @@ class Situation:
         return dataclasses.replace(self, **changes)
 
 
+def per_channel(values: Tensor, x: Tensor) -> Tensor:
+    """Return values of shape (C,) as a view that broadcasts over x, of shape (N, C, ...)."""
+    return values.view(1, -1, *[1] * (x.dim() - 2))
+
+
 @functools.lru_cache(maxsize=64)
 def make_situation(
     shape: tuple[int, ...],
@@ -77,7 +82,6 @@ def make_situation(
     """
     generator = torch.Generator().manual_seed(1_000 * len(shape) + seed)
     channels = shape[1]
-    per_channel = (1, channels, *[1] * (len(shape) - 2))
 
     def normal(*size: int) -> Tensor:
         return torch.randn(*size, generator=generator, dtype=torch.float64)
@@ -86,11 +90,12 @@ def make_situation(
         values = torch.rand(channels, generator=generator, dtype=torch.float64)
         return low + (high - low) * values
 
-    wide = uniform(0.7, 2.0).view(per_channel) * normal(*shape)
+    spreads, noise = uniform(0.7, 2.0), normal(*shape)
+    wide = per_channel(spreads, noise) * noise
     signs = torch.ones(channels, dtype=torch.float64)
     signs[1::3] = -1
     values = {
-        "x": mean + spread * (wide + 2 * normal(channels).view(per_channel)),
+        "x": mean + spread * (wide + 2 * per_channel(normal(channels), wide)),
         "g": normal(*shape),
         "gamma": signs * uniform(0.5, 2.0),
         "beta": normal(channels),

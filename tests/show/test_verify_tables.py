@@ -129,6 +129,12 @@ def test_a_report_says_why_the_compiled_engine_was_not_checked() -> None:
     assert "compiled: not checked. There is no c++." in lines
 
 
+def test_a_report_says_which_inputs_the_verdict_does_not_cover() -> None:
+    report = dataclasses.replace(_report(CHECK_MODE), takes=("(N, C)",))
+    lines = _render(report_view(report)).splitlines()
+    assert lines[-1] == "Not covered: (N, C, H, W), which the class does not accept (see above)."
+
+
 def test_a_report_for_json_has_the_keys_of_the_contract() -> None:
     found = (Finding(ROOT, "in training only", (CHECK_ROOT.name,)), Finding(BIASED, "", ("x",)))
     document = _report(CHECK_BOTH, CHECK_BIASED, found=found).to_dict()

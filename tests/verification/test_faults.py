@@ -64,6 +64,8 @@ def test_texts_state_the_numbers_that_are_used(report_on: ReportOn) -> None:
     assert STEPS == 12
     (grows,) = report_on("faulty_norms.py:KeepsBatches").findings
     assert grows.seen == "192 bytes more with each batch, whose input has 192 bytes"  # 6 x 4 x 8
+    (graph,) = report_on("faulty_norms.py:KeepsGraph").findings
+    assert graph.seen == "a grad_fn after a step, of running_mean"  # and of no dict of torch's own
     assert "two or three" not in UNEXPLAINED.sentence  # other ranks and noisy layers get fewer
 
 
@@ -233,6 +235,8 @@ def test_errors_of_other_kinds_are_findings_of_their_own(report_on: ReportOn) ->
     assert "RuntimeError: one" in said[0]
     assert "RuntimeError: two" in said[1]
     assert "cannot-be-copied" in _names(report)
+    (skipped,) = [c.message for c in report.checks if c.name == "left alone when predicting"]
+    assert skipped == "no pass of this kind works"  # rather than a refusal of the input
 
 
 @pytest.mark.parametrize("name", ["EpsOutside", "OverBatchAlone", "Reversed", "MeanDetached"])

@@ -1,11 +1,13 @@
 """What is right passes, in whatever style; what differs by choice is called a dialect."""
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from bnrun.errors import ConfigError
+from bnrun.events import drain
 from bnrun.verification.report import Report
 from bnrun.verification.verify import verify
 
@@ -183,7 +185,8 @@ def test_no_norm_at_all_has_one_diagnosis(report_on: ReportOn) -> None:
 
 
 def test_two_verifications_find_the_same_to_the_bit(report_on: ReportOn) -> None:
-    assert report_on("textbook") == report_on("textbook")
+    again = drain(verify("textbook", engine="eager", isolated=False))  # `report_on` is cached
+    assert report_on("textbook") == dataclasses.replace(again, seconds=0.0)
 
 
 def test_every_check_is_in_every_report_in_one_order(report_on: ReportOn) -> None:

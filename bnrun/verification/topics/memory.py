@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import Parameter
 
+from bnrun.norms.introspection import named_values
 from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
@@ -75,7 +76,7 @@ def _attributes(layer: Layer) -> list[tuple[str, Tensor]]:
     """Return the tensors that a layer holds, by name, with those in its lists and dicts."""
     tensors: list[tuple[str, Any]] = []
     for part in layer.module.modules():
-        for name, value in {**vars(part), **part._buffers}.items():
+        for name, value in named_values(part).items():
             members = [*value.values()] if isinstance(value, dict) else value
             if isinstance(members, Tensor):
                 tensors.append((name, members))
