@@ -104,7 +104,7 @@ def speedrun(
 def _train(
     config: Config, dataset: Dataset, device: torch.device, stage: Stage
 ) -> Generator[Stage, None, Summary]:
-    """Train one seed; yield the stage, which gets on with every epoch, and return the summary."""
+    """Train one seed; yield the stage, which advances with every epoch, and return the summary."""
     yield stage
     return (
         yield from mapped(

@@ -182,13 +182,13 @@ class Parity:
         both = f"Parity: {self.first} and {self.arm}"
         if self.exact.loss is None:
             return f"{both} can't be compared: {self.exact.error}"
-        said = {
+        judgment = {
             "same function": self._same,
             "same function in training only": self._same_in_training,
             "same function in float64 only": self._same_in_float64,
             "different functions": self._different,
         }[self.verdict]()
-        return f"{both} {said}{self._ends()}"
+        return f"{both} {judgment}{self._errors()}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return both measurements as they stand in the document of a comparison."""
@@ -232,11 +232,11 @@ class Parity:
 
     def _same_in_training(self) -> str:
         agreement = self._agreement(IN_TRAINING)
-        said = f"train as the same function, to rounding: they agree {agreement}."
+        sentence = f"train as the same function, to rounding: they agree {agreement}."
         apart = self.exact.beyond_rounding(IN_PREDICTION)
         if apart:
-            said += f" But they do not predict as one: they differ by up to {_sizes(apart)}."
-        return said
+            sentence += f" But they do not predict alike: they differ by up to {_sizes(apart)}."
+        return sentence
 
     def _same_in_float64(self) -> str:
         assert self.as_trained is not None
@@ -252,7 +252,7 @@ class Parity:
             f"over {self.exact.steps} steps, {self._conditions(self.exact)}."
         )
 
-    def _ends(self) -> str:
+    def _errors(self) -> str:
         """Return what ended a measurement before its last step."""
         if self.exact.error is not None:
             return f" Then {self.exact.error}."
@@ -263,10 +263,10 @@ class Parity:
     def _agreement(self, kinds: Iterable[str]) -> str:
         """Return how closely they agree in these kinds, in both measurements."""
         kinds = list(kinds)
-        said = self._to(self.exact, kinds)
+        sentence = self._to(self.exact, kinds)
         if self.as_trained and self.as_trained.differences(kinds):
-            said += f"; {self._to(self.as_trained, kinds)}"
-        return said
+            sentence += f"; {self._to(self.as_trained, kinds)}"
+        return sentence
 
     def _to(self, measurement: Agreement, kinds: Iterable[str]) -> str:
         largest = max(measurement.differences(kinds).values())

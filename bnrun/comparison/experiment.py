@@ -62,7 +62,7 @@ def compare(
     Args:
         comparison: its plan, with the engine resolved, and the results of earlier sessions.
         trials: those still to be trained (see `unfinished_trials`).
-        dataset: for parity; the trials see to their own.
+        dataset: for parity; `train_trial` has, or loads, its own.
         device: of parity; the configs of the arms name that of trials and throughput.
         train_trial, jobs: see `run_trials`.
         throughput: whether to time the arms, each in a process of its own.

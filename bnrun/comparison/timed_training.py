@@ -32,7 +32,7 @@ class TimedTraining:
     """A config's training, on data and with a model of its own.
 
     Raises:
-        BnrunError: the data, the device, the norm or the engine is not to be had.
+        BnrunError: the data, the device, the norm or the engine is not available.
     """
 
     def __init__(self, name: str, config: Config) -> None:

@@ -4,8 +4,8 @@ On a shared machine a minute may be twice as fast as the next. So no two arms ar
 every round gives each arm a block while the others wait, every second round runs backwards, and
 ratios are taken within a round. One arm has a second process; it against itself is the noise.
 
-Each arm has a process, since arms in one process share a memory allocator, whose state one arm
-leaves to the next, and a C library's threads: enough to turn a ratio around.
+Each arm has a process of its own. Arms in one process would share a C library's threads and a
+memory allocator, whose state one arm leaves to the next. That is enough to reverse a ratio.
 """
 
 import contextlib

@@ -41,7 +41,7 @@ TrialMessage = TrialEvent | TrialEnded | TrialFailed
 def unfinished_trials(
     comparison: Comparison, run_of: Callable[[str], str | None] = lambda name: None
 ) -> list[Trial]:
-    """Return the trials still to be trained, one seed after another, so that pairs get whole.
+    """Return the trials still to be trained, seed by seed, so that pairs are complete early.
 
     Args:
         comparison: the plan, and the trials so far.
@@ -161,7 +161,7 @@ class _Processes:
             process.kill()
 
     def _lost(self, pipe: Any) -> TrialFailed | None:
-        """Return what became of a trial whose process has ended; None if it said so itself."""
+        """Return the failure of a trial whose process has ended; None if it sent its own result."""
         trial, process = self._working.pop(pipe)
         process.join()
         if trial.name in self._ended:

@@ -44,8 +44,8 @@ TRIALS = "trials"
 class ComparisonDirectory:
     """A comparison's directory, locked for writing until its `with` block ends.
 
-    The result is written after every finding. It then says `interrupted`, until the comparison came
-    to its end.
+    The result is written after each trial and each measurement. Until the comparison ends, its
+    status is `interrupted`.
 
     Raises:
         RunError: a file cannot be written, or another process works in this directory.

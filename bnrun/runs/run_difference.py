@@ -24,7 +24,7 @@ class RunDifference:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Return what deserves to be said of the differences, a sentence each."""
+        """Return what a reader needs to judge the differences, a sentence each."""
         if not any(pair.key in METRICS for pair in self.result):
             return ()
         return (

@@ -113,7 +113,7 @@ class Run:
             self._lock.release()
 
     def _start(self, event: RunStarted) -> None:
-        """Write what describes this start, after the lines that a killed process still owed."""
+        """Write the environment, the lines that a killed process did not write, and a line."""
         environment = describe(event.device, event.machine)
         if not (self.path / "environment.json").exists():
             self._replace("environment.json", _json(environment))

@@ -1,7 +1,7 @@
 """What the directories of runs and comparisons hold, read without torch: for lists and views.
 
-The metrics say what happened, since they are only ever added to. `summary.json` says how a session
-ended that could not write so itself: interrupted, or failed.
+The metrics say what happened, since they are only ever added to. Where a session was interrupted or
+failed, they have no line for its end: `summary.json` says how it ended.
 """
 
 import functools

@@ -51,7 +51,7 @@ def test_arms_that_train_alike_may_predict_differently() -> None:
     assert found.sentence == (
         "Parity: scratch and builtin train as the same function, to rounding: they agree to 9e-13 "
         "over 30 steps, eager, float64; to 1e-07 a step, compiled, float32. But they do not "
-        "predict as one: they differ by up to 4e-03 in moving statistics, 2e-02 in logits."
+        "predict alike: they differ by up to 4e-03 in moving statistics, 2e-02 in logits."
     )
 
 
