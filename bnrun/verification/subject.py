@@ -84,7 +84,7 @@ class Subject:
         dtype = dtype or self.dtype
         module = self._factory(channels, rank, **options).to(self.device, dtype)
         _convert_attributes(module, self.device, dtype)
-        layer = Layer(module, self.device, dtype)
+        layer = Layer(module, self.device, dtype, channels)
         if channels != CHANNELS:
             # With one channel, a value shared by all, or a convolution's, looks like a gamma.
             has_gamma, has_beta = self._has
@@ -151,17 +151,28 @@ class Subject:
 class Layer:
     """A built norm, with its gamma, beta and moving statistics, where they are found by name.
 
+    What has another length than `channels`, such as a scale that all channels share, is none of
+    them.
+
     By default, gradients are enabled in training and disabled when predicting: there all contracts
     agree.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        device: torch.device,
+        dtype: torch.dtype,
+        channels: int = CHANNELS,
+    ) -> None:
         self.module = module
         self.device, self.dtype = device, dtype  # of its inputs
-        values = [channel_values(named_values(part)) for part in module.modules()]
-        self.gamma = next((p.gamma for p in values if p is not None and p.gamma is not None), None)
-        self.beta = next((p.beta for p in values if p is not None and p.beta is not None), None)
-        self.moving = next(iter(MovingStatistics.find(module).values()), None)
+        found = (channel_values(named_values(part)) for part in module.modules())
+        values = [part for part in found if part is not None and part.channels == channels]
+        self.gamma = next((part.gamma for part in values if part.gamma is not None), None)
+        self.beta = next((part.beta for part in values if part.beta is not None), None)
+        moving = MovingStatistics.find(module).values()
+        self.moving = next((m for m in moving if m.tensors()[0].numel() == channels), None)
 
     def set_state(self, situation: Situation) -> None:
         """Give it a situation's gamma, beta and moving statistics, as far as it has them."""

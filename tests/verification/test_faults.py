@@ -166,6 +166,47 @@ def test_an_output_that_is_no_tensor_is_named_without_the_error_of_bnrun(
     )
 
 
+def test_a_negative_eps_is_no_dialect(report_on: ReportOn, write: Callable[[str], str]) -> None:
+    spec = write("from right_norms import Right\nclass Norm(Right):\n    eps = -1e-8\n")
+    report = report_on(spec)
+    assert [found.fault.name for found in report.faults] == ["not-finite-at-zero-variance"]
+    assert report.faults[0].checks == ("channels of one value",)
+
+
+def test_a_scale_beside_a_whole_layer_is_not_taken_for_its_gamma(
+    report_on: ReportOn, write: Callable[[str], str]
+) -> None:
+    spec = write(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Norm(nn.Module):\n"
+        "    def __init__(self, num_features):\n"
+        "        super().__init__()\n"
+        "        self.norm = nn.BatchNorm2d(num_features)\n"
+        "        self.scale = nn.Parameter(torch.ones(1))\n"
+        "    def forward(self, x):\n"
+        "        return self.scale * self.norm(x)\n"
+    )
+    report = report_on(spec)
+    assert {"gamma-shared"} <= set(_names(report)) <= {"gamma-shared", "unexplained"}
+    (images,) = [c for c in report.checks if c.name == "forward in training, (N, C, H, W)"]
+    assert images.status == "pass"
+
+
+def test_a_layer_of_another_width_fails_from_its_own_error(
+    report_on: ReportOn, write: Callable[[str], str]
+) -> None:
+    spec = write(
+        "from torch import nn\n"
+        "class Norm(nn.BatchNorm1d):\n"
+        "    def __init__(self, num_features):\n"
+        "        super().__init__(num_features + 1)\n"
+    )
+    said = [found.sentence for found in report_on(spec).findings]
+    assert any("running_mean should contain 4 elements not 5" in sentence for sentence in said)
+    assert not any("is invalid for input of size" in sentence for sentence in said)
+
+
 class SeesHanging(InProcess):
     """Takes `faulty_norms.Hangs` for hanging: whatever the machine does meanwhile, and at once."""
 
