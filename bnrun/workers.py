@@ -216,7 +216,9 @@ def start_ignoring_sigint(process: BaseProcess) -> None:
 
 def describe_exit(exitcode: int | None) -> str:
     """Return how a process ended: "ended with exit code 3", "was ended by signal 9 (SIGKILL)"."""
-    if exitcode is not None and exitcode < 0:
+    if exitcode is None:  # it runs, but has closed its end of the pipe
+        return "stopped answering"
+    if exitcode < 0:
         names = {number.value: number.name for number in signal.Signals}
         return f"was ended by signal {-exitcode} ({names.get(-exitcode, 'no name')})"
     return f"ended with exit code {exitcode}"

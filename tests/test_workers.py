@@ -47,6 +47,10 @@ def test_jobs_are_done_in_one_process_until_one_is_lost() -> None:
     assert not any(_is_running(pid) for pid in (first, second, third))
 
 
+def test_a_process_that_has_not_ended_has_no_exit_code() -> None:
+    assert describe_exit(None) == "stopped answering"
+
+
 def test_a_signal_without_a_name_is_described_by_its_number() -> None:
     assert describe_exit(-40) == "was ended by signal 40 (no name)"
 

@@ -9,7 +9,7 @@ from bnrun.verification.fault import Fault
 Contract = Literal["torch", "textbook"]
 CONTRACTS: tuple[Contract, ...] = ("torch", "textbook")
 TIME_LIMIT = 10.0
-"""Seconds that each experiment may take, unless told otherwise."""
+"""Default time limit of an experiment, in seconds."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 Engine = Literal["eager", "compiled"]
 ENGINES: tuple[Engine, ...] = ("eager", "compiled")

@@ -16,7 +16,7 @@ CHANNELS = 4
 # No two lengths of a shape are equal, and none is 1: an accidental broadcast then fails.
 SHAPES = {2: (6, 4), 3: (6, 4, 5), 4: (6, 4, 3, 5), 5: (6, 4, 2, 3, 5)}
 RANKS = (2, 4, 3, 5)
-"""Ranks of input, in the order in which an experiment that needs any one of them tries them."""
+"""Ranks of input. An experiment that needs any one takes the first that the norm accepts."""
 MAIN_RANKS = (2, 4)
 """The ranks that LeNet needs."""
 LAYOUTS = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}

@@ -114,7 +114,7 @@ def _float64(case: Case) -> Outcome:
         is_visible = case.narrowing is OUTPUT_DTYPE
         note = f"the output's dtype is {record.y_dtype}" if is_visible else ""
         return failed(case.narrowing, note=note)
-    return passed() if case.dtype == torch.float64 else skipped("asked for another dtype")
+    return passed() if case.dtype == torch.float64 else skipped("another dtype was asked for")
 
 
 @check(
