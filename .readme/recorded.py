@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 import bnrun
+from bnrun.benchmark.result import Benchmark
 from bnrun.benchmark.speedrun import Speedrun
-from bnrun.benchmark.speeds import Benchmark
 from bnrun.runs.run_records import read_run
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
 from bnrun.show.results import as_text

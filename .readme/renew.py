@@ -31,7 +31,7 @@ from pathlib import Path
 import recorded
 
 from bnrun.comparison.estimate import Estimate
-from bnrun.comparison.metrics import METRIC_NAMES
+from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config.schema import SECTIONS, Config
 from bnrun.config.yaml_text import inline
 from bnrun.runs.run_records import read_run

@@ -43,15 +43,15 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.api.comparison import compare as compare
     from bnrun.api.comparison import load_comparison as load_comparison
     from bnrun.api.data import load_data as load_data
+    from bnrun.api.evaluation import evaluate as evaluate
+    from bnrun.api.evaluation import inspect_gamma as inspect_gamma
+    from bnrun.api.evaluation import recalibrate as recalibrate
     from bnrun.api.runs import list_runs as list_runs
     from bnrun.api.runs import load_run as load_run
-    from bnrun.api.trained import evaluate as evaluate
-    from bnrun.api.trained import inspect_gamma as inspect_gamma
-    from bnrun.api.trained import recalibrate as recalibrate
     from bnrun.api.training import train as train
     from bnrun.api.verification import doctor as doctor
     from bnrun.api.verification import verify as verify
-    from bnrun.comparison.outcome import Comparison as Comparison
+    from bnrun.comparison.result import Comparison as Comparison
     from bnrun.config import Config as Config
     from bnrun.errors import BnrunError as BnrunError
     from bnrun.errors import ConfigError as ConfigError
@@ -65,9 +65,9 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.show.results import plot as plot
     from bnrun.show.results import render as render
     from bnrun.training.evaluation import Evaluation as Evaluation
-    from bnrun.training.inspection import Inspection as Inspection
+    from bnrun.training.gamma_inspection import Inspection as Inspection
     from bnrun.training.result import TrainingResult as TrainingResult
-    from bnrun.verification.examination import Examination as Examination
+    from bnrun.verification.doctor_result import Examination as Examination
     from bnrun.verification.report import Report as Report
 
 _MODULES = {
@@ -78,14 +78,14 @@ _MODULES = {
     "render": "bnrun.show.results",
     "list_runs": "bnrun.api.runs",
     "load_run": "bnrun.api.runs",
-    "evaluate": "bnrun.api.trained",
-    "inspect_gamma": "bnrun.api.trained",
-    "recalibrate": "bnrun.api.trained",
+    "evaluate": "bnrun.api.evaluation",
+    "inspect_gamma": "bnrun.api.evaluation",
+    "recalibrate": "bnrun.api.evaluation",
     "TrainingResult": "bnrun.training.result",
     "train": "bnrun.api.training",
     "doctor": "bnrun.api.verification",
     "verify": "bnrun.api.verification",
-    "Comparison": "bnrun.comparison.outcome",
+    "Comparison": "bnrun.comparison.result",
     "Config": "bnrun.config",
     "BnrunError": "bnrun.errors",
     "ConfigError": "bnrun.errors",
@@ -97,8 +97,8 @@ _MODULES = {
     "TrainingFailed": "bnrun.errors",
     "BatchNorm": "bnrun.norms",
     "Evaluation": "bnrun.training.evaluation",
-    "Inspection": "bnrun.training.inspection",
-    "Examination": "bnrun.verification.examination",
+    "Inspection": "bnrun.training.gamma_inspection",
+    "Examination": "bnrun.verification.doctor_result",
     "Report": "bnrun.verification.report",
 }
 """The module of each exported name, which is imported when the name is first used."""

@@ -18,7 +18,7 @@ import bnrun.verification.doctor
 from bnrun import verification
 from bnrun.api.configs import resolve_config
 from bnrun.comparison import parity
-from bnrun.comparison.events import ResultSoFar
+from bnrun.comparison.comparison_events import ResultSoFar
 from bnrun.data import synthetic
 from bnrun.events import CheckpointReady, EpochEnded, RunEnded, RunStarted, Stage
 from bnrun.locks import Lock

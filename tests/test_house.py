@@ -15,7 +15,7 @@ HOUSE = Path(bnrun.__file__).parent
 FLOORS = [
     {"__init__"},  # the version, and the names that it finds in other rooms when they are used
     {"errors", "events", "guide", "locks", "paths"},
-    {"workers", "environment", "summary"},
+    {"workers", "environment", "training_summary"},
     {"config", "kernels"},
     {"norms"},
     {"data", "networks"},

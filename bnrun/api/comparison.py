@@ -8,12 +8,12 @@ from typing import Any
 from torch import nn
 
 from bnrun.api.configs import ConfigLike, shared_assignments
-from bnrun.comparison import experiment
+from bnrun.comparison import run_comparison
 from bnrun.comparison.arm_syntax import build_arms
-from bnrun.comparison.experiment import load_shared
-from bnrun.comparison.outcome import Comparison
-from bnrun.comparison.pairs import Criteria
+from bnrun.comparison.paired_differences import Criteria
 from bnrun.comparison.plan import make_plan
+from bnrun.comparison.result import Comparison
+from bnrun.comparison.run_comparison import load_shared
 from bnrun.comparison.shared_engine import resolve_engine
 from bnrun.comparison.trials import unfinished_trials
 from bnrun.events import drain
@@ -56,7 +56,7 @@ def compare(
         throughput: whether to time the arms, each in a process of its own. None does, unless an
             arm is a class: a class of a notebook exists in this process alone.
         out: a folder to keep the comparison in, as `bnrun compare --out` does. None keeps nothing.
-        on_event: called with each event as it happens (bnrun/comparison/events.py).
+        on_event: called with each event as it happens (bnrun/comparison/comparison_events.py).
 
     Returns:
         The comparison. `pairs` holds the differences and verdicts, `arms` the trials and their
@@ -103,7 +103,7 @@ def compare(
                 directory.record(event)
             on_event(event)
 
-        work = experiment.compare(plan, trials, dataset, where, train, jobs, throughput)
+        work = run_comparison.compare(plan, trials, dataset, where, train, jobs, throughput)
         return drain(work, handle)
 
 

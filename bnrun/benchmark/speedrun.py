@@ -15,10 +15,10 @@ from bnrun.config import Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
 from bnrun.events import DataUsed, EpochEnded, Stage, mapped
-from bnrun.summary import Summary
 from bnrun.training.device import device_name
 from bnrun.training.engine_choice import choose
 from bnrun.training.loop import train
+from bnrun.training_summary import Summary
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from bnrun.errors import ConfigError
 from bnrun.events import drain
 
 if TYPE_CHECKING:
-    from bnrun.benchmark.bench_arms import BenchArm
+    from bnrun.benchmark.arm_syntax import BenchArm
+    from bnrun.benchmark.result import Benchmark
     from bnrun.benchmark.speedrun import Speedrun
-    from bnrun.benchmark.speeds import Benchmark
     from bnrun.config import Config
     from bnrun.data.fetch import Progress
     from bnrun.events import Stage
@@ -56,7 +56,7 @@ def bench(
     bnrun bench --arms "scratch builtin mine=my_batchnorm.py:BatchNorm", or
     bnrun bench --config configs/lenet_fast.yaml --speedrun 20
     """
-    from bnrun.benchmark.bench_arms import DEFAULT_ARMS, bench_arms
+    from bnrun.benchmark.arm_syntax import DEFAULT_ARMS, bench_arms
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
     from bnrun.norms import check_norm
@@ -83,7 +83,7 @@ def bench(
 
 
 def _bench(arms: "Sequence[BenchArm]", steps: int, rounds: int) -> "Work":
-    from bnrun.benchmark.speed_measurement import bench
+    from bnrun.benchmark.run_benchmark import bench
     from bnrun.data.load import load
     from bnrun.training import pick_device
 
@@ -103,7 +103,7 @@ def _speedrun(config: "Config", count: int) -> "Work":
 
 
 def _show_result(result: "Benchmark | Speedrun", json: bool) -> None:
-    from bnrun.benchmark.speeds import Benchmark
+    from bnrun.benchmark.result import Benchmark
     from bnrun.show.bench_tables import benchmark_view, speedrun_view
     from bnrun.show.console import show_json, stdout
 

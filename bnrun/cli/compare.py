@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import torch
 
     from bnrun.comparison.arms import Arm
-    from bnrun.comparison.events import CompareEvent
-    from bnrun.comparison.outcome import Comparison
-    from bnrun.comparison.pairs import Criteria
+    from bnrun.comparison.comparison_events import CompareEvent
+    from bnrun.comparison.paired_differences import Criteria
+    from bnrun.comparison.result import Comparison
     from bnrun.data.dataset import Dataset
     from bnrun.runs.comparison_directory import ComparisonDirectory
     from bnrun.show.progress import Screen
@@ -84,7 +84,7 @@ def compare(
     """
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.comparison.arm_syntax import build_arms
-    from bnrun.comparison.pairs import Criteria
+    from bnrun.comparison.paired_differences import Criteria
     from bnrun.comparison.plan import check_criteria
     from bnrun.show.compare_progress import CompareBars, CompareLines
     from bnrun.show.console import layer_output_on_stderr, stderr
@@ -132,8 +132,8 @@ def _new(
     screen: "Screen",
 ) -> "tuple[ComparisonDirectory, Work]":
     """Build a new comparison; its directory is made last, when nothing else can be refused."""
-    from bnrun.comparison.experiment import load_shared
     from bnrun.comparison.plan import make_plan
+    from bnrun.comparison.run_comparison import load_shared
     from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import create_comparison
 
@@ -150,7 +150,7 @@ def _resumed(
     """Build a comparison that continues, from its directory; add what its plan lacks."""
     from dataclasses import replace
 
-    from bnrun.comparison.experiment import load_shared
+    from bnrun.comparison.run_comparison import load_shared
     from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import reopen_comparison
     from bnrun.runs.lookup import find_comparison
@@ -171,7 +171,7 @@ def _resumed(
 def _work(
     directory: "ComparisonDirectory", dataset: "Dataset", device: "torch.device", jobs: int
 ) -> "Work":
-    from bnrun.comparison.experiment import compare
+    from bnrun.comparison.run_comparison import compare
     from bnrun.runs.trial_directory import trial_trainer
 
     train, trials = trial_trainer(dataset, jobs), directory.unfinished_trials()

@@ -24,7 +24,7 @@ def inspect_gamma(
     path = runs.find(run, out)
     state = runs.read_checkpoint(path, checkpoint)
     from bnrun.show.gamma_tables import GammaTables
-    from bnrun.training.inspection import inspect
+    from bnrun.training.gamma_inspection import inspect
 
     with renamed_keys({"layer": "--layer"}):
         result = inspect(state, layer)

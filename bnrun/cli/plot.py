@@ -7,7 +7,7 @@ from bnrun.cli.options import RUNS, AnyRunArgument, CheckpointOption, JsonOption
 from bnrun.errors import RunError
 
 if TYPE_CHECKING:
-    from bnrun.comparison.outcome import Comparison
+    from bnrun.comparison.result import Comparison
 
 
 def plot(
@@ -57,7 +57,7 @@ def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     from bnrun.runs.run_records import read_run
     from bnrun.show import pictures
     from bnrun.show.wording import training_title
-    from bnrun.training.inspection import norm_layers
+    from bnrun.training.gamma_inspection import norm_layers
 
     summary = read_run(path).summary
     if not summary.epochs:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bnrun.events import Event
     from bnrun.runs import Run
     from bnrun.show.progress import Screen
-    from bnrun.summary import Summary
+    from bnrun.training_summary import Summary
 
     Training = Generator[Event, None, Summary]
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from bnrun.comparison.estimate import Estimate, estimate
-from bnrun.comparison.metrics import last_value
+from bnrun.comparison.trial_metrics import last_value
 from bnrun.config import Config
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 LOST = ("diverged", "failed")
 """Statuses of a trial that ended without a result. One that was interrupted may still get one."""

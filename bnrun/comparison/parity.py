@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnrun.comparison.agreement import Agreement, Parity
 from bnrun.comparison.arms import Arm
+from bnrun.comparison.parity_verdict import Agreement, Parity
 from bnrun.config import Config, OptimizerConfig
 from bnrun.data.dataset import Dataset
 from bnrun.errors import EngineError, TrainingFailed

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnrun.comparison.arms import Arm, ArmResult
-from bnrun.comparison.outcome import Comparison
-from bnrun.comparison.pairs import DEFAULT_CRITERIA, Criteria
+from bnrun.comparison.paired_differences import DEFAULT_CRITERIA, Criteria
+from bnrun.comparison.result import Comparison
 from bnrun.config import Config
 from bnrun.config.difference import config_difference
 from bnrun.config.schema import SEED_LIMIT
 from bnrun.errors import ConfigError
-from bnrun.summary import METRICS
+from bnrun.training_summary import METRICS
 
 MAX_SEEDS = 10_000
 """Most trials of an arm. More are a slip of the keyboard: at 10 s each, they would take a day."""

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bnrun.comparison.arms import ArmResult
-from bnrun.comparison.metrics import METRIC_NAMES
-from bnrun.comparison.pairs import NO_DIFFERENCE, Pair
+from bnrun.comparison.paired_differences import NO_DIFFERENCE, Pair
+from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config.yaml_text import inline
-from bnrun.summary import NOTABLE_POINTS
+from bnrun.training_summary import NOTABLE_POINTS
 
 if TYPE_CHECKING:
-    from bnrun.comparison.outcome import Comparison
+    from bnrun.comparison.result import Comparison
 
 
 def remarks(comparison: "Comparison") -> Iterator[str]:

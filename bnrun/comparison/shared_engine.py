@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from bnrun.comparison.arms import Arm, ArmResult
-from bnrun.comparison.outcome import Comparison
+from bnrun.comparison.result import Comparison
 from bnrun.comparison.trials import unfinished_trials
 from bnrun.data.dataset import Dataset
 from bnrun.errors import EngineError

@@ -7,10 +7,10 @@ from collections.abc import Generator, Sequence
 import torch
 
 from bnrun.comparison.arms import Arm
-from bnrun.comparison.outcome import Speeds, Throughput
-from bnrun.comparison.ratio import ratio_within_rounds
+from bnrun.comparison.interleaved_timer import TimedArm, take_turns
+from bnrun.comparison.result import Speeds, Throughput
+from bnrun.comparison.speed_ratio import ratio_within_rounds
 from bnrun.comparison.timed_training import TimedTraining
-from bnrun.comparison.timer import TimedArm, take_turns
 from bnrun.events import Stage
 from bnrun.training.device import device_name
 

@@ -8,9 +8,9 @@ from bnrun.config import Config
 from bnrun.data.load import load
 from bnrun.errors import BnrunError, TrainingFailed
 from bnrun.events import drain
+from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.device import pick_device
 from bnrun.training.engine_choice import choose
-from bnrun.training.memory import keep_freed_memory
 from bnrun.training.stepper import Stepper
 from bnrun.training.timing import Clock, Reading
 

@@ -11,11 +11,11 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from bnrun.comparison.events import Trial, TrialEnded, TrialEvent
-from bnrun.comparison.outcome import Comparison
+from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
+from bnrun.comparison.result import Comparison
 from bnrun.errors import INTERRUPTED, BnrunError, NormError, TrainingFailed
 from bnrun.events import Event, Notice, mapped
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 from bnrun.workers import describe_exit, process_context, start_ignoring_sigint
 
 INTERRUPT_SECONDS = 10.0

@@ -9,11 +9,11 @@ norm; tests hold the kernels to it. Other norms run as their authors wrote them.
 Read `lanes.h` first, then `convolution.h`, where most of the time goes.
 """
 
-from bnrun.kernels.batch import gather, supports_gather
 from bnrun.kernels.batch_norm import batch_norm, batch_norm_evaluation, supports_batch_norm
 from bnrun.kernels.build import is_compiled
 from bnrun.kernels.convolution import conv2d, supports_conv2d
 from bnrun.kernels.dispatch import calls, disabled, enabled, is_enabled, requests
+from bnrun.kernels.gather import gather, supports_gather
 from bnrun.kernels.loss import cross_entropy, supports_cross_entropy
 from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, supports_pooling
 

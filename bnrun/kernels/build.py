@@ -5,7 +5,7 @@ two. The library's name in bnrun's cache is a digest of the source, the flags, t
 and the processor. It does not need C++'s own runtime library, and runs on torch's threads.
 
 Loading a library runs its code. So it is loaded only if nobody else can have written it: see
-`ownership.py`.
+`file_ownership.py`.
 """
 
 import ctypes
@@ -21,8 +21,8 @@ from functools import cache
 from pathlib import Path
 
 from bnrun.errors import EngineError
+from bnrun.kernels.file_ownership import NotPrivate, is_private_file, require_private_folder
 from bnrun.kernels.openmp import share_threads_of_torch
-from bnrun.kernels.ownership import NotPrivate, is_private_file, require_private_folder
 from bnrun.paths import cache_root
 
 SOURCE = Path(__file__).parent

@@ -1,7 +1,7 @@
 // The functions that Python calls: the kernels for the sizes that LeNet has, under C names.
 //
 // The last argument of each is the number of threads. `dispatch.py` declares the same signatures.
-#include "batch.h"
+#include "gather.h"
 #include "batch_norm.h"
 #include "convolution.h"
 #include "loss.h"

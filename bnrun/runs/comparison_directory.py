@@ -20,9 +20,9 @@ from typing import Self
 from pydantic import ValidationError
 
 from bnrun.comparison.arms import Arm, ArmResult
-from bnrun.comparison.events import CompareEvent, CompareStarted, ResultSoFar, Trial
-from bnrun.comparison.outcome import Comparison
+from bnrun.comparison.comparison_events import CompareEvent, CompareStarted, ResultSoFar, Trial
 from bnrun.comparison.plan import plan_from_dict, plan_to_dict
+from bnrun.comparison.result import Comparison
 from bnrun.comparison.trials import unfinished_trials
 from bnrun.config import yaml_text
 from bnrun.config.difference import config_difference
@@ -32,7 +32,7 @@ from bnrun.runs.atomic_write import write_atomically
 from bnrun.runs.lookup import COMPARISON
 from bnrun.runs.new_directory import make_directory
 from bnrun.runs.run_records import read_run
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 MAX_STEM = 120
 """Longest part of a directory's name that arms give it: file systems take names of 255 bytes."""

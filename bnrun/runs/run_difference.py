@@ -5,7 +5,7 @@ from typing import Any
 
 from bnrun.config.difference import Difference, config_difference, value_differences
 from bnrun.runs.run_records import RunRecord
-from bnrun.summary import METRICS
+from bnrun.training_summary import METRICS
 
 _RESULT = ("status", "epochs", *METRICS, "examples_per_second")
 _ENVIRONMENT = ("bnrun", "python", "torch", "device", "machine", "threads")

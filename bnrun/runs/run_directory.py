@@ -30,7 +30,7 @@ from bnrun.runs.checkpoint_files import LAST, epoch_file, read_last_checkpoint, 
 from bnrun.runs.metrics_file import NAME as METRICS
 from bnrun.runs.metrics_file import MetricsFile
 from bnrun.runs.new_directory import make_directory
-from bnrun.summary import Summary, planned
+from bnrun.training_summary import Summary, planned
 
 LOCK = ".lock"
 

@@ -22,7 +22,7 @@ from bnrun.runs.lookup import COMPARISON, RUN, newest_first, start_time
 from bnrun.runs.metrics_file import MetricsFile
 from bnrun.runs.new_directory import plain
 from bnrun.runs.run_directory import LOCK
-from bnrun.summary import Summary, planned
+from bnrun.training_summary import Summary, planned
 
 RecordStatus = Status | Literal["running", "unfinished"]
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bnrun.comparison.events import Trial
+from bnrun.comparison.comparison_events import Trial
 from bnrun.comparison.trials import TrainTrial
 from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
@@ -14,8 +14,8 @@ from bnrun.errors import RunError, TrainingFailed
 from bnrun.events import CheckpointReady, Event, drain, mapped
 from bnrun.runs.atomic_write import write_atomically
 from bnrun.runs.run_directory import Run, reopen
-from bnrun.summary import Summary
 from bnrun.training import pick_device, train
+from bnrun.training_summary import Summary
 
 
 def trial_trainer(dataset: Dataset, jobs: int) -> TrainTrial:

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.estimate import Estimate, estimate
-from bnrun.comparison.outcome import Comparison
+from bnrun.comparison.result import Comparison
 from bnrun.show.plot_style import (
     Stroke,
     add_title,

@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 from rich.text import Text
 
+from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark
 from bnrun.benchmark.speedrun import Speedrun
-from bnrun.benchmark.speeds import PHASES, ArmSpeed, Benchmark
 from bnrun.comparison.estimate import Estimate
 from bnrun.show.tables import label, number, table, text
 from bnrun.show.wording import data_name, norm_name, rate

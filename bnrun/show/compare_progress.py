@@ -3,8 +3,13 @@
 from rich.console import Console
 
 from bnrun import events
-from bnrun.comparison.agreement import Parity
-from bnrun.comparison.events import CompareStarted, ThroughputFailed, TrialEnded, TrialEvent
+from bnrun.comparison.comparison_events import (
+    CompareStarted,
+    ThroughputFailed,
+    TrialEnded,
+    TrialEvent,
+)
+from bnrun.comparison.parity_verdict import Parity
 from bnrun.events import EpochEnded, Fetching, Notice, RunStarted, Stage
 from bnrun.show.progress import LineScreen, LiveScreen, epoch_figures
 

@@ -7,12 +7,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bnrun.comparison.estimate import Estimate
-from bnrun.comparison.metrics import METRIC_NAMES
-from bnrun.comparison.outcome import Comparison, Speeds
-from bnrun.comparison.pairs import NO_DIFFERENCE, ROUNDING, Pair
+from bnrun.comparison.paired_differences import NO_DIFFERENCE, ROUNDING, Pair
+from bnrun.comparison.result import Comparison, Speeds
+from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.show.tables import label, number, table, text
 from bnrun.show.wording import data_name, rate
-from bnrun.summary import METRICS
+from bnrun.training_summary import METRICS
 
 ARMS_PER_TABLE = 3
 """How many arms fit beside each other on 80 columns."""

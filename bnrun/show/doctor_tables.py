@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnrun.show.tables import label, number, table
-from bnrun.verification.examination import SUSPECT, CellResult, Examination
+from bnrun.verification.doctor_result import SUSPECT, CellResult, Examination
 from bnrun.verification.report import DTYPES
 
 Place = tuple[str, str]  # device and engine

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bnrun.show.tables import label, number, table
 from bnrun.show.wording import norm_name
-from bnrun.training.inspection import DEFAULT_EPS, Inspection, NormLayer, Vector
+from bnrun.training.gamma_inspection import DEFAULT_EPS, Inspection, NormLayer, Vector
 
 BAR_WIDTH = 8
 """Characters of the longest bar of |gamma|."""

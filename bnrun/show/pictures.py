@@ -27,10 +27,10 @@ from bnrun.show.plot_style import (
     write_instead,
 )
 from bnrun.show.wording import training_title
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 if TYPE_CHECKING:  # loads torch, which the curves of a run do not need
-    from bnrun.training.inspection import NormLayer, Vector
+    from bnrun.training.gamma_inspection import NormLayer, Vector
 
 __all__ = ["compare", "curves", "gamma", "render", "run_footer"]
 

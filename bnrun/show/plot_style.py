@@ -23,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bnrun.events import EpochEnded
 from bnrun.show.wording import data_name
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 RED, BLUE, GREY = "#BB5566", "#004488", "#666666"
 COLOURS = ("#DDAA33", RED, BLUE, "#000000", "#66CCEE")

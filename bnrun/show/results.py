@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console, RenderableType
 
-from bnrun.comparison.outcome import Comparison
+from bnrun.comparison.result import Comparison
 from bnrun.errors import RunError
 from bnrun.show.compare_tables import comparison_view
 from bnrun.show.doctor_tables import doctor_view
@@ -14,9 +14,9 @@ from bnrun.show.gamma_tables import GammaTables
 from bnrun.show.training_tables import training_table
 from bnrun.show.verify_tables import report_view
 from bnrun.training.evaluation import Evaluation
-from bnrun.training.inspection import Inspection
+from bnrun.training.gamma_inspection import Inspection
 from bnrun.training.result import TrainingResult
-from bnrun.verification.examination import Examination
+from bnrun.verification.doctor_result import Examination
 from bnrun.verification.report import Report
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from rich.text import Text
 from bnrun.config.yaml_text import inline
 from bnrun.show.tables import label, number, table, text
 from bnrun.show.wording import fraction, rate, training_title
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 MANY_COLUMNS = 6
 """Columns before throughput and time; with more, the gaps between them shrink to fit 80 columns."""

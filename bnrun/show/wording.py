@@ -1,7 +1,7 @@
 """How values and names are written wherever they are shown, in tables, titles and sentences."""
 
 from bnrun.events import DataUsed
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 
 def training_title(summary: Summary) -> str:

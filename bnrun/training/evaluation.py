@@ -15,8 +15,8 @@ from bnrun.events import DataUsed
 from bnrun.networks.lenet import LeNet
 from bnrun.norms.introspection import MovingStatistics
 from bnrun.norms.population import batch_statistics, predicting, preserving, use_population
+from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.checkpoint import require_fit, restore_model, with_model
-from bnrun.training.memory import keep_freed_memory
 from bnrun.training.model import build_model, wrap_model_errors
 from bnrun.training.random_numbers import RandomNumbers, preserved_generators
 

@@ -31,16 +31,16 @@ from bnrun.events import (
     Status,
 )
 from bnrun.norms.population import unmoved_norms
-from bnrun.summary import Summary, planned
+from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.checkpoint import require_fit
 from bnrun.training.device import device_name
 from bnrun.training.engine import Engine
 from bnrun.training.engine_choice import choose
 from bnrun.training.evaluation import accuracies_by_statistics, accuracy
-from bnrun.training.memory import keep_freed_memory
 from bnrun.training.model import wrap_model_errors
 from bnrun.training.stepper import Stepper
 from bnrun.training.timing import Clock, Reading
+from bnrun.training_summary import Summary, planned
 
 PROGRESS_SECONDS = 0.25
 """Time between two `Progress` events of an epoch. Evaluation, at its end, yields none."""
@@ -61,7 +61,7 @@ def train(
     deterministic algorithms, the current CUDA device) is set for one piece of computing and put
     back before the next event is yielded. So trainings may be interleaved, and each ends at the
     bits that it has alone. One thing stays changed, on a CPU with glibc: the process keeps the
-    memory that it frees (see `memory.py`).
+    memory that it frees (see `allocator.py`).
 
     Args:
         config: of the run. Its data and device are not read: the next two arguments stand for them.

@@ -10,8 +10,8 @@ from bnrun.config import Config
 from bnrun.errors import RunError
 from bnrun.events import EpochEnded, Status
 from bnrun.networks.lenet import LeNet
-from bnrun.summary import Summary
 from bnrun.training.evaluation import trained_model
+from bnrun.training_summary import Summary
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
+from bnrun.verification.diagnostic_passes import PREDICTING, TRAINING, Passes
 from bnrun.verification.distance import Tensors, first_difference, largest_distance
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.experiment import Experiment, R
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import IDENTITY, UNEXPLAINED, Outcome, failed, passed
-from bnrun.verification.passes import PREDICTING, TRAINING, Passes
 from bnrun.verification.recipe import Recipe, deviations, simulate
 from bnrun.verification.report import Contract, Group
 from bnrun.verification.situations import LAYOUTS, Situation, plain

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bnrun.events import Stage
-from bnrun.verification.examination import SUSPECT, Cell, CellResult, Examination
+from bnrun.verification.doctor_result import SUSPECT, Cell, CellResult, Examination
 from bnrun.verification.recipe import Recipe, simulate
 from bnrun.verification.report import DTYPES, ENGINES
 from bnrun.verification.situations import SHAPES, Situation, make_situation, per_channel

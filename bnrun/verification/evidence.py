@@ -6,10 +6,10 @@ from functools import cached_property
 
 import torch
 
-from bnrun.verification import passes
+from bnrun.verification import diagnostic_passes
+from bnrun.verification.diagnostic_passes import TRAINING, Parts
 from bnrun.verification.distance import TOLERANCE
 from bnrun.verification.experiment import Experiment, Observation, Observations, R
-from bnrun.verification.passes import TRAINING, Parts
 from bnrun.verification.situations import RANKS, Situation
 
 
@@ -34,7 +34,7 @@ class Evidence:
         record = self.record(TRAINING[self.rank])
         gradients, moving = (record.plain.gradients, record.plain.moving) if record else ({}, {})
         shown = Parts("d_gamma" in gradients, "d_beta" in gradients, bool(moving))
-        return self.record(passes.parts) or shown
+        return self.record(diagnostic_passes.parts) or shown
 
     @cached_property
     def ranks(self) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ class Evidence:
     @cached_property
     def noisy(self) -> bool:
         """Return whether the same input gives outputs that differ by more than rounding."""
-        outputs = self.record(passes.repeat)
+        outputs = self.record(diagnostic_passes.repeat)
         return outputs is not None and outputs.distance > self.rounding
 
     @property

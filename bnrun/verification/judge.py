@@ -4,10 +4,10 @@ import re
 from typing import Any
 
 from bnrun.verification.check import Case, Check
+from bnrun.verification.diagnostic_passes import TRAINING
 from bnrun.verification.experiment import Observation
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, skipped, trouble
-from bnrun.verification.passes import TRAINING
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
 from bnrun.verification.topics import outputs, side_effects
 

@@ -10,6 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
+from bnrun.verification.diagnostic_passes import (
+    PREDICTING,
+    PREDICTING_WITH_GRADIENTS,
+    TRAINING,
+    Passes,
+)
 from bnrun.verification.distance import Tensors, distance
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.fault import Choice
@@ -22,7 +28,6 @@ from bnrun.verification.formula.moving_statistics import (
     Target,
     weight_of,
 )
-from bnrun.verification.passes import PREDICTING, PREDICTING_WITH_GRADIENTS, TRAINING, Passes
 from bnrun.verification.recipe import (
     Formula,
     Recipe,

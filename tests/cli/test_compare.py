@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from bnrun.cli import app
 from bnrun.comparison import parity, throughput
 from bnrun.comparison.arm_syntax import build_arms
-from bnrun.comparison.events import Trial
+from bnrun.comparison.comparison_events import Trial
 from bnrun.comparison.plan import make_plan
 from bnrun.config import Assignment, Config, parse_override
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted

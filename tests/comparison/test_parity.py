@@ -10,9 +10,9 @@ import torch
 
 from bnrun import kernels
 from bnrun.comparison import parity
-from bnrun.comparison.agreement import KINDS, Agreement, Parity
 from bnrun.comparison.arms import Arm
 from bnrun.comparison.parity import STEPS, compare_formulas, measure_parity
+from bnrun.comparison.parity_verdict import KINDS, Agreement, Parity
 from bnrun.data.dataset import Dataset
 from bnrun.errors import EngineError
 from bnrun.training.stepper import Stepper

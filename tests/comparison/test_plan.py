@@ -6,7 +6,7 @@ import pytest
 
 from bnrun.comparison.arm_syntax import build_arms
 from bnrun.comparison.arms import Arm
-from bnrun.comparison.pairs import Criteria
+from bnrun.comparison.paired_differences import Criteria
 from bnrun.comparison.plan import make_plan, plan_from_dict, plan_to_dict
 from bnrun.config import Config, yaml_text
 from bnrun.errors import ConfigError

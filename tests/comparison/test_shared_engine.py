@@ -8,15 +8,15 @@ import torch
 
 from bnrun.comparison import shared_engine
 from bnrun.comparison.arms import Arm
-from bnrun.comparison.outcome import Comparison
 from bnrun.comparison.plan import make_plan
+from bnrun.comparison.result import Comparison
 from bnrun.comparison.shared_engine import resolve_engine
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import EngineError
 from bnrun.events import EpochEnded
-from bnrun.summary import Summary, planned
 from bnrun.training.engine import Engine
+from bnrun.training_summary import Summary, planned
 
 Arms = Callable[..., tuple[Arm, ...]]
 CPU = torch.device("cpu")

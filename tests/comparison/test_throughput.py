@@ -7,12 +7,12 @@ from typing import Any, Self
 import pytest
 import torch
 
-from bnrun.comparison import throughput, timer
+from bnrun.comparison import interleaved_timer, throughput
 from bnrun.comparison.arms import Arm
-from bnrun.comparison.outcome import Speeds
-from bnrun.comparison.ratio import ratio_within_rounds
+from bnrun.comparison.interleaved_timer import TimedArm
+from bnrun.comparison.result import Speeds
+from bnrun.comparison.speed_ratio import ratio_within_rounds
 from bnrun.comparison.timed_training import TimedTraining, prepare_timed
-from bnrun.comparison.timer import TimedArm
 from bnrun.data.dataset import Dataset
 from bnrun.errors import BnrunError, EngineError, NormError, TrainingFailed
 from bnrun.events import CheckpointReady, Stage, drain
@@ -63,7 +63,7 @@ class FakeWorker:
 def log(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, str]]:
     """Who was asked for what: the arm's name, the process, and the job."""
     FakeWorker.log = []
-    monkeypatch.setattr(timer, "Worker", FakeWorker)
+    monkeypatch.setattr(interleaved_timer, "Worker", FakeWorker)
     return FakeWorker.log
 
 

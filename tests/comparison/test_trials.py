@@ -7,12 +7,12 @@ from types import ModuleType
 
 import pytest
 
-from bnrun.comparison.events import Trial, TrialEnded, TrialEvent
+from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.trials import TrainTrial, TrialFailed, run_trials
 from bnrun.config import Config
 from bnrun.errors import RunError
 from bnrun.events import Notice
-from bnrun.summary import planned
+from bnrun.training_summary import planned
 
 
 def _trials(*names: str) -> list[Trial]:

@@ -9,10 +9,10 @@ from collections.abc import Generator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from bnrun.comparison.events import Trial
+from bnrun.comparison.comparison_events import Trial
 from bnrun.errors import NormError, RunError, TrainingFailed
 from bnrun.events import Event, Notice
-from bnrun.summary import Summary, planned
+from bnrun.training_summary import Summary, planned
 
 
 def act(trial: Trial) -> Generator[Event, None, Summary]:

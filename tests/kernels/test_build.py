@@ -10,8 +10,8 @@ import pytest
 from bnrun import kernels
 from bnrun.errors import EngineError
 from bnrun.kernels import build
+from bnrun.kernels.file_ownership import is_private_file
 from bnrun.kernels.openmp import loaded_libraries
-from bnrun.kernels.ownership import is_private_file
 from bnrun.paths import cache_root
 
 REAL_CACHE = cache_root()

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bnrun.comparison.agreement import Agreement
 from bnrun.comparison.arm_syntax import build_arms
 from bnrun.comparison.arms import Arm
-from bnrun.comparison.events import CompareStarted, ResultSoFar
-from bnrun.comparison.outcome import Comparison, Parity, Speeds, Throughput
-from bnrun.comparison.pairs import Criteria
+from bnrun.comparison.comparison_events import CompareStarted, ResultSoFar
+from bnrun.comparison.paired_differences import Criteria
+from bnrun.comparison.parity_verdict import Agreement
 from bnrun.comparison.plan import make_plan
+from bnrun.comparison.result import Comparison, Parity, Speeds, Throughput
 from bnrun.config import yaml_text
 from bnrun.errors import RunError
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from rich.console import Console, RenderableType
 
+from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark, Noise
 from bnrun.benchmark.speedrun import Speedrun, SpeedrunTrial
-from bnrun.benchmark.speeds import PHASES, ArmSpeed, Benchmark, Noise
 from bnrun.events import DataUsed
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
 

@@ -6,12 +6,18 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bnrun.comparison.agreement import Agreement, Parity
-from bnrun.comparison.events import CompareStarted, ThroughputFailed, Trial, TrialEnded, TrialEvent
+from bnrun.comparison.comparison_events import (
+    CompareStarted,
+    ThroughputFailed,
+    Trial,
+    TrialEnded,
+    TrialEvent,
+)
+from bnrun.comparison.parity_verdict import Agreement, Parity
 from bnrun.config import Config
 from bnrun.events import DataUsed, EpochEnded, Notice, Progress, RunStarted, Stage
 from bnrun.show.compare_progress import CompareBars, CompareLines
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 DATA = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)
 TRIAL, OTHER = Trial("scratch", Config()), Trial("b", Config())

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
-from bnrun.comparison.agreement import Agreement, Parity
 from bnrun.comparison.arms import Arm, ArmResult
-from bnrun.comparison.outcome import Comparison, Speeds, Throughput
-from bnrun.comparison.pairs import Criteria
+from bnrun.comparison.paired_differences import Criteria
+from bnrun.comparison.parity_verdict import Agreement, Parity
+from bnrun.comparison.result import Comparison, Speeds, Throughput
 from bnrun.config import Config, parse_override, resolve
 from bnrun.events import DataUsed, EpochEnded
 from bnrun.show.compare_tables import comparison_view
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 DATA = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)
 EXACT = Agreement(("eager", "eager"), "float64", 30, 9.2e-13, 7.1e-13, 4.1e-12, 5.2e-12)

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from bnrun.show.gamma_tables import GammaTables
-from bnrun.training.inspection import Inspection, NormLayer
+from bnrun.training.gamma_inspection import Inspection, NormLayer
 
 FIRST = NormLayer(
     name="norm1",

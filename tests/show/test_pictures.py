@@ -15,13 +15,13 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from bnrun.comparison.arms import Arm, ArmResult
-from bnrun.comparison.outcome import Comparison
+from bnrun.comparison.result import Comparison
 from bnrun.config import resolve
 from bnrun.events import DataUsed, EpochEnded
 from bnrun.show.pictures import compare, curves, gamma, render, run_footer
 from bnrun.show.plot_style import stroke
-from bnrun.summary import Summary
-from bnrun.training.inspection import NormLayer
+from bnrun.training.gamma_inspection import NormLayer
+from bnrun.training_summary import Summary
 
 FASHION = DataUsed("fashion-mnist", "bnrun's cache: /c", True, 60_000, 0, 10_000)
 SYNTHETIC = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)

@@ -11,7 +11,7 @@ from bnrun.config import Assignment, resolve
 from bnrun.events import DataUsed, EpochEnded
 from bnrun.runs.run_records import ComparisonRecord, DamagedRun, RecordStatus, RunRecord
 from bnrun.show.runs_tables import comparisons_table, diff_table, run_view, runs_table
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 FASHION = DataUsed("fashion-mnist", "bnrun's cache: /c", True, 60_000, 0, 10_000)
 ENVIRONMENT = {

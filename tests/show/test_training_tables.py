@@ -4,7 +4,7 @@ from rich.console import Console, RenderableType
 
 from bnrun.events import DataUsed, EpochEnded
 from bnrun.show.training_tables import config_table, places_table, training_table
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 FASHION = DataUsed("fashion-mnist", "bnrun's cache: /c", True, 60_000, 0, 10_000)
 EPOCHS = (

@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.verify_tables import catalogue_view, report_view
 from bnrun.verification.catalogue import known_faults
-from bnrun.verification.examination import Cell, CellResult, Examination
+from bnrun.verification.doctor_result import Cell, CellResult, Examination
 from bnrun.verification.fault import Fault
 from bnrun.verification.report import CheckResult, Finding, Measurement, Report, Status
 from bnrun.verification.topics import CHECKS

@@ -9,7 +9,7 @@ from torch import nn
 from bnrun.events import Stage, drain
 from bnrun.verification import doctor
 from bnrun.verification.doctor import NORMS, cells, examine
-from bnrun.verification.examination import SUSPECT, Cell, CellResult, Examination
+from bnrun.verification.doctor_result import SUSPECT, Cell, CellResult, Examination
 from bnrun.verification.report import DTYPES
 from bnrun.verification.situations import plain
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from bnrun.verification.check import CHECKS as _REGISTERED
 from bnrun.verification.check import Check
+from bnrun.verification.diagnostic_passes import TRAINING, parts
 from bnrun.verification.experiment import Experiment
-from bnrun.verification.passes import TRAINING, parts
 from bnrun.verification.report import GROUPS
 from bnrun.verification.situations import MAIN_RANKS
 

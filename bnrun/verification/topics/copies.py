@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from bnrun.verification.check import Case, check
+from bnrun.verification.diagnostic_passes import Outputs
 from bnrun.verification.experiment import Experiment, describe, experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, passed
-from bnrun.verification.passes import Outputs
 from bnrun.verification.situations import Situation, plain
 from bnrun.verification.subject import Layer, Record, Subject, changed
 from bnrun.verification.topics.registration import MISSING, registration

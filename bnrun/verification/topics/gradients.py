@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from bnrun.verification.check import Case, check, check_ranks, simulation
+from bnrun.verification.diagnostic_passes import PREDICTING_WITH_GRADIENTS, TRAINING
 from bnrun.verification.experiment import Experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed
-from bnrun.verification.passes import PREDICTING_WITH_GRADIENTS, TRAINING
 from bnrun.verification.situations import CHANNELS, Situation, make_situation, plain
 from bnrun.verification.subject import Layer, NotOffered, Record, Subject
 

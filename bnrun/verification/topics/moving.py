@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bnrun.verification.check import Case, check, check_ranks, simulation
+from bnrun.verification.diagnostic_passes import PREDICTING, TRAINING
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import Experiment, experiment
 from bnrun.verification.fault import Fault
@@ -18,7 +19,6 @@ from bnrun.verification.outcome import (
     passed,
     skipped,
 )
-from bnrun.verification.passes import PREDICTING, TRAINING
 from bnrun.verification.recipe import Recipe, move
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS, STEPS, plain, sequence
 from bnrun.verification.subject import Record, Subject, to_record

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnrun.verification.check import Case, check, simulation
+from bnrun.verification.diagnostic_passes import EPS_NAMES, Outputs
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Choice, Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
 from bnrun.verification.formula.moving_statistics import Update, cumulative, exponential
 from bnrun.verification.outcome import NO_MOVING_STATISTICS, Outcome, failed, passed, skipped
-from bnrun.verification.passes import EPS_NAMES, Outputs
 from bnrun.verification.recipe import Recipe, move, normalize
 from bnrun.verification.situations import plain, sequence
 from bnrun.verification.subject import NotOffered, Pass, Record, Subject

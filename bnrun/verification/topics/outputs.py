@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 
 from bnrun.verification.check import Case, check, check_ranks, simulation
+from bnrun.verification.diagnostic_passes import PREDICTING, TRAINING
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, combined, failed, skipped, trouble
-from bnrun.verification.passes import PREDICTING, TRAINING
 from bnrun.verification.recipe import Recipe, deviations
 from bnrun.verification.situations import ODD_SHAPES, faint, far, level, make_situation, plain
 from bnrun.verification.subject import Pass, Record, Subject

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from bnrun.verification.check import Case, check
+from bnrun.verification.diagnostic_passes import repeat
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, passed
-from bnrun.verification.passes import repeat
 from bnrun.verification.situations import plain
 from bnrun.verification.subject import Record, Subject
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from bnrun.verification.check import Case, check
+from bnrun.verification.diagnostic_passes import Outputs
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
 from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed, skipped
-from bnrun.verification.passes import Outputs
 from bnrun.verification.recipe import Recipe, simulate
 from bnrun.verification.situations import others_changed, plain, sequence
 from bnrun.verification.subject import Record, Subject, changed

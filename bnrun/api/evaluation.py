@@ -14,9 +14,9 @@ from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
 from bnrun.errors import known_value
 from bnrun.events import drain
-from bnrun.training import evaluation, inspection
+from bnrun.training import evaluation, gamma_inspection
 from bnrun.training.evaluation import Evaluation
-from bnrun.training.inspection import Inspection
+from bnrun.training.gamma_inspection import Inspection
 from bnrun.training.result import TrainingResult
 
 RunLike = TrainingResult | str | Path
@@ -45,7 +45,7 @@ def inspect_gamma(
         >>> first.channels, len(first.gamma)
         (6, 6)
     """
-    return inspection.inspect(_result(run, out).state(), layer)
+    return gamma_inspection.inspect(_result(run, out).state(), layer)
 
 
 def evaluate(

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import torch
 
-from bnrun.benchmark.bench_arms import BenchArm
-from bnrun.benchmark.speeds import PHASES
+from bnrun.benchmark.arm_syntax import BenchArm
+from bnrun.benchmark.result import PHASES
 from bnrun.comparison.timed_training import Timed, TimedTraining
 from bnrun.data.load import load
 from bnrun.events import drain

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bnrun.comparison.agreement import Agreement, Parity, parity_document
+from bnrun.comparison.parity_verdict import Agreement, Parity, parity_document
 
 EXACT = Agreement(("eager", "eager"), "float64", 30, 9.2e-13, 7.1e-13, 4.1e-12, 5.2e-12)
 TRAINED = Agreement(

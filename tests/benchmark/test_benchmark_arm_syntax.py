@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bnrun.benchmark.bench_arms import DEFAULT_ARMS, bench_arms
+from bnrun.benchmark.arm_syntax import DEFAULT_ARMS, bench_arms
 from bnrun.config import parse_override
 from bnrun.errors import ConfigError, NormError
 

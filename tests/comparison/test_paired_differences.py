@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from bnrun.comparison.arms import Arm, ArmResult
-from bnrun.comparison.pairs import (
+from bnrun.comparison.paired_differences import (
     DEFAULT_CRITERIA,
     NO_DIFFERENCE,
     NOT_EQUIVALENT,
@@ -18,7 +18,7 @@ from bnrun.comparison.pairs import (
 from bnrun.comparison.significance import detectable_difference, holm
 from bnrun.config import Config
 from bnrun.events import DataUsed, EpochEnded
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 DATA = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)
 

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from bnrun.comparison.agreement import Parity, parity_document
 from bnrun.comparison.arms import ArmResult
-from bnrun.comparison.pairs import DEFAULT_CRITERIA, Criteria, Pair, judge_pairs
+from bnrun.comparison.paired_differences import DEFAULT_CRITERIA, Criteria, Pair, judge_pairs
+from bnrun.comparison.parity_verdict import Parity, parity_document
 from bnrun.comparison.remarks import remarks
 from bnrun.config.difference import config_difference
-from bnrun.summary import METRICS, Summary
+from bnrun.training_summary import METRICS, Summary
 
 ComparisonStatus = Literal["completed", "interrupted", "failed"]
 SpeedVerdict = Literal["faster", "slower", "within the noise"]

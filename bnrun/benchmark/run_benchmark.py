@@ -1,6 +1,6 @@
 """`bench`: how fast is a training, compared with the textbook's loop, other norms and engines?
 
-The timer is that of `bnrun.comparison.timer`: processes apart, blocks in turns, ratios within a
+The timer is `bnrun.comparison.interleaved_timer`: processes apart, blocks in turns, ratios within a
 round. Every second round evaluates, too, and every round measures the machine's own rate.
 """
 
@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import torch
 
-from bnrun.benchmark.bench_arms import BenchArm
-from bnrun.benchmark.speeds import ROUNDS_PER_EVALUATION, ArmSpeed, Benchmark, Noise
-from bnrun.benchmark.timed_arms import build_arm, prepare_matmul
-from bnrun.comparison.ratio import ratio_within_rounds
-from bnrun.comparison.timer import LIMIT_SECONDS, TimedArm, take_turns
+from bnrun.benchmark.arm_processes import build_arm, prepare_matmul
+from bnrun.benchmark.arm_syntax import BenchArm
+from bnrun.benchmark.result import ROUNDS_PER_EVALUATION, ArmSpeed, Benchmark, Noise
+from bnrun.comparison.interleaved_timer import LIMIT_SECONDS, TimedArm, take_turns
+from bnrun.comparison.speed_ratio import ratio_within_rounds
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
 from bnrun.events import Stage

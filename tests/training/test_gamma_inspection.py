@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnrun.networks.lenet import LeNet
 from bnrun.norms import NORMS, NormFactory
 from bnrun.training.checkpoint import capture
-from bnrun.training.inspection import NormLayer, norm_layers
+from bnrun.training.gamma_inspection import NormLayer, norm_layers
 from bnrun.training.optimizer import SGD
 
 

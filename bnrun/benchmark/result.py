@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bnrun.comparison.ratio import MIN_QUARTILE_ROUNDS
+from bnrun.comparison.speed_ratio import MIN_QUARTILE_ROUNDS
 from bnrun.events import DataUsed
 
 PHASES = ("data", "forward", "backward", "optimizer")

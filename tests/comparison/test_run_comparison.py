@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bnrun.comparison import experiment, parity
+from bnrun.comparison import parity, run_comparison
 from bnrun.comparison.arms import Arm
-from bnrun.comparison.events import (
+from bnrun.comparison.comparison_events import (
     CompareEvent,
     CompareStarted,
     ResultSoFar,
@@ -18,15 +18,15 @@ from bnrun.comparison.events import (
     TrialEnded,
     TrialEvent,
 )
-from bnrun.comparison.experiment import compare
-from bnrun.comparison.outcome import Comparison, Parity, Speeds, Throughput
 from bnrun.comparison.plan import make_plan
+from bnrun.comparison.result import Comparison, Parity, Speeds, Throughput
+from bnrun.comparison.run_comparison import compare
 from bnrun.comparison.trials import unfinished_trials
 from bnrun.data.dataset import Dataset
 from bnrun.errors import DataError, NormError, TrainingFailed
 from bnrun.events import Event, Stage
-from bnrun.summary import Summary
 from bnrun.training import train
+from bnrun.training_summary import Summary
 
 Arms = Callable[..., tuple[Arm, ...]]
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         return Speeds(1, 10, "CPU", tuple(found), found[0])
 
     monkeypatch.setattr(parity, "STEPS", 2)
-    monkeypatch.setattr(experiment, "measure_throughput", measure_throughput)
+    monkeypatch.setattr(run_comparison, "measure_throughput", measure_throughput)
 
 
 def _run(
@@ -186,7 +186,7 @@ def test_throughput_that_cannot_be_measured_fails_the_comparison(
         raise error
         yield
 
-    monkeypatch.setattr(experiment, "measure_throughput", refuse)
+    monkeypatch.setattr(run_comparison, "measure_throughput", refuse)
     events, found = _run(make_plan(arms_of("scratch", "none", epochs=1), (0,)), small)
     assert ThroughputFailed("too tired") in events
     assert (found.speeds, found.speeds_error, found.status) == (None, "too tired", "failed")

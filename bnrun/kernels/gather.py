@@ -1,4 +1,4 @@
-"""The images of a batch: what `batch.h` computes."""
+"""The images of a batch: what `gather.h` computes."""
 
 import torch
 from torch import Tensor

@@ -4,7 +4,7 @@ import resource
 import pytest
 import torch
 
-from bnrun.training.memory import keep_freed_memory
+from bnrun.training.allocator import keep_freed_memory
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator is not here")

@@ -18,7 +18,6 @@ from typing import Any
 
 from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.estimate import Estimate, estimate, interval
-from bnrun.comparison.metrics import last_value, metric_taken
 from bnrun.comparison.significance import (
     LEVEL,
     detectable_difference,
@@ -26,7 +25,8 @@ from bnrun.comparison.significance import (
     equivalence_p,
     holm,
 )
-from bnrun.summary import METRICS, Summary
+from bnrun.comparison.trial_metrics import last_value, metric_taken
+from bnrun.training_summary import METRICS, Summary
 
 NO_DIFFERENCE = "no difference detected"
 NOT_EQUIVALENT = "not shown to be equivalent"

@@ -1,6 +1,6 @@
 """The metrics of a trial that arms are compared on, after the last epoch."""
 
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 METRIC_NAMES = {
     "loss": "loss",

@@ -7,12 +7,12 @@ from typing import Any, Self
 import pytest
 import torch
 
-from bnrun.benchmark import speed_measurement, timed_arms
-from bnrun.benchmark.bench_arms import BenchArm, bench_arms
-from bnrun.benchmark.speed_measurement import bench
-from bnrun.benchmark.speeds import PHASES, Benchmark
-from bnrun.benchmark.timed_arms import PhasedTraining, build_arm, peak_memory, prepare_matmul
-from bnrun.comparison import timer
+from bnrun.benchmark import arm_processes, run_benchmark
+from bnrun.benchmark.arm_processes import PhasedTraining, build_arm, peak_memory, prepare_matmul
+from bnrun.benchmark.arm_syntax import BenchArm, bench_arms
+from bnrun.benchmark.result import PHASES, Benchmark
+from bnrun.benchmark.run_benchmark import bench
+from bnrun.comparison import interleaved_timer
 from bnrun.comparison.timed_training import prepare_timed
 from bnrun.config import parse_override
 from bnrun.data.dataset import Dataset
@@ -69,8 +69,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
                 "peak_memory": 5_000_000,
             }[what]
 
-    monkeypatch.setattr(timer, "Worker", Process)
-    monkeypatch.setattr(speed_measurement, "Worker", Process)
+    monkeypatch.setattr(interleaved_timer, "Worker", Process)
+    monkeypatch.setattr(run_benchmark, "Worker", Process)
     return log
 
 
@@ -144,14 +144,14 @@ def test_an_arm_that_fails_says_so_and_the_others_are_ended(
     error: type[BnrunError],
     message: str,
 ) -> None:
-    real: Callable[..., Any] = timer.Worker.run
+    real: Callable[..., Any] = interleaved_timer.Worker.run
 
     def run(process: Any, job: Any) -> Any:
         if process.name == "scratch":
             raise answer
         return real(process, job)
 
-    monkeypatch.setattr(timer.Worker, "run", run)
+    monkeypatch.setattr(interleaved_timer.Worker, "run", run)
     with pytest.raises(error, match=message):
         drain(bench(_arms("loop:0 scratch"), small, 1, 1))
     assert ("loop-0", "ended") in asked
@@ -194,7 +194,7 @@ def test_an_arm_really_trains_evaluates_and_shows_where_its_time_goes() -> None:
 def test_an_arm_is_a_training_or_the_textbooks_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     loop, training = _arms("loop:0 a=scratch,training.engine=eager")
     assert isinstance(build_arm(training), PhasedTraining)
-    monkeypatch.setattr(timed_arms, "TimedLoop", lambda arm: arm)
+    monkeypatch.setattr(arm_processes, "TimedLoop", lambda arm: arm)
     assert build_arm(loop) is loop
 
 

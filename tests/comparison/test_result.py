@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from bnrun.comparison.agreement import Agreement, Parity
 from bnrun.comparison.arm_syntax import build_arms
 from bnrun.comparison.arms import Arm, ArmResult
-from bnrun.comparison.metrics import METRIC_NAMES
-from bnrun.comparison.outcome import Comparison, Speeds, Throughput
+from bnrun.comparison.parity_verdict import Agreement, Parity
+from bnrun.comparison.result import Comparison, Speeds, Throughput
+from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config import Config
 from bnrun.events import DataUsed, EpochEnded
-from bnrun.summary import METRICS, Summary
+from bnrun.training_summary import METRICS, Summary
 
 DATA = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)
 EXACT = Agreement(("eager", "eager"), "float64", 30, 1e-15, 2e-15, None, 3e-15)

@@ -7,7 +7,7 @@ from collections.abc import Generator, Sequence
 import torch
 
 from bnrun.comparison.arms import Arm
-from bnrun.comparison.events import (
+from bnrun.comparison.comparison_events import (
     CompareEvent,
     CompareStarted,
     ResultSoFar,
@@ -15,8 +15,8 @@ from bnrun.comparison.events import (
     Trial,
     TrialEnded,
 )
-from bnrun.comparison.outcome import Comparison
 from bnrun.comparison.parity import measure_parity
+from bnrun.comparison.result import Comparison
 from bnrun.comparison.throughput import measure_throughput
 from bnrun.comparison.trials import TrainTrial, TrialFailed, run_trials
 from bnrun.data.dataset import Dataset
@@ -24,10 +24,10 @@ from bnrun.data.fetch import Progress
 from bnrun.data.load import load
 from bnrun.errors import BnrunError
 from bnrun.events import Stage
-from bnrun.summary import Summary, planned
+from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.device import device_name, pick_device
-from bnrun.training.memory import keep_freed_memory
 from bnrun.training.model import build_model
+from bnrun.training_summary import Summary, planned
 
 
 def load_shared(arms: Sequence[Arm]) -> Generator[Progress, None, tuple[Dataset, torch.device]]:
@@ -57,7 +57,7 @@ def compare(
 
     First comes the parity of every arm with the first, which takes seconds; then the trials, one
     seed after another, so that what is interrupted holds whole pairs; last the throughput, when
-    nothing else runs. On a CPU, the process keeps the memory that it frees (see `memory.py`).
+    nothing else runs. On a CPU, the process keeps the memory that it frees (see `allocator.py`).
 
     Args:
         comparison: its plan, with the engine resolved, and the results of earlier sessions.

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from bnrun.comparison.agreement import Parity
-from bnrun.comparison.outcome import Comparison, Speeds
+from bnrun.comparison.parity_verdict import Parity
+from bnrun.comparison.result import Comparison, Speeds
 from bnrun.config import Config
 from bnrun.events import Event, Stage
-from bnrun.summary import Summary
+from bnrun.training_summary import Summary
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bnrun.kernels.ownership import NotPrivate, is_private_file, require_private_folder
+from bnrun.kernels.file_ownership import NotPrivate, is_private_file, require_private_folder
 
 ME, OTHER = 12_345, 54_321
 MY_GROUP, SHARED_GROUP = 777, 888

@@ -4,7 +4,7 @@ import dataclasses
 
 from bnrun.config import Config
 from bnrun.events import DataUsed, EpochEnded, Event, Notice, RunEnded, RunStarted
-from bnrun.summary import Summary, planned
+from bnrun.training_summary import Summary, planned
 
 CONFIG = Config().to_dict()
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
