@@ -206,7 +206,7 @@ def test_the_listing_of_the_house_names_every_room() -> None:
         "__main__.py",
         "__pycache__",
     }
-    assert set(re.findall(r"[a-z]+(?:\.py\b|(?=/))", listing)) - {"bnrun"} == rooms
+    assert set(re.findall(r"[a-z_]+(?:\.py\b|(?=/))", listing)) - {"bnrun"} == rooms
 
 
 def test_the_code_quoted_from_the_program_is_there() -> None:
