@@ -65,6 +65,7 @@ def main() -> None:
 
 def _import_everything() -> None:
     """Import what the commands import, out of the garbage collector's way."""
+    gc.disable()  # it would visit all that is imported, again and again
     import bnrun
 
     names = {module.name for module in pkgutil.walk_packages(bnrun.__path__, "bnrun.")}
@@ -72,8 +73,8 @@ def _import_everything() -> None:
         importlib.import_module(name)
     for finalizer in weakref.finalize._registry:
         finalizer.atexit = False  # torch's: unregistering its operators takes 25 ms at each exit
-    gc.collect()
     gc.freeze()  # else each child would copy the memory that its collector visits
+    gc.enable()
 
 
 def _fork_worker_server(server: socket.socket) -> tuple[str, int]:

@@ -16,11 +16,16 @@ PLAIN_TERMINAL = {"COLUMNS": "80", "NO_COLOR": "1"}
 STEERING = ("BNRUN_DEBUG", "FORCE_COLOR")  # variables that must not reach a command from outside
 COMMAND_SECONDS = 120.0
 
-# For `before`, where neither parity and speed nor the picture of a comparison is the subject: they
-# take seconds.
+# For `before`, where parity, speed or the picture of a comparison is not the subject: they take
+# seconds.
 FEW_ROUNDS = """
 from bnrun.comparison import parity, throughput
 parity.STEPS = throughput.ROUNDS = throughput.STEPS = 2
+"""
+NO_SPEED = """
+import functools
+from bnrun.comparison import experiment
+experiment.compare = functools.partial(experiment.compare, throughput=False)
 """
 NO_PICTURE = """
 from bnrun.show import pictures

@@ -2,11 +2,13 @@
 
 Commands. `bnrun(*arguments)` runs a command to its end and returns a `CompletedProcess`;
 `start_bnrun(*arguments)` returns a `Command` while it runs, for a test that sends it a signal.
-Each command runs in a process of its own, in the test's folder, with a new session, real files as
+Each of these runs in a process of its own, in the test's folder, with a new session, real files as
 its output and the environment of the fixture `environment`. On Linux the process is forked from a
 server that has imported torch and all of bnrun (`command_server.py`): one server for each process
 of pytest-xdist, started by its first command. A test whose subject is the start of an interpreter
 says `fresh=True`. `before` is Python text that runs in the process just before bnrun does.
+`bnrun_here(*arguments)` runs a command in this process, which is enough for errors that come before
+any work.
 
 Markers. A test is marked `process` when its subject is a real process: how it starts, what a signal
 does to it, that a worker process is killed. `pytest -m "not process"` is the quick loop. Such a
@@ -31,6 +33,8 @@ import pytest
 from command_server import CAN_SHARE_WORKERS, share_workers
 from commands import Command, CommandServer, Launcher, plain_environment
 from hypothesis import settings
+
+from bnrun.__main__ import main
 
 # The same examples each time, few of them, and none kept on disk.
 settings.register_profile("bnrun", derandomize=True, max_examples=30, deadline=None, database=None)
@@ -90,6 +94,29 @@ def start_bnrun(
 def bnrun(start_bnrun: Callable[..., Command]) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `bnrun ARGUMENTS` to its end in the test's own folder; see the top of this file."""
     return lambda *arguments, **how: start_bnrun(*arguments, **how).wait()
+
+
+@pytest.fixture
+def bnrun_here(
+    tmp_path: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `bnrun ARGUMENTS` in this process, as its entry point does; see the top of this file."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        texts = [*map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", ["bnrun", *texts])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return subprocess.CompletedProcess(texts, end.value.code, *capfd.readouterr())
+
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    capfd.readouterr()
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -154,10 +154,10 @@ def _one_line(text: str) -> str:
     ("arguments", "says"), CASES, ids=[" ".join(case[0])[:60] for case in CASES]
 )
 def test_it_is_refused_with_a_clear_error(
-    bnrun: Run, folder: Path, arguments: tuple[str, ...], says: str
+    bnrun_here: Run, folder: Path, arguments: tuple[str, ...], says: str
 ) -> None:
     before = _names(folder)
-    done = bnrun("train", *arguments)
+    done = bnrun_here("train", *arguments)
     assert done.returncode == 2
     assert done.stdout == ""
     assert "Traceback" not in done.stderr

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import FEW_ROUNDS, NO_PICTURE
+from commands import FEW_ROUNDS, NO_PICTURE, NO_SPEED
 
 from bnrun.config import Config
 from bnrun.data.load import load
@@ -45,7 +45,7 @@ class B(Pausing):
     trial = "b-s0"
 """
 
-QUICK = FEW_ROUNDS + NO_PICTURE
+QUICK = FEW_ROUNDS + NO_SPEED + NO_PICTURE
 
 
 @pytest.fixture
