@@ -119,12 +119,18 @@ def _size(value: float) -> str:
 
 
 def _p(value: float | None) -> str:
-    """Write a p value with two digits, without the 0 before its point."""
+    """Write a p value with two digits, without the 0 before its point.
+
+    A value next to .05 has as many digits as show on which side of it the verdict fell.
+    """
     if value is None:
         return "-"
     if value < 0.001:
         return "<.001"
-    return f"{value:.2f}".removeprefix("0") if value >= 0.1 else f"{value:.3f}"[1:]
+    digits = 2 if value >= 0.1 else 3
+    while round(value, digits) == 0.05 != value and digits < 6:
+        digits += 1
+    return f"{value:.{digits}f}".removeprefix("0")
 
 
 def _throughput(speeds: Speeds) -> Iterator[RenderableType]:

@@ -12,6 +12,7 @@ from bnrun.comparison.parity_verdict import Agreement, Parity
 from bnrun.comparison.result import Comparison, Speeds, Throughput
 from bnrun.config import Config, parse_override, resolve
 from bnrun.events import DataUsed, EpochEnded
+from bnrun.show import compare_tables
 from bnrun.show.compare_tables import comparison_view
 from bnrun.training_summary import Summary
 
@@ -429,3 +430,20 @@ def test_trials_of_several_machines_name_each(whole: Comparison) -> None:
     arms = (ArmResult(whole.arms[0].arm, (other,)), whole.arms[1])
     shown = _words(replace(whole, arms=arms))
     assert "trained on cpu, Another CPU, 8 threads, engine compiled; cpu, Some CPU, 2 thr" in shown
+
+
+@pytest.mark.parametrize(
+    ("p", "shown"),
+    [
+        (None, "-"),
+        (0.0004, "<.001"),
+        (0.0312, ".031"),
+        (0.0499, ".0499"),
+        (0.05, ".050"),
+        (0.0501, ".0501"),
+        (0.416, ".42"),
+        (1.0, "1.00"),
+    ],
+)
+def test_a_p_value_shows_on_which_side_of_05_it_is(p: float | None, shown: str) -> None:
+    assert compare_tables._p(p) == shown
