@@ -24,8 +24,8 @@ parity.STEPS = throughput.ROUNDS = throughput.STEPS = 2
 """
 NO_SPEED = """
 import functools
-from bnrun.comparison import experiment
-experiment.compare = functools.partial(experiment.compare, throughput=False)
+from bnrun.comparison import run_comparison
+run_comparison.compare = functools.partial(run_comparison.compare, throughput=False)
 """
 NO_PICTURE = """
 from bnrun.show import pictures
