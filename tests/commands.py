@@ -1,11 +1,13 @@
 """Starting commands of bnrun in processes of their own, for the fixtures in conftest.py."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from select import select
@@ -58,19 +60,37 @@ class Command:
         """Signal it and the processes that it started, as Ctrl-C in a terminal does."""
         os.killpg(self.pid, number)
 
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds, which it brings about.
+
+        Raises:
+            AssertionError: it has ended before, or takes too long; the message is its stderr.
+        """
+        deadline = time.monotonic() + COMMAND_SECONDS
+        while not condition():
+            ended = self._has_ended() or time.monotonic() > deadline
+            assert condition() or not ended, (self._output / "stderr").read_text()
+            time.sleep(0.02)
+
+    def _has_ended(self) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self._status is not None
+
     def wait(self, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
         """Return how it ended and what it wrote.
 
         Raises:
             subprocess.TimeoutExpired: it has not ended within these seconds.
         """
-        self._status = self._join(seconds)
+        if self._status is None:
+            self._status = self._join(seconds)
         stdout, stderr = ((self._output / name).read_text() for name in ("stdout", "stderr"))
         return subprocess.CompletedProcess(self.arguments, self._status, stdout, stderr)
 
     def end(self) -> None:
-        """Kill it, if nothing has waited for its end."""
-        if self._status is None:
+        """Kill it, if it has not ended."""
+        if not self._has_ended():
             self.send_signal_to_group(signal.SIGKILL)
             self._join(COMMAND_SECONDS)
 

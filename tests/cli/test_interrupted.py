@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,7 +160,7 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(
 ) -> None:
     endless = ("--epochs", 100_000, "--set", "training.engine=eager")
     command = start_bnrun(*arguments, *endless, fresh=True)
-    _wait_for_epochs(tmp_path, 2)
+    command.wait_until(lambda: _epochs_recorded(tmp_path) >= 2)
     command.send_signal(signal.SIGINT)
     done = command.wait(30)
     run = _run_in(tmp_path)
@@ -201,11 +200,7 @@ def test_ctrl_c_while_loading_ends_with_130_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def _wait_for_epochs(folder: Path, epochs: int) -> None:
-    """Wait until a run below a folder has recorded some epochs."""
-    for _ in range(600):
-        for metrics in folder.glob("runs/*/metrics.jsonl"):
-            if metrics.read_text().count('"epoch_ended"') >= epochs:
-                return
-        time.sleep(0.1)
-    raise AssertionError("the run never got there")
+def _epochs_recorded(folder: Path) -> int:
+    """How many epochs a run below a folder has recorded so far."""
+    files = folder.glob("runs/*/metrics.jsonl")
+    return sum(file.read_text().count('"epoch_ended"') for file in files)

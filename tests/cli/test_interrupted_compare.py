@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,8 +31,9 @@ class Pausing(TextbookBatchNorm):
     def forward(self, X):
         checkpoints = Path("runs").glob(f"*/trials/{self.trial}/checkpoint.pt")
         if any(checkpoints) and not Path("go on").exists():
-            Path("part").write_text(str(os.getpid()))
-            Path("part").rename(f"{self.trial} waits")
+            part = Path(f"{self.trial} part")
+            part.write_text(str(os.getpid()))
+            part.rename(f"{self.trial} waits")
             while not Path("go on").exists():
                 time.sleep(0.05)
         return super().forward(X)
@@ -135,10 +135,7 @@ def _uninterrupted_loss(document: dict[str, Any]) -> float:
 
 def _interrupt(command: Any, *waiting: Path) -> None:
     """Send Ctrl-C to a command and its trials, as a terminal does, as soon as these files exist."""
-    for _ in range(1200):
-        if all(path.exists() for path in waiting):
-            break
-        time.sleep(0.05)
+    command.wait_until(lambda: all(path.exists() for path in waiting))
     trials = {int(path.read_text()) for path in waiting}  # a shared worker is not in the group
     for pid in {*trials, command.pid}:
         os.kill(pid, signal.SIGINT)

@@ -98,8 +98,5 @@ def _start(
     """Start a command; return it and the process that the layer waits in."""
     (folder / "mine.py").write_text(WAITING)
     command = start_bnrun(*arguments, **how)
-    for _ in range(1200):
-        if (folder / "pid").exists():
-            break
-        time.sleep(0.05)
+    command.wait_until((folder / "pid").exists)
     return command, int((folder / "pid").read_text())
