@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from scipy import stats
+import scipy
 
 from bnrun.comparison.arms import Arm, ArmResult
 from bnrun.comparison.paired_differences import (
@@ -71,7 +71,7 @@ def test_population_accuracy_is_primary_and_the_others_are_adjusted() -> None:
     test_acc = [
         x - y for x, y in zip([0.50, 0.51, 0.54, 0.59], [0.45, 0.47, 0.49, 0.51], strict=True)
     ]
-    assert found["test_acc"].p == pytest.approx(stats.ttest_1samp(test_acc, 0).pvalue)
+    assert found["test_acc"].p == pytest.approx(scipy.stats.ttest_1samp(test_acc, 0).pvalue)
 
 
 def test_an_adjusted_verdict_may_detect_nothing_where_the_interval_leaves_out_0() -> None:

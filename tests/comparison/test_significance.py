@@ -3,9 +3,9 @@
 import math
 
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from bnrun.comparison.estimate import interval, standard_error, t_quantile
 from bnrun.comparison.significance import (
@@ -28,7 +28,9 @@ def test_the_p_of_students_own_example() -> None:
 
 @pytest.mark.parametrize("values", [[0.1, 0.3], [0.1, -0.2, 0.4], SLEEP, [1e-3, 2e-3, 4e-3, 3e-3]])
 def test_the_p_is_scipys(values: list[float]) -> None:
-    assert difference_p(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, rel=1e-10)
+    assert difference_p(values) == pytest.approx(
+        scipy.stats.ttest_1samp(values, 0).pvalue, rel=1e-10
+    )
 
 
 def test_the_p_is_below_a_level_where_the_interval_leaves_out_0() -> None:
@@ -46,8 +48,8 @@ def test_values_without_spread_differ_from_0_or_do_not() -> None:
 
 @pytest.mark.parametrize("margin", [0.5, 1.0, 1.5, 2.0, 3.0])
 def test_equivalence_is_two_one_sided_tests(margin: float) -> None:
-    below = stats.ttest_1samp(SLEEP, -margin, alternative="greater").pvalue
-    above = stats.ttest_1samp(SLEEP, margin, alternative="less").pvalue
+    below = scipy.stats.ttest_1samp(SLEEP, -margin, alternative="greater").pvalue
+    above = scipy.stats.ttest_1samp(SLEEP, margin, alternative="less").pvalue
     assert equivalence_p(SLEEP, margin) == pytest.approx(max(below, above), rel=1e-10)
 
 
@@ -88,7 +90,9 @@ def test_holm_rejects_no_less_than_bonferroni(p_values: list[float]) -> None:
 @pytest.mark.parametrize("shift", [0.0, 0.5, 3.0, 6.0])
 def test_the_power_is_scipys(freedom: int, shift: float) -> None:
     critical = t_quantile(0.95, freedom)
-    expected = stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift)
+    expected = scipy.stats.nct.sf(critical, freedom, shift) + scipy.stats.nct.cdf(
+        -critical, freedom, shift
+    )
     assert power(shift, critical, freedom) == pytest.approx(expected, abs=1e-6)
 
 
@@ -101,8 +105,8 @@ def test_a_detectable_difference_is_found_in_four_of_five() -> None:
     values = [0.9, 1.4, 0.2, 1.1]
     n, spread = len(values), standard_error(values) * math.sqrt(len(values))
     shift = detectable_difference(values)
-    samples = stats.norm.rvs(shift, spread, size=(20_000, n), random_state=0)
-    found = stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05
+    samples = scipy.stats.norm.rvs(shift, spread, size=(20_000, n), random_state=0)
+    found = scipy.stats.ttest_1samp(samples, 0, axis=1).pvalue < 0.05
     assert found.mean() == pytest.approx(0.8, abs=0.01)
 
 
