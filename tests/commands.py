@@ -18,8 +18,11 @@ PLAIN_TERMINAL = {"COLUMNS": "80", "NO_COLOR": "1"}
 STEERING = ("BNRUN_DEBUG", "FORCE_COLOR")  # variables that must not reach a command from outside
 COMMAND_SECONDS = 120.0
 
-# For `before`, where parity, speed or the picture of a comparison is not the subject: they take
-# seconds.
+# For `before`: what is not a test's subject, and takes seconds.
+FEW_IMAGES = """
+from bnrun.data import synthetic
+synthetic.TRAIN_IMAGES, synthetic.TEST_IMAGES = 600, 200
+"""
 FEW_ROUNDS = """
 from bnrun.comparison import parity, throughput
 parity.STEPS = throughput.ROUNDS = throughput.STEPS = 2

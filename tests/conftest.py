@@ -27,11 +27,11 @@ import sys
 from collections.abc import Callable, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_server import CAN_SHARE_WORKERS, share_workers
-from commands import Command, CommandServer, Launcher, plain_environment
+from commands import FEW_IMAGES, Command, CommandServer, Launcher, plain_environment
 from hypothesis import settings
 
 from bnrun.__main__ import main
@@ -125,10 +125,10 @@ def bnrun_in(
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `bnrun ARGUMENTS` in a given folder: for a run that several tests share."""
 
-    def run(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    def run(folder: Path, *arguments: object, **how: Any) -> subprocess.CompletedProcess[str]:
         output = tmp_path_factory.mktemp("output")
         environment = plain_environment(output / "cache")
-        return Launcher(command_server, folder, environment, output).run(*arguments)
+        return Launcher(command_server, folder, environment, output).run(*arguments, **how)
 
     return run
 
@@ -140,9 +140,8 @@ def trained(
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A training that several tests look at: the folder it ran in, only to be read, and its end."""
     folder = tmp_path_factory.mktemp("trained")
-    done = bnrun_in(
-        folder, "train", "--set", "data.name=synthetic", "--epochs", 2, "--device", "cpu"
-    )
+    arguments = ("--set", "data.name=synthetic", "--epochs", 2, "--device", "cpu")
+    done = bnrun_in(folder, "train", *arguments, before=FEW_IMAGES)
     assert done.returncode == 0, done.stderr
     return folder, done
 

@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
+from commands import FEW_IMAGES
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -32,6 +33,7 @@ def test_a_speedrun_is_a_document_too(bnrun: Run) -> None:
     done = bnrun(
         *("bench", "--speedrun", "2", "--set", "data.name=synthetic", "--device", "cpu"),
         *("--set", "training.epochs=1", "--set", "optimizer.lr=0.1", "--json"),
+        before=FEW_IMAGES,
     )
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import FEW_IMAGES
 from typer.testing import CliRunner
 
 from bnrun.cli import app
+from bnrun.data import synthetic
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -35,14 +37,14 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     trained = bnrun(
         "train", "--norm", "own.py:Own", "--set", "data.name=synthetic", "--epochs", 2, "--json",
         "--set", "training.evaluate=[moving,population]", "--set", "training.keep_every=1",
-        "--set", "training.population_images=500",
+        "--set", "training.population_images=500", before=FEW_IMAGES,
     )  # fmt: skip
     assert trained.returncode == 0, trained.stderr
     epochs = json.loads(trained.stdout)["epochs"]
     run = tmp_path / json.loads(trained.stdout)["run"]
     before = (run / "checkpoint.pt").read_bytes()
 
-    done = bnrun("evaluate", "--json", "--checkpoint", 1)
+    done = bnrun("evaluate", "--json", "--checkpoint", 1, before=FEW_IMAGES)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert "from the layer" in done.stderr
@@ -54,7 +56,7 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     assert document["population_images"] == 500
     assert document["data"]["name"] == "synthetic"
 
-    done = bnrun("recalibrate", run, "--images", 300)
+    done = bnrun("recalibrate", run, "--images", 300, before=FEW_IMAGES)
     assert done.returncode == 0, done.stderr
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines.pop(0) == f"of {run}"
@@ -66,6 +68,8 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     kept = torch.load(run / "checkpoint-population.pt", weights_only=True)
     assert kept["population_images"] == 300
 
+    monkeypatch.setattr(synthetic, "TRAIN_IMAGES", 600)
+    monkeypatch.setattr(synthetic, "TEST_IMAGES", 200)
     monkeypatch.chdir(tmp_path)
     again = CliRunner().invoke(
         app, ["evaluate", "--checkpoint", "population", "--statistics", "moving", "--json"]

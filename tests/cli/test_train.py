@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from commands import FEW_IMAGES
 
 from bnrun.config import KEYS, resolve
 
@@ -75,7 +76,9 @@ def test_results_go_to_stdout_and_progress_to_stderr(trained: Trained) -> None:
 
 
 def test_quiet_leaves_the_result_alone(bnrun: Run) -> None:
-    done = bnrun("train", "--set", "data.name=synthetic", "--epochs", 1, "--quiet")
+    done = bnrun(
+        "train", "--set", "data.name=synthetic", "--epochs", 1, "--quiet", before=FEW_IMAGES
+    )
     assert done.stderr == ""
     assert "synthetic data" in done.stdout
 
