@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import FEW_ROUNDS, NO_PICTURE
+from commands import FEW_IMAGES, FEW_ROUNDS, NO_PICTURE
 from typer.testing import CliRunner
 
 from bnrun.cli import app
@@ -132,12 +132,13 @@ def test_an_arm_that_raises_and_one_that_diverges_are_reported_and_the_others_go
     (tmp_path / "mine.py").write_text(RAISES)
     done = bnrun(
         "compare", "mine.py:Raises", "wild=none,model.activation=relu,optimizer.lr=1e30", "builtin",
-        "--seeds", 1, "--epochs", 1, *SMALL, before=FEW_ROUNDS + NO_PICTURE,
+        "--seeds", 1, "--epochs", 1, *SMALL, "--set", "training.batch_size=8",
+        before=FEW_IMAGES + FEW_ROUNDS + NO_PICTURE,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     shown = " ".join(done.stdout.split())
     assert "n = 0 n = 0 n = 1" in shown
-    assert "Raises, seed 0: failed: epoch 1, step 41 of 125" in shown
+    assert "Raises, seed 0: failed: epoch 1, step 41 of 75" in shown
     assert "wild, seed 0: diverged: the loss became" in shown
     assert "a layer that talks" not in done.stdout
     assert "Traceback" not in done.stderr
