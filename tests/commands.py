@@ -15,7 +15,7 @@ from typing import Any
 
 SERVER = Path(__file__).with_name("command_server.py")
 PLAIN_TERMINAL = {"COLUMNS": "80", "NO_COLOR": "1"}
-STEERING = ("BNRUN_DEBUG", "FORCE_COLOR")  # variables that must not reach a command from outside
+DROPPED_VARIABLES = ("BNRUN_DEBUG", "FORCE_COLOR")  # would change what a command prints
 COMMAND_SECONDS = 120.0
 
 # For `before`: what is not a test's subject, and takes seconds.
@@ -60,11 +60,15 @@ class Command:
         os.kill(self.pid, number)
 
     def send_signal_to_group(self, number: int) -> None:
-        """Signal it and the processes that it started, as Ctrl-C in a terminal does."""
+        """Signal its process group, as Ctrl-C in a terminal does.
+
+        Of the worker processes that it started, this reaches those of a fresh command alone: others
+        are forked from a server that all commands share.
+        """
         os.killpg(self.pid, number)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition holds, which it brings about.
+        """Wait until the command has made a condition true.
 
         Raises:
             AssertionError: it has ended before, or takes too long; the message is its stderr.
@@ -94,8 +98,9 @@ class Command:
     def end(self) -> None:
         """Kill it, if it has not ended."""
         if not self._has_ended():
-            self.send_signal_to_group(signal.SIGKILL)
-            self._join(COMMAND_SECONDS)
+            with contextlib.suppress(ProcessLookupError):  # it ended since
+                self.send_signal_to_group(signal.SIGKILL)
+            self.wait()
 
 
 class CommandServer:
@@ -114,17 +119,18 @@ class CommandServer:
         return self._workers
 
     def _start(self) -> None:
-        self._socket, theirs = socket.socketpair()
-        with theirs:
+        self._socket, server_socket = socket.socketpair()
+        with server_socket:
             self._process = subprocess.Popen(
-                [sys.executable, str(SERVER), str(theirs.fileno())],
+                [sys.executable, str(SERVER), str(server_socket.fileno())],
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env={k: v for k, v in os.environ.items() if k not in STEERING} | PLAIN_TERMINAL,
+                pass_fds=[server_socket.fileno()],
+                env=_inherited_environment() | PLAIN_TERMINAL,
                 start_new_session=True,
             )
-        address, (alive,), _, _ = socket.recv_fds(self._socket, 1 << 10, 1)
-        self._workers = address.decode(), alive
+        address, files, _, _ = socket.recv_fds(self._socket, 1 << 10, 1)
+        assert files, "the command server did not start"
+        self._workers = address.decode(), files[0]
 
     def fork(self, request: dict[str, Any], streams: list[int]) -> int:
         """Fork a child and return its process id; the one before must have been joined."""
@@ -171,7 +177,7 @@ class Launcher:
         ignore_sigint: bool = False,
         fresh: bool = False,
     ) -> Command:
-        """Start `bnrun ARGUMENTS`; see the top of this file."""
+        """Start `bnrun ARGUMENTS`; see the top of conftest.py."""
         request = {
             "arguments": [*map(str, arguments)],
             "before": before,
@@ -226,5 +232,8 @@ def _spawn(request: dict[str, Any], streams: list[int]) -> tuple[int, Callable[[
 
 def plain_environment(cache: Path) -> dict[str, str]:
     """Return an environment with this cache, no colours, and a terminal 80 columns wide."""
-    inherited = {k: v for k, v in os.environ.items() if k not in STEERING}
-    return inherited | PLAIN_TERMINAL | {"BNRUN_CACHE": str(cache)}
+    return _inherited_environment() | PLAIN_TERMINAL | {"BNRUN_CACHE": str(cache)}
+
+
+def _inherited_environment() -> dict[str, str]:
+    return {name: text for name, text in os.environ.items() if name not in DROPPED_VARIABLES}

@@ -24,7 +24,7 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,14 +44,18 @@ if TYPE_CHECKING:
     from bnrun.comparison.arms import Arm
     from bnrun.data.dataset import Dataset
 
-gc.disable()  # until the tests are collected: it would visit all of torch again and again
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # read when torch is loaded
 
 
-def pytest_collection_finish() -> None:
-    """Have the garbage collector visit what the tests make, and not what they have imported."""
-    gc.enable()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the garbage collector from visiting what is imported, again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -128,7 +132,11 @@ def bnrun_in(
     def run(folder: Path, *arguments: object, **how: Any) -> subprocess.CompletedProcess[str]:
         output = tmp_path_factory.mktemp("output")
         environment = plain_environment(output / "cache")
-        return Launcher(command_server, folder, environment, output).run(*arguments, **how)
+        launcher = Launcher(command_server, folder, environment, output)
+        try:
+            return launcher.run(*arguments, **how)
+        finally:
+            launcher.end()
 
     return run
 
