@@ -201,3 +201,15 @@ def arms_of() -> "Callable[..., tuple[Arm, ...]]":
         return build_arms(texts, None, [a for text in settings for a in parse_override(text)])
 
     return build
+
+
+@pytest.fixture
+def compilable() -> None:
+    """Skip the test where the kernels cannot be compiled."""
+    from bnrun import kernels
+    from bnrun.errors import EngineError
+
+    try:
+        kernels.is_compiled()
+    except EngineError as error:
+        pytest.skip(str(error))

@@ -14,7 +14,6 @@ from bnrun.comparison.arms import Arm
 from bnrun.comparison.parity import STEPS, compare_formulas, measure_parity
 from bnrun.comparison.parity_verdict import KINDS, Agreement, Parity
 from bnrun.data.dataset import Dataset
-from bnrun.errors import EngineError
 from bnrun.training.stepper import Stepper
 
 Arms = Callable[..., tuple[Arm, ...]]
@@ -93,14 +92,6 @@ class GivesUp(Wrapped):
 def norms(tmp_path: Path) -> Path:
     (tmp_path / "norms.py").write_text(NORMS)
     return tmp_path / "norms.py"
-
-
-@pytest.fixture
-def compilable() -> None:
-    try:
-        kernels.is_compiled()
-    except EngineError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture(autouse=True)

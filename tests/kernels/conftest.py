@@ -5,15 +5,6 @@ from collections.abc import Iterator
 import pytest
 
 from bnrun import kernels
-from bnrun.errors import EngineError
-
-
-@pytest.fixture
-def compilable() -> None:
-    try:
-        kernels.is_compiled()
-    except EngineError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
