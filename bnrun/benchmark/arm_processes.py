@@ -45,7 +45,7 @@ def build_arm(arm: BenchArm) -> TimedBenchArm:
 
 
 class PhasedTraining(TimedTraining):
-    """A training of bnrun's own, phase by phase."""
+    """A config's training, whose phases are timed one by one."""
 
     def evaluate(self) -> float:
         """Return the seconds that an evaluation takes."""

@@ -17,7 +17,7 @@ from bnrun.comparison.result import Comparison
 from bnrun.config import Config
 from bnrun.config.difference import config_difference
 from bnrun.config.schema import SEED_LIMIT
-from bnrun.errors import ConfigError
+from bnrun.errors import ConfigError, known_value
 from bnrun.training_summary import METRICS
 
 MAX_SEEDS = 10_000
@@ -106,10 +106,8 @@ def check_criteria(criteria: Criteria) -> None:
     Raises:
         ConfigError: there is no such metric, or the margin is not above 0.
     """
-    if criteria.metric is not None and criteria.metric not in METRICS:
-        raise ConfigError(
-            f"received '{criteria.metric}'. It takes {', '.join(METRICS)}.", "--metric"
-        )
+    if criteria.metric is not None:
+        known_value("--metric", criteria.metric, METRICS)
     margin = criteria.equivalence
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise ConfigError(

@@ -183,7 +183,7 @@ class Comparison:
         """Return the comparison with the reason why its throughput could not be measured."""
         return dataclasses.replace(self, speeds_error=reason)
 
-    def ended(self) -> "Comparison":
+    def with_final_status(self) -> "Comparison":
         """Return the comparison with its final status, after everything was tried."""
         completed = sum(len(result.completed) for result in self.arms)
         planned = len(self.arms) * len(self.seeds)

@@ -78,7 +78,7 @@ def compare(
     comparison = yield from _run_trials(comparison, trials, dataset, device, train_trial, jobs)
     if throughput:
         comparison = yield from _measure_throughput(comparison, device)
-    comparison = comparison.ended()
+    comparison = comparison.with_final_status()
     yield ResultSoFar(comparison)
     return comparison
 

@@ -105,7 +105,7 @@ def _compiler() -> str:
     """Return the path of the C++ compiler: the one that CXX names, or the system's.
 
     Raises:
-        EngineError: there is none.
+        EngineError: the machine has no C++ compiler, or not the one that CXX names.
     """
     wanted = os.environ.get("CXX")
     for name in [wanted] if wanted else COMPILERS:

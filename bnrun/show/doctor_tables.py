@@ -14,7 +14,7 @@ Place = tuple[str, str]  # device and engine
 
 
 def doctor_view(examination: Examination) -> RenderableType:
-    """Show every cell: its largest error in units of rounding, or why there is none."""
+    """Show every cell: its largest error in units of rounding, or why it was not measured."""
     results = examination.results
     places = dict.fromkeys((one.cell.device, one.cell.engine) for one in results)
     parts: list[RenderableType] = [

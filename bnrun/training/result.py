@@ -71,7 +71,7 @@ class TrainingResult:
         """Return the checkpoint.
 
         Raises:
-            RunError: no epoch was finished, so there is none.
+            RunError: no epoch was finished, so no checkpoint exists.
         """
         if self.checkpoint is None:
             raise RunError("this training has finished no epoch: it has no checkpoint.")

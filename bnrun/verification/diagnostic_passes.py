@@ -18,7 +18,7 @@ EPS_NAMES = ("eps", "epsilon")
 class Parts(Record):
     """What the class has; what it lacks is not looked for any further.
 
-    `eps` is the attribute of that name; None where there is none.
+    `eps` is the value of the attribute `eps`, or None if the class has no such attribute.
     """
 
     gamma: bool

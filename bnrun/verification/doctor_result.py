@@ -24,7 +24,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class CellResult:
-    """The largest error of a cell in units of the dtype's rounding, or why there is none.
+    """The largest error of a cell in units of the dtype's rounding, or why it was not measured.
 
     It is skipped where this machine, or torch on it, does not offer the cell.
     """

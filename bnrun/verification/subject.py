@@ -151,8 +151,8 @@ class Subject:
 class Layer:
     """A built norm, with its gamma, beta and moving statistics, where they are found by name.
 
-    What has another length than `channels`, such as a scale that all channels share, is none of
-    them.
+    A value of another length than `channels`, such as a scale that all channels share, does not
+    count as one of these.
 
     By default, gradients are enabled in training and disabled when predicting: there all contracts
     agree.

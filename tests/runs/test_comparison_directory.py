@@ -151,7 +151,7 @@ def test_the_result_is_written_after_each_finding(directory: ComparisonDirectory
         for _ in range(4):
             _train(directory, 0, "completed")
         speeds = Speeds(20, 10, "CPU", (ONE, ONE), ONE)
-        _record(directory, directory.comparison.with_speeds(speeds).ended())
+        _record(directory, directory.comparison.with_speeds(speeds).with_final_status())
     assert document()["status"] == "completed"
     assert document()["throughput"][0]["spread"] == [0.9, 1.1]  # type: ignore[index]
 
@@ -160,7 +160,7 @@ def test_a_trial_that_did_not_complete_makes_it_a_failed_one(
     directory: ComparisonDirectory,
 ) -> None:
     _train(directory, 0, "diverged")
-    assert directory.comparison.ended().status == "failed"
+    assert directory.comparison.with_final_status().status == "failed"
 
 
 def test_two_processes_do_not_work_on_one(directory: ComparisonDirectory) -> None:
