@@ -14,6 +14,7 @@ Functions:
 
 - `verify`: is this batch normalization right, and if not, what is wrong with it?
 - `train`: train LeNet with a norm.
+- `load_config`: a config, from a file or by the name of one that comes with bnrun.
 - `inspect_gamma`: what have its norms learned?
 - `evaluate`: how well does it predict, with moving, population and batch statistics?
 - `recalibrate`: give its norms population statistics.
@@ -42,6 +43,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.api.comparison import compare as compare
     from bnrun.api.comparison import load_comparison as load_comparison
+    from bnrun.api.configs import load_config as load_config
     from bnrun.api.data import load_data as load_data
     from bnrun.api.evaluation import evaluate as evaluate
     from bnrun.api.evaluation import inspect_gamma as inspect_gamma
@@ -73,6 +75,7 @@ if TYPE_CHECKING:  # `as` marks a name as exported
 _MODULES = {
     "compare": "bnrun.api.comparison",
     "load_comparison": "bnrun.api.comparison",
+    "load_config": "bnrun.api.configs",
     "load_data": "bnrun.api.data",
     "plot": "bnrun.show.results",
     "render": "bnrun.show.results",

@@ -43,8 +43,8 @@ def compare(
     Args:
         arms: two or more: a norm (see `help(bnrun)`), or "NAME=NORM,KEY=VALUE,..." to vary
             anything else, as in "max=scratch,model.pool=max".
-        config: what every arm starts from: a `Config`, the path of a YAML file, or None for the
-            defaults.
+        config: what every arm starts from: a `Config`, a YAML file, the name of a config that comes
+            with bnrun, or None for the defaults.
         seeds: how many trials of each arm, or the seeds themselves.
         epochs: passes over the training images.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.

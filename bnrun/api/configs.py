@@ -14,7 +14,28 @@ from bnrun.config import (
 )
 
 ConfigLike = Config | str | Path | None
-"""A config, the path of a YAML file, or None for the defaults."""
+"""A config; a YAML file, or the name of a config that comes with bnrun; None for the defaults."""
+
+
+def load_config(
+    config: ConfigLike = None, *, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """Return a config, to look at or to train with.
+
+    Args:
+        config: a YAML file, or the name of a config that comes with bnrun, such as `lenet_fast`
+            (`bnrun configs` lists them); a `Config`; or None for the defaults.
+        overrides: config keys with other values, such as `{"optimizer.lr": 0.5}`.
+
+    Raises:
+        ConfigError: there is no such file and no such config, or a key or value is not acceptable.
+
+    Example:
+        >>> import bnrun
+        >>> bnrun.load_config("lenet_fast", overrides={"training.epochs": 4}).training.epochs
+        4
+    """
+    return resolve_config(config, overrides).config
 
 
 def resolve_config(

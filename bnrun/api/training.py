@@ -29,8 +29,8 @@ def train(
     """Train LeNet with a norm.
 
     Args:
-        config: a `Config`, the path of a YAML file, or None for the defaults, which are
-            configs/lenet_bn.yaml.
+        config: a `Config`, a YAML file, the name of a config that comes with bnrun, or None for
+            the defaults, which are `lenet_bn`.
         norm: a name, `path/to/file.py:Class`, or a class (see `help(bnrun)`).
         epochs: passes over the training images.
         seed: of the initial weights and of the order of the images.

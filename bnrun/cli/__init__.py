@@ -12,6 +12,7 @@ from bnrun import __version__
 from bnrun.cli import (
     bench,
     compare,
+    configs,
     data,
     doctor,
     evaluate,
@@ -42,6 +43,7 @@ app.command("inspect-gamma")(inspect_gamma.inspect_gamma)
 app.command()(plot.plot)
 app.add_typer(data.app, name="data")
 app.add_typer(runs.app, name="runs")
+app.command()(configs.configs)
 app.command()(guide.guide)
 
 

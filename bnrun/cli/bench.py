@@ -26,7 +26,7 @@ STEPS, ROUNDS = 30, 10
 def bench(
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A YAML file; else configs/lenet_bn.yaml's values."),
+        typer.Option(metavar="FILE", help="A YAML file, or a name from bnrun configs."),
     ] = None,
     arms: Annotated[
         list[str] | None,
@@ -54,7 +54,7 @@ def bench(
 
     For example: bnrun bench, or
     bnrun bench --arms "scratch builtin mine=my_batchnorm.py:BatchNorm", or
-    bnrun bench --config configs/lenet_fast.yaml --speedrun 20
+    bnrun bench --config lenet_fast --speedrun 20
     """
     from bnrun.benchmark.arm_syntax import DEFAULT_ARMS, bench_arms
     from bnrun.cli.overrides import config_overrides, option_names

@@ -43,7 +43,7 @@ def compare(
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A YAML file that every arm starts from."),
+        typer.Option(metavar="FILE", help="What every arm starts from: a YAML file, or a name."),
     ] = None,
     set_: SetOption = None,
     seeds: Annotated[

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def train(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="CONFIG", help="A YAML file; else configs/lenet_bn.yaml's values."),
+        typer.Argument(metavar="CONFIG", help="A YAML file, or a name from bnrun configs."),
     ] = None,
     set_: SetOption = None,
     norm: Annotated[

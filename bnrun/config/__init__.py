@@ -1,6 +1,7 @@
 """The config of a run: its schema, and how it is made from a file and overrides."""
 
 from bnrun.config.keywords import KEYWORDS, keyword_assignments
+from bnrun.config.packaged import about, packaged_config, packaged_configs
 from bnrun.config.resolve import (
     Assignment,
     Resolved,
@@ -19,8 +20,11 @@ __all__ = [
     "DataConfig",
     "OptimizerConfig",
     "Resolved",
+    "about",
     "config_assignments",
     "keyword_assignments",
+    "packaged_config",
+    "packaged_configs",
     "parse_override",
     "resolve",
 ]

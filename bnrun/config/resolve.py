@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bnrun.config import yaml_text
+from bnrun.config.packaged import find_config, packaged_configs
 from bnrun.config.schema import KEYS, SECTIONS, Config
 from bnrun.errors import ConfigError, did_you_mean
 
@@ -50,7 +51,10 @@ class Resolved:
 def resolve(path: Path | None, overrides: Iterable[Assignment] = ()) -> Resolved:
     """Apply a config file to the defaults, and overrides to that; the last value of a key wins.
 
-    Without a file, the config is named after configs/lenet_bn.yaml, which equals the defaults.
+    Args:
+        path: a YAML file, or the name of a config that comes with bnrun. Without one, the config is
+            named after configs/lenet_bn.yaml, which equals the defaults.
+        overrides: assignments over it.
 
     Raises:
         ConfigError: a file cannot be read, or a key or value is not acceptable. The error has
@@ -82,28 +86,29 @@ def config_assignments(config: Mapping[str, Any], source: str) -> list[Assignmen
 
 
 def read_file(path: Path) -> list[Assignment]:
-    """Read a config file as assignments.
+    """Read a config file, or a config that comes with bnrun, as assignments.
 
     Raises:
         ConfigError: it is missing, unreadable, not YAML, or not a mapping of sections.
     """
-    document = yaml_text.parse(_read_text(path), str(path))
+    file, source = find_config(path)
+    document = yaml_text.parse(_read_text(file), source)
     if document.value is None:
         raise ConfigError(
             "the file is empty. Set at least one key, for example `model: {norm: scratch}`; "
             "without a config file, a run takes every default.",
-            source=str(path),
+            source=source,
         )
     if not isinstance(document.value, dict):
         raise ConfigError(
             f"the top level is a {type(document.value).__name__}; it must be a mapping with the "
             f"sections {', '.join(SECTIONS)}.",
-            source=str(path),
+            source=source,
         )
     return [
         assignment
         for name, section in document.value.items()
-        for assignment in _flatten(str(name), section, str(path), document.lines)
+        for assignment in _flatten(str(name), section, source, document.lines)
     ]
 
 
@@ -137,11 +142,9 @@ def _read_text(path: Path) -> str:
         with path.open("rb") as file:
             raw = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError as error:
-        folder = path.parent
-        names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
-        near = difflib.get_close_matches(path.name, names, n=1)
-        hint = f" Did you mean '{folder / near[0]}'?" if near else ""
-        raise ConfigError(f"there is no such config file.{hint}", source=source) from error
+        raise ConfigError(
+            f"there is no such config file.{_similar_file(path)}", source=source
+        ) from error
     except OSError as error:
         reason = f"this config file can't be read: {error.strerror}."
         raise ConfigError(reason, source=source) from error
@@ -153,6 +156,17 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         reason = f"byte {error.start} is not UTF-8 text; a config is a YAML text file."
         raise ConfigError(reason, source=source) from error
+
+
+def _similar_file(path: Path) -> str:
+    """Return ' Did you mean …?' for a missing file: one beside it, or a config of bnrun's."""
+    folder = path.parent
+    names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=1)
+    if near:
+        return f" Did you mean '{folder / near[0]}'?"
+    known = difflib.get_close_matches(path.stem, packaged_configs(), n=1)
+    return f" Did you mean '{known[0]}', which comes with bnrun?" if known else ""
 
 
 def _flatten(key: str, value: Any, source: str, lines: Mapping[str, int]) -> list[Assignment]:
