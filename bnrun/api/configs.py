@@ -17,9 +17,7 @@ ConfigLike = Config | str | Path | None
 """A config; a YAML file, or the name of a config that comes with bnrun; None for the defaults."""
 
 
-def load_config(
-    config: ConfigLike = None, *, overrides: Mapping[str, Any] | None = None
-) -> Config:
+def load_config(config: ConfigLike = None, *, overrides: Mapping[str, Any] | None = None) -> Config:
     """Return a config, to look at or to train with.
 
     Args:
