@@ -4,6 +4,7 @@ from pathlib import Path
 
 from bnrun import runs
 from bnrun.runs import run_records
+from bnrun.runs.obstacles import no_epoch
 from bnrun.runs.run_records import DamagedRun, RunRecord
 from bnrun.training.result import TrainingResult
 
@@ -35,7 +36,8 @@ def load_run(
     """Load a run from its directory, as `train` would have returned it.
 
     Args:
-        run: a path, a name in `out`, the start of one, or `latest`.
+        run: a path, a name in `out`, the start of one, or `latest`: the newest that has finished
+            an epoch. A trial of a comparison is `COMPARISON/scratch-s0`.
         out: the folder that runs are in.
         checkpoint: `last`, `population` (which `bnrun recalibrate` makes), or the number of an
             epoch that was kept.
@@ -50,7 +52,7 @@ def load_run(
         >>> result.status, len(result.epochs)
         ('completed', 1)
     """
-    path = runs.find(str(run), Path(out))
+    path = runs.find(str(run), Path(out), no_epoch)
     return TrainingResult(
         run_records.read_run(path).summary, runs.read_checkpoint(path, checkpoint)
     )

@@ -50,12 +50,13 @@ def evaluate(
     from bnrun import runs
     from bnrun.cli.overrides import option_names
     from bnrun.config import STATISTICS
-    from bnrun.show.console import layer_output_on_stderr
+    from bnrun.runs.obstacles import no_epoch
+    from bnrun.show.console import layer_output_on_stderr, show_note
 
     kinds = [
         known_value("--statistics", kind.strip(), STATISTICS) for kind in statistics.split(",")
     ]
-    path = runs.find(run, out)
+    path = runs.find(run, out, no_epoch, show_note)
     state = runs.read_checkpoint(path, checkpoint)
     from bnrun.training.evaluation import evaluate
 
@@ -81,9 +82,10 @@ def recalibrate(
     """
     from bnrun import runs
     from bnrun.cli.overrides import option_names
-    from bnrun.show.console import layer_output_on_stderr
+    from bnrun.runs.obstacles import no_epoch
+    from bnrun.show.console import layer_output_on_stderr, show_note
 
-    path = runs.find(run, out)
+    path = runs.find(run, out, no_epoch, show_note)
     state = runs.read_checkpoint(path, checkpoint)
     from bnrun.training.evaluation import evaluate, recalibrate
 

@@ -19,9 +19,10 @@ def inspect_gamma(
     """Show what a run's norms have learned, channel by channel."""
     from bnrun import runs
     from bnrun.cli.overrides import renamed_keys
-    from bnrun.show.console import show_json, stdout
+    from bnrun.runs.obstacles import no_epoch
+    from bnrun.show.console import show_json, show_note, stdout
 
-    path = runs.find(run, out)
+    path = runs.find(run, out, no_epoch, show_note)
     state = runs.read_checkpoint(path, checkpoint)
     from bnrun.show.gamma_tables import GammaTables
     from bnrun.training.gamma_inspection import inspect

@@ -9,7 +9,7 @@ RUNS = Path("runs")
 
 RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="A path, a name, the start of one, or latest."),
+    typer.Argument(metavar="RUN", help="A path, a name, its start, COMPARISON/TRIAL, or latest."),
 ]
 AnyRunArgument = Annotated[
     str,

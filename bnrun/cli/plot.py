@@ -18,9 +18,10 @@ def plot(
 ) -> None:
     """Draw a run's curves and gammas, or a comparison, as SVG and PNG."""
     from bnrun.runs.lookup import COMPARISON, find_either
-    from bnrun.show.console import show_json, show_line
+    from bnrun.runs.obstacles import nothing_to_draw
+    from bnrun.show.console import show_json, show_line, show_note
 
-    path = find_either(run, out)
+    path = find_either(run, out, nothing_to_draw, show_note)
     if path in COMPARISON:
         from bnrun.runs.comparison_directory import read_comparison
 

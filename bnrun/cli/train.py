@@ -111,8 +111,11 @@ def _new(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Train
 def _resumed(name: str, out: Path, screen: "Screen") -> "tuple[Run, Training]":
     """Build a training that continues a run, from its directory and checkpoint."""
     from bnrun import runs
+    from bnrun.runs.obstacles import nothing_left_to_train
+    from bnrun.show.console import show_note
 
-    run, checkpoint = runs.reopen(runs.find(name, out))
+    path = runs.find(name, out, nothing_left_to_train, show_note)
+    run, checkpoint = runs.reopen(path)
     return run, _training(run.config, screen, checkpoint)
 
 

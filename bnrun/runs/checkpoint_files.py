@@ -42,6 +42,11 @@ def read_last_checkpoint(path: Path) -> Mapping[str, Any] | None:
     return None
 
 
+def has_checkpoint(path: Path) -> bool:
+    """Return whether a run has a checkpoint of any kind."""
+    return bool(_existing(path))
+
+
 def read_checkpoint(path: Path, which: str) -> Mapping[str, Any]:
     """Read one of a run's checkpoints.
 

@@ -29,7 +29,7 @@ from bnrun.config.difference import config_difference
 from bnrun.errors import ConfigError, RunError
 from bnrun.locks import Busy, Lock
 from bnrun.runs.atomic_write import write_atomically
-from bnrun.runs.lookup import COMPARISON
+from bnrun.runs.lookup import COMPARISON, TRIALS
 from bnrun.runs.new_directory import make_directory
 from bnrun.runs.run_records import read_run
 from bnrun.training_summary import Summary
@@ -38,7 +38,6 @@ MAX_STEM = 120
 """Longest part of a directory's name that arms give it: file systems take names of 255 bytes."""
 
 RESULT = "summary.json"
-TRIALS = "trials"
 
 
 class ComparisonDirectory:

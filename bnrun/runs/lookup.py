@@ -1,12 +1,16 @@
 """Finding the directory of a run, or of a comparison, by what a user calls it.
 
-A user gives a path, a name below the folder of the runs, the start of a name, or `latest`: the
-newest run directly there or, without any, the newest trial of the newest comparison.
-Precedence: exact path or name, `latest`, start of a name.
+A user gives a path, a name below the folder of the runs, the start of a name, or `latest`. A trial
+of a comparison is a run, too: `COMPARISON/scratch-s0`, with whatever names the comparison.
+Precedence: exact path or name, `latest`, trial of a comparison, start of a name.
+
+`latest` is the newest that can be asked for what is asked. Where a run is needed, that is the
+newest run directly in the folder or, without any, the newest trial of the newest comparison. What
+is newer and was passed over is said in a notice.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +20,21 @@ from bnrun.runs.metrics_file import MetricsFile
 from bnrun.runs.new_directory import TIME_FORMAT
 
 LATEST = "latest"
+TRIALS = "trials"
+"""The folder of a comparison's trials, in its directory."""
+
 CANDIDATES_SHOWN = 5
+"""How many directories that a name may stand for are listed."""
+PASSED_OVER_SHOWN = 3
+"""How many directories that `latest` has passed over are named, each with the reason."""
+TRIALS_SHOWN = 12
+"""How many trials to choose from are named."""
+_A_TRIAL = f"{LATEST}/TRIAL"
+
+Obstacle = Callable[[Path], str | None]
+"""Returns why a directory cannot be asked for something; None where it can (obstacles.py)."""
+Notify = Callable[[str], object]
+"""Called with a sentence that the user should read."""
 
 
 class _OtherKind(RunError):
@@ -39,13 +57,29 @@ RUN = DirectoryKind("run", "config.yaml", "bnrun train")
 COMPARISON = DirectoryKind("comparison", "compare.yaml", "bnrun compare scratch builtin")
 
 
-def find(name: str, out: Path) -> Path:
+def no_obstacle(path: Path) -> str | None:
+    """Return None: any directory will do."""
+
+
+def ignore_notice(sentence: str) -> None:
+    """Do nothing with a notice."""
+
+
+def find(
+    name: str, out: Path, obstacle: Obstacle = no_obstacle, notify: Notify = ignore_notice
+) -> Path:
     """Return the directory of a run; a trial of a comparison is a run, too.
 
+    Args:
+        name: what the user calls it (see the top of this file).
+        out: the folder that runs are in.
+        obstacle: runs that have one are passed over by `latest`, unless all have.
+        notify: told what `latest` has passed over.
+
     Raises:
-        RunError: it does not exist, or several names start like this.
+        RunError: it does not exist, several names start like this, or it is a comparison.
     """
-    return _find(name, out, RUN)
+    return _find(name, out, RUN) or _latest_run(out, obstacle, notify)
 
 
 def find_comparison(name: str, out: Path) -> Path:
@@ -54,19 +88,29 @@ def find_comparison(name: str, out: Path) -> Path:
     Raises:
         RunError: it does not exist, or several names start like this.
     """
-    return _find(name, out, COMPARISON)
+    return _find(name, out, COMPARISON) or _latest_comparison(out)
 
 
-def find_either(name: str, out: Path) -> Path:
+def find_either(
+    name: str, out: Path, obstacle: Obstacle = no_obstacle, notify: Notify = ignore_notice
+) -> Path:
     """Return the directory of a run or, where the name is not one of a run, of a comparison.
+
+    `latest` is the newest of both kinds. For the arguments, see `find`.
 
     Raises:
         RunError: there is neither, or several names start like this.
     """
     try:
-        return find(name, out)
+        found = _find(name, out, RUN)
     except _OtherKind:
         return find_comparison(name, out)
+    if found is not None:
+        return found
+    both = sorted([*newest_first(out, RUN), *newest_first(out, COMPARISON)], key=_age, reverse=True)
+    if not both:
+        raise _missing(LATEST, out, [], RUN)
+    return _first_able(both, [], obstacle, notify)
 
 
 def newest_first(folder: Path, kind: DirectoryKind) -> list[Path]:
@@ -83,16 +127,21 @@ def start_time(path: Path) -> datetime | None:
     return MetricsFile(path).start_time()
 
 
-def _find(name: str, out: Path, kind: DirectoryKind) -> Path:
+def _find(name: str, out: Path, kind: DirectoryKind) -> Path | None:
+    """Return the directory of this kind; None where the name is `latest` and no directory's.
+
+    Raises:
+        RunError: see `find`.
+    """
     exact = [Path(name), out / name] if name else []
     for path in exact:
         if path in kind:
             return path
     _refuse_other_kind(exact)
     if name == LATEST:
-        matches = (newest_first(out, kind) or _newest_trials(out, kind))[:1]
-    else:
-        matches = [path for path in _starting_with(name, out) if path in kind]
+        return None
+    found = _trials_called(name, out) if kind is RUN else []
+    matches = found or [path for path in _starting_with(name, out) if path in kind]
     if len(matches) > 1:
         raise _ambiguous(name, matches, kind)
     if matches:
@@ -100,10 +149,90 @@ def _find(name: str, out: Path, kind: DirectoryKind) -> Path:
     raise _missing(name, out, exact, kind)
 
 
-def _newest_trials(out: Path, kind: DirectoryKind) -> list[Path]:
-    """Return the trials of the newest comparison; they are runs, not comparisons."""
-    comparisons = newest_first(out, COMPARISON)[:1]
-    return newest_first(comparisons[0] / "trials", kind) if comparisons else []
+def _latest_run(out: Path, obstacle: Obstacle, notify: Notify) -> Path:
+    comparisons = newest_first(out, COMPARISON)
+    runs = newest_first(out, RUN)
+    if not runs and comparisons:
+        runs, comparisons = _trials(comparisons[0]), []
+    if not runs:
+        raise _missing(LATEST, out, [], RUN)
+    return _first_able(runs, comparisons, obstacle, notify)
+
+
+def _latest_comparison(out: Path) -> Path:
+    comparisons = newest_first(out, COMPARISON)
+    if not comparisons:
+        raise _missing(LATEST, out, [], COMPARISON)
+    return comparisons[0]
+
+
+def _first_able(
+    candidates: Sequence[Path], others: Sequence[Path], obstacle: Obstacle, notify: Notify
+) -> Path:
+    """Return the first candidate without an obstacle, or the first one where all have one.
+
+    Args:
+        candidates: directories, the newest first; at least one.
+        others: comparisons that are no candidates, the newest first.
+        obstacle, notify: see `find`.
+    """
+    reasons: dict[Path, str] = {}
+    for path in candidates:
+        reason = obstacle(path)
+        if reason is None:
+            newer = [other for other in others if _age(other) > _age(path)]
+            reasons |= dict.fromkeys(newer, "a comparison")
+            reasons |= dict.fromkeys(newer[:1], f"a comparison; for a trial of it: {_A_TRIAL}")
+            if reasons:
+                notify(_passed_over(path, reasons))
+            return path
+        reasons[path] = reason
+    return candidates[0]
+
+
+def _passed_over(path: Path, reasons: Mapping[Path, str]) -> str:
+    """Return the sentence that names what is newer than `path` and cannot be asked for."""
+    newest = sorted(reasons, key=_age, reverse=True)
+    named = [f"{other.name} ({reasons[other]})" for other in newest[:PASSED_OVER_SHOWN]]
+    if len(newest) > PASSED_OVER_SHOWN:
+        named.append(f"{len(newest) - PASSED_OVER_SHOWN} more")
+    return f"{LATEST} is {path.name}; passed over: {', '.join(named)}"
+
+
+def _trials(comparison: Path) -> list[Path]:
+    """Return the trials of a comparison that were started, the last one first."""
+    return newest_first(comparison / TRIALS, RUN)
+
+
+def _trials_called(name: str, out: Path) -> list[Path]:
+    """Return the trials that `COMPARISON/TRIAL` may stand for; the exact one is alone.
+
+    Raises:
+        RunError: several comparisons are called so; or there is no such trial in the one that is.
+    """
+    head, slash, tail = name.rpartition("/")
+    if not slash or not tail:
+        return []
+    try:
+        comparison = find_comparison(head, out)
+    except RunError:
+        return []
+    trials = _trials(comparison)
+    exact = [path for path in trials if path.name == tail]
+    matches = exact or [path for path in trials if path.name.startswith(tail)]
+    if not matches:
+        near = did_you_mean(tail, [path.name for path in trials])
+        raise RunError(f"there is no trial '{tail}' in {comparison}.{near} {_choice(comparison)}")
+    return matches
+
+
+def _choice(comparison: Path) -> str:
+    """Return a sentence that names the trials of a comparison, to choose from."""
+    names = [path.name for path in reversed(_trials(comparison))]
+    if not names:
+        return "None of its trials was started yet."
+    more = f" and {len(names) - TRIALS_SHOWN} more" if len(names) > TRIALS_SHOWN else ""
+    return f"Its trials: {', '.join(names[:TRIALS_SHOWN])}{more}."
 
 
 def _age(path: Path) -> tuple[datetime, float, str]:
@@ -158,6 +287,10 @@ def _refuse_other_kind(paths: Sequence[Path]) -> None:
     """
     for path in paths:
         if path in COMPARISON:
-            raise _OtherKind(f"{path} is a comparison; its runs are in {path / 'trials'}/.")
+            first = next(iter(reversed(_trials(path))), path / "scratch-s0").name
+            raise _OtherKind(
+                f"{path} is a comparison. Ask for a trial of it, as in {path.name}/{first}. "
+                f"{_choice(path)}"
+            )
         if path in RUN:
             raise _OtherKind(f"{path} is a run, not a comparison.")

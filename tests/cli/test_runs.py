@@ -141,10 +141,10 @@ def test_a_run_as_json_is_its_summary_and_its_environment(bnrun: Run, out: Path)
 
 
 def test_a_difference_is_shown_and_one_seed_each_is_said(bnrun: Run, out: Path) -> None:
-    done = bnrun("runs", "diff", OLD, "latest")
+    done = bnrun("runs", "diff", OLD, NEW)
     assert (done.returncode, done.stderr) == (0, "")
     assert "`bnrun compare` pairs seeds" in " ".join(done.stdout.split())
-    assert _document(bnrun("runs", "diff", OLD, "latest", "--json")) == {
+    assert _document(bnrun("runs", "diff", OLD, NEW, "--json")) == {
         "a": f"runs/{OLD}",
         "b": f"runs/{NEW}",
         "config": [
@@ -185,7 +185,7 @@ def test_torch_is_not_loaded_to_look(out: Path) -> None:
     code = (
         "import sys\n"
         "from bnrun.cli import app\n"
-        f"for command in ([], ['show', 'latest'], ['diff', {OLD!r}, {NEW!r}]):\n"
+        f"for command in ([], ['show', {NEW!r}], ['diff', {OLD!r}, {NEW!r}]):\n"
         "    try:\n"
         "        app(['runs', *command])\n"
         "    except SystemExit as end:\n"

@@ -8,7 +8,11 @@ import pytest
 from bnrun import runs
 from bnrun.config import resolve
 from bnrun.errors import RunError
+from bnrun.events import DataUsed, RunEnded, RunStarted
 from bnrun.runs.lookup import find_comparison, find_either
+from bnrun.runs.obstacles import no_epoch, nothing_left_to_train, nothing_to_draw
+
+DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
 
 
 @pytest.fixture
@@ -80,8 +84,12 @@ def test_a_comparison_is_no_run_but_its_trials_are(tmp_path: Path) -> None:
     (comparison,) = _make(tmp_path, "20261231T000000Z-compare-a-b", file="compare.yaml")
     (trial,) = _make(comparison / "trials", NEW)
     for name in (comparison.name, str(comparison), "20261231"):
-        with pytest.raises(RunError, match=r"is a comparison; its runs are in .*/trials/"):
+        with pytest.raises(RunError) as refused:
             runs.find(name, tmp_path)
+        assert str(refused.value) == (
+            f"{comparison} is a comparison. Ask for a trial of it, as in {comparison.name}/{NEW}. "
+            f"Its trials: {NEW}."
+        )
     assert runs.find("latest", tmp_path) == old
     assert runs.find("2026", tmp_path) == old
     assert runs.find(f"{comparison.name}/trials/{NEW}", tmp_path) == trial
@@ -121,6 +129,71 @@ def test_where_there_are_only_trials_the_latest_run_is_the_newest_of_them(tmp_pa
     assert runs.find("latest", tmp_path) == second
     (run,) = _make(tmp_path, OLD)
     assert runs.find("latest", tmp_path) == run
+
+
+def test_a_trial_is_found_by_whatever_names_its_comparison(tmp_path: Path) -> None:
+    (comparison,) = _make(tmp_path, "20261231T000000Z-compare-a-b", file="compare.yaml")
+    assert "None of its trials was started yet" in _refusal(comparison.name, tmp_path)
+    one, ten, _ = _make(comparison / "trials", "mine-s1", "mine-s10", "b-s1")
+    for name in ("latest", "2026", comparison.name, str(comparison)):
+        assert runs.find(f"{name}/mine-s1", tmp_path) == one  # though another one begins so
+        assert runs.find(f"{name}/mine-s10", tmp_path) == ten
+        assert find_either(f"{name}/mine-s10", tmp_path) == ten
+    assert "2 runs start with 'latest/mine'" in _refusal("latest/mine", tmp_path)
+    refusal = _refusal("latest/mime-s1", tmp_path)
+    assert refusal.startswith(f"there is no trial 'mime-s1' in {comparison}. Did you mean 'mine-s1")
+    assert "Its trials: " in refusal
+
+
+def _refusal(name: str, out: Path) -> str:
+    with pytest.raises(RunError) as refused:
+        runs.find(name, out)
+    return str(refused.value)
+
+
+def test_latest_passes_over_what_cannot_be_asked_and_says_so(tmp_path: Path) -> None:
+    names = [f"2026112{day}T000000Z-a-none-s0" for day in range(1, 7)]
+    first, second, *others = _make(tmp_path, *names)
+    for path in (first, second):
+        (path / "checkpoint.pt").touch()
+    _make(tmp_path, "20261122T000001Z-compare-a-b", "20261127T000000Z-compare-c-d",
+          file="compare.yaml")  # fmt: skip
+    notices: list[str] = []
+    assert runs.find("latest", tmp_path, no_epoch, notices.append) == second
+    assert notices == [
+        f"latest is {second.name}; passed over: 20261127T000000Z-compare-c-d (a comparison; for a "
+        f"trial of it: latest/TRIAL), {names[5]} (it has finished no epoch), {names[4]} (it has "
+        "finished no epoch), 3 more"
+    ]
+    assert runs.find(names[5], tmp_path, no_epoch, notices.append) == others[-1]  # as named
+    assert find_either("latest", tmp_path, nothing_to_draw, notices.append) == second
+    (second / "checkpoint.pt").unlink()
+    (first / "checkpoint.pt").unlink()
+    assert runs.find("latest", tmp_path, no_epoch, notices.append) == others[-1]
+    assert len(notices) == 2
+
+
+def test_the_latest_to_draw_is_a_comparison_with_a_trial_that_has_an_epoch(tmp_path: Path) -> None:
+    (run,) = _make(tmp_path, NEW)
+    (comparison,) = _make(tmp_path, "20261231T000000Z-compare-a-b", file="compare.yaml")
+    (trial,) = _make(comparison / "trials", "a-s0")
+    (run / "checkpoint.pt").touch()
+    assert find_either("latest", tmp_path) == comparison
+    assert find_either("latest", tmp_path, nothing_to_draw) == run
+    (trial / "checkpoint.pt").touch()
+    assert find_either("latest", tmp_path, nothing_to_draw) == comparison
+
+
+def test_a_run_that_is_complete_or_at_work_has_nothing_left_to_train(run: Path) -> None:
+    assert nothing_left_to_train(run) is None
+    locked = runs.Run(run, resolve(None).config)
+    with locked:
+        locked.record(RunStarted("scratch", "cpu", "CPU", 0, 1, 1, DATA))
+        assert nothing_left_to_train(run) == "a process is training in it"
+        locked.record(RunEnded("completed", None, None))
+        assert nothing_left_to_train(run) == "it is complete"
+    (run / "config.yaml").write_text("model: [")
+    assert nothing_left_to_train(run) is None
 
 
 def test_a_comparison_is_found_as_a_run_is(tmp_path: Path) -> None:

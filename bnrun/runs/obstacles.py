@@ -1,0 +1,41 @@
+"""Why a directory cannot be asked for something: `latest` passes over those.
+
+Each function returns the reason in a few words, or None where there is none. They read files of
+the directory and no torch.
+"""
+
+from pathlib import Path
+
+from bnrun.errors import BnrunError
+from bnrun.runs.checkpoint_files import has_checkpoint
+from bnrun.runs.lookup import COMPARISON, TRIALS
+from bnrun.runs.metrics_file import MetricsFile
+from bnrun.runs.run_records import read_run
+
+
+def no_epoch(path: Path) -> str | None:
+    """Return why there are no weights to look at: the run has finished no epoch."""
+    if has_checkpoint(path) or MetricsFile(path).count_epochs() > 0:
+        return None
+    return "it has finished no epoch"
+
+
+def nothing_to_draw(path: Path) -> str | None:
+    """Return why there is nothing to draw of a run, or of a comparison."""
+    if path not in COMPARISON:
+        return no_epoch(path)
+    trials = (path / TRIALS).glob("*")
+    return "none of its trials has finished an epoch" if all(map(no_epoch, trials)) else None
+
+
+def nothing_left_to_train(path: Path) -> str | None:
+    """Return why a run does not continue: it is complete, or at work.
+
+    A damaged run has no such reason: whoever continues it is told what is damaged.
+    """
+    try:
+        status = read_run(path).status
+    except BnrunError:
+        return None
+    reasons = {"completed": "it is complete", "running": "a process is training in it"}
+    return reasons.get(status)
