@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnrun.events import DataUsed, EpochEnded, Event, RunEnded, RunStarted, Status
+from bnrun.learning import predicts_by_guessing, why_not_learned
 
 METRICS = ("loss", "train_acc", "test_acc", "test_acc_population")
 
@@ -81,14 +82,39 @@ class Summary:
         return dataclasses.replace(self, status="failed", reason=reason)
 
     @property
+    def why_not_learned(self) -> str | None:
+        """Return why the network has not learned; None if it has, or the run is not completed."""
+        if self.status != "completed" or not self.epochs:
+            return None
+        return why_not_learned(self.epochs[-1], self.data, self.config["optimizer"]["lr"])
+
+    @property
+    def learned(self) -> bool | None:
+        """Return whether the network learned anything; None where the run is not completed."""
+        if self.status != "completed" or not self.epochs:
+            return None
+        return self.why_not_learned is None
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Return what deserves to be said of the result, a sentence each.
 
-        A wide gap between moving and population statistics does: the weights are the same, so the
-        gap comes from the moving average alone.
+        A network that did not learn does. So does one that learned and predicts badly: a wide gap
+        between moving and population statistics comes from the moving average alone, since the
+        weights are the same.
         """
         last = self.epochs[-1] if self.epochs else None
-        if last is None or last.test_acc_population is None:
+        if last is None:
+            return ()
+        if self.why_not_learned is not None:
+            return (f"The network did not learn: {self.why_not_learned}",)
+        if self.learned and predicts_by_guessing(last, self.data):
+            return (
+                f"The test accuracy, {last.test_acc:.3f}, is that of guessing, though the network "
+                f"learned (train accuracy {last.train_acc:.3f}): what its norms predict with does "
+                "not fit its weights, or not yet. `bnrun evaluate` tries other statistics.",
+            )
+        if last.test_acc_population is None:
             return ()
         if abs(100 * (last.test_acc_population - last.test_acc)) <= NOTABLE_POINTS:
             return ()
@@ -105,6 +131,7 @@ class Summary:
             "run": self.run,
             "status": self.status,
             "reason": self.reason,
+            "learned": self.learned,
             "device": self.device,
             "machine": self.machine,
             "engine": self.engine,

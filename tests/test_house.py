@@ -15,7 +15,8 @@ HOUSE = Path(bnrun.__file__).parent
 FLOORS = [
     {"__init__"},  # the version, and the names that it finds in other rooms when they are used
     {"errors", "events", "guide", "locks", "paths"},
-    {"workers", "environment", "training_summary"},
+    {"workers", "environment", "learning"},
+    {"training_summary"},
     {"config", "kernels"},
     {"norms"},
     {"data", "networks"},

@@ -67,3 +67,25 @@ def test_the_document_has_the_epochs_the_last_values_and_the_remarks() -> None:
     assert document["config"] == CONFIG
     assert len(document["remarks"]) == 1
     assert _fold().to_dict()["loss"] is None
+
+
+def test_a_completed_run_says_whether_its_network_learned() -> None:
+    stuck = dataclasses.replace(_epoch(1), loss=2.31, train_acc=0.1, test_acc=0.1)
+    assert _fold(STARTED, stuck).learned is None
+    assert _fold(STARTED, stuck, RunEnded("diverged", 1e4, 2e4, "why")).learned is None
+    ended = RunEnded("completed", 1e4, 2e4)
+    assert _fold(STARTED, _epoch(1), ended).to_dict()["learned"] is True
+    document = _fold(STARTED, stuck, ended).to_dict()
+    assert document["learned"] is False
+    (remark,) = document["remarks"]
+    assert remark.startswith("The network did not learn: after one epoch its train accuracy, 0.100")
+
+
+def test_a_network_that_learned_and_predicts_by_guessing_is_not_said_not_to_have_learned() -> None:
+    guesses = dataclasses.replace(_epoch(1), test_acc=0.1)
+    (remark,) = _fold(STARTED, guesses, RunEnded("completed", 1e4, 2e4)).remarks
+    assert remark == (
+        "The test accuracy, 0.100, is that of guessing, though the network learned (train "
+        "accuracy 0.800): what its norms predict with does not fit its weights, or not yet. "
+        "`bnrun evaluate` tries other statistics."
+    )

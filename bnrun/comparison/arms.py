@@ -50,6 +50,11 @@ class ArmResult:
         return tuple(trial for trial in self.trials if trial.status in LOST)
 
     @property
+    def not_learned(self) -> tuple[Summary, ...]:
+        """Return the trials that were trained to their end, and whose network did not learn."""
+        return tuple(trial for trial in self.completed if trial.learned is False)
+
+    @property
     def keeps_moving_statistics(self) -> bool:
         """Return whether some norm of the arm keeps moving statistics, as far as trials show it."""
         return any(last_value(trial, "test_acc_population") is not None for trial in self.completed)

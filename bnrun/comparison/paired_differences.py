@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bnrun.comparison.arm_words import in_words
 from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.estimate import Estimate, estimate, interval
 from bnrun.comparison.significance import (
@@ -89,6 +90,7 @@ class Pair:
         equivalence: None where no margin was given, or it is not in this metric's unit.
         lost: how many trials of the two arms were lost.
         survivors_only: whether it was judged in spite of that.
+        not_learned: the arms of which some trial did not learn. A difference shows that, then.
     """
 
     a: str
@@ -107,6 +109,7 @@ class Pair:
     equivalence: Equivalence | None = None
     lost: int = 0
     survivors_only: bool = False
+    not_learned: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the pair as the document of `bnrun compare --json` holds it."""
@@ -130,6 +133,7 @@ class Pair:
             "equivalence": equivalence and vars(equivalence) | {"verdict": equivalence.verdict},
             "lost": self.lost,
             "survivors_only": self.survivors_only,
+            "not_learned": list(self.not_learned),
         }
 
 
@@ -240,7 +244,8 @@ def _obstacle(
     with_losses = [arm for arm in (a, b) if arm.lost]
     if with_losses and not survivors:
         lost = sum(len(arm.lost) for arm in with_losses)
-        return f"not judged: {lost} of {planned * len(with_losses)} trials lost"
+        of = planned * len(with_losses)
+        return f"not judged: {lost} of {of} trial{'s' if of != 1 else ''} lost"
     if len(values) == 1:
         return "one seed: not judged"
     spread = max(values) - min(values)
@@ -283,7 +288,7 @@ def _verdict(case: _Case, p_adjusted: float) -> str:
         verdict = NO_DIFFERENCE
     else:
         higher = case.a if sum(case.values) > 0 else case.b
-        verdict = f"{higher.arm.name} higher"
+        verdict = f"{in_words(higher.arm.name)} higher"
     if case.survivors_only:
         verdict += f" (survivors: {len(case.values)} of {case.planned})"
     return verdict
@@ -304,4 +309,5 @@ def _pair(case: _Case) -> Pair:
         verdict=case.obstacle,
         lost=case.lost,
         survivors_only=case.survivors_only,
+        not_learned=tuple(one.arm.name for one in (case.a, case.b) if one.not_learned),
     )

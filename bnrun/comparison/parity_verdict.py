@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from bnrun.comparison.arm_words import in_words, listed
+
 FLOAT64_ROUNDING = 1e-8
 """Difference in float64 up to which arms agree: over 30 steps, rounding ends near 1e-12."""
 
@@ -98,7 +100,7 @@ class Agreement:
         first, other = self.engines
         engine = first
         if first != other:
-            engine = f"{names[0]} {first} and {names[1]} {other}"
+            engine = f"{in_words(names[0])} {first} and {in_words(names[1])} {other}"
         return f"{engine}, {self.dtype}{' with TF32' if self.tf32 else ''}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -179,7 +181,7 @@ class Parity:
     @property
     def sentence(self) -> str:
         """Return the judgment as a sentence, with what was measured."""
-        both = f"Parity: {self.first} and {self.arm}"
+        both = f"Parity: {listed((self.first, self.arm))}"
         if self.exact.loss is None:
             return f"{both} can't be compared: {self.exact.error}"
         judgment = {

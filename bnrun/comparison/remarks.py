@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from bnrun.comparison.arm_words import in_words, listed
 from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.paired_differences import NO_DIFFERENCE, Pair
 from bnrun.comparison.trial_metrics import METRIC_NAMES
@@ -18,6 +19,7 @@ def remarks(comparison: "Comparison") -> Iterator[str]:
     pairs = comparison.pairs
     yield from _verdict_remarks(pairs)
     yield from _lost_remarks(pairs)
+    yield from _not_learned_remarks(comparison)
     yield from _difference_remarks(comparison)
     for parity in comparison.parity:
         yield parity.sentence
@@ -90,6 +92,23 @@ def _lost_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
         )
 
 
+def _not_learned_remarks(comparison: "Comparison") -> Iterator[str]:
+    """Yield which arms did not learn, why the first trial of each did not, and what that means."""
+    arms = [result for result in comparison.arms if result.not_learned]
+    for result in arms:
+        first, count, of = result.not_learned[0], len(result.not_learned), len(result.completed)
+        where = "in any trial" if count == of else f"in {count} of {of} trials"
+        yield (
+            f"{in_words(result.arm.name)} did not learn {where}. Seed {first.seed}: "
+            f"{first.why_not_learned}"
+        )
+    if arms:
+        yield (
+            "A difference to an arm that did not learn shows just that, under these settings. It "
+            "does not tell how good the arm's norm is."
+        )
+
+
 def _difference_remarks(comparison: "Comparison") -> Iterator[str]:
     differences = comparison.differences
     for one in differences:
@@ -110,7 +129,9 @@ def _population_remarks(comparison: "Comparison") -> Iterator[str]:
         points = _population_points(result)
         if points and max(map(abs, points)) > NOTABLE_POINTS:
             low, high = f"{min(points):+.1f}", f"{max(points):+.1f}"
-            changes.append(f"{result.arm.name} {low}" + (f" to {high}" if high != low else ""))
+            changes.append(
+                f"{in_words(result.arm.name)} {low}" + (f" to {high}" if high != low else "")
+            )
     if changes:
         yield (
             "With population in place of moving statistics, the test accuracy of the same weights "
@@ -139,6 +160,6 @@ def _one_accuracy_remarks(comparison: "Comparison") -> Iterator[str]:
     if names:
         keep, predict = ("keeps", "it predicts") if len(names) == 1 else ("keep", "they predict")
         yield (
-            f"{', '.join(names)} {keep} no moving statistics: {predict} in one way only, and that "
+            f"{listed(names)} {keep} no moving statistics: {predict} in one way only, and that "
             "accuracy stands for both kinds in differences."
         )

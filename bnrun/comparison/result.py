@@ -240,6 +240,7 @@ def _arm_document(result: ArmResult) -> dict[str, Any]:
         "trials": [trial.to_dict() for trial in result.trials],
         "n": len(result.completed),
         "lost": len(result.lost),
+        "not_learned": len(result.not_learned),
         "mean": {metric: one and one.mean for metric, one in estimates.items()},
         "ci95": {metric: one and one.ci95 for metric, one in estimates.items()},
     }

@@ -136,4 +136,5 @@ def _result(event: TrialEnded) -> str:
     summary, name = event.summary, event.trial.name
     if summary.status != "completed":
         return f"{name}: {summary.status}: {summary.reason}"
-    return f"{name}: {epoch_figures(summary.epochs[-1])}"
+    mark = ": did not learn" if summary.learned is False else ""
+    return f"{name}: {epoch_figures(summary.epochs[-1])}{mark}"

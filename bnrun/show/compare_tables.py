@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from bnrun.comparison.arm_words import in_words, listed
+from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.estimate import Estimate
 from bnrun.comparison.paired_differences import NO_DIFFERENCE, ROUNDING, Pair
 from bnrun.comparison.result import Comparison, Speeds
@@ -57,6 +59,8 @@ def _arm_tables(comparison: Comparison) -> Iterator[RenderableType]:
         for metric in METRICS:
             estimates = (result.estimate(metric) for result in arms)
             shown.add_row(METRIC_NAMES[metric], *map(_mean, estimates))
+        if any(result.not_learned for result in comparison.arms):
+            shown.add_row("did not learn", *map(_not_learned, arms))
         yield Group(shown, Text())
 
 
@@ -92,6 +96,8 @@ def _verdict(pair: Pair) -> str:
         lines.append(f"({_detectable(pair.metric, pair.detectable)} would show)")
     if pair.equivalence is not None:
         lines.append(pair.equivalence.verdict)
+    if pair.not_learned:
+        lines.append(f"({listed(pair.not_learned)} did not learn)")
     return "\n".join(lines)
 
 
@@ -104,6 +110,11 @@ def _mean(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
     return f"{estimate.mean:.4f}" + (f" ± {estimate.half_width:.4f}" if estimate.ci95 else "")
+
+
+def _not_learned(result: ArmResult) -> str:
+    completed = len(result.completed)
+    return f"{len(result.not_learned)} of {completed}" if completed else "-"
 
 
 def _signed(value: float) -> str:
@@ -163,7 +174,7 @@ def _throughput(speeds: Speeds) -> Iterator[RenderableType]:
 def _closing_lines(comparison: Comparison) -> Iterator[str]:
     for result in comparison.arms:
         for trial in result.lost:
-            yield f"{result.arm.name}, seed {trial.seed}: {trial.status}: {trial.reason}"
+            yield f"{in_words(result.arm.name)}, seed {trial.seed}: {trial.status}: {trial.reason}"
     if comparison.speeds_error is not None:
         yield f"throughput was not measured: {comparison.speeds_error}"
     machines = dict.fromkeys(

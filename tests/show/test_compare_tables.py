@@ -176,7 +176,7 @@ def test_three_arms() -> None:
         "primary first            mean       95 % interval     p  verdict\n"
         "───────────────────────────────────────────────────────────────────────────────\n"
         "test acc, population  +0.1480  +0.1062 to +0.1898  .011  scratch higher\n"
-        "loss                  -0.1440  -0.1685 to -0.1195  .013  none higher\n"
+        "loss                  -0.1440  -0.1685 to -0.1195  .013  arm none higher\n"
         "train acc                   0              0 to 0  1.00  no difference detected\n"
         "test acc, moving      +0.0827  -0.0480 to +0.2133   .67  no difference detected\n"
         "                                                         (0.5167 would show)\n"
@@ -185,7 +185,7 @@ def test_three_arms() -> None:
         "primary first            mean       95 % interval     p  verdict\n"
         "───────────────────────────────────────────────────────────────────────────────\n"
         "test acc, population  +0.1480  +0.1086 to +0.1874  .011  builtin higher\n"
-        "loss                  -0.1453  -0.1695 to -0.1212  .013  none higher\n"
+        "loss                  -0.1453  -0.1695 to -0.1212  .013  arm none higher\n"
         "train acc                   0              0 to 0  1.00  no difference detected\n"
         "test acc, moving      +0.0837  -0.0479 to +0.2153   .67  no difference detected\n"
         "                                                         (0.5204 would show)\n"
@@ -201,8 +201,8 @@ def test_three_arms() -> None:
         "weights changes by (points, over the trials): scratch +2.6 to +13.6, builtin\n"
         "+2.6 to +13.5. That much depends on the moving average, which still holds\n"
         "statistics of earlier weights.\n"
-        "none keeps no moving statistics: it predicts in one way only, and that accuracy\n"
-        "stands for both kinds in differences.\n"
+        "arm none keeps no moving statistics: it predicts in one way only, and that\n"
+        "accuracy stands for both kinds in differences.\n"
         "trained on cpu, Some CPU, 2 threads, engine compiled\n"
     )
 
@@ -247,6 +247,27 @@ def test_a_pair_that_lost_a_trial() -> None:
         "wild, seed 2: diverged: the loss became nan at step 3\n"
         "trained on cpu, Some CPU, 2 threads, engine compiled\n"
     )
+
+
+def test_an_arm_that_did_not_learn_is_marked_everywhere() -> None:
+    """`bad=scratch,optimizer.lr=1e30`: status completed, and a loss of 31 digits."""
+    config = {"optimizer": {"lr": 1e30}}
+    blown = (replace(_trial(s, 9.18e30, 0.1), config=config) for s in range(3))
+    bad = _arm("bad", *blown, overrides=("optimizer.lr=1e30",))
+    comparison = Comparison((SCRATCH, bad), (0, 1, 2), status="completed")
+    words = " ".join(_render(comparison_view(comparison), 250).split())
+    assert "did not learn 0 of 3 3 of 3" in words
+    assert words.count("(bad did not learn)") == 4
+    assert (
+        "bad did not learn in any trial. Seed 0: its loss ended at 9e+30, where guessing has "
+        "2.303. Its weights have blown up without becoming infinite. Try a smaller optimizer.lr "
+        "than 1e+30. A difference to an arm that did not learn shows just that, under these "
+        "settings. It does not tell how good the arm's norm is."
+    ) in words
+    document = comparison.to_dict()
+    assert [arm["not_learned"] for arm in document["arms"]] == [0, 3]
+    assert {tuple(pair["not_learned"]) for pair in document["pairs"]} == {("bad",)}
+    assert document["arms"][1]["trials"][0]["learned"] is False
 
 
 def test_survivors_are_marked() -> None:
@@ -346,8 +367,8 @@ def test_one_seed_is_shown_as_one_seed_without_an_interval() -> None:
         "loss              +0.1000              -  -  one seed: not judged\n"
         "train acc               0              -  -  one seed: not judged\n"
         "\n"
-        "a, b keep no moving statistics: they predict in one way only, and that accuracy\n"
-        "stands for both kinds in differences.\n"
+        "a and b keep no moving statistics: they predict in one way only, and that\n"
+        "accuracy stands for both kinds in differences.\n"
         "trained on cpu, Some CPU, 2 threads, engine compiled\n"
     )
 

@@ -46,7 +46,7 @@ def _trial(seed: int = 3, epochs: int = 4, **changes: object) -> Summary:
         for epoch in range(1, epochs + 1)
     )
     fields: dict[str, object] = {
-        "config": {},
+        "config": {"optimizer": {"lr": 1.0}},
         "norm": "scratch",
         "device": "cpu",
         "machine": "Some CPU, 2 threads",

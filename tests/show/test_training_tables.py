@@ -23,7 +23,7 @@ def _render(view: RenderableType) -> str:
 
 def _summary(**changes: object) -> Summary:
     fields: dict[str, object] = {
-        "config": {},
+        "config": {"optimizer": {"lr": 1.0}},
         "norm": "scratch",
         "device": "cpu",
         "machine": "Some CPU, 2 threads",

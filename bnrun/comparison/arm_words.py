@@ -1,0 +1,29 @@
+"""Arms in sentences."""
+
+import re
+from collections.abc import Iterable
+
+_WORD = re.compile(
+    "all|an|any|as|both|each|either|every|few|half|it|less|many|more|most|much|neither|never|no"
+    "|none|not|nothing|one|only|others?|same|slightly|some|still|that|the|they|this|two|three|very",
+    re.IGNORECASE,
+)
+"""Names that a sentence would read as a word of its own: `none higher`, `both are the same`."""
+
+
+def in_words(name: str) -> str:
+    """Return an arm's name as a sentence writes it: `scratch`, but `arm none` and `arm 0.1`."""
+    return f"arm {name}" if _reads_as_a_word(name) else name
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return the names of arms as a sentence lists them: `a and b`, `arms a, b and none`."""
+    *others, last = names
+    if not others:
+        return in_words(last)
+    arms = "arms " if any(map(_reads_as_a_word, (*others, last))) else ""
+    return f"{arms}{', '.join(others)} and {last}"
+
+
+def _reads_as_a_word(name: str) -> bool:
+    return _WORD.fullmatch(name) is not None or not name[0].isalpha()
