@@ -111,6 +111,12 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
+def one_of(known: Sequence[str]) -> str:
+    """Return the known values as a sentence lists them: `a, b or c`."""
+    *others, last = known
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def known_value(key: str, value: str, known: Sequence[Known]) -> Known:
     """Return a value, if it is one of the known ones.
 
@@ -120,5 +126,5 @@ def known_value(key: str, value: str, known: Sequence[Known]) -> Known:
     match = next((one for one in known if one == value), None)
     if match is None:
         near = did_you_mean(value, known)
-        raise ConfigError(f"received '{value}'.{near} It takes {', '.join(known)}.", key=key)
+        raise ConfigError(f"received '{value}'; it must be {one_of(known)}.{near}", key=key)
     return match

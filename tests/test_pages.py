@@ -71,7 +71,7 @@ def _parse(arguments: list[str]) -> dict[str, Any]:
     group, parameters = typer.main.get_command(app), {}
     for command in _every_command(group):
         command.callback = lambda **given: parameters.update(given)
-    group.main(args=arguments, prog_name="bnrun", standalone_mode=False)
+    assert not group.main(args=arguments, prog_name="bnrun", standalone_mode=False)  # no exit code
     return parameters
 
 

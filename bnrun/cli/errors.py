@@ -2,21 +2,35 @@
 
 import os
 import traceback
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from bnrun.cli.usage_errors import UsageError, usage_error
 from bnrun.errors import CANNOT_DO, INTERRUPTED, BnrunError
+
+_WORDS = "bnrun.words"
+"""Where a context keeps the command line."""
 
 
 class Commands(TyperGroup):
     """A group of commands whose errors are a message on stderr and an exit code.
 
-    A `BnrunError` exits with its own code: 2, or 1 where the work failed. An error of the operating
-    system (a name too long, a full disk behind stdout) exits with 2, and Ctrl-C with 130. With
-    `BNRUN_DEBUG=1` the traceback is shown instead of the message.
+    A `BnrunError` exits with its own code: 2, or 1 where the work failed. An error of usage (an
+    unknown option) or of the operating system (a name too long, a full disk behind stdout) exits
+    with 2, and Ctrl-C with 130. With `BNRUN_DEBUG=1` the traceback is shown instead of the message.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what stands before the command's name."""
+        ctx.meta[_WORDS] = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except UsageError as error:
+            if not ctx.meta[_WORDS]:  # the help, which is shown where nothing was typed
+                raise
+            _end(usage_error(error, ctx.meta[_WORDS]))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command that was named."""
@@ -24,14 +38,21 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # `bnrun … | head`: typer ends it quietly
             raise
+        except UsageError as error:
+            _end(usage_error(error, ctx.meta[_WORDS]))
         except (BnrunError, OSError, KeyboardInterrupt) as error:
-            if os.environ.get("BNRUN_DEBUG") == "1":
-                traceback.print_exc()
-            elif not isinstance(error, KeyboardInterrupt):
-                from bnrun.show.console import show_error
+            _end(error)
 
-                show_error(str(error))
-            raise typer.Exit(_exit_code(error)) from None
+
+def _end(error: BaseException) -> NoReturn:
+    """Show an error, and end the command with its exit code."""
+    if os.environ.get("BNRUN_DEBUG") == "1":
+        traceback.print_exc()
+    elif not isinstance(error, KeyboardInterrupt):
+        from bnrun.show.console import show_error
+
+        show_error(str(error))
+    raise typer.Exit(_exit_code(error)) from None
 
 
 def _exit_code(error: BaseException) -> int:

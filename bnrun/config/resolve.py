@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from bnrun.config import yaml_text
 from bnrun.config.packaged import find_config, packaged_configs
+from bnrun.config.requirement import key_requirement
 from bnrun.config.schema import KEYS, SECTIONS, Config
 from bnrun.errors import ConfigError, did_you_mean
 
@@ -228,7 +229,10 @@ def _describe(detail: ErrorDetails) -> str:
     """Write what pydantic found: the value received, what is required, what the key means."""
     section, name = _key_of(detail).split(".")
     received = detail["input"]
-    required = _REQUIRED.get(detail["type"]) or detail["msg"].removeprefix("Input should ")
+    if detail["type"] in _OF_NUMBERS:
+        required = f"be {key_requirement(_key_of(detail))}"
+    else:
+        required = _REQUIRED.get(detail["type"]) or detail["msg"].removeprefix("Input should ")
     near = ""
     if detail["type"] == "literal_error" and isinstance(received, str):
         near = did_you_mean(received, re.findall("'([^']*)'", detail["ctx"]["expected"]))
@@ -240,10 +244,18 @@ def _key_of(detail: ErrorDetails) -> str:
     return ".".join(str(part) for part in detail["loc"][:2])
 
 
+_OF_NUMBERS = {
+    "float_type",
+    "int_type",
+    "int_from_float",
+    "greater_than",
+    "greater_than_equal",
+    "less_than",
+    "less_than_equal",
+}
+"""Pydantic's kinds of error of a number that is none, or is out of its range."""
+
 _REQUIRED = {
-    "float_type": "be a number",
-    "int_type": "be a whole number",
-    "int_from_float": "be a whole number",
     "bool_type": "be true or false",
     "string_type": "be text",
     "string_too_short": "not be empty",

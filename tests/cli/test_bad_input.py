@@ -4,8 +4,13 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
+
+from bnrun.cli import app
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -47,11 +52,20 @@ SYNTHETIC = ("--set", "data.name=synthetic")
 # (arguments, what the error must say)
 CASES: list[tuple[tuple[str, ...], str]] = [
     # usage
-    (("--nonsense",), "No such option"),
-    (("--epoch", "3"), "No such option"),
-    (("--epochs", "three"), "Invalid value for '--epochs'"),
-    (("--epochs",), "requires an argument"),
-    (("good.yaml", "good.yaml"), "unexpected extra argument"),
+    (("--nonsense",), "--nonsense: bnrun train has no such option. bnrun train --help lists them"),
+    (("--epoch", "3"), "--epoch: bnrun train has no such option. Did you mean '--epochs'?"),
+    (("--lr", "0.5"), "--lr: .* no such option. To set this key: --set optimizer.lr=0.5$"),
+    (("--lr=5e-1",), "--set optimizer.lr=5e-1$"),
+    (("--learning-rate", ".1"), "--set optimizer.lr=.1$"),
+    (("--batch_sise", "64"), "--set training.batch_size=64$"),
+    (("--pool", "max", "--json"), "--set model.pool=max$"),
+    (("--momentum", "--json"), "--set optimizer.momentum=VALUE$"),
+    (("--epochs", "three"), "--epochs: received 'three'; it must be a whole number, 1 or more."),
+    (("--epochs", "1.5"), "--epochs: received 1.5; it must be a whole number, 1 or more."),
+    (("--epochs",), "--epochs: a value must follow this option."),
+    (("--json=3",), "--json: this option takes no value"),
+    (("good.yaml", "good.yaml"), "good.yaml: received more than bnrun train takes"),
+    (("good.yaml", "optimizer.lr=1"), "to set a config key: --set optimizer.lr=1$"),
     # the config file
     (("missing.yaml",), "missing.yaml: there is no such config file"),
     (("goood.yaml",), "Did you mean 'good.yaml'?"),
@@ -60,7 +74,10 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("section.yaml",), "Did you mean 'model'?"),
     (("duplicate.yaml",), "duplicate.yaml:3: .* the key 'lr' stands here and on line 2"),
     (("type.yaml",), "type.yaml:2: optimizer.lr: received 'fast'; it must be a number"),
-    (("range.yaml",), "range.yaml:2: training.epochs: received 0; it must be greater"),
+    (
+        ("range.yaml",),
+        "range.yaml:2: training.epochs: received 0; it must be a whole number",
+    ),
     (("empty.yaml",), "the file is empty"),
     (("comment.yaml",), "the file is empty"),
     (("list.yaml",), "the top level is a list"),
@@ -79,7 +96,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--set", "optimizer.lr"), "must be KEY=VALUE"),
     (("--set", "=3"), "must be KEY=VALUE"),
     (("--set", "optimizer.lr=[1"), "not valid YAML"),
-    (("--set", "optimizer.lr=0"), "it must be greater than 0"),
+    (("--set", "optimizer.lr=0"), "it must be a number, above 0"),
     (("--set", "optimizer.lr=.nan"), "it must be a finite number"),
     (("--set", "optimizer.nesterov=true"), "it must come with optimizer.momentum above 0"),
     (("--set", "optimizer.schedule=cosine"), "it must be 'constant' or 'one-cycle'"),
@@ -90,7 +107,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--set", "training.evaluate=[exact]"), "it must be 'moving', 'population' or 'batch'"),
     (("--epochs", "0"), "error: --epochs: received 0; it must be"),
     (("--seed", "-1"), "error: --seed: received -1; it must be"),
-    (("--seed", "4294967296"), "it must be less than"),
+    (("--seed", "4294967296"), "0 or more and below 4294967296"),
     (("--device", "gpu"), "one of auto, cpu, cuda, cuda:N, mps"),
     (("--device", "cuda:007"), "one of auto, cpu, cuda, cuda:N, mps"),
     (("--set", "training.epochs=" + "9" * 5000), "a value is not what its tag says"),
@@ -187,6 +204,23 @@ def test_a_mistyped_command_gets_the_closest_one(bnrun: Run) -> None:
     done = bnrun("trian")
     assert done.returncode == 2
     assert "Did you mean 'train'?" in done.stderr
+
+
+OPTIONS = [
+    (command.name, option)
+    for command in typer.main.get_command(app).commands.values()
+    for option in command.params
+    if option.param_type_name == "option" and option.type_descriptor.annotation in (int, float)
+]
+
+
+@pytest.mark.parametrize(("command", "option"), OPTIONS)
+def test_what_is_no_number_is_named_and_what_is_required(command: str, option: Any) -> None:
+    name = max(option.opts, key=len)
+    done = CliRunner().invoke(app, [command, name, "two"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    kind = "a whole number" if option.type_descriptor.annotation is int else "a number"
+    assert done.stderr.startswith(f"error: {name}: received 'two'; it must be {kind}")
 
 
 def test_debug_shows_the_traceback(bnrun: Run, environment: dict[str, str], tmp_path: Path) -> None:

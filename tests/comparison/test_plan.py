@@ -32,8 +32,8 @@ def test_an_older_plan_has_neither_engine_nor_criteria() -> None:
 @pytest.mark.parametrize(
     ("criteria", "message"),
     [
-        (Criteria("accuracy"), "--metric: received 'accuracy'. It takes loss, train_acc"),
-        (Criteria("los"), "--metric: received 'los'. Did you mean 'loss'? It takes loss"),
+        (Criteria("accuracy"), "--metric: received 'accuracy'; it must be loss, train_acc"),
+        (Criteria("los"), "or test_acc_population. Did you mean 'loss'?"),
         (Criteria(equivalence=0.0), "--equivalence: received 0; the margin must be above 0"),
         (Criteria(equivalence=-1.0), "--equivalence: received -1"),
         (Criteria(equivalence=float("nan")), "--equivalence: received nan"),

@@ -1,0 +1,126 @@
+"""Errors of usage, which typer finds, in the words of bnrun's other errors.
+
+error: --epochs: received 'two'; it must be a whole number, 1 or more.
+error: --lr: bnrun train has no such option. To set this key: --set optimizer.lr=0.5
+"""
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+from bnrun.config import KEYWORDS
+from bnrun.config.requirement import key_requirement, number_requirement
+from bnrun.config.schema import KEYS
+from bnrun.errors import BnrunError
+
+UsageError: Any = sys.modules[typer.BadParameter.__module__].UsageError
+"""The class of these errors. Where it can be imported from depends on the release of typer."""
+
+OTHER_NAMES = {"learning-rate": "optimizer.lr", "dataset": "data.name"}
+"""Options that other programs have, and the config keys that they stand for."""
+
+CLOSE = 0.65
+"""Least likeness, from 0 to 1, of a name to the one that may have been meant."""
+
+
+def usage_error(error: Any, words: Sequence[str]) -> BnrunError:
+    """Convert an error of usage.
+
+    Args:
+        error: what typer raised: a `UsageError`.
+        words: the command line.
+    """
+    if hasattr(error, "possibilities"):
+        return _no_such_option(error, words)
+    if hasattr(error, "option_name"):
+        return _value_is_missing(error)
+    if isinstance(error, typer.BadParameter):
+        return _bad_value(error)
+    return _extra_or_unknown(error)
+
+
+def _no_such_option(error: Any, words: Sequence[str]) -> BnrunError:
+    """Name the option that may be meant, or the config key; else say where all are listed."""
+    typed, command = error.option_name, error.ctx.command_path
+    name = typed.strip("-").replace("_", "-")
+    options = {option.name.replace("_", "-"): option for option in _options(error.ctx)}
+    keys = _key_names() if "set-" in options else {}
+    if name not in keys and (near := _closest(name, options)):
+        advice = f"Did you mean '{options[near].opts[0]}'?"
+    elif near := _closest(name, keys):
+        advice = f"To set this key: --set {keys[near]}={_value_after(typed, words)}"
+    else:
+        advice = f"{command} --help lists them."
+    return BnrunError(f"{command} has no such option. {advice}", key=typed)
+
+
+def _closest(name: str, names: Iterable[str]) -> str | None:
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=CLOSE)
+    return near[0] if near else None
+
+
+def _key_names() -> dict[str, str]:
+    """Return the config key that each option which somebody may expect would set."""
+    return {key.partition(".")[2].replace("_", "-"): key for key in KEYS} | OTHER_NAMES
+
+
+def _value_after(option: str, words: Sequence[str]) -> str:
+    """Return the value that was typed for an option: `--lr 0.5` or `--lr=0.5`."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, equals, value = word.partition("=")
+        if name == option:
+            value = value if equals else following
+            return value if re.match(r"-?[^-\s]", value) else "VALUE"
+    return "VALUE"
+
+
+def _value_is_missing(error: Any) -> BnrunError:
+    if "does not take" in error.message:
+        return BnrunError("this option takes no value; leave it out.", key=error.option_name)
+    return BnrunError("a value must follow this option.", key=error.option_name)
+
+
+def _bad_value(error: Any) -> BnrunError:
+    """Say which value was received, and what is required of it."""
+    if error.param is None:
+        return BnrunError(error.message)
+    param = error.param
+    name = max(param.opts, key=len) if param.param_type_name == "option" else param.metavar
+    if not hasattr(error.__cause__, "errors"):  # from pydantic, which typer checks values with
+        reason = error.message or f"this is missing. {param.help}"
+        return BnrunError(reason, key=name)
+    received = _shown(error.__cause__.errors()[0]["input"])
+    if param.name in KEYWORDS:
+        required = key_requirement(KEYWORDS[param.name])
+    else:
+        whole = param.type_descriptor.annotation is int
+        required = number_requirement(whole, {"ge": param.min, "le": param.max})
+    return BnrunError(f"received {received}; it must be {required}.", key=name)
+
+
+def _shown(text: str) -> str:
+    """Return a value as errors show it: a text in quotes, a number without."""
+    try:
+        float(text)
+    except ValueError:
+        return repr(text)
+    return text
+
+
+def _extra_or_unknown(error: Any) -> BnrunError:
+    command = error.ctx.command_path
+    extra = re.search(r"unexpected extra argument\S* \((.*)\)", error.message)
+    if not extra:
+        return BnrunError(f"{error.message[0].lower()}{error.message[1:]}")
+    reason = f"received more than {command} takes. {command} --help shows what it takes."
+    if extra[1].partition("=")[0] in KEYS:
+        reason = f"to set a config key: --set {extra[1]}"
+    return BnrunError(reason, key=extra[1])
+
+
+def _options(context: Any) -> list[Any]:
+    return [p for p in context.command.get_params(context) if p.param_type_name == "option"]
