@@ -105,11 +105,11 @@ def _speedrun(config: "Config", count: int) -> "Work":
 def _show_result(result: "Benchmark | Speedrun", json: bool) -> None:
     from bnrun.benchmark.result import Benchmark
     from bnrun.show.bench_tables import benchmark_view, speedrun_view
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_view
 
     if json:
         show_json(result.to_dict())
     elif isinstance(result, Benchmark):
-        stdout().print(benchmark_view(result))
+        show_view(benchmark_view(result))
     else:
-        stdout().print(speedrun_view(result))
+        show_view(speedrun_view(result))

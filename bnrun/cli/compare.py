@@ -197,10 +197,10 @@ def _show_result(directory: "ComparisonDirectory", json: bool) -> None:
 def show_comparison(comparison: "Comparison", json: bool) -> None:
     """Show a comparison, as tables or as its JSON document."""
     from bnrun.show.compare_tables import comparison_view
-    from bnrun.show.console import show_json, show_line, stdout
+    from bnrun.show.console import show_json, show_line, show_view
 
     if json:
         show_json(comparison.to_dict())
     else:
-        stdout().print(comparison_view(comparison))
+        show_view(comparison_view(comparison))
         show_line(f"kept in {comparison.run}")

@@ -28,7 +28,7 @@ def data(
             raise typer.BadParameter("write the options of `bnrun data fetch` after it")
         return
     from bnrun.data import places
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_line, show_view
     from bnrun.show.training_tables import places_table
 
     looked = [places.configured(root)] if root is not None else []
@@ -44,8 +44,8 @@ def data(
         return
     if used:
         verdict = f"Used: {used.folder}" + (f" (from {used.origin})" if used.origin else "")
-    stdout().print(places_table((p.source, p.state, str(p.folder)) for p in looked))
-    stdout().print(verdict, soft_wrap=True, markup=False)
+    show_view(places_table((p.source, p.state, str(p.folder)) for p in looked))
+    show_line(verdict)
 
 
 @app.command()
@@ -62,12 +62,12 @@ def fetch(
     """
     from bnrun.data.fetch import fetch as fetch_data
     from bnrun.events import drain
-    from bnrun.show.console import stderr, stdout
+    from bnrun.show.console import show_line, stderr
     from bnrun.show.progress import open_screen
 
     with open_screen(stderr(), quiet=False) as screen:
         place = drain(fetch_data(root), screen.show)
-    stdout().print(f"{place.folder}: {place.state}", soft_wrap=True, markup=False)
+    show_line(f"{place.folder}: {place.state}")
 
 
 def _document(place: "Place") -> dict[str, Any]:

@@ -29,7 +29,7 @@ def doctor(
 
     from bnrun.cli.overrides import option_names
     from bnrun.events import drain
-    from bnrun.show.console import show_json, stderr, stdout
+    from bnrun.show.console import show_json, show_view, stderr
     from bnrun.show.doctor_tables import doctor_view
     from bnrun.show.progress import open_screen
     from bnrun.training.device import available, device_name, pick_device
@@ -43,6 +43,6 @@ def doctor(
     if json:
         show_json(examination.to_dict())
     else:
-        stdout().print(doctor_view(examination))
+        show_view(doctor_view(examination))
     if examination.verdict == "fail":
         raise typer.Exit(WORK_FAILED)

@@ -131,7 +131,7 @@ def _load(config: "Config") -> "tuple[Dataset, torch.device]":
 def _show(
     result: "Evaluation", path: Path, checkpoint: str, json: bool, written: Path | None = None
 ) -> None:
-    from bnrun.show.console import show_json, show_line, stdout
+    from bnrun.show.console import show_json, show_line, show_view
     from bnrun.show.evaluation_tables import evaluation_table
 
     if json:
@@ -139,6 +139,6 @@ def _show(
         show_json(document | ({"kept": str(written)} if written else {}))
         return
     show_line(f"of {path}")
-    stdout().print(evaluation_table(result))
+    show_view(evaluation_table(result))
     if written:
         show_line(f"kept in {written}")

@@ -14,10 +14,10 @@ def guide(
 ) -> None:
     """Read the manual, one page per topic."""
     from bnrun.guide import TOPICS, page, subject
-    from bnrun.show.console import stdout
+    from bnrun.show.console import show_view
     from bnrun.show.guide_pages import show_page, topics_view
 
     if topic is None:
-        stdout().print(topics_view([(name, subject(name)) for name in TOPICS]))
+        show_view(topics_view([(name, subject(name)) for name in TOPICS]))
     else:
         show_page(page(known_value("TOPIC", topic, TOPICS)))

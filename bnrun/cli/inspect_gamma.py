@@ -20,7 +20,7 @@ def inspect_gamma(
     from bnrun import runs
     from bnrun.cli.overrides import renamed_keys
     from bnrun.runs.obstacles import no_epoch
-    from bnrun.show.console import show_json, show_note, stdout
+    from bnrun.show.console import show_json, show_note, show_view
 
     path = runs.find(run, out, no_epoch, show_note)
     state = runs.read_checkpoint(path, checkpoint)
@@ -32,4 +32,4 @@ def inspect_gamma(
     if json:
         show_json({"run": str(path), "checkpoint": checkpoint, **result.to_dict()})
     else:
-        stdout().print(GammaTables(result, path.name))
+        show_view(GammaTables(result, path.name))

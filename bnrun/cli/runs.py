@@ -39,7 +39,7 @@ def runs(
     if out.exists() and not out.is_dir():
         raise RunError(f"received {out}; it must be the folder that runs are in.", key="--out")
     from bnrun.runs.run_records import list_comparisons, list_runs
-    from bnrun.show.console import show_json, show_line, stdout
+    from bnrun.show.console import show_json, show_line, show_view
     from bnrun.show.runs_tables import comparisons_table, runs_table
 
     records, comparisons = list_runs(out, limit), list_comparisons(out)[:limit]
@@ -48,9 +48,9 @@ def runs(
         show_json({"runs": list(map(_entry, records)), "comparisons": documents})
         return
     if records:
-        stdout().print(runs_table(records))
+        show_view(runs_table(records))
     if comparisons:
-        stdout().print(comparisons_table(comparisons))
+        show_view(comparisons_table(comparisons))
     if not records and not comparisons:
         show_line(f"No run below {out}/ yet: `bnrun train` makes one.")
 
@@ -60,7 +60,7 @@ def show(run: AnyRunArgument = "latest", out: OutOption = RUNS, json: JsonOption
     """Show one run: its config, what it ran on, its epochs; or a comparison."""
     from bnrun.runs.lookup import COMPARISON, find_either
     from bnrun.runs.run_records import read_run
-    from bnrun.show.console import show_json, show_line, stdout
+    from bnrun.show.console import show_json, show_line, show_view
     from bnrun.show.runs_tables import run_view
 
     path = find_either(run, out)
@@ -74,7 +74,7 @@ def show(run: AnyRunArgument = "latest", out: OutOption = RUNS, json: JsonOption
     if json:
         show_json(record.to_dict())
     else:
-        stdout().print(run_view(record))
+        show_view(run_view(record))
         show_line(f"kept in {record.path}")
 
 
@@ -89,7 +89,7 @@ def diff(
     from bnrun.runs.lookup import find
     from bnrun.runs.run_difference import difference
     from bnrun.runs.run_records import read_run
-    from bnrun.show.console import show_json, show_note, stdout
+    from bnrun.show.console import show_json, show_note, show_view
     from bnrun.show.runs_tables import diff_table
 
     first, second = (read_run(find(run, out, notify=show_note)) for run in (a, b))
@@ -97,7 +97,7 @@ def diff(
         paths = {"a": str(first.path), "b": str(second.path)}
         show_json(paths | dataclasses.asdict(difference(first, second)))
     else:
-        stdout().print(diff_table(first, second))
+        show_view(diff_table(first, second))
 
 
 def _entry(run: "RunRecord | DamagedRun") -> dict[str, Any]:

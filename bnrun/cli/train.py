@@ -130,23 +130,23 @@ def _training(config: "Config", screen: "Screen", checkpoint: Any = None) -> "Tr
 
 
 def _show_config(resolved: "Resolved", json: bool) -> None:
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_view
     from bnrun.show.training_tables import config_table
 
     if json:
         show_json({"config": resolved.config.to_dict(), "sources": dict(resolved.sources)})
     else:
-        stdout().print(config_table(resolved.rows()))
+        show_view(config_table(resolved.rows()))
 
 
 def _show_result(summary: "Summary", json: bool) -> None:
-    from bnrun.show.console import show_json, show_line, show_note, stdout
+    from bnrun.show.console import show_json, show_line, show_note, show_view
     from bnrun.show.training_tables import training_table
 
     if json:
         show_json(summary.to_dict())
     else:
-        stdout().print(training_table(summary))
+        show_view(training_table(summary))
         show_line(f"kept in {summary.run}")
     if summary.status == "interrupted" and summary.run is not None:
         show_note(f"continue with: bnrun train --resume {shlex.quote(summary.run)}")

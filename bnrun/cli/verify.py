@@ -95,13 +95,13 @@ def _run(implementation: str, device: str, quiet: bool, options: dict[str, Any])
 
 
 def _show(report: Report, json: bool) -> None:
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_view
     from bnrun.show.verify_tables import report_view
 
     if json:
         show_json(report.to_dict())
     else:
-        stdout().print(report_view(report))
+        show_view(report_view(report))
 
 
 def _show_list(implementation: str | None, json: bool) -> None:
@@ -109,7 +109,7 @@ def _show_list(implementation: str | None, json: bool) -> None:
     if implementation is not None:
         raise ConfigError("this lists everything, whatever the norm: leave IMPL out.", "--list")
 
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_view
     from bnrun.show.verify_tables import catalogue_view
     from bnrun.verification.catalogue import known_faults
     from bnrun.verification.topics import CHECKS
@@ -119,4 +119,4 @@ def _show_list(implementation: str | None, json: bool) -> None:
         checks = [{"name": c.name, "group": c.group, "about": c.about} for c in CHECKS]
         show_json({"checks": checks, "known": [fault.to_dict() for fault in faults]})
     else:
-        stdout().print(catalogue_view(CHECKS, faults))
+        show_view(catalogue_view(CHECKS, faults))

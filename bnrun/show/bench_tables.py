@@ -3,32 +3,31 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Column, Table
-from rich.text import Text
 
 from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark
 from bnrun.benchmark.speedrun import Speedrun
 from bnrun.comparison.estimate import Estimate
-from bnrun.show.tables import label, number, table, text
-from bnrun.show.wording import data_name, norm_name, rate
+from bnrun.show.folding import Paragraph
+from bnrun.show.tables import Table, label, number, table, text
+from bnrun.show.wording import data_name, figures, norm_name, rate, ratio, ratio_range
 
 
 def benchmark_view(benchmark: Benchmark) -> RenderableType:
-    """Show a benchmark: speed in training, with evaluation, and where the time goes."""
-    parts: list[RenderableType] = [
-        Text(f"LeNet, {data_name(benchmark.data)}, batches of {benchmark.batch_size}"),
-        *("", _speed_table(benchmark), "", _epoch_table(benchmark), "", _step_table(benchmark), ""),
-    ]
-    return Group(*parts, *map(Text, _notes(benchmark)))
+    """Show a benchmark: where the time goes, speed with evaluation and, last, in training."""
+    return Group(
+        Paragraph(f"LeNet, {data_name(benchmark.data)}, batches of {benchmark.batch_size}"),
+        *map(Paragraph, _notes(benchmark)),
+        *("", _step_table(benchmark), "", _epoch_table(benchmark), "", _speed_table(benchmark)),
+    )
 
 
 def _speed_table(benchmark: Benchmark) -> Table:
-    figures = ("examples/s", "compute only", "ratio", "spread")
-    shown = table(label("training"), text("norm"), text("engine"), *map(_figure, figures))
+    names = ("examples/s", "compute only", "ratio", "spread")
+    shown = table(label("training"), text("norm"), text("engine"), *map(number, names))
     for arm in benchmark.arms:
         shown.add_row(
-            Text(arm.name),
-            Text(norm_name(arm.norm)),
+            arm.name,
+            norm_name(arm.norm),
             arm.engine,
             rate(arm.examples_per_second),
             rate(arm.compute_examples_per_second),
@@ -38,36 +37,34 @@ def _speed_table(benchmark: Benchmark) -> Table:
 
 
 def _epoch_table(benchmark: Benchmark) -> Table:
-    shown = table(label("with evaluation"), *map(_figure, ("examples/s", "ratio", "spread")))
+    shown = table(
+        label("with evaluation"), *map(number, ("examples/s", "ratio", "spread")), split=True
+    )
     for arm in benchmark.arms:
-        ratio = _ratio(arm, benchmark.baseline, arm.epoch_ratio, arm.epoch_spread)
-        shown.add_row(Text(arm.name), rate(arm.epoch_examples_per_second), *ratio)
+        ratios = _ratio(arm, benchmark.baseline, arm.epoch_ratio, arm.epoch_spread)
+        shown.add_row(arm.name, rate(arm.epoch_examples_per_second), *ratios)
     return shown
 
 
 def _step_table(benchmark: Benchmark) -> Table:
-    shown = table(label("ms a step"), *map(_figure, (*PHASES, "peak MB", "of peak")))
+    shown = table(label("ms a step"), *map(number, (*PHASES, "peak MB", "of peak")), split=True)
     for arm in benchmark.arms:
         phases = arm.phases
         shown.add_row(
-            Text(arm.name),
-            *(f"{1000 * phases[name]:.2f}" if phases else "-" for name in PHASES),
+            arm.name,
+            *(figures(1000 * phases[name], digits=2)[0] if phases else "-" for name in PHASES),
             "-" if arm.peak_memory is None else f"{arm.peak_memory / 1e6:,.0f}",
             f"{100 * arm.share_of_peak:.1f} %",
         )
     return shown
 
 
-def _figure(heading: str) -> Column:
-    return number(heading, fold=True)
-
-
 def _ratio(
-    arm: ArmSpeed, baseline: str, ratio: float, spread: tuple[float, float]
+    arm: ArmSpeed, baseline: str, middle: float, spread: tuple[float, float]
 ) -> tuple[str, str]:
     if arm.name == baseline:
         return "1", ""
-    return f"{ratio:.2f}", f"{spread[0]:.2f} to {spread[1]:.2f}"
+    return ratio(middle), ratio_range(*spread)
 
 
 def _notes(benchmark: Benchmark) -> Iterator[str]:
@@ -79,8 +76,7 @@ def _notes(benchmark: Benchmark) -> Iterator[str]:
     yield (
         f"{medians} every arm trains {benchmark.steps} steps; "
         f"ratios to {benchmark.baseline} within a round, and the middle half of them{few}. "
-        f"Noise: {noise.name} against itself {noise.ratio:.2f} "
-        f"({noise.spread[0]:.2f} to {noise.spread[1]:.2f})."
+        f"Noise: {noise.name} against itself {ratio(noise.ratio)} ({ratio_range(*noise.spread)})."
     )
     yield (
         "With evaluation: an epoch at that rate, and one evaluation, taken in every second round."
@@ -118,20 +114,20 @@ def speedrun_view(speedrun: Speedrun) -> RenderableType:
         else "one seed"
     )
     word = "epoch" if epochs == 1 else "epochs"
-    figures = ("mean", "95 % interval", "lowest", "highest", "n")
-    shown = table(label(), *map(_figure, figures))
+    names = ("mean", "95 % interval", "lowest", "highest", "n")
+    shown = table(label(), *map(number, names), split=True)
     accuracies = [trial.test_acc for trial in speedrun.trials]
     seconds = [trial.seconds for trial in speedrun.trials]
     shown.add_row("test acc", *_row(speedrun.test_acc, accuracies, "{:.4f}".format))
     shown.add_row("seconds", *_row(speedrun.seconds, seconds, "{:.2f}".format))
     return Group(
-        Text(f"LeNet, {data_name(speedrun.data)}, {epochs} {word}, {seeds}"),
+        Paragraph(f"LeNet, {data_name(speedrun.data)}, {epochs} {word}, {seeds}"),
         *("", shown, ""),
-        Text(
+        Paragraph(
             "Seconds are wall time of a whole training, evaluation included, once torch and the "
             f"data are loaded; {sum(seconds):,.0f} s in all."
         ),
-        Text(
+        Paragraph(
             f"on {speedrun.device}: {speedrun.machine}, engine {speedrun.engine}, "
             f"torch {speedrun.torch}"
         ),

@@ -1,39 +1,40 @@
 """A comparison as tables: arms, paired differences with their verdicts, and throughput."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
 from bnrun.comparison.arm_words import in_words, listed
 from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.estimate import Estimate
-from bnrun.comparison.paired_differences import NO_DIFFERENCE, ROUNDING, Pair
+from bnrun.comparison.paired_differences import ROUNDING, Pair
 from bnrun.comparison.result import Comparison, Speeds
 from bnrun.comparison.trial_metrics import METRIC_NAMES
-from bnrun.show.tables import label, number, table, text
-from bnrun.show.wording import data_name, rate
+from bnrun.show.folding import Paragraph
+from bnrun.show.tables import Table, label, number, table, text
+from bnrun.show.wording import data_name, figures, fraction, rate, ratio, ratio_range
 from bnrun.training_summary import METRICS
-
-ARMS_PER_TABLE = 3
-"""How many arms fit beside each other on 80 columns."""
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
-    """Show a comparison, or as much of it as there is."""
-    parts: list[RenderableType] = [Text(_title(comparison)), Text()]
+    """Show a comparison, or as much of it as there is.
+
+    The verdicts stand last, where they are seen without scrolling; what they mean, above them.
+    """
+    blocks: list[Iterable[RenderableType]] = [[Paragraph(_title(comparison))]]
     if any(result.completed for result in comparison.arms):
-        parts += _arm_tables(comparison)
-    pairs = comparison.pairs
-    if pairs:
-        parts += [Text("differences, paired by seed:"), Text()]
-        parts += _pair_tables(pairs, len(comparison.seeds))
-    parts += map(Text, comparison.remarks)
+        blocks.append([_arm_table(comparison.arms)])
     if comparison.speeds is not None:
-        parts += [Text(), *_throughput(comparison.speeds)]
-    parts += map(Text, _closing_lines(comparison))
-    return Group(*parts)
+        blocks.append(_throughput(comparison.speeds))
+    blocks.append(map(Paragraph, _sentences(comparison)))
+    if comparison.pairs:
+        blocks.append([Paragraph("differences, paired by seed:")])
+        blocks += _pair_tables(comparison.pairs, len(comparison.seeds))
+    if comparison.status == "interrupted":
+        blocks.append([Paragraph(_progress(comparison))])
+    parts = [part for block in map(list, blocks) if block for part in ("", *block)]
+    return Group(*parts[1:])
 
 
 def _title(comparison: Comparison) -> str:
@@ -49,39 +50,34 @@ def _title(comparison: Comparison) -> str:
     return f"LeNet, {names}{data}, {' or '.join(map(str, epochs))} {word}, {over}"
 
 
-def _arm_tables(comparison: Comparison) -> Iterator[RenderableType]:
-    """Yield tables with a column for each arm, and a row for each metric after the last epoch."""
-    for start in range(0, len(comparison.arms), ARMS_PER_TABLE):
-        arms = comparison.arms[start : start + ARMS_PER_TABLE]
-        headings = (Text(f"{result.arm.name}\nn = {len(result.completed)}") for result in arms)
-        columns = (number(heading, fold=True) for heading in headings)
-        shown = table(label("mean ± 95 % interval"), *columns)
-        for metric in METRICS:
-            estimates = (result.estimate(metric) for result in arms)
-            shown.add_row(METRIC_NAMES[metric], *map(_mean, estimates))
-        if any(result.not_learned for result in comparison.arms):
-            shown.add_row("did not learn", *map(_not_learned, arms))
-        yield Group(shown, Text())
+def _arm_table(arms: Sequence[ArmResult]) -> Table:
+    """Show a column for each arm, and a row for each metric after the last epoch."""
+    headings = (f"{result.arm.name}\nn = {len(result.completed)}" for result in arms)
+    shown = table(label("mean ± 95 % interval"), *map(number, headings), split=True)
+    for metric in METRICS:
+        estimates = (result.estimate(metric) for result in arms)
+        shown.add_row(METRIC_NAMES[metric], *map(_mean, estimates))
+    if any(result.not_learned for result in arms):
+        shown.add_row("did not learn", *map(_not_learned, arms))
+    return shown
 
 
-def _pair_tables(pairs: Sequence[Pair], planned: int) -> Iterator[RenderableType]:
+def _pair_tables(pairs: Sequence[Pair], planned: int) -> Iterator[list[RenderableType]]:
     """Yield a table for every two arms, with a row for each metric, the primary one first."""
     for _, group in itertools.groupby(pairs, key=lambda pair: (pair.a, pair.b)):
         rows = sorted(group, key=lambda pair: not pair.primary)
-        figures = map(number, ("mean", "95 % interval", "p"))
-        shown = table(
-            label("primary first"), *figures, text("verdict", min_width=len(NO_DIFFERENCE))
-        )
+        names = ("mean", "95 % interval", "p")
+        shown = table(label("primary first"), *map(number, names), text("verdict"))
         for pair in rows:
             difference = pair.difference
             shown.add_row(
                 METRIC_NAMES[pair.metric],
                 _signed(difference.mean),
-                " to ".join(map(_signed, difference.ci95)) if difference.ci95 else "-",
+                _signed(*difference.ci95) if difference.ci95 else "-",
                 _p(pair.p_adjusted),
-                Text(_verdict(pair)),
+                _verdict(pair),
             )
-        yield Group(Text(_pair_heading(rows[0], planned)), shown, Text())
+        yield [Paragraph(_pair_heading(rows[0], planned)), shown]
 
 
 def _pair_heading(pair: Pair, planned: int) -> str:
@@ -103,13 +99,15 @@ def _verdict(pair: Pair) -> str:
 
 def _detectable(metric: str, size: float) -> str:
     """Write a detectable difference; two accuracies cannot differ by more than 1."""
-    return "none" if metric != "loss" and size > 1 else _size(size)
+    return "none" if metric != "loss" and size > 1 else fraction(size)
 
 
 def _mean(estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
-    return f"{estimate.mean:.4f}" + (f" ± {estimate.half_width:.4f}" if estimate.ci95 else "")
+    half_width = estimate.half_width
+    written = (estimate.mean,) if half_width is None else (estimate.mean, half_width)
+    return " ± ".join(figures(*written))
 
 
 def _not_learned(result: ArmResult) -> str:
@@ -117,16 +115,10 @@ def _not_learned(result: ArmResult) -> str:
     return f"{len(result.not_learned)} of {completed}" if completed else "-"
 
 
-def _signed(value: float) -> str:
-    """Write a difference with its sign."""
-    if abs(value) < ROUNDING:
-        return "0"
-    return f"{'+' if value > 0 else '-'}{_size(abs(value))}"
-
-
-def _size(value: float) -> str:
-    """Write a size with four decimals; one that would be 0 then, by its magnitude."""
-    return f"{value:.4f}" if value >= 0.00005 else f"{value:.0e}"
+def _signed(*values: float) -> str:
+    """Write a difference, or the ends of its interval, with their signs."""
+    written = zip(values, figures(*values, sign="+"), strict=True)
+    return " to ".join("0" if abs(value) < ROUNDING else figure for value, figure in written)
 
 
 def _p(value: float | None) -> str:
@@ -150,31 +142,33 @@ def _throughput(speeds: Speeds) -> Iterator[RenderableType]:
     columns = [label("throughput"), *([label("engine")] if len(engines) > 1 else [])]
     first = speeds.arms[0]
     headings = ("examples/s", f"ratio to {first.arm}", "middle half")
-    shown = table(*columns, *(number(heading, fold=True) for heading in headings), text())
+    shown = table(*columns, *(number(heading) for heading in headings), text())
     for arm in speeds.arms:
-        low, high = arm.spread
         shown.add_row(
-            Text(arm.arm),
+            arm.arm,
             *([arm.engine] if len(engines) > 1 else []),
             rate(arm.examples_per_second),
-            "1" if arm is first else f"{arm.ratio_to_first:.2f}",
-            "" if arm is first else f"{low:.2f} to {high:.2f}",
+            "1" if arm is first else ratio(arm.ratio_to_first),
+            "" if arm is first else ratio_range(*arm.spread),
             speeds.verdict(arm) or "",
         )
     yield shown
-    low, high = speeds.noise.spread
+    noise, rounds = speeds.noise, speeds.rounds
+    medians = (
+        "One round, in which"
+        if rounds == 1
+        else f"Medians and middle half of {rounds} rounds, in each of which"
+    )
     engine = f"engine {engines[0]}, " if len(engines) == 1 else ""
-    yield Text(
-        f"Noise: {speeds.noise.arm} against itself {speeds.noise.ratio_to_first:.2f} ({low:.2f} to "
-        f"{high:.2f}). Medians and middle half of {speeds.rounds} rounds, in each of which every "
-        f"arm trains {speeds.steps} steps, end to end, {engine}on {speeds.machine}."
+    yield Paragraph(
+        f"Noise: {noise.arm} against itself {ratio(noise.ratio_to_first)} "
+        f"({ratio_range(*noise.spread)}). {medians} every arm "
+        f"trains {speeds.steps} steps, end to end, {engine}on {speeds.machine}."
     )
 
 
-def _closing_lines(comparison: Comparison) -> Iterator[str]:
-    for result in comparison.arms:
-        for trial in result.lost:
-            yield f"{in_words(result.arm.name)}, seed {trial.seed}: {trial.status}: {trial.reason}"
+def _sentences(comparison: Comparison) -> Iterator[str]:
+    """Yield where trials were trained, what must be known to read the numbers, and lost trials."""
     if comparison.speeds_error is not None:
         yield f"throughput was not measured: {comparison.speeds_error}"
     machines = dict.fromkeys(
@@ -182,7 +176,13 @@ def _closing_lines(comparison: Comparison) -> Iterator[str]:
     )
     if machines:
         yield f"trained on {'; '.join(machines)}"
-    if comparison.status == "interrupted":
-        done = sum(len(result.completed) for result in comparison.arms)
-        planned = len(comparison.seeds) * len(comparison.arms)
-        yield f"interrupted: {done} of {planned} trials are complete"
+    yield from comparison.remarks
+    for result in comparison.arms:
+        for trial in result.lost:
+            yield f"{in_words(result.arm.name)}, seed {trial.seed}: {trial.status}: {trial.reason}"
+
+
+def _progress(comparison: Comparison) -> str:
+    done = sum(len(result.completed) for result in comparison.arms)
+    planned = len(comparison.seeds) * len(comparison.arms)
+    return f"interrupted: {done} of {planned} trials are complete"

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 
@@ -26,6 +26,11 @@ def layer_output_on_stderr() -> contextlib.AbstractContextManager[object]:
     Stdout is for results: with `--json` it must stay one document.
     """
     return contextlib.redirect_stdout(sys.stderr)
+
+
+def show_view(view: RenderableType) -> None:
+    """Write a view to stdout; a word that is longer than a line is left whole."""
+    stdout().print(view, crop=False)
 
 
 def show_line(text: str) -> None:

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-from bnrun.show.tables import label, number, table
+from bnrun.show.folding import Paragraph
+from bnrun.show.tables import Table, label, number, table
+from bnrun.show.wording import figures
 from bnrun.verification.doctor_result import SUSPECT, CellResult, Examination
 from bnrun.verification.report import DTYPES
 
@@ -18,8 +19,8 @@ def doctor_view(examination: Examination) -> RenderableType:
     results = examination.results
     places = dict.fromkeys((one.cell.device, one.cell.engine) for one in results)
     parts: list[RenderableType] = [
-        Text(f"torch {examination.torch}, its own norms against formulas in float64"),
-        Text(
+        Paragraph(f"torch {examination.torch}, its own norms against formulas in float64"),
+        Paragraph(
             "Largest error of output, gradients and moving statistics, in units of the dtype's "
             f"rounding (its eps, times the largest value expected); over {SUSPECT:g} is a fault."
         ),
@@ -27,9 +28,9 @@ def doctor_view(examination: Examination) -> RenderableType:
     for place in places:
         cells = [one for one in results if (one.cell.device, one.cell.engine) == place]
         where = _where(place, examination.machines)
-        parts += [Text(), Text(f"{where}:", style="bold"), _matrix(cells)]
+        parts += ["", Paragraph(Text(f"{where}:", style="bold")), _matrix(cells)]
     parts += _reasons(results)
-    parts += [Text(), *_closing(examination)]
+    parts += ["", *_closing(examination)]
     return Group(*parts)
 
 
@@ -52,23 +53,24 @@ def _matrix(cells: Iterable[CellResult]) -> Table:
 
 def _units(one: CellResult) -> Text:
     style = {"pass": "green", "fail": "bold red", "skip": "dim"}[one.status]
-    return Text("-" if one.units is None else f"{one.units:.1f}", style=style)
+    return Text("-" if one.units is None else figures(one.units, digits=1)[0], style=style)
 
 
-def _reasons(results: Iterable[CellResult]) -> Iterator[Text]:
-    """Say why cells have no figure, each reason once, with what it holds for."""
+def _reasons(results: Iterable[CellResult]) -> Iterator[RenderableType]:
+    """Say why cells failed or have no figure, each reason once, with what it holds for."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for one in results:
-        if one.units is None:
+        if one.units is None or one.status == "fail":
             cell = one.cell
             place = f"{cell.device} {cell.engine}"
             said = f"{cell.norm} {cell.mode} {cell.format} {cell.dtype}, {place}"
-            reasons.setdefault((one.status, one.reason), []).append(said)
+            reason = one.reason if one.units is None else f"{figures(one.units, digits=1)[0]} units"
+            reasons.setdefault((one.status, reason), []).append(said)
     if reasons:
-        yield Text()
+        yield ""
     for (status, reason), cells in reasons.items():
         more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
-        yield Text(f"{status}  {cells[0]}{more}: {reason}")
+        yield Paragraph(f"{status}  {cells[0]}{more}: {reason}")
 
 
 def _closing(examination: Examination) -> Iterator[Text]:

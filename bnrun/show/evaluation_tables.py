@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from rich.console import Group, RenderableType
-from rich.text import Text
 
+from bnrun.show.folding import Paragraph
 from bnrun.show.tables import label, number, table
 from bnrun.show.wording import run_title
 from bnrun.training.evaluation import Evaluation
@@ -13,7 +13,7 @@ from bnrun.training.evaluation import Evaluation
 def evaluation_table(evaluation: Evaluation) -> RenderableType:
     """Show a checkpoint's accuracies, and what each kind of statistics was computed from."""
     run = run_title(evaluation.norm, evaluation.data, evaluation.seed)
-    title = Text(f"{run}, after epoch {evaluation.epoch}")
+    title = Paragraph(f"{run}, after epoch {evaluation.epoch}")
     columns = (label("statistics"), number("test acc"), number("against moving"))
     shown = table(*columns, gap=3, margin=2)
     moving = evaluation.accuracies["moving"]
@@ -21,7 +21,7 @@ def evaluation_table(evaluation: Evaluation) -> RenderableType:
         if accuracy is not None and moving is not None:
             points = "" if name == "moving" else f"{100 * (accuracy - moving):+.2f} points"
             shown.add_row(name if evaluation.keeps_moving else "-", f"{accuracy:.4f}", points)
-    return Group(title, shown, *map(Text, _notes(evaluation)))
+    return Group(title, shown, *map(Paragraph, _notes(evaluation)))
 
 
 def _notes(evaluation: Evaluation) -> Iterator[str]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.table import Table
 from rich.text import Text
 
-from bnrun.show.tables import label, number, table
+from bnrun.show.folding import Paragraph
+from bnrun.show.tables import Table, label, number, table
 from bnrun.show.wording import norm_name
 from bnrun.training.gamma_inspection import DEFAULT_EPS, Inspection, NormLayer, Vector
 
@@ -37,12 +37,12 @@ class GammaTables:
     name: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the parts from top to bottom, at most 80 columns wide."""
+        """Yield the parts from top to bottom."""
         plain = options.ascii_only or options.legacy_windows
         inspection = self.inspection
-        yield Text(f"{self.name}, after epoch {inspection.epoch}", overflow="fold")
+        yield Paragraph(f"{self.name}, after epoch {inspection.epoch}")
         if inspection.recalibrated is not None:
-            yield Text(
+            yield Paragraph(
                 f"moving mean and var hold population statistics over {inspection.recalibrated:,} "
                 "training images"
             )
@@ -50,7 +50,7 @@ class GammaTables:
         yield from _textbook_vectors(inspection.layers[0], options.max_width)
         for layer in inspection.layers:
             yield Text()
-            yield Text(_title(layer, norm_name(inspection.norm)))
+            yield Paragraph(_title(layer, norm_name(inspection.norm)))
             yield _table(layer, plain)
         yield Text()
         yield from _legend(inspection.layers, "gamma" if plain else "γ")
@@ -63,17 +63,17 @@ def _textbook_vectors(layer: NormLayer, width: int) -> Iterator[Text]:
     yield from _vector("beta", layer.beta, width)
 
 
-def _legend(layers: Sequence[NormLayer], gamma: str) -> Iterator[Text]:
+def _legend(layers: Sequence[NormLayer], gamma: str) -> Iterator[Paragraph]:
     """Explain the words of the tables, as far as the tables have them."""
     if any(any(layer.nearly_off) for layer in layers):
-        yield Text(f"nearly off: |{gamma}| is at most a tenth of its layer's median")
+        yield Paragraph(f"nearly off: |{gamma}| is at most a tenth of its layer's median")
     if any(layer.moving_var is not None for layer in layers):
-        yield Text(
+        yield Paragraph(
             f"scale: {gamma} / sqrt(moving var + eps), by which prediction multiplies a channel"
         )
     assumed = [layer.name for layer in layers if not layer.eps_stated and layer.moving_var]
     if assumed:
-        yield Text(f"no eps is stated by {', '.join(assumed)}: scale assumes {DEFAULT_EPS:g}")
+        yield Paragraph(f"no eps is stated by {', '.join(assumed)}: scale assumes {DEFAULT_EPS:g}")
 
 
 def _vector(name: str, values: Vector, width: int) -> Iterator[Text]:
@@ -102,7 +102,7 @@ def _table(layer: NormLayer, plain: bool) -> Table:
     lengths = layer.gamma or layer.effective_scale
     bar = f" |{gamma}|" if layer.gamma else " |scale|" if lengths else ""
     names = ("channel", gamma, beta, "moving\nmean", "moving\nvar", "scale")
-    shown = table(*map(number, names), label(bar), label())
+    shown = table(*map(number, names), label(bar), label(), split=True)
 
     scale = layer.effective_scale
     columns = (layer.gamma, layer.beta, layer.moving_mean, layer.moving_var, scale)

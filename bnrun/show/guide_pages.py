@@ -27,7 +27,7 @@ _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 def topics_view(topics: Iterable[tuple[str, str]]) -> RenderableType:
     """Return the list of topics, each with its subject."""
     heading = Text("The pages of the manual; `bnrun guide TOPIC` shows one:\n")
-    return Group(heading, Padding(pairs(topics), (0, 0, 0, 2), expand=False))
+    return Group(heading, pairs(topics, indent=2))
 
 
 def show_page(markdown: str) -> None:

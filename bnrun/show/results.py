@@ -44,7 +44,7 @@ def render(result: Result, width: int = 80) -> str:
 def as_text(view: RenderableType, width: int) -> str:
     """Return a view as it looks in so many columns, without colours."""
     file = io.StringIO()
-    Console(file=file, width=width, no_color=True, highlight=False).print(view)
+    Console(file=file, width=width, no_color=True, highlight=False).print(view, crop=False)
     return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())
 
 

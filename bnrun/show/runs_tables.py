@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bnrun.config import Config
@@ -15,7 +14,7 @@ from bnrun.config.difference import Difference, config_difference
 from bnrun.config.yaml_text import inline
 from bnrun.runs.run_difference import difference
 from bnrun.runs.run_records import ComparisonRecord, DamagedRun, RunRecord
-from bnrun.show.tables import label, number, pairs, table, text
+from bnrun.show.tables import Table, label, number, pairs, table, text
 from bnrun.show.training_tables import training_table
 from bnrun.show.wording import fraction, rate
 

@@ -1,37 +1,200 @@
-"""The one way to build a table: kinds of columns, and the space around and between them.
+"""The one way to build a table, and the one place where a table fits the width it is printed at.
 
-    found = table(label("check"), number("largest error"), gap=3)
-    found.add_row("first update", "2e-16")
+    errors = table(label("check"), number("largest error"), gap=3)
+    errors.add_row("first update", "2e-16")
 
-A label is never cut, a number stands to the right, and text folds where a line is too narrow.
+No figure and no word is ever cut. Where the width does not hold a table, in this order: the gaps
+between columns shrink; headings fold; text folds, then labels; and in the end either each row
+becomes a block of lines (a row is a record with a name), or the last columns continue in another
+table below (a column is a series that is read downwards: `split=True`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
-from rich import box
-from rich.table import Column, Table
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
+
+from bnrun.show.folding import fold, longest_word
+
+Kind = Literal["label", "number", "text"]
+Row = tuple[Text, ...]
+
+GAP = 2
+"""Columns between two columns of a table that shrinks, before anything in it folds."""
+LEAST_FOLDED = 12
+"""Columns below which a label or a text is not folded, unless it is shorter itself."""
+INDENT = "  "
+"""Indentation of a row's figures below its name, where rows are blocks of lines."""
+FOLDS: tuple[tuple[Kind | Literal["heading"], ...], ...] = (
+    (),
+    ("heading",),
+    ("heading", "text"),
+    ("heading", "text", "label"),
+)
+"""What folds, step by step."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, and what its cells are.
+
+    Args:
+        heading: one or more lines above the cells.
+        kind: a `label` folds last, a `number` never; a `text` folds first.
+    """
+
+    heading: Text
+    kind: Kind
+
+    def widths(self, cells: Sequence[Text]) -> list[int]:
+        """Return the least width at each step of `FOLDS`."""
+        whole = _width(*cells)
+        folded = max(min(whole, LEAST_FOLDED), longest_word(*cells))
+        return [
+            max(
+                longest_word(self.heading) if "heading" in folds else _width(self.heading),
+                folded if self.kind in folds else whole,
+            )
+            for folds in FOLDS
+        ]
 
 
 def label(heading: str | Text = "") -> Column:
-    """Return a column of words that are never wrapped or cut."""
-    return Column(heading, no_wrap=True)
+    """Return a column of words, which fold only where nothing else can give way."""
+    return Column(_as_text(heading), "label")
 
 
-def number(heading: str | Text = "", *, fold: bool = False) -> Column:
-    """Return a column of numbers, aligned to the right; `fold` lets them and their heading wrap."""
-    if fold:
-        return Column(heading, justify="right", overflow="fold")
-    return Column(heading, justify="right", no_wrap=True)
+def number(heading: str | Text = "") -> Column:
+    """Return a column of figures, aligned to the right, which never fold."""
+    return Column(_as_text(heading), "number")
 
 
-def text(heading: str | Text = "", *, min_width: int | None = None) -> Column:
-    """Return a column of text that wraps, and breaks words that are longer than a line."""
-    return Column(heading, overflow="fold", min_width=min_width)
+def text(heading: str | Text = "") -> Column:
+    """Return a column of text, which folds between words."""
+    return Column(_as_text(heading), "text")
+
+
+@dataclass
+class Table:
+    """A table for rich to print; built by `table` and filled by its methods."""
+
+    columns: tuple[Column, ...]
+    gap: int = GAP
+    margin: int = 0
+    title: Text | None = None
+    split: bool = False
+    rows: list[Row | None] = field(default_factory=list)
+    """The rows; None stands for an empty line between two sections."""
+
+    def add_row(self, *cells: str | Text) -> None:
+        """Add a row; cells that are left out at its end are empty."""
+        missing = len(self.columns) - len(cells)
+        self.rows.append((*map(_as_text, cells), *(Text() for _ in range(missing))))
+
+    def add_section(self) -> None:
+        """Begin a section: an empty line stands before it, unless it is the first."""
+        if self.rows:
+            self.rows.append(None)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the lines of the table as it fits the width."""
+        width = options.max_width
+        if self.title is not None:
+            yield from fold(self.title, width)
+        if self.margin:
+            yield Text()
+        yield from self._lines(width, "-" if options.ascii_only else "─")
+        if self.margin:
+            yield Text()
+
+    def _lines(self, width: int, rule: str) -> Iterator[Text]:
+        steps = [
+            column.widths([row[at] for row in self.rows if row is not None])
+            for at, column in enumerate(self.columns)
+        ]
+        for gap, step in ((self.gap, 0), (GAP, 0), (GAP, 1), (GAP, 2), (1, 2), (1, 3)):
+            gap = min(gap, self.gap)
+            least = [widths[step] for widths in steps]
+            room = width - min(self.margin, gap) - gap * (len(steps) - 1)
+            if sum(least) <= room:
+                most = [widths[max(step - 1, 0)] for widths in steps]
+                yield from self._grid(_shrink(most, least, room), gap, rule)
+                return
+        parts = list(self._parts(width, [widths[1] for widths in steps])) if self.split else []
+        if len(parts) < 2:
+            yield from self._blocks(width)
+            return
+        for at, part in enumerate(parts):
+            yield from ([Text()] if at > 0 else [])
+            yield from part._lines(width, rule)
+
+    def _grid(self, widths: Sequence[int], gap: int, rule: str) -> Iterator[Text]:
+        """Yield the headings, a rule below them, and the rows, in columns of these widths."""
+        headings = _fold_row([column.heading for column in self.columns], widths)
+        rows = [None if row is None else _fold_row(row, widths) for row in self.rows]
+        # A folded cell may need less than it was given.
+        cells = [headings, *(row for row in rows if row is not None)]
+        widths = [max(_width(*row[at]) for row in cells) for at in range(len(widths))]
+        margin = min(self.margin, gap)
+
+        def lines_of(row: list[list[Text]], style: str = "") -> Iterator[Text]:
+            for height in range(max(map(len, row))):
+                line = Text(" " * margin, style=style)
+                for at, (cell, column) in enumerate(zip(row, self.columns, strict=True)):
+                    part = cell[height].copy() if height < len(cell) else Text()
+                    part.align("right" if column.kind == "number" else "left", widths[at])
+                    line.append(" " * (gap if at > 0 else 0)).append_text(part)
+                line.rstrip()
+                yield line
+
+        if any(column.heading for column in self.columns):
+            tallest = max(map(len, headings))
+            standing = [[Text()] * (tallest - len(cell)) + cell for cell in headings]
+            yield from lines_of(standing, "bold")
+            overhang = max(margin - 1, 0)
+            length = sum(widths) + gap * (len(widths) - 1) + 2 * overhang
+            yield Text(" " * (margin - overhang) + rule * length)
+        for row in rows:
+            yield from [Text()] if row is None else lines_of(row)
+
+    def _parts(self, width: int, widths: Sequence[int]) -> Iterator["Table"]:
+        """Yield tables that fit: the first column in each, and as many others as have room."""
+        first, *others = range(len(widths))
+        chosen = [first]
+        for at in others:
+            if len(chosen) > 1 and sum(widths[one] + 1 for one in [*chosen, at]) - 1 > width:
+                yield self._part(chosen)
+                chosen = [first]
+            chosen.append(at)
+        yield self._part(chosen)
+
+    def _part(self, chosen: Sequence[int]) -> "Table":
+        rows = [None if row is None else tuple(row[at] for at in chosen) for row in self.rows]
+        return Table(tuple(self.columns[at] for at in chosen), self.gap, self.margin, rows=rows)
+
+    def _blocks(self, width: int) -> Iterator[Text]:
+        """Yield each row as a block: its name on a line, then what the columns hold of it."""
+        for row in self.rows:
+            if row is None:
+                yield Text()
+                continue
+            name, *cells = row
+            first, *columns = self.columns
+            yield from fold(_named(first, name) if first.kind == "number" else name, width)
+            indent = " " * _indent(name) + INDENT
+            held = [_named(*pair) for pair in zip(columns, cells, strict=True) if pair[1]]
+            yield from _flow(held, indent, width)
 
 
 def table(
-    *columns: Column, gap: int = 2, margin: int = 0, title: str | Text | None = None
+    *columns: Column,
+    gap: int = GAP,
+    margin: int = 0,
+    title: str | Text | None = None,
+    split: bool = False,
 ) -> Table:
     """Build an empty table with a line below its headings.
 
@@ -41,22 +204,60 @@ def table(
         margin: characters left of the first column: 0, 1 or 2. A table with a margin has an empty
             line above its headings and one below its last row, too.
         title: a line above the table.
+        split: where the width does not hold all columns, continue with the last ones in a table
+            below, instead of writing each row as a block of lines.
     """
-    indent = max(margin - 1, 0)  # rich's edge is one character wide
-    return Table(
-        *columns,
-        box=box.SIMPLE_HEAD,
-        padding=(0, gap - 1 - indent, 0, indent),
-        show_edge=margin > 0,
-        pad_edge=indent > 0,
-        title=title,
-        title_justify="left",
-    )
+    return Table(columns, gap, margin, None if title is None else _as_text(title), split)
 
 
-def pairs(rows: Iterable[tuple[str | Text, str | Text]]) -> Table:
+def pairs(rows: Iterable[tuple[str | Text, str | Text]], *, indent: int = 0) -> Table:
     """Build a table without headings of names and what belongs to each."""
-    grid = Table.grid(label(), text(), padding=(0, 2, 0, 0))
-    for row in rows:
-        grid.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
-    return grid
+    shown = table(label(), text())
+    for name, held in rows:
+        shown.add_row(Text(" " * indent).append_text(_as_text(name)), held)
+    return shown
+
+
+def _as_text(cell: str | Text) -> Text:
+    return cell if isinstance(cell, Text) else Text(cell)
+
+
+def _width(*texts: Text) -> int:
+    return max((cell_len(line.plain) for text in texts for line in text.split("\n")), default=0)
+
+
+def _indent(name: Text) -> int:
+    return len(name.plain) - len(name.plain.lstrip())
+
+
+def _fold_row(cells: Sequence[Text], widths: Sequence[int]) -> list[list[Text]]:
+    return [fold(cell, width) for cell, width in zip(cells, widths, strict=True)]
+
+
+def _shrink(most: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return widths that fill the room at most: the widest give way first, down to their least."""
+    widths = list(most)
+    while sum(widths) > room:
+        able = [at for at, width in enumerate(widths) if width > least[at]]
+        widths[max(able, key=widths.__getitem__)] -= 1
+    return widths
+
+
+def _named(column: Column, cell: Text) -> Text:
+    """Write a cell on one line, after its column's heading."""
+    held = Text(" ").join(cell.split("\n"))
+    heading = " ".join(column.heading.plain.split())
+    return Text(f"{heading}: ").append_text(held) if heading else held
+
+
+def _flow(items: Iterable[Text], indent: str, width: int) -> Iterator[Text]:
+    """Yield lines of items, as many on each as it holds; a longer item folds."""
+    line = Text(indent)
+    for item in items:
+        between = "" if line.plain == indent else "  "
+        if between and cell_len(line.plain + between + item.plain) > width:
+            yield from fold(line, width)
+            line, between = Text(indent), ""
+        line.append(between).append_text(item)
+    if line.plain != indent:
+        yield from fold(line, width)

@@ -4,22 +4,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bnrun.config.yaml_text import inline
-from bnrun.show.tables import label, number, table, text
-from bnrun.show.wording import fraction, rate, training_title
+from bnrun.show.folding import Paragraph
+from bnrun.show.tables import Table, label, number, table, text
+from bnrun.show.wording import figures, fraction, rate, training_title
 from bnrun.training_summary import Summary
-
-MANY_COLUMNS = 6
-"""Columns before throughput and time; with more, the gaps between them shrink to fit 80 columns."""
 
 
 def training_table(summary: Summary) -> RenderableType:
     """Show a training: a row per epoch, then the textbook's closing lines."""
     if not summary.epochs:
-        return Group(*map(Text, (training_title(summary), *closing_lines(summary))))
+        return Group(*map(Paragraph, (training_title(summary), *closing_lines(summary))))
     held_out = summary.data.validation_images > 0
     others = [name for name in ("population", "batch") if _evaluated(summary, name)]
     if others:  # headings of two lines, to fit a terminal of 80 columns
@@ -29,9 +26,10 @@ def training_table(summary: Summary) -> RenderableType:
         names = ["epoch", "loss", "train acc", *(["val acc"] if held_out else []), "test acc"]
     shown = table(
         *map(number, (*names, "examples/s", "seconds")),
-        gap=2 if len(names) > MANY_COLUMNS else 3,
+        gap=3,
         margin=1 if others else 2,
-        title=Text(training_title(summary)),
+        title=training_title(summary),
+        split=True,
     )
     for epoch in summary.epochs:
         validation = [fraction(epoch.validation_acc)] if held_out else []
@@ -45,7 +43,7 @@ def training_table(summary: Summary) -> RenderableType:
             rate(epoch.examples_per_second),
             f"{epoch.seconds:.1f}",
         )
-    return Group(shown, *map(Text, closing_lines(summary)))
+    return Group(shown, *map(Paragraph, closing_lines(summary)))
 
 
 def closing_lines(summary: Summary) -> list[str]:
@@ -53,9 +51,10 @@ def closing_lines(summary: Summary) -> list[str]:
     lines = []
     if summary.epochs:
         last = summary.epochs[-1]
-        lines.append(
-            f"loss {last.loss:.3f}, train acc {last.train_acc:.3f}, test acc {last.test_acc:.3f}"
+        loss, train, test = (
+            figures(value, digits=3)[0] for value in (last.loss, last.train_acc, last.test_acc)
         )
+        lines.append(f"loss {loss}, train acc {train}, test acc {test}")
         lines += summary.remarks
     if summary.examples_per_second is not None:
         lines.append(

@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from bnrun.show.tables import label, number, pairs, table
+from bnrun.show.folding import Paragraph
+from bnrun.show.tables import Table, label, number, pairs, table
 from bnrun.show.wording import norm_name
 from bnrun.verification.check import Check
 from bnrun.verification.fault import Fault
@@ -27,7 +26,7 @@ def report_view(report: Report) -> RenderableType:
     """
     numbers = {finding.fault: str(at) for at, finding in enumerate(report.faults, start=1)}
     numbers |= {one.fault: chr(ord("a") + at) for at, one in enumerate(report.dialects)}
-    parts: list[RenderableType] = [Text(_title(report)), Text(), _checks(report, numbers)]
+    parts: list[RenderableType] = [Paragraph(_title(report)), Text(), _checks(report, numbers)]
     parts += _skips(report.checks)
     for finding in (*report.faults, *report.dialects):
         parts += [Text(), _finding(finding, numbers[finding.fault])]
@@ -85,7 +84,7 @@ def _skips(checks: Iterable[CheckResult]) -> Iterator[RenderableType]:
     if reasons:
         yield Text()
     for reason, names in reasons.items():
-        yield _hanging("skipped", f"{'; '.join(names)}: {reason}", width=8)
+        yield pairs([("skipped", f"{'; '.join(names)}: {reason}")])
 
 
 def _finding(finding: Finding, number: str) -> RenderableType:
@@ -99,17 +98,7 @@ def _finding(finding: Finding, number: str) -> RenderableType:
     names = finding.checks
     more = f" and {len(names) - FEW_CHECKS} more" if len(names) > FEW_CHECKS else ""
     lines.append(Text(f"Shows in: {'; '.join(names[:FEW_CHECKS])}{more}.", style="dim"))
-    return _hanging(number, *lines, width=3)
-
-
-def _hanging(mark: str, *lines: str | Text, width: int) -> RenderableType:
-    """Show lines beside a mark, wrapped at their own left edge."""
-    grid = Table.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=width, no_wrap=True)
-    grid.add_column(overflow="fold")
-    for at, line in enumerate(lines):
-        grid.add_row(mark if at == 0 else "", line if isinstance(line, Text) else Text(line))
-    return grid
+    return pairs([(number, lines[0]), *(("", line) for line in lines[1:])])
 
 
 def _closing(report: Report) -> Iterator[RenderableType]:
@@ -119,24 +108,25 @@ def _closing(report: Report) -> Iterator[RenderableType]:
     }
     found = [_count(len(report.faults), "fault"), _count(len(report.dialects), "dialect")]
     named = ", ".join(text for text in found if text)
-    yield Text(report.verdict, style=STYLES[report.verdict]).append(
+    verdict = Text(report.verdict, style=STYLES[report.verdict]).append(
         f"{': ' + named if named else ''} ({counts['pass']} checks passed, {counts['fail']} "
         f"failed, {counts['skip']} skipped, in {report.seconds:.1f} s)",
         style="not bold default",
     )
+    yield Paragraph(verdict)
     for one in report.measurements:
         if one.engine == "compiled":
             count = sum(check.engine == "compiled" for check in report.checks)
             checks = _count(count, "check")
             calls = _count(one.kernel_calls, "kernel call")
-            yield Text(f"compiled: {checks} ({calls})")
+            yield Paragraph(f"compiled: {checks} ({calls})")
     if report.not_measured:
-        yield Text(f"compiled: not checked. {report.not_measured}")
+        yield Paragraph(f"compiled: not checked. {report.not_measured}")
     if report.takes and report.not_taken:
         layouts = " and ".join(report.not_taken)
-        yield Text(f"Not covered: {layouts}, which the class does not accept (see above).")
+        yield Paragraph(f"Not covered: {layouts}, which the class does not accept (see above).")
     if report.printed:
-        yield Text(f"The norm printed {_count(report.printed, 'line')}, not shown here.")
+        yield Paragraph(f"The norm printed {_count(report.printed, 'line')}, not shown here.")
 
 
 def _count(many: int, what: str) -> str:
@@ -147,14 +137,10 @@ def catalogue_view(checks: Sequence[Check], faults: Sequence[Fault]) -> Renderab
     """Show what is checked, and which mistakes are known by name."""
     parts: list[RenderableType] = []
     for group in GROUPS:
-        rows = pairs((check.name, check.about) for check in checks if check.group == group)
-        parts += [Text(group, style="bold"), _indented(rows), Text()]
+        of_group = ((check.name, check.about) for check in checks if check.group == group)
+        parts += [Text(group, style="bold"), pairs(of_group, indent=2), Text()]
     for title, dialects in (("known mistakes", False), ("known dialects", True)):
         chosen = [fault for fault in faults if fault.is_dialect == dialects]
-        known = pairs((fault.name, fault.sentence) for fault in chosen)
-        parts += [Text(f"{len(chosen)} {title}", style="bold"), _indented(known), Text()]
+        known = pairs(((fault.name, fault.sentence) for fault in chosen), indent=2)
+        parts += [Text(f"{len(chosen)} {title}", style="bold"), known, Text()]
     return Group(*parts[:-1])
-
-
-def _indented(view: RenderableType) -> RenderableType:
-    return Padding(view, (0, 0, 0, 2))

@@ -1,7 +1,12 @@
 """How values and names are written wherever they are shown, in tables, titles and sentences."""
 
+import math
+
 from bnrun.events import DataUsed
 from bnrun.training_summary import Summary
+
+LARGEST_FIXED = 10_000
+"""Numbers from here on are written in scientific notation: they would widen a table."""
 
 
 def training_title(summary: Summary) -> str:
@@ -26,11 +31,44 @@ def data_name(data: DataUsed) -> str:
     return "Fashion-MNIST" if data.verified else "images that are not the published Fashion-MNIST"
 
 
+def figures(*values: float, digits: int = 4, sign: str = "") -> list[str]:
+    """Write the numbers of one cell, all in one notation.
+
+    That is scientific where the largest one has more than four digits before its point; and where
+    it would be 0 otherwise, with one digit, which is as exact as decimals are just above.
+
+    Args:
+        values: the numbers, which may be infinite or nan.
+        digits: decimals where the notation is not scientific.
+        sign: `+` to write the sign of positive numbers, too.
+    """
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if largest >= LARGEST_FIXED:
+        notation = ".2e"
+    elif 0 < largest < 0.5 * 10**-digits:
+        notation = ".0e"
+    else:
+        notation = f".{digits}f"
+    return [format(value, sign + notation) for value in values]
+
+
 def fraction(value: float | None) -> str:
-    """Write a loss, or an accuracy between 0 and 1, with four decimals."""
-    return "-" if value is None else f"{value:.4f}"
+    """Write a loss, or an accuracy between 0 and 1, with four decimals where they say enough."""
+    return "-" if value is None else figures(value)[0]
 
 
 def rate(value: float | None) -> str:
-    """Write a number of examples per second, rounded."""
-    return "-" if value is None else f"{value:,.0f}"
+    """Write a number of examples per second, rounded; a very small one with two decimals."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if 10 <= value < 1e9 else figures(value, digits=2)[0]
+
+
+def ratio(value: float) -> str:
+    """Write a ratio of two speeds."""
+    return figures(value, digits=2)[0]
+
+
+def ratio_range(low: float, high: float) -> str:
+    """Write the range of a ratio of two speeds."""
+    return " to ".join(figures(low, high, digits=2))

@@ -1,18 +1,20 @@
-"""The one table builder: the space between columns, and what is wrapped, aligned or kept whole."""
+"""The one table builder: the space between columns, and how a table fits its width."""
 
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
+from rich.text import Text
 
-import bnrun.show
-from bnrun.show.tables import label, number, pairs, table, text
+import bnrun
+from bnrun.show.folding import Paragraph
+from bnrun.show.tables import Table, label, number, pairs, table, text
 
 
 def _render(view: RenderableType, width: int = 80) -> str:
     console = Console(width=width, no_color=True, highlight=False)
     with console.capture() as capture:
-        console.print(view)
+        console.print(view, crop=False)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
@@ -35,15 +37,92 @@ def test_a_margin_is_left_of_the_table_and_an_empty_line_above_and_below(margin:
     assert (first, row) == (" " * margin + "a   b", " " * margin + "x   y")
 
 
-def test_text_folds_and_labels_and_numbers_stay_whole() -> None:
-    shown = table(label("name"), number("size"), text("about"))
+def _norms(*, split: bool = False) -> Table:
+    shown = table(label("the norm"), number("its size"), text("about"), gap=3, split=split)
     shown.add_row("first norm", "1.5", "as long as a sentence")
-    assert _render(shown, width=26) == (
-        "name        size  about\n"
-        "──────────────────────────\n"
-        "first norm   1.5  as long\n"
-        "                  as a\n"
-        "                  sentence"
+    shown.add_section()
+    shown.add_row(Text("  second norm of two"), "10 to 20", "short")
+    return shown
+
+
+def test_first_the_gaps_shrink() -> None:
+    assert _render(_norms(), width=53) == (
+        "the norm              its size  about\n"
+        "─────────────────────────────────────────────────────\n"
+        "first norm                 1.5  as long as a sentence\n"
+        "\n"
+        "  second norm of two  10 to 20  short"
+    )
+
+
+def test_then_text_folds_between_words() -> None:
+    assert _render(_norms(), width=52) == (
+        "the norm              its size  about\n"
+        "────────────────────────────────────────────\n"
+        "first norm                 1.5  as long as a\n"
+        "                                sentence\n"
+        "\n"
+        "  second norm of two  10 to 20  short"
+    )
+
+
+def test_then_labels_fold_at_their_own_indentation() -> None:
+    assert _render(_norms(), width=34) == (
+        "the norm   its size about\n"
+        "────────────────────────────────\n"
+        "first norm      1.5 as long as a\n"
+        "                    sentence\n"
+        "\n"
+        "  second   10 to 20 short\n"
+        "  norm of\n"
+        "  two"
+    )
+
+
+def test_in_the_end_each_row_is_a_block_below_its_name() -> None:
+    assert _render(_norms(), width=33) == (
+        "first norm\n"
+        "  its size: 1.5\n"
+        "  about: as long as a sentence\n"
+        "\n"
+        "  second norm of two\n"
+        "    its size: 10 to 20\n"
+        "    about: short"
+    )
+
+
+def test_or_the_last_columns_continue_in_a_table_below() -> None:
+    assert _render(_norms(split=True), width=33) == (
+        "the norm               its size\n"
+        "───────────────────────────────\n"
+        "first norm                  1.5\n"
+        "\n"
+        "  second norm of two   10 to 20\n"
+        "\n"
+        "the norm             about\n"
+        "─────────────────────────────────\n"
+        "first norm           as long as a\n"
+        "                     sentence\n"
+        "\n"
+        "  second norm of two short"
+    )
+
+
+def test_headings_fold_where_cells_are_short() -> None:
+    shown = table(number("train acc"), number("test acc, moving"))
+    shown.add_row("0.9010", "0.7993")
+    assert _render(shown, width=20) == (
+        "           test acc,\ntrain acc     moving\n────────────────────\n   0.9010     0.7993"
+    )
+
+
+def test_a_word_that_is_longer_than_a_line_stays_whole() -> None:
+    name = "20261121T225147Z-lenet_bn-scratch-s0"
+    shown = table(text("run"), number("loss"))
+    shown.add_row(name, "0.2661")
+    assert _render(shown, width=30) == f"{name}\n  loss: 0.2661"
+    assert _render(Paragraph(f"kept in runs/{name} for now"), width=30) == (
+        f"kept in\nruns/{name}\nfor now"
     )
 
 
@@ -51,7 +130,6 @@ def test_pairs_have_no_headings_and_no_markup() -> None:
     assert _render(pairs([("a", "[bold]x"), ("long", "y")])) == "a     [bold]x\nlong  y"
 
 
-def test_every_table_comes_from_this_builder() -> None:
-    files = Path(bnrun.show.__file__).parent.glob("*.py")
-    builders = {path.name for path in files if "box." in path.read_text()}
-    assert builders == {"tables.py"}
+def test_no_table_is_built_with_rich_which_cuts_cells() -> None:
+    files = Path(bnrun.__path__[0]).rglob("*.py")
+    assert [path.name for path in files if "rich.table" in path.read_text()] == []

@@ -1,0 +1,53 @@
+"""Text in lines: it breaks between words, and never inside one."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+
+def fold(text: Text, width: int) -> list[Text]:
+    """Return a text as lines of at most `width` columns, all indented as its first line is.
+
+    A word that is longer than a line stays whole, so that a path or a run's name can be copied: the
+    terminal breaks it where its window ends, and a file holds it in one piece.
+    """
+    return [folded for line in text.split("\n", allow_blank=True) for folded in _fold(line, width)]
+
+
+def _fold(line: Text, width: int) -> Iterator[Text]:
+    plain = line.plain
+    words = list(re.finditer(r"\S+", plain))
+    indent = words[0].start() if words else 0
+    breaks: list[int] = []
+    for word in words[1:]:
+        start = breaks[-1] if breaks else indent
+        if indent + cell_len(plain[start : word.end()]) > width:
+            breaks.append(word.start())
+    for number, part in enumerate(line.divide(breaks)):
+        part.rstrip()
+        if number > 0:
+            part.pad_left(indent)
+        part.no_wrap, part.overflow = True, "ignore"  # rich would break or cut a long word
+        yield part
+
+
+def longest_word(*texts: Text) -> int:
+    """Return the columns that the longest word needs, with the indentation of its line."""
+    lines = (line for text in texts for line in fold(text, 0))
+    return max((cell_len(line.plain) for line in lines), default=0)
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Sentences for rich to print, folded at the width of the terminal."""
+
+    text: str | Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the lines."""
+        text = self.text if isinstance(self.text, Text) else Text(self.text)
+        yield from fold(text, options.max_width)
