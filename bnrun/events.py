@@ -109,6 +109,14 @@ class EpochEnded:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How many `epochs` a run shall have in all, decided before its epoch `first`."""
+
+    first: int
+    epochs: int
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """A run starts, or continues.
 
@@ -120,6 +128,7 @@ class RunStarted:
         finished: the epochs that earlier sessions have finished.
         engine: how steps are executed, `eager` or `compiled`.
         engine_chosen: why this engine, where it was chosen and not named.
+        plans: how long the run was to be at first, and whenever that changed. Older runs have none.
     """
 
     norm: str
@@ -132,6 +141,7 @@ class RunStarted:
     finished: tuple[EpochEnded, ...] = ()
     engine: str = "eager"
     engine_chosen: str = ""
+    plans: tuple[Plan, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ a run back and comparing runs use it.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bnrun.events import DataUsed, EpochEnded, Event, RunEnded, RunStarted, Status
+from bnrun.events import DataUsed, EpochEnded, Event, Plan, RunEnded, RunStarted, Status
 from bnrun.learning import predicts_by_guessing, why_not_learned
 
 METRICS = ("loss", "train_acc", "test_acc", "test_acc_population")
@@ -39,6 +39,7 @@ class Summary:
         compute_examples_per_second: the same with the time of computing alone.
         run: the run's directory, where it has one.
         engine: how the steps were executed.
+        plans: see `RunStarted`.
     """
 
     config: Mapping[str, Any]
@@ -54,6 +55,7 @@ class Summary:
     compute_examples_per_second: float | None = None
     run: str | None = None
     engine: str = "eager"
+    plans: tuple[Plan, ...] = ()
 
     def with_event(self, event: Event) -> "Summary":
         """Return the summary after one more event of the training."""
@@ -69,6 +71,7 @@ class Summary:
                     data=event.data,
                     epochs=event.finished,
                     engine=event.engine,
+                    plans=event.plans,
                 )
             case EpochEnded():
                 return dataclasses.replace(self, epochs=(*self.epochs, event))
@@ -101,8 +104,12 @@ class Summary:
 
         A network that did not learn does. So does one that learned and predicts badly: a wide gap
         between moving and population statistics comes from the moving average alone, since the
-        weights are the same.
+        weights are the same. So do learning rates that were
+        planned for a run of another length.
         """
+        return (*self._accuracy_remarks(), *self._schedule_remarks())
+
+    def _accuracy_remarks(self) -> tuple[str, ...]:
         last = self.epochs[-1] if self.epochs else None
         if last is None:
             return ()
@@ -123,6 +130,16 @@ class Summary:
             f"{last.test_acc_population:.3f} with population statistics: the moving average holds "
             "what batches were under earlier weights, the population what images are under these.",
         )
+
+    def _schedule_remarks(self) -> Iterator[str]:
+        schedule = self.config["optimizer"]["schedule"]
+        if schedule != "constant" and len(self.plans) > 1:
+            parts = [f"from epoch {plan.first} on, of {plan.epochs}" for plan in self.plans]
+            yield (
+                f"The learning rates are those of schedule {schedule} over a run of other lengths: "
+                f"{'; '.join(parts)} epochs. A run of {self.plans[-1].epochs} epochs from the "
+                "start has other rates."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun train --json` prints and `summary.json` holds."""
@@ -147,6 +164,7 @@ class Summary:
             "test_acc_batch": last and last.test_acc_batch,
             "examples_per_second": self.examples_per_second,
             "compute_examples_per_second": self.compute_examples_per_second,
+            "plans": [dataclasses.asdict(plan) for plan in self.plans],
             "remarks": list(self.remarks),
         }
 

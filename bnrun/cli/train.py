@@ -70,10 +70,10 @@ def train(
 
     options = {"norm": norm, "epochs": epochs, "seed": seed, "device": device}
     overrides = config_overrides(set_, **options)
-    if resume is not None and (config or overrides or dry_run):
+    if resume is not None and (config or set_ or norm or seed is not None or device or dry_run):
         raise ConfigError(
-            "a run continues exactly as its own config.yaml says, so this takes no CONFIG, --set, "
-            "--norm, --epochs, --seed, --device or --dry-run.",
+            "a run continues as its own config.yaml says, so this takes no CONFIG, --set, --norm, "
+            "--seed, --device or --dry-run; only --epochs, to train it longer.",
             key="--resume",
         )
     run = None
@@ -88,7 +88,7 @@ def train(
                 if resume is None:
                     run, events = _new(resolved, out, screen)
                 else:
-                    run, events = _resumed(resume, out, screen)
+                    run, events = _resumed(resume, epochs, out, screen)
                 with run, closing(events):
                     for event in events:
                         run.record(event)
@@ -108,14 +108,21 @@ def _new(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Train
     return runs.create(out, resolved), events
 
 
-def _resumed(name: str, out: Path, screen: "Screen") -> "tuple[Run, Training]":
-    """Build a training that continues a run, from its directory and checkpoint."""
+def _resumed(name: str, epochs: int | None, out: Path, screen: "Screen") -> "tuple[Run, Training]":
+    """Build a training that continues a run, from its directory and checkpoint.
+
+    Any run can be trained longer, where `epochs` says so; else only one that is not complete.
+    """
     from bnrun import runs
+    from bnrun.runs.lookup import no_obstacle, refuse_trial
     from bnrun.runs.obstacles import nothing_left_to_train
     from bnrun.show.console import show_note
 
-    path = runs.find(name, out, nothing_left_to_train, show_note)
-    run, checkpoint = runs.reopen(path)
+    obstacle = nothing_left_to_train if epochs is None else no_obstacle
+    path = runs.find(name, out, obstacle, show_note)
+    if epochs is not None:
+        refuse_trial(path)
+    run, checkpoint = runs.reopen(path, epochs=epochs)
     return run, _training(run.config, screen, checkpoint)
 
 

@@ -113,6 +113,20 @@ def find_either(
     return _first_able(both, [], obstacle, notify)
 
 
+def refuse_trial(path: Path) -> None:
+    """Refuse a trial of a comparison, where it would no longer be what the plan says.
+
+    Raises:
+        RunError: it is one.
+    """
+    folder = path.resolve().parent
+    if folder.name == TRIALS and folder.parent in COMPARISON:
+        raise RunError(
+            f"{path} is a trial of a comparison, whose plan says how long its trials are. A new "
+            f"run of the same config: bnrun train {path / 'config.yaml'} --epochs N"
+        )
+
+
 def newest_first(folder: Path, kind: DirectoryKind) -> list[Path]:
     """Return the directories of a kind directly below a folder, the last one started first."""
     below = folder.iterdir() if folder.is_dir() else ()

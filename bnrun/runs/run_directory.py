@@ -22,7 +22,7 @@ from typing import Any, Self
 from bnrun.config import Config, Resolved, resolve
 from bnrun.config.difference import config_difference
 from bnrun.environment import describe
-from bnrun.errors import RunError
+from bnrun.errors import ConfigError, RunError
 from bnrun.events import CheckpointReady, EpochEnded, Event, RunStarted
 from bnrun.locks import Busy, Lock
 from bnrun.runs.atomic_write import write_atomically
@@ -59,6 +59,12 @@ class Run:
         self.summary: Summary | None = None
         self._metrics = MetricsFile(path)
         self._lock = Lock(path / LOCK)
+        self._is_extended = False
+
+    def extend(self, epochs: int) -> None:
+        """Plan another number of epochs; `config.yaml` says so once the training starts."""
+        self.config = self.config.with_training(epochs=epochs)
+        self._is_extended = True
 
     def lock(self) -> None:
         """Keep other processes from training in this directory until the `with` block ends.
@@ -119,6 +125,8 @@ class Run:
             self._replace("environment.json", _json(environment))
         self._complete_metrics(event.finished)
         self._append(event, environment=environment)
+        if self._is_extended:  # after that line: killed in between, the run is still as it was
+            self._replace("config.yaml", self.config.yaml().encode())
 
     def _complete_metrics(self, finished: tuple[EpochEnded, ...]) -> None:
         """Bring the metrics to where the checkpoint is: it may be one epoch ahead of them."""
@@ -163,28 +171,36 @@ def create(out: Path, resolved: Resolved) -> Run:
     return Run(make_directory(out, stem, "config.yaml", config.yaml()), config)
 
 
-def reopen(path: Path, continue_command: str | None = None) -> tuple[Run, Mapping[str, Any] | None]:
+def reopen(
+    path: Path, continue_command: str | None = None, epochs: int | None = None
+) -> tuple[Run, Mapping[str, Any] | None]:
     """Lock a run to continue it; return it with its checkpoint, None where no epoch was finished.
 
     Args:
         path: the run's directory.
         continue_command: see `Run`.
+        epochs: how many epochs the run shall have, in place of what its config says.
 
     Raises:
-        ConfigError: its config.yaml is not acceptable.
+        ConfigError: its config.yaml is not acceptable, or more epochs are finished than planned.
         RunError: another process is training in it; or its checkpoint is missing, damaged, or of
             another config. Nothing is written then.
     """
     run = Run(path, resolve(path / "config.yaml").config, continue_command)
     run.lock()  # before the checkpoint is read: another process may be writing the next one
     checkpoint = read_last_checkpoint(path)
+    if epochs is not None and epochs != run.config.training.epochs:
+        run.extend(epochs)
     if checkpoint is not None:
         _refuse_other_config(path, checkpoint, run.config)
+        _refuse_fewer_epochs(path, len(checkpoint["epochs"]), run.config)
     return run, checkpoint
 
 
 def _refuse_other_config(path: Path, checkpoint: Mapping[str, Any], config: Config) -> None:
     """Refuse a checkpoint that was trained with another config than the directory's.
+
+    The number of epochs may differ: the run is then trained longer than was planned.
 
     Raises:
         RunError: it was.
@@ -195,11 +211,26 @@ def _refuse_other_config(path: Path, checkpoint: Mapping[str, Any], config: Conf
         for section, values in Config().to_dict().items()
     }
     keys = [pair.key for pair in config_difference(trained, config.to_dict())]
+    keys = [key for key in keys if key != "training.epochs"]
     if keys:
         raise RunError(
             f"{path / LAST} is from another config: {', '.join(keys)} "
             f"differ{'s' if len(keys) == 1 else ''} from {path / 'config.yaml'}. Put the config "
             "back, or start a new run."
+        )
+
+
+def _refuse_fewer_epochs(path: Path, finished: int, config: Config) -> None:
+    """Refuse a plan of fewer epochs than the run has finished.
+
+    Raises:
+        ConfigError: there are more.
+    """
+    if finished > config.training.epochs:
+        raise ConfigError(
+            f"received {config.training.epochs}, but {path} has finished {finished}: its weights "
+            f"are those after epoch {finished}. Ask for {finished + 1} or more to train it longer.",
+            key="training.epochs",
         )
 
 

@@ -9,10 +9,11 @@ An epoch reads nothing back from the device, except for what `Progress` shows fo
 
 import contextlib
 import dataclasses
+import itertools
 import math
 import operator
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from bnrun.events import (
     EpochEnded,
     Event,
     Notice,
+    Plan,
     Progress,
     RunEnded,
     RunStarted,
@@ -38,6 +40,7 @@ from bnrun.training.engine import Engine
 from bnrun.training.engine_choice import choose
 from bnrun.training.evaluation import accuracies_by_statistics, accuracy
 from bnrun.training.model import wrap_model_errors
+from bnrun.training.optimizer import learning_rate
 from bnrun.training.stepper import Stepper
 from bnrun.training.timing import Clock, Reading
 from bnrun.training_summary import Summary, planned
@@ -113,6 +116,15 @@ def _summarized(
     return summary
 
 
+def _plans(checkpoint: Mapping[str, Any], config: Config) -> tuple[Plan, ...]:
+    """Return the plans that a checkpoint was trained under, and today's where it is another."""
+    before = [Plan(1, checkpoint["config"]["training"]["epochs"])]  # of an older checkpoint
+    plans = [Plan(**plan) for plan in checkpoint["plans"]] if "plans" in checkpoint else before
+    if plans[-1].epochs == config.training.epochs:
+        return tuple(plans)
+    return (*plans, Plan(len(checkpoint["epochs"]) + 1, config.training.epochs))
+
+
 class _Diverged(Exception):
     """The loss of a step was not finite; the message says where."""
 
@@ -131,6 +143,7 @@ class _Training:
         self.clock = Clock(device)
         self.finished: list[EpochEnded] = []
         self.timed = Reading()
+        self.plans: tuple[Plan, ...] = (Plan(1, config.training.epochs),)
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Continue from the state of a checkpoint.
@@ -142,6 +155,7 @@ class _Training:
             self.finished = [EpochEnded(**epoch) for epoch in checkpoint["epochs"]]
             self.timed = Reading(**checkpoint["timed"])
             self.stepper.restore(checkpoint, len(self.finished))
+        self.plans = _plans(checkpoint, self.config)
 
     def events(self) -> Generator[Event, None, None]:
         """Train for all epochs that are left."""
@@ -157,9 +171,11 @@ class _Training:
             engine=self.engine.name,
             engine_chosen=self.engine.why,
             finished=tuple(self.finished),
+            plans=self.plans,
         )
         if settings.deterministic and self.device.type == "mps":
             yield Notice("training.deterministic: torch has no deterministic algorithms on mps")
+        yield from self._schedule_notices()
         for epoch in range(len(self.finished) + 1, settings.epochs + 1):
             try:
                 ended = yield from self._epoch(epoch)
@@ -175,6 +191,22 @@ class _Training:
             yield CheckpointReady(epoch, self._state())
             yield ended  # after the checkpoint: an epoch that is reported can be continued from
         yield self._end("completed")
+
+    def _schedule_notices(self) -> Iterator[Notice]:
+        """Yield what a schedule makes of epochs that were planned for a run of another length."""
+        schedule, peak = self.config.optimizer.schedule, self.config.optimizer.lr
+        done, per_epoch = len(self.finished), self.stepper.steps_per_epoch
+        is_new = self.plans[-1].first == done + 1 <= self.config.training.epochs
+        if schedule == "constant" or not is_new:
+            return
+        for before, now in itertools.pairwise(plan.epochs for plan in self.plans[-2:]):
+            last = learning_rate(schedule, peak, done * per_epoch - 1, before * per_epoch)
+            following = learning_rate(schedule, peak, done * per_epoch, now * per_epoch)
+            yield Notice(
+                f"schedule {schedule} spans the run: up to epoch {done}, the learning rates are "
+                f"those of a run of {before}, and from there on those of a run of {now}; the rate "
+                f"goes from {last:.2g} to {following:.2g}"
+            )
 
     def _epoch(self, epoch: int) -> Generator[Progress, None, EpochEnded]:
         """Train for an epoch and evaluate after it."""
@@ -258,6 +290,7 @@ class _Training:
             "engine": self.engine.name,
             "epochs": [dataclasses.asdict(epoch) for epoch in self.finished],
             "timed": dataclasses.asdict(self.timed),
+            "plans": [dataclasses.asdict(plan) for plan in self.plans],
         }
 
     def _end(self, status: Status, reason: str | None = None) -> RunEnded:

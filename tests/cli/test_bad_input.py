@@ -141,11 +141,11 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--resume", "x" * 300), "File name too long"),
     (
         ("good.yaml", "--resume", "x"),
-        "--resume: a run continues exactly as its own",
+        "--resume: a run continues as its own",
     ),
     (
-        ("--resume", "x", "--epochs", "3"),
-        "--resume: a run continues exactly as its own",
+        ("--resume", "x", "--seed", "3"),
+        "--resume: a run continues as its own",
     ),
 ]
 

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 
 from bnrun import runs
 from bnrun.config import Assignment, resolve
-from bnrun.errors import RunError, TrainingFailed
+from bnrun.errors import ConfigError, RunError, TrainingFailed
 from bnrun.events import (
     CheckpointReady,
     DataUsed,
@@ -22,6 +23,7 @@ from bnrun.events import (
     RunEnded,
     RunStarted,
 )
+from bnrun.runs.run_records import read_run
 
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
 STARTED = RunStarted("scratch", "cpu", "a machine", 3, 2, 3, DATA)
@@ -144,6 +146,30 @@ def test_metrics_of_a_killed_run_are_completed_and_only_added_to(tmp_path: Path)
     assert _events(run.path) == [
         "run_started", "epoch_ended", "epoch_ended", "run_started", "run_ended",
     ]  # fmt: skip
+
+
+def test_a_run_is_trained_longer_in_its_own_directory(tmp_path: Path) -> None:
+    run = _create(tmp_path)
+    with run:
+        for event in (STARTED, _checkpoint(1), _epoch(1), _checkpoint(2), _epoch(2), ENDED):
+            run.record(event)
+    config, metrics = run.path / "config.yaml", run.path / "metrics.jsonl"
+    before, lines = config.read_text(), metrics.read_text()
+    longer, checkpoint = runs.reopen(run.path, epochs=12)
+    assert checkpoint is not None
+    assert config.read_text() == before  # until training starts
+    finished = (_epoch(1), _epoch(2))
+    with longer:
+        longer.record(replace(STARTED, epochs=12, finished=finished))
+        longer.record(_epoch(3))
+    assert config.read_text() == before.replace("epochs: 10", "epochs: 12")
+    assert metrics.read_text().startswith(lines)
+    kept = read_run(run.path)
+    assert (kept.status, len(kept.summary.epochs)) == ("interrupted", 3)
+    assert json.loads((run.path / "summary.json").read_text())["config"]["training"]["epochs"] == 12
+    runs.reopen(run.path)  # the checkpoint of the shorter plan still belongs to it
+    with pytest.raises(ConfigError, match=r"received 1, but .* has finished 2: .* Ask for 3 or"):
+        runs.reopen(run.path, epochs=1)
 
 
 @pytest.fixture

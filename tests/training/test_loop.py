@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bnrun.events import (
     EpochEnded,
     Event,
     Notice,
+    Plan,
     Progress,
     RunEnded,
     RunStarted,
@@ -158,6 +159,46 @@ def _assert_same(a: Any, b: Any) -> None:
         assert torch.equal(a, b)
     else:
         assert a == b
+
+
+def _last_checkpoint(events: Iterable[Event]) -> Mapping[str, Any]:
+    return [event.state for event in events if isinstance(event, CheckpointReady)][-1]
+
+
+def test_a_finished_run_that_is_trained_longer_ends_on_the_bits_of_a_longer_run(
+    small: Dataset,
+) -> None:
+    longer = [*train(_config("training.epochs=3"), small, CPU)]
+    first = [*train(_config("training.epochs=1"), small, CPU)]
+    extended = [*train(_config("training.epochs=3"), small, CPU, _last_checkpoint(first))]
+    assert extended[0].plans == (Plan(1, 1), Plan(2, 3))  # type: ignore[union-attr]
+    assert not any(isinstance(event, Notice) for event in extended)  # a constant rate
+    assert _epochs(extended) == _epochs(longer)[1:]
+    ends = _last_checkpoint(extended), _last_checkpoint(longer)
+    for part in ("model", "attributes", "optimizer", "rng"):
+        _assert_same(*(end[part] for end in ends))
+    again = next(iter(train(_config("training.epochs=3"), small, CPU, _last_checkpoint(extended))))
+    assert again.plans == (Plan(1, 1), Plan(2, 3))  # type: ignore[union-attr]
+
+
+def test_a_schedule_over_another_length_is_said_before_and_after(small: Dataset) -> None:
+    schedule = "optimizer.schedule=one-cycle"
+    first = [*train(_config(schedule, "training.epochs=1"), small, CPU)]
+    work = train(_config(schedule, "training.epochs=2"), small, CPU, _last_checkpoint(first))
+    notices: list[str] = []
+    summary = drain(
+        work, lambda event: notices.append(event.message) if isinstance(event, Notice) else None
+    )
+    assert notices == [
+        "schedule one-cycle spans the run: up to epoch 1, the learning rates are those of a run of "
+        "1, and from there on those of a run of 2; the rate goes from 4e-06 to 0.46"
+    ]
+    assert summary.remarks[-1] == (
+        "The learning rates are those of schedule one-cycle over a run of other lengths: from "
+        "epoch 1 on, of 1; from epoch 2 on, of 2 epochs. A run of 2 epochs from the start has "
+        "other rates."
+    )
+    assert summary.to_dict()["plans"] == [{"first": 1, "epochs": 1}, {"first": 2, "epochs": 2}]
 
 
 def test_a_finished_run_has_nothing_left_to_do(small: Dataset) -> None:
