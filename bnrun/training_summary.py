@@ -104,8 +104,7 @@ class Summary:
 
         A network that did not learn does. So does one that learned and predicts badly: a wide gap
         between moving and population statistics comes from the moving average alone, since the
-        weights are the same. So do learning rates that were
-        planned for a run of another length.
+        weights are the same. So do learning rates that were planned for a run of another length.
         """
         return (*self._accuracy_remarks(), *self._schedule_remarks())
 
@@ -132,8 +131,10 @@ class Summary:
         )
 
     def _schedule_remarks(self) -> Iterator[str]:
+        if len(self.plans) < 2:
+            return
         schedule = self.config["optimizer"]["schedule"]
-        if schedule != "constant" and len(self.plans) > 1:
+        if schedule != "constant":
             parts = [f"from epoch {plan.first} on, of {plan.epochs}" for plan in self.plans]
             yield (
                 f"The learning rates are those of schedule {schedule} over a run of other lengths: "
