@@ -36,9 +36,18 @@ The manual: `bnrun guide`, or bnrun/guide/python.md.
 """
 
 import importlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if "torch" not in sys.modules:
+    # OpenMP's waiting threads sleep instead of spinning, unless the user has chosen. Spinning takes
+    # the processor from other trainings on the machine: three at once on two cores took six to ten
+    # times as long as one. OpenMP reads this once, when torch loads it; processes that are started
+    # from here inherit it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.api.comparison import compare as compare

@@ -1,5 +1,6 @@
 """The environment of a run: versions, machine, command and git state."""
 
+import os
 import platform
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ def describe(device: str, machine: str) -> dict[str, Any]:
         "device": device,
         "machine": machine,
         "threads": torch.get_num_threads(),
+        "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
         "command": sys.argv,
         "folder": str(Path.cwd()),
         "git": _git_state(),

@@ -187,7 +187,7 @@ def process_context() -> Any:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", __name__])
+    context.set_forkserver_preload([__name__, "torch"])  # bnrun first: see OMP_WAIT_POLICY there
     return context
 
 
