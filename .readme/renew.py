@@ -97,8 +97,8 @@ def today(command: str, shown: str, folder: Path, run: Callable[[str, Path], str
         return fit(shown, trimmed(recorded.OUTPUTS[command]()), shape)
     fresh = fit(shown, run(command, folder), settled)
     wholes = (shown, fresh)
-    if command.endswith("--help"):  # releases of typer differ above the options
-        wholes = (shown.partition("Options:")[2], fresh.partition("Options:")[2])
+    if command.endswith("--help"):  # releases of typer differ in the line of usage
+        wholes = (shown.partition("\n\n")[2], fresh.partition("\n\n")[2])
     holds = _all(settled, wholes[0]) == _all(settled, wholes[1])
     return shown if holds else fresh
 

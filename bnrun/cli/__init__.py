@@ -4,6 +4,7 @@ Modules that take long to load are imported inside the commands. So `--help` ans
 mistake in a config is reported before torch is loaded (2 s).
 """
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -24,6 +25,7 @@ from bnrun.cli import (
     verify,
 )
 from bnrun.cli.errors import Commands
+from bnrun.cli.help import Command, show_help
 
 app = typer.Typer(
     cls=Commands,
@@ -32,19 +34,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(train.train)
-app.command()(compare.compare)
-app.command()(bench.bench)
-app.command()(verify.verify)
-app.command()(doctor.doctor)
-app.command()(evaluate.evaluate)
-app.command()(evaluate.recalibrate)
-app.command("inspect-gamma")(inspect_gamma.inspect_gamma)
-app.command()(plot.plot)
-app.add_typer(data.app, name="data")
-app.add_typer(runs.app, name="runs")
-app.command()(configs.configs)
-app.command()(guide.guide)
+
+
+def _add(panel: str, *functions: Callable[..., None], **groups: typer.Typer) -> None:
+    """Add commands, and groups of commands by name, under a heading of the help."""
+    for function in functions:
+        name = function.__name__.removeprefix("show_").replace("_", "-")
+        app.command(name, cls=Command, rich_help_panel=panel)(function)
+    for name, group in groups.items():
+        app.add_typer(group, name=name, rich_help_panel=panel)
+
+
+_add("Train and compare", train.train, compare.compare, bench.bench)
+_add("Check a layer", verify.verify, doctor.doctor)
+_add(
+    "Look at what was trained",
+    inspect_gamma.inspect_gamma,
+    evaluate.evaluate,
+    evaluate.recalibrate,
+    plot.plot,
+    runs=runs.app,
+)
+_add("Help and set-up", guide.guide, configs.configs, show_help, data=data.app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -31,7 +31,7 @@ def bench(
     arms: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ARMS", help="loop:WORKERS, a norm, or NAME=NORM,KEY=VALUE,…; with spaces."
+            metavar="ARMS", help="loop:WORKERS, a norm, or NAME=NORM,KEY=VALUE,...; with spaces."
         ),
     ] = None,
     steps: Annotated[

@@ -39,7 +39,7 @@ SEEDS = 3
 def compare(
     arms: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARM", help="Two or more: a norm, or NAME=NORM,KEY=VALUE,…"),
+        typer.Argument(metavar="ARM", help="Two or more: a norm, or NAME=NORM,KEY=VALUE,..."),
     ] = None,
     config: Annotated[
         Path | None,
@@ -61,7 +61,9 @@ def compare(
     ] = None,
     equivalence: Annotated[
         float | None,
-        typer.Option(metavar="MARGIN", help="Test whether arms are equivalent within ±MARGIN."),
+        typer.Option(
+            metavar="MARGIN", help="Test whether arms are equivalent: within MARGIN of another."
+        ),
     ] = None,
     survivors: Annotated[
         bool, typer.Option("--survivors", help="Judge pairs although trials of them were lost.")

@@ -4,13 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli.help import Command, Group
 from bnrun.cli.options import JsonOption
 from bnrun.errors import DataError
 
 if TYPE_CHECKING:
     from bnrun.data.places import Place
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(cls=Group, rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
@@ -48,7 +49,7 @@ def data(
     show_line(verdict)
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     root: Annotated[
         str | None,

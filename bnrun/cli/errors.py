@@ -5,8 +5,8 @@ import traceback
 from typing import Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
+from bnrun.cli.help import FIRST_COMMANDS, Group
 from bnrun.cli.usage_errors import UsageError, usage_error
 from bnrun.errors import CANNOT_DO, INTERRUPTED, BnrunError
 
@@ -14,13 +14,18 @@ _WORDS = "bnrun.words"
 """Where a context keeps the command line."""
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """A group of commands whose errors are a message on stderr and an exit code.
 
     A `BnrunError` exits with its own code: 2, or 1 where the work failed. An error of usage (an
     unknown option) or of the operating system (a name too long, a full disk behind stdout) exits
     with 2, and Ctrl-C with 130. With `BNRUN_DEBUG=1` the traceback is shown instead of the message.
     """
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write what a newcomer may try."""
+        with formatter.section("First commands to try"):
+            formatter.write_dl(FIRST_COMMANDS)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse what stands before the command's name."""

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli.help import Command, Group
 from bnrun.cli.options import RUNS, AnyRunArgument, JsonOption, OutOption
 from bnrun.errors import RunError
 
 if TYPE_CHECKING:
     from bnrun.runs.run_records import DamagedRun, RunRecord
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(cls=Group, rich_markup_mode=None)
 
 LISTED = (
     "run", "started", "config_name", "norm", "seed", "status", "reason", "epochs", "loss",
@@ -55,7 +56,7 @@ def runs(
         show_line(f"No run below {out}/ yet: `bnrun train` makes one.")
 
 
-@app.command()
+@app.command(cls=Command)
 def show(run: AnyRunArgument = "latest", out: OutOption = RUNS, json: JsonOption = False) -> None:
     """Show one run: its config, what it ran on, its epochs; or a comparison."""
     from bnrun.runs.lookup import COMPARISON, find_either
@@ -78,7 +79,7 @@ def show(run: AnyRunArgument = "latest", out: OutOption = RUNS, json: JsonOption
         show_line(f"kept in {record.path}")
 
 
-@app.command()
+@app.command(cls=Command)
 def diff(
     a: Annotated[str, typer.Argument(metavar="A", help="A run, as for `bnrun runs show`.")],
     b: Annotated[str, typer.Argument(metavar="B", help="Another run.")],

@@ -1,0 +1,88 @@
+"""Help texts, where nothing is cut, and `bnrun help`."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from bnrun.errors import BnrunError, did_you_mean
+
+FIRST_COMMANDS = (
+    ("bnrun train --epochs 1", "Train for one epoch; the images are fetched once."),
+    ("bnrun verify scratch", "Check a layer, and see what is checked."),
+    ("bnrun guide", "Read the manual."),
+)
+"""What the help of `bnrun` gives a newcomer to try, and what it does."""
+
+WHOLE = 1_000
+"""A length that no summary has: typer cuts those that are longer than asked for."""
+
+
+class Command(TyperCommand):
+    """A command with a help text in plain words."""
+
+    def get_short_help_str(self, limit: int = WHOLE) -> str:
+        """Return the summary, whole."""
+        return super().get_short_help_str(max(limit, WHOLE))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and options."""
+        _write_parameters(self, ctx, formatter)
+
+
+class Group(TyperGroup):
+    """A group of commands whose help lists them under the headings of their panels."""
+
+    def get_short_help_str(self, limit: int = WHOLE) -> str:
+        """Return the summary, whole."""
+        return super().get_short_help_str(max(limit, WHOLE))
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the options, and the commands with their summaries, whole."""
+        _write_parameters(self, ctx, formatter)
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            panel = getattr(command, "rich_help_panel", None) or "Commands"
+            panels.setdefault(panel, []).append((name, command.get_short_help_str()))
+        width = max(len(name) for name in self.commands)
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl([(name.ljust(width), summary) for name, summary in rows])
+
+
+def _write_parameters(command: Any, context: Any, formatter: Any) -> None:
+    for kind in ("argument", "option"):
+        parameters = [p for p in command.get_params(context) if p.param_type_name == kind]
+        if rows := list(_rows(parameters, context)):
+            with formatter.section(f"{kind.capitalize()}s"):
+                formatter.write_dl(rows)
+
+
+def _rows(parameters: list[Any], context: Any) -> Iterator[tuple[str, str]]:
+    """Yield how each parameter is written, and what it means; typer's types are for programs."""
+    for parameter in parameters:
+        if record := parameter.get_help_record(context):
+            name, meaning = record
+            meaning = re.sub(r"x>=([\d.]+)", r"\1 or more", meaning).replace("]  [", "; ")
+            yield re.sub(r"(?<=\S) <.*>$", "", name), meaning
+
+
+def show_help(
+    context: typer.Context,
+    command: Annotated[
+        list[str] | None, typer.Argument(metavar="COMMAND", help="As in: bnrun help runs diff")
+    ] = None,
+) -> None:
+    """Show the help of a command."""
+    root = context.find_root()
+    shown: Any = root
+    for name in command or ():
+        known = getattr(shown.command, "commands", {})
+        if name not in known:
+            near = did_you_mean(name, known)
+            reason = f"{shown.command_path} has no command of this name.{near}"
+            raise BnrunError(f"{reason} bnrun help lists the commands.", key=name)
+        shown = type(context)(known[name], info_name=name, parent=shown)
+    typer.echo(shown.get_help())
