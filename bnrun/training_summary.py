@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bnrun.config.norm_call import norm_call
 from bnrun.events import DataUsed, EpochEnded, Event, Plan, RunEnded, RunStarted, Status
 from bnrun.learning import predicts_by_guessing, why_not_learned
 
@@ -28,7 +29,7 @@ class Summary:
 
     Attributes:
         config: the run's config, as `Config.to_dict` returns it.
-        norm, seed: taken from the config.
+        norm, seed: taken from the config; the norm with its options.
         device, machine: the device that the run trains on, and its name for humans.
         data: the images of the run.
         epochs: the epochs that have ended.
@@ -179,7 +180,7 @@ def planned(config: Mapping[str, Any], run: str | None = None) -> Summary:
     """
     return Summary(
         config=config,
-        norm=config["model"]["norm"],
+        norm=norm_call(config["model"]["norm"], config["model"].get("norm_options", {})),
         device=config["training"]["device"],
         machine="",
         seed=config["training"]["seed"],

@@ -16,9 +16,8 @@ FLOORS = [
     {"__init__"},  # the version, and the names that it finds in other rooms when they are used
     {"errors", "events", "guide", "locks", "paths"},
     {"workers", "environment", "learning"},
-    {"training_summary"},
     {"config", "kernels"},
-    {"norms"},
+    {"norms", "training_summary"},
     {"data", "networks"},
     {"training", "verification"},
     {"comparison"},

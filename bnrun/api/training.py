@@ -11,7 +11,7 @@ from bnrun import runs, training
 from bnrun.api.configs import ConfigLike, resolve_config
 from bnrun.data.load import load
 from bnrun.events import CheckpointReady, drain
-from bnrun.norms import check_norm, norm_text
+from bnrun.norms import checked, norm_text
 from bnrun.training.result import TrainingResult
 
 
@@ -19,6 +19,7 @@ def train(
     config: ConfigLike = None,
     *,
     norm: str | type[nn.Module] | None = None,
+    norm_options: Mapping[str, Any] | None = None,
     epochs: int | None = None,
     seed: int | None = None,
     device: str | None = None,
@@ -32,6 +33,7 @@ def train(
         config: a `Config`, a YAML file, the name of a config that comes with bnrun, or None for
             the defaults, which are `lenet_bn`.
         norm: a name, `path/to/file.py:Class`, or a class (see `help(bnrun)`).
+        norm_options: arguments for its constructor, such as `{"eps": 1e-3}`.
         epochs: passes over the training images.
         seed: of the initial weights and of the order of the images.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
@@ -61,9 +63,14 @@ def train(
         True
     """
     name = None if norm is None else norm_text(norm)
-    keywords = {"norm": name, "epochs": epochs, "seed": seed, "device": device}
-    resolved = resolve_config(config, overrides, **keywords)
-    check_norm(resolved.config.model.norm)
+    keywords = {
+        "norm": name,
+        "norm_options": norm_options,
+        "epochs": epochs,
+        "seed": seed,
+        "device": device,
+    }
+    resolved = checked(resolve_config(config, overrides, **keywords))
     where = training.pick_device(resolved.config.training.device)
     dataset = drain(load(resolved.config.data), on_event)
     work = training.train(resolved.config, dataset, where)

@@ -41,7 +41,7 @@ class BenchArm:
     @property
     def norm(self) -> str:
         """Return the norm that is trained."""
-        return "textbook" if self.is_loop else self.config.model.norm
+        return "textbook" if self.is_loop else self.config.model.norm_call
 
     def with_engine(self, engine: str) -> "BenchArm":
         """Return the arm with another engine in its config."""

@@ -59,7 +59,7 @@ def bench(
     from bnrun.benchmark.arm_syntax import DEFAULT_ARMS, bench_arms
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
-    from bnrun.norms import check_norm
+    from bnrun.norms import checked
     from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
 
@@ -70,8 +70,7 @@ def bench(
         )
     overrides = config_overrides(set_, device=device)
     with option_names(device=device):
-        resolved = resolve(config, overrides).config
-        check_norm(resolved.model.norm)
+        resolved = checked(resolve(config, overrides)).config
         if speedrun is not None:
             work = _speedrun(resolved, speedrun)
         else:

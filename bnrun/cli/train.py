@@ -64,7 +64,7 @@ def train(
     """
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
-    from bnrun.norms import check_norm
+    from bnrun.norms import checked
     from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
 
@@ -78,8 +78,7 @@ def train(
         )
     run = None
     with option_names(**options):
-        resolved = resolve(config, overrides)
-        check_norm(resolved.config.model.norm)
+        resolved = checked(resolve(config, overrides))
         if dry_run:
             _show_config(resolved, json)
             return

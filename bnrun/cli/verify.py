@@ -12,7 +12,9 @@ from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT, Re
 def verify(
     implementation: Annotated[
         str | None,
-        typer.Argument(metavar="IMPL", help="A norm's name, or path/to/file.py:Class."),
+        typer.Argument(
+            metavar="IMPL", help="A norm's name, or path/to/file.py:Class; or NORM(OPTION=VALUE)."
+        ),
     ] = None,
     contract: Annotated[
         str, typer.Option(metavar="NAME", help="What counts as right: torch or textbook.")
@@ -47,7 +49,7 @@ def verify(
     The class runs in a process of its own, so it may hang, print or exit. That is no sandbox: it
     runs with all your rights. Verify only code that you would run.
     """
-    options = {
+    options: dict[str, Any] = {
         "contract": known_value("--contract", contract, CONTRACTS),
         "dtype": None if dtype is None else known_value("--dtype", dtype, DTYPES),
         "engine": None if engine is None else known_value("--engine", engine, ENGINES),
@@ -56,25 +58,31 @@ def verify(
     if list_:
         _show_list(implementation, json)
         return
-    report = _run(_checked(implementation), device, quiet, options)
+    norm, options["options"] = _checked(implementation)
+    report = _run(norm, device, quiet, options)
     _show(report, json)
     if report.verdict == "fail":
         raise typer.Exit(WORK_FAILED)
 
 
-def _checked(implementation: str | None) -> str:
-    """Return IMPL, if there is such a norm; this imports no torch and runs no code of the user."""
+def _checked(implementation: str | None) -> tuple[str, dict[str, Any]]:
+    """Return the norm and the options of IMPL, if there is such a norm.
+
+    This imports no torch and runs no code of the user.
+    """
     from bnrun.cli.overrides import renamed_keys
+    from bnrun.config.norm_call import parse_norm_call
     from bnrun.norms import check_norm
 
     if implementation is None:
         raise ConfigError("name a norm, or your own as path/to/file.py:Class.", "IMPL")
     with renamed_keys({"model.norm": "IMPL"}):
-        check_norm(implementation)
-    return implementation
+        norm, options = parse_norm_call(implementation, "IMPL")
+        check_norm(norm, options or {})
+    return norm, options or {}
 
 
-def _run(implementation: str, device: str, quiet: bool, options: dict[str, Any]) -> Report:
+def _run(norm: str, device: str, quiet: bool, options: dict[str, Any]) -> Report:
     """Verify, and show the progress."""
     import torch
 
@@ -91,7 +99,7 @@ def _run(implementation: str, device: str, quiet: bool, options: dict[str, Any])
         options["dtype"] = getattr(torch, options["dtype"])
     keys = {"model.norm": "IMPL", "dtype": "--dtype", "engine": "--engine"}
     with renamed_keys(keys), open_screen(stderr(), quiet=quiet) as screen:
-        return drain(verify(implementation, **options), screen.show)
+        return drain(verify(norm, **options), screen.show)
 
 
 def _show(report: Report, json: bool) -> None:

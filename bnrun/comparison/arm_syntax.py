@@ -1,4 +1,7 @@
-"""Parse arms as users write them: a norm, or `name=norm,key=value,…` to vary anything else."""
+"""Parse arms as users write them: a norm, or `name=norm,key=value,…` to vary anything else.
+
+A norm may have options: `slow=builtin(momentum=0.01),training.epochs=20`.
+"""
 
 import re
 from collections.abc import Sequence
@@ -7,16 +10,17 @@ from pathlib import Path
 from bnrun.comparison.arms import Arm
 from bnrun.comparison.plan import check_arms
 from bnrun.config import Assignment, parse_override, resolve
+from bnrun.config.norm_call import norm_call, parse_norm_call, split_at_commas
 from bnrun.config.resolve import read_file
 from bnrun.config.schema import Statistics
 from bnrun.errors import ConfigError, NormError
-from bnrun.norms import check_norm
+from bnrun.norms import checked
 
 ALWAYS_EVALUATED: tuple[Statistics, ...] = ("moving", "population")
 """Kinds of statistics that every arm is evaluated with, whatever its config names."""
 
-_NAMED = re.compile(r"(?P<name>[^=,/:]+)=(?P<norm>[^,]*)(?P<rest>,.*)?", re.DOTALL)
-_NEXT_KEY = re.compile(r",(?=\s*[\w.]+=)")  # not a comma within a value, such as [a, b]
+_NAMED = re.compile(r"(?P<name>[^=,/:()]+)=(?P<norm>.*)", re.DOTALL)
+_STARTS_WITH_KEY = re.compile(r"\s*[\w.]+=")
 
 
 def build_arms(
@@ -51,9 +55,9 @@ def parse_arm(text: str, shared: Sequence[Assignment]) -> Arm:
         ConfigError, NormError: it is not acceptable.
     """
     name, own = _split(text)
-    config = resolve(None, [*shared, *own]).config
+    resolved = resolve(None, [*shared, *own])
     try:
-        check_norm(config.model.norm)
+        config = checked(resolved).config
     except NormError as error:  # the user wrote an arm, and no key
         raise NormError(error.reason, source=f"arm {text}") from error
     return Arm(name, config)
@@ -69,17 +73,29 @@ def _evaluated(arm: Arm) -> Arm:
 def _split(text: str) -> tuple[str, list[Assignment]]:
     """Split an arm into its name and its own assignments."""
     source = f"arm {text}"
-    if "=" not in text:
-        norm = text.strip()
-        return norm.rpartition(":")[2], [Assignment("model.norm", norm, source)]
-    named = _NAMED.fullmatch(text)
-    if named is None or not named["norm"].strip() or "." in named["name"]:
+    first, *rest = _parts(text)
+    named = _NAMED.fullmatch(first)
+    norm, options = parse_norm_call(named["norm"] if named else first, source)
+    name = named["name"].strip() if named else norm_call(norm.rpartition(":")[2], options or {})
+    if (named and not norm) or "=" in norm or (named and "." in name):
         raise ConfigError(
             f"{source}: an arm is a norm, or NAME=NORM,KEY=VALUE,… such as "
             "max=scratch,model.pool=max"
         )
-    own = [Assignment("model.norm", named["norm"].strip(), source)]
-    if named["rest"] is not None:
-        for part in _NEXT_KEY.split(named["rest"].removeprefix(",")):
-            own += parse_override(part, source)
-    return named["name"].strip(), own
+    own = [Assignment("model.norm", norm, source)]
+    if options is not None:
+        own.append(Assignment("model.norm_options", options, source))
+    for part in rest:
+        own += parse_override(part, source)
+    return name, own
+
+
+def _parts(text: str) -> list[str]:
+    """Split an arm at the commas before its keys; others belong to a value."""
+    parts: list[str] = []
+    for part in split_at_commas(text):
+        if len(parts) > 1 and not _STARTS_WITH_KEY.match(part):
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    return parts

@@ -18,10 +18,17 @@ from bnrun.config import Config
 from bnrun.config.difference import config_difference
 from bnrun.config.schema import SEED_LIMIT
 from bnrun.errors import ConfigError, known_value
+from bnrun.paths import folder_name
 from bnrun.training_summary import METRICS
 
 MAX_SEEDS = 10_000
 """Most trials of an arm. More are a slip of the keyboard: at 10 s each, they would take a day."""
+
+MAX_NAME = 40
+"""Longest name of an arm: it heads a column, and is part of a folder's name."""
+
+_NAME = re.compile(r"\w[\w.-]*(\([^/\n]*\))?")
+"""A name of an arm: a plain one, or that of a norm with its options."""
 
 SHARED_KEYS = ("training.seed", "training.device", "data.name", "data.root", "data.validation")
 """Config keys that arms must have in common: without them their trials would not be pairs."""
@@ -87,13 +94,14 @@ def check_names(names: Sequence[str]) -> None:
     Raises:
         ConfigError: one is invalid or given twice.
     """
+    folders = [folder_name(name) for name in names]
     for name in names:
-        if not re.fullmatch(r"\w[\w.-]{0,39}", name):
+        if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
             raise ConfigError(
-                f"arm {name}: received the name '{name}'; it must be made of at most 40 letters, "
-                "digits, _, . and -, as in max=scratch,model.pool=max"
+                f"arm {name}: received the name '{name}'; it must be made of at most {MAX_NAME} "
+                "letters, digits, _, . and -, as in max=scratch,model.pool=max"
             )
-        if names.count(name) > 1:
+        if folders.count(folder_name(name)) > 1:
             raise ConfigError(
                 f"arm {name}: there are two of this name. Give one of them another, as in "
                 "other=scratch,model.pool=max"

@@ -115,7 +115,8 @@ def _difference_remarks(comparison: "Comparison") -> Iterator[str]:
         values = f"{inline(one.value_a)} in {one.a}, {inline(one.value_b)} in {one.b}"
         yield f"{one.a} and {one.b} differ in {one.key}: {values}."
     norms = {result.arm.config.model.norm for result in comparison.arms}
-    if differences and len(norms) > 1:
+    others = [one for one in differences if one.key != "model.norm_options"]
+    if others and len(norms) > 1:
         yield (
             "Where arms differ in more than the norm, no difference can be put down to the norm "
             "alone."

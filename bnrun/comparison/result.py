@@ -234,7 +234,7 @@ def _arm_document(result: ArmResult) -> dict[str, Any]:
     estimates = {metric: result.estimate(metric) for metric in METRICS}
     return {
         "name": result.arm.name,
-        "norm": result.arm.config.model.norm,
+        "norm": result.arm.config.model.norm_call,
         "engine": result.arm.engine,
         "config": result.arm.config.to_dict(),
         "trials": [trial.to_dict() for trial in result.trials],

@@ -52,7 +52,7 @@ def _throughput(
     ratio = ratio_within_rounds(rates, first)
     return Throughput(
         arm=arm.name,
-        norm=arm.config.model.norm,
+        norm=arm.config.model.norm_call,
         examples_per_second=statistics.median(rates),
         ratio_to_first=ratio.median,
         spread=ratio.spread,

@@ -6,6 +6,7 @@ from bnrun.config.resolve import Assignment
 
 KEYWORDS = {
     "norm": "model.norm",
+    "norm_options": "model.norm_options",
     "epochs": "training.epochs",
     "seed": "training.seed",
     "device": "training.device",

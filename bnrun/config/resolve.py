@@ -6,8 +6,8 @@ A file names the keys that differ from the defaults, or all of them.
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bnrun.config import yaml_text
+from bnrun.config.norm_call import parse_norm_call
 from bnrun.config.packaged import find_config, packaged_configs
 from bnrun.config.requirement import key_requirement
 from bnrun.config.schema import KEYS, SECTIONS, Config
@@ -61,7 +62,8 @@ def resolve(path: Path | None, overrides: Iterable[Assignment] = ()) -> Resolved
         ConfigError: a file cannot be read, or a key or value is not acceptable. The error has
             every unacceptable value.
     """
-    assignments = [*(read_file(path) if path else ()), *overrides]
+    given = [*(read_file(path) if path else ()), *overrides]
+    assignments = [part for assignment in given for part in _split_norm_call(assignment)]
     for assignment in assignments:
         _require_known_key(assignment)
     last = {assignment.key: assignment for assignment in assignments}
@@ -75,6 +77,18 @@ def resolve(path: Path | None, overrides: Iterable[Assignment] = ()) -> Resolved
         raise _config_error(error, last) from error
     sources = {key: last[key].source if key in last else "default" for key in KEYS}
     return Resolved(config, path.stem if path else "lenet_bn", sources)
+
+
+def _split_norm_call(assignment: Assignment) -> Iterator[Assignment]:
+    """Yield the assignments of a norm and of the options that are written with it, if any are."""
+    value = assignment.value
+    if assignment.key != "model.norm" or not isinstance(value, str):
+        yield assignment
+        return
+    norm, options = parse_norm_call(value, assignment.source)
+    yield replace(assignment, value=norm)
+    if options is not None:
+        yield Assignment("model.norm_options", options, assignment.source)
 
 
 def config_assignments(config: Mapping[str, Any], source: str) -> list[Assignment]:
@@ -262,6 +276,10 @@ _REQUIRED = {
     "string_pattern_mismatch": "be one of auto, cpu, cuda, cuda:N, mps",
     "tuple_type": "be a list, such as [moving]",
     "too_short": "be a list with at least one entry",
+    "norm_options": (
+        "be a mapping from the names of options to numbers, true or false, text, null, or lists, "
+        "such as {eps: 1e-3}"
+    ),
     "value_error": "come with optimizer.momentum above 0, such as 0.9",
 }
 """What is required of a value, by pydantic's kind of error, where its own words are not plain."""

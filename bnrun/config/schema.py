@@ -4,12 +4,15 @@ The defaults are the main job: the textbook's recipe with norm `scratch`. They e
 `configs/lenet_bn.yaml`.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from bnrun.config import yaml_text
+from bnrun.config.norm_call import norm_call, parse_norm_call
 
 Statistics = Literal["moving", "population", "batch"]
 STATISTICS: tuple[Statistics, ...] = get_args(Statistics)
@@ -24,15 +27,54 @@ class _Section(BaseModel):
     )
 
 
+def _is_plain(value: Any) -> bool:
+    """Return whether a value is a finite number, a boolean, text, None, or a list of these."""
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | str) or _is_finite(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value)
+
+
 class ModelConfig(_Section):
     """LeNet, and what can be varied in it."""
 
     norm: Annotated[str, Field(min_length=1)] = "scratch"
     """A norm's name (scratch, builtin, textbook, none), or a user's own: path/to/file.py:Class."""
+    norm_options: dict[str, Any] = {}  # pydantic gives each config a copy of its own
+    """Arguments for the norm's constructor; in short: builtin(momentum=0.01) as the norm."""
     pool: Literal["avg", "max"] = "avg"
     """Pooling after each of the two convolutions, 2x2 with stride 2."""
     activation: Literal["sigmoid", "relu"] = "sigmoid"
     """The nonlinearity after each norm."""
+
+    @property
+    def norm_call(self) -> str:
+        """Return the norm with its options, as one may write it: `builtin(momentum=0.01)`."""
+        return norm_call(self.norm, self.norm_options)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_norm_call(cls, values: Any) -> Any:
+        """Split a norm that is written with its options."""
+        norm = values.get("norm") if isinstance(values, dict) else None
+        if not isinstance(norm, str):
+            return values
+        norm, options = parse_norm_call(norm, "model.norm")
+        return {**values, "norm": norm} | ({} if options is None else {"norm_options": options})
+
+    @field_validator("norm_options", mode="before")
+    @classmethod
+    def _norm_options_are_plain(cls, options: Any) -> Any:
+        is_plain = isinstance(options, dict) and all(
+            isinstance(name, str) and name.isidentifier() and _is_plain(value)
+            for name, value in options.items()
+        )
+        if not is_plain:
+            raise PydanticCustomError("norm_options", "")
+        return options
 
 
 class DataConfig(_Section):

@@ -63,6 +63,8 @@ def inline(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{', '.join(map(inline, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {inline(one)}' for key, one in value.items())}}}"
     return "null" if value is None else str(value)
 
 

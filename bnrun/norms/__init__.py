@@ -5,12 +5,20 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bnrun.norms.registry import NORMS, NormFactory, check_norm, norm_factory, norm_text
+from bnrun.norms.registry import NORMS, NormFactory, check_norm, checked, norm_factory, norm_text
 
 if TYPE_CHECKING:
     from bnrun.norms.batch_norm import BatchNorm
 
-__all__ = ["NORMS", "BatchNorm", "NormFactory", "check_norm", "norm_factory", "norm_text"]
+__all__ = [
+    "NORMS",
+    "BatchNorm",
+    "NormFactory",
+    "check_norm",
+    "checked",
+    "norm_factory",
+    "norm_text",
+]
 
 
 def __getattr__(name: str) -> Any:

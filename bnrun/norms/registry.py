@@ -1,14 +1,21 @@
 """Norms by name, by the text that says where a class is, or by class: to a factory of layers.
 
 A factory takes `(num_features, num_dims)`, where `num_dims` is the rank of the layer's input: 2
-after a fully connected layer, (N, C), and 4 after a convolution, (N, C, H, W). It passes keyword
-arguments on to the layer's class: `eps`, `momentum` and the like, where the class takes them.
+after a fully connected layer, (N, C), and 4 after a convolution, (N, C, H, W). It passes options on
+to the layer's class as keyword arguments: `eps`, `momentum` and the like, where the class takes
+them.
 """
 
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from bnrun.config import Resolved
 from bnrun.errors import NormError, did_you_mean
 from bnrun.norms import user_module
+from bnrun.norms.options import check_options
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,57 +28,107 @@ class NormFactory(Protocol):
         """Return a new layer."""
 
 
-def _scratch(num_features: int, num_dims: int, **options: Any) -> "nn.Module":
+def _scratch(
+    num_features: int,
+    num_dims: int,
+    *,
+    eps: float = 1e-5,
+    momentum: float | None = 0.1,
+    affine: bool = True,
+    track_running_stats: bool = True,
+    bias: bool = True,
+) -> "nn.Module":
     from bnrun.norms.batch_norm import BatchNorm
 
-    return BatchNorm(num_features, **options)
+    return BatchNorm(num_features, eps, momentum, affine, track_running_stats, bias=bias)
 
 
-def _builtin(num_features: int, num_dims: int, **options: Any) -> "nn.Module":
+def _builtin(
+    num_features: int,
+    num_dims: int,
+    *,
+    eps: float = 1e-5,
+    momentum: float | None = 0.1,
+    affine: bool = True,
+    track_running_stats: bool = True,
+    bias: bool = True,
+) -> "nn.Module":
     from torch import nn
 
     kinds = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
-    return kinds[num_dims](num_features, **options)
+    without: dict[str, Any] = {} if bias else {"bias": False}  # which older torch does not take
+    return kinds[num_dims](num_features, eps, momentum, affine, track_running_stats, **without)
 
 
-def _textbook(num_features: int, num_dims: int, **options: Any) -> "nn.Module":
+def _textbook(num_features: int, num_dims: int) -> "nn.Module":
     from bnrun.norms.textbook import TextbookBatchNorm
 
-    return TextbookBatchNorm(num_features, num_dims, **options)
+    return TextbookBatchNorm(num_features, num_dims)
 
 
-def _none(num_features: int, num_dims: int, **options: Any) -> "nn.Module":
+def _none(num_features: int, num_dims: int) -> "nn.Module":
     from torch import nn
 
     return nn.Identity()
 
 
-NORMS: dict[str, NormFactory] = {
+NORMS: dict[str, Callable[..., "nn.Module"]] = {
     "scratch": _scratch,
     "builtin": _builtin,
     "textbook": _textbook,
     "none": _none,
 }
+"""What builds each norm. Its signature has the options, so they are checked without torch."""
 
 
-def check_norm(norm: "str | type[nn.Module]") -> None:
+def check_norm(
+    norm: "str | type[nn.Module]", options: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     """Check that a norm exists, without loading torch and without running a user's code.
+
+    The options of a user's norm are checked when it is loaded.
 
     Args:
         norm: a name; `path/to/file.py:Class`, or `package.module:Class` of a module that Python
             can import; or a class.
+        options: arguments for the norm's constructor, by name.
 
     Raises:
-        NormError: the name, the file or the module does not exist, or the file is not Python.
+        NormError: the name, the file or the module does not exist, or the file is not Python; or
+            the norm takes no such option.
     """
     if user_module.is_user_norm(norm):
         user_module.check(norm)
-    elif norm not in NORMS:
+    elif norm in NORMS:
+        check_options(f"norm {norm}", NORMS[norm], options)
+    else:
         raise NormError(
             f"there is no norm '{norm}'.{did_you_mean(str(norm), NORMS)} The norms: "
             f"{', '.join(NORMS)}; or your own, as path/to/file.py:Class.",
             key="model.norm",
         )
+
+
+def checked(resolved: Resolved) -> Resolved:
+    """Return a config whose norm exists and takes its options, with the absolute path of its file.
+
+    A run that continues somewhere else finds the file by that path. Neither torch nor a user's
+    code is loaded.
+
+    Raises:
+        NormError: see `check_norm`. It names where the norm, or its options, were set.
+    """
+    model = resolved.config.model
+    for key, options in (("model.norm", {}), ("model.norm_options", model.norm_options)):
+        try:
+            check_norm(model.norm, options)
+        except NormError as error:
+            source = resolved.sources[key]
+            raise NormError(
+                error.reason, error.key, None if source == "default" else source
+            ) from error
+    located = model.model_copy(update={"norm": user_module.absolute(model.norm)})
+    return replace(resolved, config=resolved.config.model_copy(update={"model": located}))
 
 
 def norm_text(norm: "str | type[nn.Module]") -> str:
@@ -85,17 +142,19 @@ def norm_text(norm: "str | type[nn.Module]") -> str:
     return norm if isinstance(norm, str) else user_module.text_of(norm)
 
 
-def norm_factory(norm: "str | type[nn.Module]") -> NormFactory:
-    """Return the factory of a norm.
+def norm_factory(
+    norm: "str | type[nn.Module]", options: Mapping[str, Any] = MappingProxyType({})
+) -> NormFactory:
+    """Return the factory of a norm, which hands the options to each layer's constructor.
 
     Args:
-        norm: see `check_norm`.
+        norm, options: see `check_norm`.
 
     Raises:
-        NormError: there is no such norm, or its class cannot be loaded or is not an `nn.Module`.
-            The factory raises it, too, where the class refuses to be built.
+        NormError: there is no such norm, its class cannot be loaded or is no `nn.Module`, or it
+            takes no such option. The factory raises it, too, where the class refuses to be built.
     """
     if user_module.is_user_norm(norm):
-        return user_module.load(norm)
-    check_norm(norm)
-    return NORMS[str(norm)]
+        return user_module.load(norm, options)
+    check_norm(norm, options)
+    return functools.partial(NORMS[str(norm)], **options)

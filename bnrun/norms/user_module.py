@@ -1,8 +1,8 @@
 """A user's own norm: `path/to/file.py:Class`, `package.module:Class`, or a class object.
 
 The class is built as `Class(num_features)`, or as `Class(num_features, num_dims)` where its
-signature requires a second positional argument or calls it `num_dims`. Its output must be a tensor
-of its input's shape.
+signature requires a second positional argument or calls it `num_dims`. Options are keyword
+arguments: `Class(num_features, eps=0.001)`. Its output must be a tensor of its input's shape.
 """
 
 import ast
@@ -13,11 +13,13 @@ import linecache
 import sys
 import traceback
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bnrun.errors import NormError, did_you_mean
+from bnrun.norms.options import arguments, check_options
 from bnrun.paths import user_path
 
 if TYPE_CHECKING:
@@ -59,38 +61,46 @@ def check(norm: "str | type[nn.Module]") -> None:
         _check_module(norm, source)
 
 
-def load(norm: "str | type[nn.Module]") -> "NormFactory":
+def absolute(norm: str) -> str:
+    """Return the text of a norm with the absolute path of its file, if it has one."""
+    source, colon, name = norm.rpartition(":")
+    if not source.endswith(".py"):
+        return norm
+    return f"{user_path(source).resolve()}{colon}{name}"
+
+
+def load(norm: "str | type[nn.Module]", options: Mapping[str, Any]) -> "NormFactory":
     """Import the module of a norm's class, and return a factory that builds the class.
 
+    Args:
+        norm: see `bnrun.norms.check_norm`.
+        options: keyword arguments for every layer's constructor.
+
     Raises:
-        NormError: the import fails, or the class does not exist or is not an `nn.Module`. The
-            factory raises it where the constructor raises, or builds something else. The reason
-            shows the user's own line.
+        NormError: the import fails, the class does not exist, is no `nn.Module` or takes no such
+            option. The factory raises it where the constructor raises, or builds something else.
+            The reason shows the user's own line.
     """
     from torch import nn
 
     check(norm)
     cls = _find(norm) if isinstance(norm, str) else norm
-    if not (inspect.isclass(cls) and issubclass(cls, nn.Module)):
-        name = norm.rpartition(":")[2] if isinstance(norm, str) else repr(norm)
-        where = f"{norm}: '{name}'" if isinstance(norm, str) else name
-        raise _error(f"{where} is {_a(cls)}; it must be a class derived from torch.nn.Module.")
+    _require_module_class(norm, cls)
+    check_options(cls.__name__, cls, options)
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] not in _LIBRARIES:
             _user_files.update(_files(base))
 
-    taken = 1 + takes_rank(cls)
-
-    def build(num_features: int, num_dims: int, **options: Any) -> nn.Module:
-        arguments = (num_features, num_dims)[:taken]
+    def build(num_features: int, num_dims: int, **more: Any) -> nn.Module:
+        place, keywords = arguments(cls, (num_features, num_dims), {**options, **more})
         try:
-            layer: nn.Module = cls(*arguments, **options)
+            layer: nn.Module = cls(*place, **keywords)
             layer.register_forward_hook(_check_output)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit too
-            named = [f"{option}={value}" for option, value in options.items()]
-            call = f"{cls.__name__}({', '.join([*map(str, arguments), *named])})"
+            named = [f"{option}={value}" for option, value in keywords.items()]
+            call = f"{cls.__name__}({', '.join([*map(str, place), *named])})"
             raise _error(
                 f"{call} refused: {type(error).__name__}: {error}"
                 f"{own_line(error) or _definition(cls)}"
@@ -98,6 +108,30 @@ def load(norm: "str | type[nn.Module]") -> "NormFactory":
         return layer
 
     return build
+
+
+def _require_module_class(norm: "str | type[nn.Module]", found: Any) -> None:
+    """Refuse what is no class of layers.
+
+    Raises:
+        NormError: it is not; the reason says what it is.
+    """
+    from torch import nn
+
+    if inspect.isclass(found) and issubclass(found, nn.Module):
+        return
+    source, _, name = norm.rpartition(":") if isinstance(norm, str) else ("", "", repr(norm))
+    where = f"{source}: " if source else ""
+    if inspect.isclass(found):
+        raise _error(f"{where}class {found.__name__} does not derive from torch.nn.Module.")
+    if isinstance(found, nn.Module):
+        cls = type(found).__name__
+        raise _error(
+            f"{where}'{name}' is one layer, of class {cls}. A norm is the class itself, of which "
+            "each place in the network gets a layer of its own."
+        )
+    what = "None" if found is None else _a(found)
+    raise _error(f"{where}'{name}' is {what}; a norm is a class that derives from torch.nn.Module.")
 
 
 def text_of(cls: type) -> str:
@@ -121,17 +155,6 @@ def text_of(cls: type) -> str:
             " Define it at the top level of a module or of a notebook."
         )
     return f"{cls.__module__}:{cls.__name__}"
-
-
-def takes_rank(cls: type) -> bool:
-    """Return whether a class's constructor asks for `num_dims` after `num_features`."""
-    try:
-        parameters = inspect.signature(cls).parameters.values()
-    except ValueError:
-        return False
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    second = [p for p in parameters if p.kind in kinds][1:2]
-    return any(p.default is p.empty or p.name == "num_dims" for p in second)
 
 
 def own_line(error: BaseException) -> str:

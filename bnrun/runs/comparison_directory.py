@@ -28,6 +28,7 @@ from bnrun.config import yaml_text
 from bnrun.config.difference import config_difference
 from bnrun.errors import ConfigError, RunError
 from bnrun.locks import Busy, Lock
+from bnrun.paths import folder_name
 from bnrun.runs.atomic_write import write_atomically
 from bnrun.runs.lookup import COMPARISON, TRIALS
 from bnrun.runs.new_directory import make_directory
@@ -61,7 +62,7 @@ class ComparisonDirectory:
 
     def unfinished_trials(self) -> list[Trial]:
         """Return the trials still to be trained, each with its directory."""
-        return unfinished_trials(self.comparison, lambda name: str(self.path / TRIALS / name))
+        return unfinished_trials(self.comparison, lambda name: str(_trial_folder(self.path, name)))
 
     def record(self, event: CompareEvent) -> None:
         """Write the results so far, where an event has them."""
@@ -111,7 +112,7 @@ def create_comparison(out: Path, plan: Comparison) -> ComparisonDirectory:
     Raises:
         RunError: it cannot be made or written.
     """
-    stem = "-".join(["compare", *(result.arm.name for result in plan.arms)])
+    stem = "-".join(["compare", *(folder_name(result.arm.name) for result in plan.arms)])
     path = make_directory(out, stem[:MAX_STEM], COMPARISON.file, _yaml(plan))
     return reopen_comparison(path)
 
@@ -171,10 +172,14 @@ def _read_plan(file: Path) -> Comparison:
         raise RunError(f"{file} is damaged, or is not the plan of a comparison: {error}") from error
 
 
+def _trial_folder(path: Path, name: str) -> Path:
+    return path / TRIALS / folder_name(name)
+
+
 def _read_trials(path: Path, arm: Arm, seeds: tuple[int, ...]) -> Iterator[Summary]:
     """Yield the trials of an arm that were started."""
     for seed in seeds:
-        trial = path / TRIALS / f"{arm.name}-s{seed}"
+        trial = _trial_folder(path, f"{arm.name}-s{seed}")
         if not (trial / "config.yaml").is_file():
             continue
         summary = read_run(trial).summary

@@ -2,6 +2,7 @@
 
 import math
 
+from bnrun.config.norm_call import norm_call, parse_norm_call
 from bnrun.events import DataUsed
 from bnrun.training_summary import Summary
 
@@ -21,7 +22,8 @@ def run_title(norm: str, data: DataUsed, seed: int) -> str:
 
 def norm_name(norm: str) -> str:
     """Return a norm's name, without the folders of a user's own file."""
-    return norm.rpartition("/")[2]
+    file, options = parse_norm_call(norm, "norm")
+    return norm_call(file.rpartition("/")[2], options or {})
 
 
 def data_name(data: DataUsed) -> str:

@@ -116,7 +116,7 @@ def _require_graphs(config: Config, train: Split) -> None:
         EngineError: they do not.
         NormError, TrainingFailed: the model cannot be built, or its eager steps raise.
     """
-    norm = f"norm '{config.model.norm}'"
+    norm = f"norm '{config.model.norm_call}'"
     eager = _measure(EAGER, config, train)
     try:
         compiled = _measure(COMPILED, config, train)

@@ -88,7 +88,7 @@ def evaluate(
     with random_numbers.in_use(), wrap_model_errors("evaluation"):
         accuracies = accuracies_by_statistics(model, dataset.to(device), config, wanted)
     return Evaluation(
-        norm=config.model.norm,
+        norm=config.model.norm_call,
         seed=config.training.seed,
         epoch=len(checkpoint["epochs"]),
         data=dataset.describe(),
@@ -119,7 +119,7 @@ def recalibrate(
     model = trained_model(config, checkpoint, device)
     if not MovingStatistics.find(model):
         raise RunError(
-            f"norm '{config.model.norm}' keeps no moving statistics (none named running_mean, "
+            f"norm '{config.model.norm_call}' keeps no moving statistics (none named running_mean, "
             "running_var, moving_mean or moving_var): there is nothing to replace."
         )
     random_numbers = RandomNumbers(config.training.seed, device)

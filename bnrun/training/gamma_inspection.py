@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bnrun.config.norm_call import norm_call
 from bnrun.errors import RunError, did_you_mean
 from bnrun.norms.introspection import ChannelValues, channel_values
 
@@ -111,7 +112,9 @@ def inspect(checkpoint: Mapping[str, Any], layer: str | None = None) -> Inspecti
     Raises:
         RunError: the checkpoint has no norm, or none of this name.
     """
-    norm, layers = checkpoint["config"]["model"]["norm"], norm_layers(checkpoint)
+    model = checkpoint["config"]["model"]
+    norm = norm_call(model["norm"], model.get("norm_options", {}))  # older ones have no options
+    layers = norm_layers(checkpoint)
     if not layers:
         raise RunError(
             f"norm '{norm}' has no gamma and no moving statistics: there is nothing to inspect."

@@ -161,7 +161,7 @@ class _Training:
         """Train for all epochs that are left."""
         settings = self.config.training
         yield RunStarted(
-            norm=self.config.model.norm,
+            norm=self.config.model.norm_call,
             device=str(self.device),
             machine=device_name(self.device),
             seed=settings.seed,

@@ -17,7 +17,7 @@ def build_model(config: Config) -> LeNet:
         NormError: the norm cannot be loaded or built.
     """
     return LeNet(
-        norm_factory(config.model.norm),
+        norm_factory(config.model.norm, config.model.norm_options),
         pool=config.model.pool,
         activation=config.model.activation,
         seed=config.training.seed,

@@ -1,7 +1,7 @@
 """Where a norm is observed: in this process, or in a worker that may hang or end without harm."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import torch
@@ -9,7 +9,8 @@ from torch import nn
 
 from bnrun.errors import NormError
 from bnrun.norms import norm_factory, norm_text
-from bnrun.norms.user_module import is_user_norm, takes_rank
+from bnrun.norms.options import asks_rank
+from bnrun.norms.user_module import is_user_norm
 from bnrun.verification.experiment import Observation, attempt
 from bnrun.verification.report import Engine
 from bnrun.verification.situations import CHANNELS
@@ -35,8 +36,8 @@ class InProcess:
 
     printed = 0
 
-    def __init__(self, norm: Norm, device: str) -> None:
-        self._run = _load(norm, device)
+    def __init__(self, norm: Norm, options: Mapping[str, Any], device: str) -> None:
+        self._run = _load(norm, options, device)
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +54,7 @@ class InWorker:
     """Observes in a separate process, which loads the norm itself.
 
     Args:
-        norm: see `bnrun.norms.norm_factory`.
+        norm, options: see `bnrun.norms.norm_factory`.
         device: torch's name of it.
         limit: seconds that loading the norm, and each experiment, may take.
 
@@ -61,11 +62,11 @@ class InWorker:
         NormError: a class that another process cannot import, as one of a notebook.
     """
 
-    def __init__(self, norm: Norm, device: str, limit: float) -> None:
+    def __init__(self, norm: Norm, options: Mapping[str, Any], device: str, limit: float) -> None:
         self._worker = Worker(
             "importing or building the norm",
             _load,
-            (_importable(norm), device),
+            (_importable(norm), dict(options), device),
             limit,
             records=Record.__subclasses__(),
         )
@@ -129,17 +130,17 @@ def _importable(norm: Norm) -> str:
     return f"{file}:{name}"
 
 
-def _load(norm: Norm, device: str) -> Callable[[Job], Observation[Any]]:
+def _load(norm: Norm, options: Mapping[str, Any], device: str) -> Callable[[Job], Observation[Any]]:
     """Load a norm, and return what runs experiments with it."""
-    factory, where = norm_factory(norm), torch.device(device)
+    factory, where = norm_factory(norm, options), torch.device(device)
     torch.zeros(1, device=where)  # initializing a device takes time that is not the norm's
-    asks_rank = is_user_norm(norm) and takes_rank(type(factory(CHANNELS, 2)))
+    takes_rank = is_user_norm(norm) and asks_rank(type(factory(CHANNELS, 2)), options)
     subjects: dict[torch.dtype, Subject] = {}
 
     def run(job: Job) -> Observation[Any]:
         experiment, dtype, engine = job
         if dtype not in subjects:
-            subjects[dtype] = Subject(factory, asks_rank, where, dtype)
+            subjects[dtype] = Subject(factory, takes_rank, where, dtype)
         return attempt(EXPERIMENTS[experiment], subjects[dtype], engine)
 
     return run

@@ -2,12 +2,15 @@
 
 import dataclasses
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
 from bnrun import kernels
+from bnrun.config.norm_call import norm_call
 from bnrun.errors import ConfigError, EngineError, NormError
 from bnrun.events import Stage
 from bnrun.norms import norm_text
@@ -34,6 +37,7 @@ Stages = Generator[Stage, None, "EngineRun"]
 
 def verify(
     norm: Norm,
+    options: Mapping[str, Any] = MappingProxyType({}),
     *,
     contract: Contract = "torch",
     dtype: torch.dtype | None = None,
@@ -48,6 +52,8 @@ def verify(
 
     Args:
         norm: a norm's name, `path/to/file.py:Class`, `package.module:Class`, or a class.
+        options: arguments for the norm's constructor, by name. What counts as right stays the
+            same: another eps than 1e-5 is a fault here, too.
         contract: what counts as right: PyTorch's layer, or the textbook's.
         dtype: of inputs and state. None takes float64 (where norm and device do) for eager, and
             float32 for compiled.
@@ -67,10 +73,13 @@ def verify(
     if torch.device(device).type == "mps" and dtype == torch.float64:
         raise ConfigError("mps has no float64. Leave the dtype out, or use the CPU.", "dtype")
     in_worker = isinstance(norm, str) if isolated is None else isolated
-    observer = InWorker(norm, device, time_limit) if in_worker else InProcess(norm, device)
-    return verify_by(
-        observer, _name(norm), contract=contract, dtype=dtype, device=device, engine=engine
+    observer = (
+        InWorker(norm, options, device, time_limit)
+        if in_worker
+        else InProcess(norm, options, device)
     )
+    name = norm_call(_name(norm), options)
+    return verify_by(observer, name, contract=contract, dtype=dtype, device=device, engine=engine)
 
 
 def _name(norm: Norm) -> str:

@@ -1,6 +1,7 @@
 """Arms as users write them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,9 @@ def test_every_arm_is_evaluated_with_moving_and_population_statistics() -> None:
         (["a=scratch", "a=builtin"], "Give one of them another, as in other=scratch"),
         (["scratch", "=builtin"], "arm =builtin: an arm is a norm, or NAME=NORM,KEY=VALUE"),
         (["scratch", "a="], "arm a=: an arm is a norm"),
-        (["scratch,model.pool=max", "builtin"], "an arm is a norm, or NAME=NORM,KEY=VALUE"),
+        (["scratch", "scratch,model.pool=max"], "arm scratch: there are two of this name"),
+        (["scratch", "builtin(eps=1"], "arm builtin(eps=1: received 'builtin(eps=1': its bracket"),
+        (["scratch", "b=builtin(1e-3)"], "'1e-3' is not option=value"),
         (["model.pool=max", "builtin"], "an arm is a norm, or NAME=NORM,KEY=VALUE"),
         (["scratch", "a b=builtin"], "received the name 'a b'"),
         (["scratch", ""], "model.norm: received ''; it must not be empty"),
@@ -79,6 +82,43 @@ def test_what_is_no_arm_is_refused_with_what_is_required(arms: list[str], messag
     with pytest.raises(ConfigError) as refused:
         build_arms(arms, None)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arm", "name", "norm", "options", "epochs"),
+    [
+        ("builtin(momentum=0.01)", "builtin(momentum=0.01)", "builtin", {"momentum": 0.01}, 10),
+        ("builtin(momentum=none, eps=1e-3),training.epochs=2", "builtin(momentum=none,eps=0.001)",
+         "builtin", {"momentum": None, "eps": 1e-3}, 2),
+        ("a=builtin(momentum=0.01,eps=1),training.epochs=2", "a", "builtin",
+         {"momentum": 0.01, "eps": 1}, 2),
+        ("builtin()", "builtin", "builtin", {}, 10),
+        ("a=builtin,model.norm=scratch(eps=1,affine=false)", "a", "scratch",
+         {"eps": 1, "affine": False}, 10),
+    ],
+)  # fmt: skip
+def test_a_norm_in_an_arm_may_have_options(
+    arm: str, name: str, norm: str, options: dict[str, Any], epochs: int
+) -> None:
+    built, _ = build_arms([arm, "none"], None)
+    config = built.config
+    assert built.name == name
+    assert (config.model.norm, config.model.norm_options) == (norm, options)
+    assert config.training.epochs == epochs
+
+
+def test_two_arms_whose_folders_would_be_one_are_refused() -> None:
+    with pytest.raises(ConfigError, match="there are two of this name"):
+        build_arms(["builtin(eps=1)", "builtin_eps_1=builtin"], None)
+
+
+def test_an_option_that_an_arms_norm_does_not_take_is_refused() -> None:
+    with pytest.raises(NormError) as refused:
+        build_arms(["scratch", "a=builtin(epz=1)"], None)
+    assert str(refused.value) == (
+        "arm a=builtin(epz=1): norm builtin takes no option 'epz'. Did you mean 'eps'? It takes: "
+        "eps, momentum, affine, track_running_stats, bias."
+    )
 
 
 def test_a_norm_that_does_not_exist_is_refused() -> None:

@@ -104,7 +104,7 @@ def test_a_section_can_be_set_whole() -> None:
         ),
         ("model.norm=[1]", r"received \[1\]; it must be text"),
         ("model.norm=''", "it must not be empty"),
-        ("model=scratch", "this is a section with the keys norm, pool, activation"),
+        ("model=scratch", "this is a section with the keys norm, norm_options, pool, activation"),
     ],
 )
 def test_an_error_names_the_value_and_what_is_required(override: str, message: str) -> None:

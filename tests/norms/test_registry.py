@@ -1,5 +1,6 @@
 """The registry of norms: its names, and that checking one does not load torch."""
 
+import inspect
 import subprocess
 import sys
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from bnrun import kernels
+from bnrun.config import parse_override, resolve
 from bnrun.errors import NormError
-from bnrun.norms import NORMS, BatchNorm, check_norm, norm_factory
+from bnrun.norms import NORMS, BatchNorm, check_norm, checked, norm_factory
 from bnrun.norms.textbook import TextbookBatchNorm
 
 
@@ -91,7 +94,79 @@ except NormError:
     assert answer.stdout == "False\n"
 
 
+# ---- options
+
+
 @pytest.mark.parametrize("norm", ["scratch", "builtin"])
 def test_a_factory_hands_options_on_to_the_class(norm: str) -> None:
-    layer = norm_factory(norm)(6, 4, eps=0.5, momentum=None, affine=False)
+    layer = norm_factory(norm, {"eps": 0.5, "momentum": None})(6, 4, affine=False)
     assert (layer.eps, layer.momentum, layer.weight) == (0.5, None, None)
+
+
+@pytest.mark.parametrize("norm", ["scratch", "builtin"])
+def test_the_declared_options_are_those_of_the_class(norm: str) -> None:
+    """They are declared a second time, so that they can be checked without torch."""
+    declared = inspect.signature(NORMS[norm]).parameters
+    taken = inspect.signature(type(norm_factory(norm)(6, 4))).parameters
+    names = set(taken) - {"num_features", "device", "dtype"} | {"bias"}  # older torch has none
+    assert set(declared) == names | {"num_features", "num_dims"}
+    assert all(declared[name].default == taken[name].default for name in names & set(taken))
+
+
+@pytest.mark.parametrize(
+    ("norm", "options", "reason"),
+    [
+        (
+            "builtin",
+            {"epz": 1},
+            "norm builtin takes no option 'epz'. Did you mean 'eps'? It takes: eps, momentum, "
+            "affine, track_running_stats, bias.",
+        ),
+        ("scratch", {"momentum": "high"}, "received norm scratch(momentum=high); momentum must be "
+         "a number or none."),
+        ("scratch", {"eps": True}, "received norm scratch(eps=true); eps must be a number."),
+        ("scratch", {"eps": None}, "received norm scratch(eps=none); eps must be a number."),
+        ("builtin", {"affine": 1}, "received norm builtin(affine=1); affine must be true or "
+         "false."),
+        ("textbook", {"eps": 1}, "norm textbook takes no option 'eps'. It takes none at all."),
+        ("none", {"eps": 1}, "norm none takes no option 'eps'. It takes none at all."),
+        ("builtin", {"num_features": 6}, "received norm builtin(num_features=6); num_features "
+         "comes from the network, at each place of it. Leave it out."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("ask", [check_norm, norm_factory])
+def test_an_option_is_checked_against_the_signature(ask, norm, options, reason) -> None:
+    with pytest.raises(NormError) as refused:
+        ask(norm, options)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("options", [{"eps": 1}, {"eps": 1e-3, "momentum": None}, {}])
+def test_options_of_the_right_type_pass(options) -> None:
+    check_norm("builtin", options)
+
+
+def test_an_error_names_where_an_option_was_set() -> None:
+    with pytest.raises(NormError) as refused:
+        checked(resolve(None, parse_override("model.norm_options={epz: 1}")))
+    assert str(refused.value).startswith("--set: model.norm: norm scratch takes no option 'epz'.")
+
+
+@pytest.mark.parametrize("options", [{"eps": 0.1, "momentum": 0.3}, {"momentum": None}])
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_scratch_with_options_is_torchs_layer_with_them(request, engine, options):
+    if engine == "compiled":
+        request.getfixturevalue("compilable")
+    switch = kernels.enabled if engine == "compiled" else kernels.disabled
+    x = torch.randn(3, 8, 6, 5, 5, generator=torch.Generator().manual_seed(0)) * 0.2
+    results = []
+    for norm in ("scratch", "builtin"):
+        layer = norm_factory(norm, options)(6, 4)
+        leaf = x.clone().requires_grad_()
+        with switch():
+            y = layer(leaf[0]) + layer(leaf[1])
+            y.square().sum().backward()
+            with torch.no_grad():
+                predicted = layer.eval()(x[2])
+        results.append([y, leaf.grad, predicted, *layer.state_dict().values()])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
