@@ -124,9 +124,8 @@ def checked(resolved: Resolved) -> Resolved:
             check_norm(model.norm, options)
         except NormError as error:
             source = resolved.sources[key]
-            raise NormError(
-                error.reason, error.key, None if source == "default" else source
-            ) from error
+            error.source = None if source == "default" else source
+            raise
     located = model.model_copy(update={"norm": user_module.absolute(model.norm)})
     return replace(resolved, config=resolved.config.model_copy(update={"model": located}))
 

@@ -175,7 +175,7 @@ def test_steps_beside_a_trial_train_as_the_trial_does(small: Dataset, arms_of: A
 def test_a_norm_that_cannot_be_built_is_named(arms_of: Arms, tmp_path: Any) -> None:
     (tmp_path / "mine.py").write_text("class Norm: pass\n")
     arm, _ = arms_of(f"a={tmp_path}/mine.py:Norm", "none")
-    with pytest.raises(NormError, match="must be a class derived from"):
+    with pytest.raises(NormError, match="does not derive from torch.nn.Module"):
         prepare_timed("arm a", TimedTraining, (arm.name, arm.config))
 
 
