@@ -20,6 +20,7 @@ from bnrun.benchmark.result import Benchmark
 from bnrun.benchmark.speedrun import Speedrun
 from bnrun.runs.run_records import read_run
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
+from bnrun.show.plot_style import render
 from bnrun.show.results import as_text
 
 HERE = Path(__file__).parent
@@ -48,8 +49,6 @@ def _measure_train(folder: Path) -> None:
 
 def _measure_compare(folder: Path) -> None:
     _run("compare", "scratch", "builtin", "--out", folder)
-    (picture,) = folder.glob("*/compare.png")
-    shutil.copy(picture, HERE / "compare.png")
     _keep_directory(folder, "*-compare-scratch-builtin")
 
 
@@ -85,6 +84,12 @@ def comparison() -> bnrun.Comparison:
     """Return the recorded comparison."""
     (path,) = RUNS.glob("*-compare-scratch-builtin")
     return bnrun.load_comparison(path)
+
+
+def draw() -> None:
+    """Draw the recorded comparison for the guide."""
+    figure = bnrun.plot(comparison())
+    (HERE / "compare.png").write_bytes(render(figure)["png"])
 
 
 def benchmark() -> Benchmark:

@@ -225,9 +225,10 @@ def renewed(markdown: str) -> str:
 
 
 def main() -> None:
-    """Renew every page."""
+    """Renew every page, and the picture of the recorded comparison."""
     if sys.argv[1:2] == ["--measure"]:
         recorded.measure(sys.argv[2:])
+    recorded.draw()
     for page in PAGES:
         before = page.read_text()
         after = renewed(before)

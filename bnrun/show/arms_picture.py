@@ -1,144 +1,235 @@
-"""The picture of a comparison: each arm's mean over the epochs, with its 95 % interval."""
+"""The picture of arms side by side: the seeds of each and their mean, epoch by epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bnrun.comparison.arms import ArmResult
-from bnrun.comparison.estimate import Estimate, estimate
 from bnrun.comparison.result import Comparison
+from bnrun.show.arms_series import Series, series_of
+from bnrun.show.arms_words import (
+    WORDS_OF_CURVES,
+    WORDS_OF_MANY_CURVES,
+    WORDS_OF_ROWS,
+    arm_remark,
+    arms_footer,
+    arms_title,
+    seeds_and_machine,
+)
+from bnrun.show.plot_layout import (
+    END_LABEL_INCHES,
+    LEADER,
+    LEGEND_HANDLE,
+    EndLabel,
+    Grid,
+    fitted_name,
+    label_ends,
+    legend,
+    page,
+    panel_title,
+    size,
+)
 from bnrun.show.plot_style import (
+    FRACTION,
+    NATS,
+    PANEL_INCHES,
     Stroke,
-    add_title,
     curve,
     epoch_axis,
-    new_figure,
-    points_of,
-    provenance,
     stroke,
     style,
+    thin_curve,
     write_instead,
 )
+from bnrun.show.value_axis import Scale, draw_guessing, draw_scale, scale_of
 
 PANELS = {
-    "loss": "training loss",
-    "train_acc": "train accuracy",
-    "test_acc": "test accuracy, moving statistics",
-    "test_acc_population": "test accuracy, population statistics",
+    "loss": ("training loss", NATS),
+    "train_acc": ("train accuracy", FRACTION),
+    "validation_acc": ("held-out accuracy", FRACTION),
+    "test_acc": ("test accuracy, moving statistics", FRACTION),
+    "test_acc_population": ("test accuracy, population statistics", FRACTION),
 }
-"""Title of the panel of each metric."""
-INTERVAL_ROOM = 0.35
-"""Room for intervals above and below the means, as a share of the range of the means."""
-BAR_SPAN = 0.6
-"""Width over which arms stand side by side in a picture of one epoch, in epochs."""
-MIN_AXIS_RANGE = 0.02
-"""Least range of a metric's axis: a smaller one would magnify noise."""
+"""Title and unit of the panel of each metric."""
+BETWEEN_NAMES = 0.14
+"""Room between two names, one below the other."""
+FEW_ARMS = 4
+"""Up to this many arms are labelled where their curves end, and have bands."""
+LEGEND_LABEL_INCHES, ROW_LABEL_INCHES = 2.1, 3.0
+"""Width to which an arm's name is wrapped: in a legend, beside its row."""
+LABEL_LINES = 4
+"""A label at the end of a curve has at most so many lines."""
 
-Series = Sequence[tuple[float, Estimate]]
+Measured = Mapping[str, Sequence[Series]]
+"""The series of each arm, by metric."""
 
 
 def compare(comparison: Comparison) -> Figure:
-    """Draw each metric's mean per arm over the epochs, with its 95 % interval as a band.
+    """Draw the arms of a comparison, as `arms` does."""
+    return arms(comparison.arms)
 
-    Means and bands are over the trials that completed. The axes are fitted to the means: with few
-    seeds, an interval may be many times wider than the range of the means.
+
+def arms(results: Sequence[ArmResult]) -> Figure:
+    """Draw each metric of arms over the epochs; after one epoch, a row of dots for each arm.
+
+    Few seeds are thin lines around their mean; more become a mean with its 95 % interval as a
+    band. Means are over the trials that completed; others are drawn to where they ended. A loss far
+    above that of guessing is cut off where other losses are not.
     """
+    measured = {metric: [series_of(result, metric) for result in results] for metric in PANELS}
+    measured = {
+        metric: found
+        for metric, found in measured.items()
+        if any(any(series.values) for series in found)
+    }
     with style():
-        figure = new_figure(_note(comparison), height=7.6 + 0.12 * len(comparison.arms))
-        add_title(
-            figure,
-            "LeNet: the mean of each arm, epoch by epoch",
-            [
-                Line2D([], [], **(stroke(number).options if result.completed else {"ls": ""}))
-                for number, result in enumerate(comparison.arms)
-            ],
-            [_arm_label(result) for result in comparison.arms],
-        )
-        for axes, (metric, title) in zip(figure.subplots(2, 2).flat, PANELS.items(), strict=True):
-            axes.set_title(title)
-            _panel(axes, [_series(result, metric) for result in comparison.arms], metric)
+        if "loss" not in measured:
+            figure, (axes,) = page(
+                arms_title(results), seeds_and_machine(results), Grid(1, PANEL_INCHES)
+            )
+            write_instead(axes, "No trial has finished an epoch.")
+            return figure
+        return (_draw_rows if _last_epoch(results) == 1 else _draw_curves)(results, measured)
+
+
+def _last_epoch(results: Sequence[ArmResult]) -> int:
+    return max(len(trial.epochs) for result in results for trial in result.trials)
+
+
+def _draw_curves(results: Sequence[ArmResult], measured: Measured) -> Figure:
+    """Draw curves over the epochs, labelled at their ends or in a legend."""
+    labels = [_label(result, END_LABEL_INCHES) for result in results]
+    is_direct = _fits_at_ends(labels, measured)
+    if is_direct:
+        right = LEADER + _widest(labels) + 0.15
+        grid = Grid(len(measured), PANEL_INCHES, rights=(right, right))
+    else:
+        labels = [_label(result, LEGEND_LABEL_INCHES) for result in results]
+        grid = Grid(len(measured), PANEL_INCHES, side=LEGEND_HANDLE + _widest(labels))
+        grid = grid.at_least(sum(size(label)[1] + BETWEEN_NAMES for label in labels))
+    scales = _scales(measured)
+    has_bands = len(results) <= FEW_ARMS
+    words = WORDS_OF_CURVES if has_bands else WORDS_OF_MANY_CURVES
+    footer = arms_footer(results, measured, scales["loss"], words)
+    figure, panels = page(arms_title(results), footer, grid)
+    for axes, (metric, found) in zip(panels, measured.items(), strict=True):
+        panel_title(axes, *_panel_title(metric, measured))
+        for number, series in enumerate(found):
+            _draw_series(axes, series, stroke(number), has_bands)
+        if any(result.not_learned for result in results):
+            draw_guessing(axes, "y", metric)
+        epoch_axis(axes, _last_epoch(results))
+        draw_scale(axes, "y", scales[metric])
+        if is_direct:
+            label_ends(axes, list(_end_labels(labels, found, scales[metric])))
+    if not is_direct:
+        handles = [
+            Line2D([], [], **(stroke(number).marked if any(series.values) else {"ls": ""}))
+            for number, series in enumerate(measured["loss"])
+        ]
+        legend(figure, handles, labels, grid.side, top=panels[0].get_position().y1)
     return figure
 
 
-def _note(comparison: Comparison) -> str:
-    """Return the footer: how many seeds each curve stands for, and what the bands are."""
-    counts = [len(result.completed) for result in comparison.arms]
-    fewest, most, planned = min(counts), max(counts), len(comparison.seeds)
-    n = f"{most}" if fewest == most else f"{fewest} to {most}"
-    of = "" if fewest == planned else f" of {planned}"
-    listed = ", ".join(map(str, comparison.seeds))
-    n = f"n = {n}{of} seed{'s' if planned != 1 else ''} per arm ({listed})"
-    lines = [provenance(n, comparison.trials)]
-    if most > 1:
-        last = max(trial.epochs[-1].epoch for arm in comparison.arms for trial in arm.completed)
-        what = "Bands" if last > 1 else "Bars, arms side by side"
-        lines.append(f"{what}: 95 % interval of the mean; the axes are fitted to the means.")
-    elif most == 1:
-        lines.append("One seed shows no spread: there are no bands.")
-    lacking = [
-        f"'{result.arm.name}'"
-        for result in comparison.arms
-        if result.completed and not _series(result, "test_acc_population")
+def _scales(measured: Measured) -> dict[str, Scale]:
+    """Return the axis of each metric, for the values of all arms."""
+    return {
+        metric: scale_of(metric, (value for series in found for value in series.values))
+        for metric, found in measured.items()
+    }
+
+
+def _label(result: ArmResult, width: float) -> str:
+    """Return an arm's name, and below it what must be known of its trials."""
+    lines = (result.arm.name, arm_remark(result))
+    return "\n".join(fitted_name(line, width) for line in lines if line)
+
+
+def _widest(labels: Sequence[str]) -> float:
+    return max(size(label)[0] for label in labels)
+
+
+def _fits_at_ends(labels: Sequence[str], measured: Measured) -> bool:
+    """Return whether every arm can be labelled where its curve ends."""
+    ends = {series.means[-1][0] if series.means else None for series in measured["loss"]}
+    return (
+        len(labels) <= FEW_ARMS
+        and len(ends) == 1
+        and None not in ends
+        and all(label.count("\n") < LABEL_LINES for label in labels)
+    )
+
+
+def _panel_title(metric: str, measured: Measured) -> tuple[str, str]:
+    """Return a panel's title and unit; there are two kinds of test accuracy only where both are."""
+    if metric == "test_acc" and "test_acc_population" not in measured:
+        return "test accuracy", FRACTION
+    return PANELS[metric]
+
+
+def _draw_series(axes: Axes, series: Series, drawn: Stroke, has_band: bool) -> None:
+    for points in (*series.seeds, *series.lost):
+        thin_curve(axes, points, drawn)
+    for points in series.lost:
+        axes.plot(*points[-1], "x", color=drawn.colour, markersize=9, markeredgewidth=2)
+    if has_band and series.intervals:
+        epochs, lows, highs = zip(*series.intervals, strict=True)
+        axes.fill_between(epochs, lows, highs, color=drawn.colour, alpha=0.2, lw=0, zorder=1)
+    curve(axes, series.mean_points, drawn)
+
+
+def _end_labels(labels: Sequence[str], found: Sequence[Series], scale: Scale) -> Iterator[EndLabel]:
+    """Yield the label of each arm that has the metric; that of one above the axis has an arrow."""
+    for number, (label, series) in enumerate(zip(labels, found, strict=True)):
+        if series.means:
+            epoch, value = series.mean_points[-1]
+            text = f"↑ {label}" if value > scale.high else label
+            yield EndLabel(text, epoch, min(value, scale.high), stroke(number))
+
+
+def _draw_rows(results: Sequence[ArmResult], measured: Measured) -> Figure:
+    """Draw arms after one epoch: each a row, from the top, with its seeds and their mean."""
+    labels = [_label(result, ROW_LABEL_INCHES) for result in results]
+    heights = [size(label)[1] + BETWEEN_NAMES for label in labels]
+    height = max(PANEL_INCHES, sum(heights))
+    stretch = height / sum(heights)
+    places = [
+        height - stretch * (end - own / 2)
+        for end, own in zip(accumulate(heights), heights, strict=True)
     ]
-    if lacking:
-        lines.append(f"No population accuracy: {', '.join(lacking)}.")
-    return "\n".join(lines)
+    scales = _scales(measured)
+    footer = arms_footer(results, measured, scales["loss"], WORDS_OF_ROWS)
+    lefts = (_widest(labels) + 0.25, 0.3)
+    figure, panels = page(
+        arms_title(results), footer, Grid(len(measured), height, lefts, rights=(0.3, 0.3))
+    )
+    first = min(axes.get_position().x0 for axes in panels)
+    for axes, (metric, found) in zip(panels, measured.items(), strict=True):
+        title, unit = _panel_title(metric, measured)
+        axes.set_title(title)
+        axes.set_xlabel(unit)
+        for number, (series, place) in enumerate(zip(found, places, strict=True)):
+            _draw_row(axes, series, stroke(number), place, scales[metric])
+        if any(result.not_learned for result in results):
+            draw_guessing(axes, "x", metric)
+        axes.set_ylim(0, height)
+        axes.set_yticks(places, labels)
+        axes.tick_params(axis="y", length=0, labelleft=axes.get_position().x0 == first)
+        draw_scale(axes, "x", scales[metric])
+    return figure
 
 
-def _arm_label(result: ArmResult) -> str:
-    n, started = len(result.completed), len(result.trials)
-    others = [trial.status for trial in result.trials if trial.status != "completed"]
-    counts = ", ".join(f"{others.count(status)} {status}" for status in dict.fromkeys(others))
-    label = f"{result.arm.name}, n = {n}" + (f" of {started} ({counts})" if others else "")
-    return label if n else f"{label}: no curve"
-
-
-def _series(result: ArmResult, metric: str) -> Series:
-    """Return the estimate of a metric in every epoch in which completed trials have it."""
-    values: dict[float, list[float]] = {}
-    for trial in result.completed:
-        for epoch, value in points_of(trial.epochs, metric):
-            values.setdefault(epoch, []).append(value)
-    estimates = [(epoch, estimate(taken)) for epoch, taken in sorted(values.items())]
-    return [(epoch, one) for epoch, one in estimates if one is not None]
-
-
-def _panel(axes: Axes, arms: Sequence[Series], metric: str) -> None:
-    """Draw a metric of every arm; the arm's number decides its stroke."""
-    if not any(arms):
-        write_instead(axes, "No completed trial has it.")
-        return
-    last = max(epoch for series in arms for epoch, _ in series)
-    for number, series in enumerate(arms):
-        # In a picture of one epoch, the arms stand side by side.
-        shift = BAR_SPAN * (number - (len(arms) - 1) / 2) / len(arms) if last == 1 else 0.0
-        means = [(epoch + shift, one.mean) for epoch, one in series]
-        curve(axes, means, stroke(number))
-        _band(axes, series, stroke(number), shift)
-    axes.set_ylim(_axis_limits([one for series in arms for _, one in series], metric))
-    epoch_axis(axes, last)
-
-
-def _band(axes: Axes, series: Series, drawn: Stroke, shift: float) -> None:
-    """Draw the intervals as a shaded band; that of a single epoch as a bar."""
-    spread = [(epoch, *one.ci95) for epoch, one in series if one.ci95 is not None]
-    if len(spread) == 1:
-        ((epoch, low, high),) = spread
-        axes.vlines(epoch + shift, low, high, colors=drawn.colour, linewidth=1.5)
-    elif spread:
-        epochs, lows, highs = zip(*spread, strict=True)
-        axes.fill_between(epochs, lows, highs, color=drawn.colour, alpha=0.18, zorder=1)
-
-
-def _axis_limits(estimates: Sequence[Estimate], metric: str) -> tuple[float, float]:
-    """Return the limits of a metric's axis: they hold all means, and intervals as far as fits."""
-    means = [one.mean for one in estimates]
-    ends = [end for one in estimates for end in one.ci95 or (one.mean, one.mean)]
-    room = max(INTERVAL_ROOM * (max(means) - min(means)), MIN_AXIS_RANGE / 2)
-    low, high = max(min(ends), min(means) - room), min(max(ends), max(means) + room)
-    low = max(low, 0.0)
-    high = high if metric == "loss" else min(high, 1.0)
-    margin = max(0.05 * (high - low), (MIN_AXIS_RANGE - (high - low)) / 2)
-    return low - margin, high + margin
+def _draw_row(axes: Axes, series: Series, drawn: Stroke, place: float, scale: Scale) -> None:
+    for points in series.seeds:
+        axes.plot(points[0][1], place, "o", color=drawn.colour, markersize=6, alpha=0.6, mew=0)
+    for points in series.lost:
+        axes.plot(points[0][1], place, "x", color=drawn.colour, markersize=9, markeredgewidth=2)
+    for _, low, high in series.intervals:
+        axes.hlines(place, low, high, colors=drawn.colour, linewidth=2)
+    for _, mean in series.mean_points:
+        marker = ">" if mean > scale.high else "o"
+        (dot,) = axes.plot(min(mean, scale.high), place, marker, color=drawn.colour, markersize=10)
+        dot.set(markeredgewidth=0, clip_on=False)

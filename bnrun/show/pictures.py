@@ -5,20 +5,31 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bnrun.events import EpochEnded
-from bnrun.show.arms_picture import compare
+from bnrun.show.arms_picture import arms, compare
+from bnrun.show.plot_layout import (
+    END_LABEL_INCHES,
+    LEADER,
+    EndLabel,
+    Grid,
+    fitted,
+    label_ends,
+    page,
+    panel_title,
+    size,
+)
 from bnrun.show.plot_style import (
     BLUE,
+    FRACTION,
     GREY,
+    NATS,
+    PANEL_INCHES,
     RED,
     Points,
-    add_title,
     curve,
     epoch_axis,
-    new_figure,
     points_of,
     provenance,
     render,
@@ -26,37 +37,55 @@ from bnrun.show.plot_style import (
     style,
     write_instead,
 )
+from bnrun.show.value_axis import draw_guessing, draw_scale, loss_note, scale_of
 from bnrun.show.wording import training_title
 from bnrun.training_summary import Summary
 
 if TYPE_CHECKING:  # loads torch, which the curves of a run do not need
     from bnrun.training.gamma_inspection import NormLayer, Vector
 
-__all__ = ["compare", "curves", "gamma", "render", "run_footer"]
+__all__ = ["arms", "compare", "curves", "gamma", "render", "run_footer"]
 
 TRAIN, MOVING, POPULATION, BATCH, HELD_OUT = range(5)
 """The strokes of one training's curves."""
 
+GAMMA_INCHES = 1.3
+"""Height of the panel of a layer's gammas."""
 CROSS: dict[str, Any] = {"marker": "x", "ls": "", "color": RED, "ms": 10, "mew": 2.2}
 
 
 def curves(summary: Summary) -> Figure:
     """Draw a training: its loss and every measured accuracy over the epochs."""
+    title, footer = training_title(summary), run_footer(summary)
     with style():
-        figure = new_figure(run_footer(summary), height=4.8)
-        loss, accuracy = figure.subplots(1, 2)
-        if not summary.epochs:
-            add_title(figure, training_title(summary))
-            write_instead(loss, "No epoch has ended.")
-            accuracy.set_axis_off()
+        losses, accuracies = points_of(summary.epochs, "loss"), _accuracies(summary.epochs)
+        if not losses:
+            figure, (axes,) = page(title, footer, Grid(1, PANEL_INCHES))
+            write_instead(axes, "No epoch has ended.")
             return figure
-        curve(loss, points_of(summary.epochs, "loss"), stroke(TRAIN))
-        accuracies = _accuracies(summary.epochs)
-        lines = [curve(accuracy, points, stroke(number)) for number, points in accuracies.values()]
-        add_title(figure, training_title(summary), lines, list(accuracies))
-        for axes, title in ((loss, "training loss"), (accuracy, "accuracy")):
-            axes.set_title(title)
-            epoch_axis(axes, summary.epochs[-1].epoch)
+        scale = scale_of("loss", (value for _, value in losses))
+        note = loss_note(scale, {"the loss": max(value for _, value in losses)})
+        labels = [fitted(label, END_LABEL_INCHES) for label in accuracies]
+        right = LEADER + max(size(label)[0] for label in labels) + 0.15
+        grid = Grid(2, PANEL_INCHES, rights=(0.15, right))
+        figure, (left, axes) = page(title, f"{footer}\n{note}".strip(), grid)
+        curve(left, losses, stroke(TRAIN))
+        draw_scale(left, "y", scale)
+        for number, points in accuracies.values():
+            curve(axes, points, stroke(number))
+        values = (value for _, points in accuracies.values() for _, value in points)
+        draw_scale(axes, "y", scale_of("test_acc", values))
+        panel_title(left, "training loss", NATS)
+        panel_title(axes, "accuracy", FRACTION)
+        for panel, metric in ((left, "loss"), (axes, "test_acc")):
+            if summary.learned is False:
+                draw_guessing(panel, "y", metric)
+            epoch_axis(panel, summary.epochs[-1].epoch)
+        ends = [
+            EndLabel(label, *points[-1], stroke(number))
+            for label, (number, points) in zip(labels, accuracies.values(), strict=True)
+        ]
+        label_ends(axes, ends)
     return figure
 
 
@@ -68,26 +97,19 @@ def gamma(layers: "Sequence[NormLayer]", title: str, footer: str) -> Figure | No
     shown = [layer for layer in layers if layer.gamma is not None or layer.beta is not None]
     if not shown:
         return None
-    footer = f"{footer}\nStems start at γ = 1 and β = 0. Each layer has its own scale."
+    notes = ["Stems start at γ = 1 and β = 0. Each layer has its own scale."]
+    if any(any(layer.nearly_off) for layer in shown):
+        notes.append("×: nearly off, with |γ| at most a tenth of the layer's median.")
     with style():
-        figure = new_figure(footer, height=1.6 + 1.6 * len(shown))
-        grid = figure.subplots(len(shown), 2, squeeze=False)
-        for row, layer in zip(grid, shown, strict=True):
-            _channels(row[0], layer.gamma, layer.nearly_off, neutral=1.0)
-            _channels(row[1], layer.beta, layer.nearly_off, neutral=0.0)
-            row[0].set_ylabel(layer.name)
-        for axes, name in zip(grid[0], ("γ", "β"), strict=True):
-            axes.set_title(name)
-        for axes in grid[-1]:
+        grid = Grid(2 * len(shown), GAMMA_INCHES)
+        figure, panels = page(title, "\n".join(filter(None, [footer, " ".join(notes)])), grid)
+        for layer, left, right in zip(shown, panels[::2], panels[1::2], strict=True):
+            _channels(left, "γ", layer.gamma, layer.nearly_off, neutral=1.0)
+            _channels(right, "β", layer.beta, layer.nearly_off, neutral=0.0)
+            panel_title(left, f"{layer.name}: γ")
+            panel_title(right, f"{layer.name}: β")
+        for axes in panels:
             axes.set_xlabel("channel")
-        figure.align_ylabels(grid[:, 0])
-        if any(any(layer.nearly_off) for layer in shown):
-            cross = Line2D([], [], **CROSS)
-            add_title(
-                figure, title, [cross], ["nearly off: |γ| at most a tenth of the layer's median"]
-            )
-        else:
-            add_title(figure, title)
     return figure
 
 
@@ -95,7 +117,10 @@ def run_footer(summary: Summary) -> str:
     """Write the footer of a picture of one run: its seed, machine and data, and how it ended."""
     ending = "" if summary.status == "completed" else f"\n{summary.status}"
     reason = f": {summary.reason}" if ending and summary.reason else ""
-    return provenance(f"n = 1 seed ({summary.seed})", [summary]) + ending + reason
+    lines = provenance(f"n = 1 seed ({summary.seed})", [summary]) + ending + reason
+    if summary.learned is False:
+        lines += f"\n{' '.join(summary.remarks)} Dotted: guessing one of ten classes."
+    return lines
 
 
 def _accuracies(epochs: Sequence[EpochEnded]) -> dict[str, tuple[int, Points]]:
@@ -111,10 +136,12 @@ def _accuracies(epochs: Sequence[EpochEnded]) -> dict[str, tuple[int, Points]]:
     return {label: (number, points) for label, (number, points) in accuracies.items() if points}
 
 
-def _channels(axes: Axes, values: "Vector", nearly_off: Sequence[bool], neutral: float) -> None:
+def _channels(
+    axes: Axes, name: str, values: "Vector", nearly_off: Sequence[bool], neutral: float
+) -> None:
     """Draw each channel's value as a stem from the neutral value; cross those nearly off."""
     if values is None:
-        write_instead(axes, "none")
+        write_instead(axes, f"no {name}")
         return
     places, wide = range(len(values)), len(values) < 40
     axes.axhline(neutral, color=GREY, linewidth=1)
@@ -123,6 +150,7 @@ def _channels(axes: Axes, values: "Vector", nearly_off: Sequence[bool], neutral:
     off = [place for place in places if nearly_off[place]]
     axes.plot(off, [values[place] for place in off], **CROSS | {"ms": 10 if wide else 6})
     axes.margins(y=0.12)
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     margin = 0.5 + 0.01 * len(values)
     axes.set_xlim(-margin, len(values) - 1 + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))

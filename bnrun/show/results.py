@@ -52,7 +52,8 @@ def plot(result: TrainingResult | Inspection | Comparison) -> "Figure":
     """Return a picture of a result, a matplotlib figure.
 
     A training becomes curves of its loss and accuracies; an inspection γ and β by channel; a
-    comparison the curves of its arms, with their intervals. `figure.savefig("file.png")` keeps it.
+    comparison the curves of its arms, with every seed of a few, or with the mean's interval.
+    `figure.savefig("file.png")` keeps it.
 
     Raises:
         RunError: the norms of an inspection have neither γ nor β.
