@@ -27,11 +27,6 @@ FEW_ROUNDS = """
 from bnrun.comparison import parity, throughput
 parity.STEPS = throughput.ROUNDS = throughput.STEPS = 2
 """
-NO_SPEED = """
-import functools
-from bnrun.comparison import run_comparison
-run_comparison.compare = functools.partial(run_comparison.compare, throughput=False)
-"""
 NO_PICTURE = """
 from bnrun.show import pictures
 pictures.render = lambda figure: {"svg": b"", "png": b""}

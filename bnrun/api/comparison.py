@@ -10,11 +10,12 @@ from torch import nn
 from bnrun.api.configs import ConfigLike, shared_assignments
 from bnrun.comparison import run_comparison
 from bnrun.comparison.arm_syntax import build_arms
-from bnrun.comparison.paired_differences import Criteria
+from bnrun.comparison.paired_differences import Criteria, Pairs
 from bnrun.comparison.plan import make_plan
-from bnrun.comparison.result import Comparison
+from bnrun.comparison.result import MEASURES, Comparison
 from bnrun.comparison.run_comparison import load_shared
 from bnrun.comparison.shared_engine import resolve_engine
+from bnrun.comparison.sweep import Sweep
 from bnrun.comparison.trials import unfinished_trials
 from bnrun.events import drain
 from bnrun.norms import norm_text
@@ -34,6 +35,9 @@ def compare(
     equivalence: float | None = None,
     survivors: bool = False,
     jobs: int = 1,
+    sweep: Mapping[str, Sequence[Any]] | None = None,
+    pairs: Pairs | None = None,
+    parity: bool = True,
     throughput: bool | None = None,
     out: str | Path | None = None,
     on_event: Callable[[object], object] = lambda event: None,
@@ -42,7 +46,7 @@ def compare(
 
     Args:
         arms: two or more: a norm (see `help(bnrun)`), or "NAME=NORM,KEY=VALUE,..." to vary
-            anything else, as in "max=scratch,model.pool=max".
+            anything else, as in "max=scratch,model.pool=max". One, or none, with a sweep.
         config: what every arm starts from: a `Config`, a YAML file, the name of a config that comes
             with bnrun, or None for the defaults.
         seeds: how many trials of each arm, or the seeds themselves.
@@ -53,6 +57,11 @@ def compare(
         equivalence: a margin, in the unit of that metric, to test whether arms are equivalent.
         survivors: whether to judge pairs of which trials were lost.
         jobs: how many trials to train at a time. Several run in processes of their own.
+        sweep: config keys with several values each, such as `{"optimizer.lr": [0.1, 1.0]}`: every
+            arm is varied by each combination of them.
+        pairs: which pairs to judge: `all`, or those of the `first` arm with each other one. None
+            judges all of up to three arms, and beyond that those with the first.
+        parity: whether to ask if arms are the same function.
         throughput: whether to time the arms, each in a process of its own. None does, unless an
             arm is a class: a class of a notebook exists in this process alone.
         out: a folder to keep the comparison in, as `bnrun compare --out` does. None keeps nothing.
@@ -84,11 +93,15 @@ def compare(
     if throughput is None:
         throughput = all(isinstance(arm, str) for arm in arms)
     path, shared = shared_assignments(config, overrides, epochs=epochs, device=device)
-    built = build_arms([norm_text(arm) for arm in arms], path, shared)
-    first = built[0].config.training.seed
-    numbers = range(first, first + seeds) if isinstance(seeds, int) else seeds
-    plan = make_plan(built, numbers, Criteria(metric, equivalence, survivors))
-    dataset, where = drain(load_shared(built), on_event)
+    sweeps = [Sweep(key, tuple(values)) for key, values in (sweep or {}).items()]
+    wanted = {"parity": parity, "throughput": throughput}
+    plan = make_plan(
+        build_arms([norm_text(arm) for arm in arms], path, shared, sweeps),
+        seeds,
+        Criteria(metric, equivalence, survivors, pairs),
+        [measure for measure in MEASURES if wanted[measure]],
+    )
+    dataset, where = drain(load_shared(plan), on_event)
     plan = resolve_engine(plan, dataset, where)
     train = trial_trainer(dataset, jobs)
     with contextlib.ExitStack() as stack:
@@ -103,7 +116,7 @@ def compare(
                 directory.record(event)
             on_event(event)
 
-        work = run_comparison.compare(plan, trials, dataset, where, train, jobs, throughput)
+        work = run_comparison.compare(plan, trials, dataset, where, train, jobs)
         return drain(work, handle)
 
 

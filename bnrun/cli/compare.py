@@ -1,8 +1,9 @@
 """`bnrun compare`: arms trained on the same seeds; what differs, and how sure that is."""
 
 import shlex
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +18,12 @@ from bnrun.cli.options import (
     QuietOption,
     SetOption,
 )
-from bnrun.errors import WORK_FAILED, ConfigError
+from bnrun.errors import WORK_FAILED, ConfigError, known_value
 from bnrun.events import drain
 
 if TYPE_CHECKING:
     import torch
 
-    from bnrun.comparison.arms import Arm
     from bnrun.comparison.comparison_events import CompareEvent
     from bnrun.comparison.paired_differences import Criteria
     from bnrun.comparison.result import Comparison
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bnrun.show.progress import Screen
 
     Work = Generator[CompareEvent, None, Comparison]
+    Revise = Callable[[Comparison], Comparison]
 
 SEEDS = 3
 
@@ -46,6 +47,10 @@ def compare(
         typer.Option(metavar="FILE", help="What every arm starts from: a YAML file, or a name."),
     ] = None,
     set_: SetOption = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=V,V,…", help="Make an arm for each value (repeatable)."),
+    ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help=f"Trials of each arm.  [default: {SEEDS}]"),
@@ -68,6 +73,20 @@ def compare(
     survivors: Annotated[
         bool, typer.Option("--survivors", help="Judge pairs although trials of them were lost.")
     ] = False,
+    pairs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="Judge all pairs, or each arm with the first.  [default: all of up to 3 arms, "
+            "else first]",
+        ),
+    ] = None,
+    no_parity: Annotated[
+        bool, typer.Option("--no-parity", help="Do not ask whether arms are the same function.")
+    ] = False,
+    no_throughput: Annotated[
+        bool, typer.Option("--no-throughput", help="Do not time the arms.")
+    ] = False,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials trained at a time.")
     ] = 1,
@@ -82,38 +101,45 @@ def compare(
     """Compare norms, or anything else, over the same seeds.
 
     For example: bnrun compare scratch builtin, or
-    bnrun compare max=scratch,model.pool=max avg=scratch,model.pool=avg
+    bnrun compare max=scratch,model.pool=max avg=scratch,model.pool=avg, or
+    bnrun compare scratch --sweep optimizer.lr=0.1,0.3,1
     """
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.comparison.arm_syntax import build_arms
-    from bnrun.comparison.paired_differences import Criteria
-    from bnrun.comparison.plan import check_criteria
+    from bnrun.comparison.plan import make_plan, revise_plan
+    from bnrun.comparison.result import MEASURES
+    from bnrun.comparison.sweep import parse_sweep
     from bnrun.show.compare_progress import CompareBars, CompareLines
     from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
 
     options = {"epochs": epochs, "device": device}
     overrides = config_overrides(set_, **options)
-    criteria = Criteria(metric, equivalence, survivors)
-    check_criteria(criteria)
-    if resume is not None and (arms or config or overrides or seeds or metric or equivalence):
+    criteria = _criteria(metric, equivalence, survivors, pairs)
+    skipped = {"parity": no_parity, "throughput": no_throughput}
+    measures = [measure for measure in MEASURES if not skipped[measure]]
+    planned = (arms, config, overrides, sweep, seeds, metric, equivalence)
+    if resume is not None and any(planned):
         raise ConfigError(
             "a comparison continues exactly as its own compare.yaml says, so this takes no ARM, "
-            "--config, --set, --seeds, --epochs, --device, --metric or --equivalence.",
+            "--config, --set, --sweep, --seeds, --epochs, --device, --metric or --equivalence.",
             key="--resume",
         )
     directory = None
     with option_names(**options):
-        built = build_arms(arms or [], config, overrides) if resume is None else ()
+        if resume is None:
+            sweeps = [parse_sweep(text) for text in sweep or ()]
+            built = build_arms(arms or [], config, overrides, sweeps)
+            begin = partial(_new, make_plan(built, seeds or SEEDS, criteria, measures))
+        else:
+            revise = partial(revise_plan, criteria=criteria, measures=measures)
+            begin = partial(_resumed, resume, revise)
         try:
             with (
                 layer_output_on_stderr(),
                 open_screen(stderr(), quiet=quiet, live=CompareBars, lines=CompareLines) as screen,
             ):
-                if resume is None:
-                    directory, work = _new(built, seeds or SEEDS, criteria, jobs, out, screen)
-                else:
-                    directory, work = _resumed(resume, survivors, jobs, out, screen)
+                directory, work = begin(jobs, out, screen)
                 with directory, closing(work):
                     for event in work:
                         directory.record(event)
@@ -125,33 +151,40 @@ def compare(
         raise typer.Exit(WORK_FAILED)
 
 
+def _criteria(
+    metric: str | None, equivalence: float | None, survivors: bool, pairs: str | None
+) -> "Criteria":
+    """Return how pairs are to be judged.
+
+    Raises:
+        ConfigError: a value is not acceptable.
+    """
+    from bnrun.comparison.paired_differences import PAIRS, Criteria
+    from bnrun.comparison.plan import check_criteria
+
+    which = None if pairs is None else known_value("--pairs", pairs, PAIRS)
+    criteria = Criteria(metric, equivalence, survivors, which)
+    check_criteria(criteria)
+    return criteria
+
+
 def _new(
-    arms: "Sequence[Arm]",
-    seeds: int,
-    criteria: "Criteria",
-    jobs: int,
-    out: Path,
-    screen: "Screen",
+    plan: "Comparison", jobs: int, out: Path, screen: "Screen"
 ) -> "tuple[ComparisonDirectory, Work]":
     """Build a new comparison; its directory is made last, when nothing else can be refused."""
-    from bnrun.comparison.plan import make_plan
     from bnrun.comparison.run_comparison import load_shared
     from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import create_comparison
 
-    first = arms[0].config.training.seed
-    plan = make_plan(arms, range(first, first + seeds), criteria)
-    dataset, device = drain(load_shared(arms), screen.show)
+    dataset, device = drain(load_shared(plan), screen.show)
     directory = create_comparison(out, resolve_engine(plan, dataset, device))
     return directory, _work(directory, dataset, device, jobs)
 
 
 def _resumed(
-    name: str, survivors: bool, jobs: int, out: Path, screen: "Screen"
+    name: str, revise: "Revise", jobs: int, out: Path, screen: "Screen"
 ) -> "tuple[ComparisonDirectory, Work]":
     """Build a comparison that continues, from its directory; add what its plan lacks."""
-    from dataclasses import replace
-
     from bnrun.comparison.run_comparison import load_shared
     from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import reopen_comparison
@@ -159,12 +192,8 @@ def _resumed(
 
     directory = reopen_comparison(find_comparison(name, out))
     before = directory.comparison
-    arms = [result.arm for result in before.arms]
-    dataset, device = drain(load_shared(arms), screen.show)
-    comparison = resolve_engine(before, dataset, device)
-    if survivors:
-        criteria = replace(comparison.criteria, survivors=True)
-        comparison = replace(comparison, criteria=criteria)
+    dataset, device = drain(load_shared(before), screen.show)
+    comparison = revise(resolve_engine(before, dataset, device))
     if comparison != before:
         directory.write_plan(comparison)
     return directory, _work(directory, dataset, device, jobs)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bnrun.comparison.arms import Arm
 from bnrun.comparison.plan import check_arms
+from bnrun.comparison.sweep import Sweep, variations
 from bnrun.config import Assignment, parse_override, resolve
 from bnrun.config.norm_call import norm_call, parse_norm_call, split_at_commas
 from bnrun.config.resolve import read_file
@@ -24,28 +25,31 @@ _STARTS_WITH_KEY = re.compile(r"\s*[\w.]+=")
 
 
 def build_arms(
-    texts: Sequence[str], config: Path | None, overrides: Sequence[Assignment] = ()
+    texts: Sequence[str],
+    config: Path | None,
+    overrides: Sequence[Assignment] = (),
+    sweeps: Sequence[Sweep] = (),
 ) -> tuple[Arm, ...]:
-    """Return the arms that are written as `texts`.
+    """Return the arms that are written as `texts`, each with every combination of swept values.
 
-    Each arm's own keys win over the overrides for all, these over the file, and that over the
-    defaults. Every arm is evaluated with moving and population statistics, whatever its config
-    names.
+    Swept values and each arm's own keys win over the overrides for all, these over the file, and
+    that over the defaults. Without any text, the sweeps vary the config as it is. Every arm is
+    evaluated with moving and population statistics, whatever its config names.
 
     Raises:
         ConfigError: there are fewer than two arms, two of one name, or a key differs that arms must
-            share; or a config is not acceptable.
+            share; a config is not acceptable; or a sweep is not (see `sweep.py`).
         NormError: a norm does not exist.
     """
-    if len(texts) < 2:
+    if len(texts) < 2 and not sweeps:
         raise ConfigError(
             f"compare takes two arms or more, received {len(texts)}. For example: bnrun compare "
             "scratch builtin"
         )
     shared = [*(read_file(config) if config else ()), *overrides]
-    arms = tuple(_evaluated(parse_arm(text, shared)) for text in texts)
+    arms = _swept(texts, shared, sweeps) if sweeps else [parse_arm(text, shared) for text in texts]
     check_arms(arms)
-    return arms
+    return tuple(map(_evaluated, arms))
 
 
 def parse_arm(text: str, shared: Sequence[Assignment]) -> Arm:
@@ -55,11 +59,36 @@ def parse_arm(text: str, shared: Sequence[Assignment]) -> Arm:
         ConfigError, NormError: it is not acceptable.
     """
     name, own = _split(text)
-    resolved = resolve(None, [*shared, *own])
+    return _arm(name, [*shared, *own], f"arm {text}")
+
+
+def _swept(
+    texts: Sequence[str], shared: Sequence[Assignment], sweeps: Sequence[Sweep]
+) -> list[Arm]:
+    """Return an arm for each text and each combination of swept values."""
+    bases = [_split(text) for text in texts] or [("", [])]
+    own_keys = [assignment for _, own in bases for assignment in own]
+    found = variations(sweeps, len(bases), own_keys)
+    arms = []
+    for name, own in bases:
+        for variation in found:
+            full = f"{name}-{variation.name}" if len(bases) > 1 else variation.name
+            arms.append(_arm(full, [*shared, *own, *variation.assignments], f"arm {full}"))
+    return arms
+
+
+def _arm(name: str, assignments: Sequence[Assignment], source: str) -> Arm:
+    """Return the arm that assignments make.
+
+    Raises:
+        ConfigError: they are not acceptable.
+        NormError: its norm does not exist.
+    """
+    resolved = resolve(None, assignments)
     try:
         config = checked(resolved).config
     except NormError as error:  # the user wrote an arm, and no key
-        raise NormError(error.reason, source=f"arm {text}") from error
+        raise NormError(error.reason, source=source) from error
     return Arm(name, config)
 
 

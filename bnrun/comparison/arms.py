@@ -23,6 +23,13 @@ class Arm:
         """Return the engine that its config names."""
         return self.config.training.engine
 
+    def has_network_of(self, other: "Arm") -> bool:
+        """Return whether both train the same network, with the same norm, by the same code.
+
+        Arms that differ in the optimizer, the epochs or the batch size alone do.
+        """
+        return self.config.model == other.config.model and self.engine == other.engine
+
     def with_seed(self, seed: int) -> Config:
         """Return the config of this arm's trial with a seed."""
         return self.config.with_training(seed=seed)

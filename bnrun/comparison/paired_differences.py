@@ -3,9 +3,9 @@
 Two trials of one seed share initial weights and the order of the images, so arms are compared by
 the differences within seeds, with Student's paired t test.
 
-Every two arms have one primary metric, which is decided before any trial is trained: the test
+Every pair has one primary metric, which is decided before any trial is trained: the test
 accuracy with population statistics, or as the network predicts where neither arm keeps moving ones.
-With more than two arms, the p values of the primary metric are adjusted over the pairs (Holm). The
+With several pairs, the p values of the primary metric are adjusted over them (Holm). The
 other metrics form a second family: their p values are adjusted over all of its tests. So each
 family has at most 5 % probability of any false difference.
 """
@@ -14,7 +14,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from bnrun.comparison.arm_words import in_words
 from bnrun.comparison.arms import ArmResult
@@ -36,18 +36,25 @@ ROUNDING = 1e-12
 """Rounding of the arithmetic on metrics: an interval narrower than this shows no spread at all."""
 
 
+Pairs = Literal["first", "all"]
+PAIRS: tuple[Pairs, ...] = get_args(Pairs)
+
+
 @dataclass(frozen=True)
 class Criteria:
     """How the pairs of a comparison are judged. Decided before its trials are trained.
 
     `metric` is the primary metric, None for the one that fits each pair. `equivalence` is the
     margin within which arms count as equivalent, in the unit of the primary metric; None asks for
-    no such verdict. `survivors` judges a pair although trials of it were lost.
+    no such verdict. `survivors` judges a pair although trials of it were lost. `pairs` are those
+    that are judged: `all`, or those of the `first` arm with each other one; None, which a plan
+    does not keep, leaves it to the number of arms.
     """
 
     metric: str | None = None
     equivalence: float | None = None
     survivors: bool = False
+    pairs: Pairs | None = None
 
 
 DEFAULT_CRITERIA = Criteria()
@@ -140,12 +147,13 @@ class Pair:
 def judge_pairs(
     arms: Sequence[ArmResult], seeds: Sequence[int], criteria: Criteria
 ) -> tuple[Pair, ...]:
-    """Return every two arms on every metric that both have, judged."""
-    cases = [
-        case
+    """Return the pairs of arms that the criteria name, on every metric that both have, judged."""
+    together = [
+        (a, b)
         for a, b in itertools.combinations(arms, 2)
-        for case in _cases(a, b, len(seeds), criteria)
+        if criteria.pairs != "first" or a is arms[0]
     ]
+    cases = [case for a, b in together for case in _cases(a, b, len(seeds), criteria)]
     pairs = [_pair(case) for case in cases]
     for is_primary in (True, False):
         family = [

@@ -273,7 +273,8 @@ class Parity:
     def _to(self, measurement: Agreement, kinds: Iterable[str]) -> str:
         largest = max(measurement.differences(kinds).values())
         over = "a step" if measurement.per_step else f"over {measurement.steps} steps"
-        return f"to {largest:.0e} {over}, {self._conditions(measurement)}"
+        agreement = f"to {_size(largest)}" if largest else "to the last bit"
+        return f"{agreement} {over}, {self._conditions(measurement)}"
 
     def _conditions(self, measurement: Agreement) -> str:
         return measurement.conditions((self.first, self.arm))
@@ -311,4 +312,11 @@ def _key(kind: str, per_step: bool) -> str:
 
 
 def _sizes(differences: Mapping[str, float]) -> str:
-    return ", ".join(f"{size:.0e} in {KINDS[kind]}" for kind, size in differences.items())
+    return ", ".join(
+        f"{_size(size)} in {KINDS[kind]}" for kind, size in differences.items() if size
+    )
+
+
+def _size(difference: float) -> str:
+    """Write the size of a difference: `0.13`, `5e-12`."""
+    return f"{difference:.2g}" if difference >= 0.001 else f"{difference:.0e}"

@@ -8,12 +8,12 @@ import dataclasses
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from bnrun.comparison.arms import Arm, ArmResult
-from bnrun.comparison.paired_differences import DEFAULT_CRITERIA, Criteria
-from bnrun.comparison.result import Comparison
+from bnrun.comparison.paired_differences import DEFAULT_CRITERIA, PAIRS, Criteria
+from bnrun.comparison.result import MEASURES, Comparison, Measure
 from bnrun.config import Config
 from bnrun.config.difference import config_difference
 from bnrun.config.schema import SEED_LIMIT
@@ -24,30 +24,71 @@ from bnrun.training_summary import METRICS
 MAX_SEEDS = 10_000
 """Most trials of an arm. More are a slip of the keyboard: at 10 s each, they would take a day."""
 
-MAX_NAME = 40
+MAX_NAME = 80
 """Longest name of an arm: it heads a column, and is part of a folder's name."""
 
-_NAME = re.compile(r"\w[\w.-]*(\([^/\n]*\))?")
-"""A name of an arm: a plain one, or that of a norm with its options."""
+_NAME = re.compile(r"\w[\w.=+-]*(\([^/\n]*\)[\w.=+-]*)?")
+"""A name of an arm: a plain one, that of a norm with its options, or of a swept value, or both."""
+
+MAX_ARMS = 100
+"""Most arms. More would be a search for settings, which a comparison of means does not serve."""
+
+FEW_ARMS = 3
+"""Arms up to which all pairs are judged unless the user decides: 3 make 3 pairs, 6 make 15."""
 
 SHARED_KEYS = ("training.seed", "training.device", "data.name", "data.root", "data.validation")
 """Config keys that arms must have in common: without them their trials would not be pairs."""
 
 
 def make_plan(
-    arms: Sequence[Arm], seeds: Sequence[int], criteria: Criteria = DEFAULT_CRITERIA
+    arms: Sequence[Arm],
+    seeds: int | Sequence[int],
+    criteria: Criteria = DEFAULT_CRITERIA,
+    measures: Sequence[Measure] = MEASURES,
 ) -> Comparison:
     """Return the plan of a comparison of arms over seeds.
 
+    Args:
+        arms: two or more.
+        seeds: the seeds, or how many: then they count up from the arms' own seed.
+        criteria: how to judge pairs. Where they do not say which, it is decided here.
+        measures: what to measure beside the trials.
+
     Raises:
-        ConfigError: there are fewer than two arms, two of one name, an invalid name, or a key
-            differs that arms must share; there is no seed, or one is invalid or given twice; or
-            the criteria are invalid.
+        ConfigError: there are fewer than two arms or too many, two of one name, an invalid name,
+            or a key differs that arms must share; there is no seed, or one is invalid or given
+            twice; or the criteria are invalid.
     """
     check_arms(arms)
+    if isinstance(seeds, int):
+        first = arms[0].config.training.seed
+        seeds = range(first, first + seeds)
     check_seeds(seeds)
     check_criteria(criteria)
-    return Comparison(tuple(ArmResult(arm, ()) for arm in arms), tuple(seeds), criteria)
+    if criteria.pairs is None:
+        criteria = dataclasses.replace(criteria, pairs="all" if len(arms) <= FEW_ARMS else "first")
+    results = tuple(ArmResult(arm, ()) for arm in arms)
+    return Comparison(results, tuple(seeds), criteria, tuple(measures))
+
+
+def revise_plan(
+    plan: Comparison, criteria: Criteria, measures: Collection[Measure] = MEASURES
+) -> Comparison:
+    """Return a comparison with what a later session may change: nothing that trials depend on.
+
+    Args:
+        plan: the comparison, with the results that it has.
+        criteria: `survivors` judges pairs of which trials were lost, and `pairs` says which to
+            judge. False and None leave them as they are; the plan keeps its metric and margin.
+        measures: nothing else is measured any more.
+    """
+    criteria = dataclasses.replace(
+        plan.criteria,
+        survivors=criteria.survivors or plan.criteria.survivors,
+        pairs=criteria.pairs or plan.criteria.pairs,
+    )
+    kept = tuple(measure for measure in plan.measures if measure in measures)
+    return dataclasses.replace(plan, criteria=criteria, measures=kept)
 
 
 def check_arms(arms: Sequence[Arm]) -> None:
@@ -58,6 +99,11 @@ def check_arms(arms: Sequence[Arm]) -> None:
     """
     if len(arms) < 2:
         raise ConfigError("a comparison needs two arms or more.")
+    if len(arms) > MAX_ARMS:
+        raise ConfigError(
+            f"received {len(arms)} arms, which are as many trainings for each seed; a comparison "
+            f"takes at most {MAX_ARMS}."
+        )
     check_names([arm.name for arm in arms])
     first = arms[0]
     for arm in arms:
@@ -112,10 +158,12 @@ def check_criteria(criteria: Criteria) -> None:
     """Check how pairs are to be judged.
 
     Raises:
-        ConfigError: there is no such metric, or the margin is not above 0.
+        ConfigError: there is no such metric or choice of pairs, or the margin is not above 0.
     """
     if criteria.metric is not None:
         known_value("--metric", criteria.metric, METRICS)
+    if criteria.pairs is not None:
+        known_value("--pairs", criteria.pairs, PAIRS)
     margin = criteria.equivalence
     if margin is not None and not (math.isfinite(margin) and margin > 0):
         raise ConfigError(
@@ -134,11 +182,15 @@ def plan_to_dict(comparison: Comparison) -> dict[str, Any]:
         "engine": comparison.engine,
         "engine_reason": comparison.engine_reason,
         "criteria": dataclasses.asdict(comparison.criteria),
+        "measures": list(comparison.measures),
     }
 
 
 def plan_from_dict(document: Mapping[str, Any]) -> Comparison:
-    """Return the plan that plain values describe. Older plans have neither engine nor criteria.
+    """Return the plan that plain values describe.
+
+    Older plans have no engine, no criteria, or criteria that do not say which pairs are judged:
+    all were. They measure everything.
 
     Raises:
         ConfigError: see `make_plan`.
@@ -149,7 +201,10 @@ def plan_from_dict(document: Mapping[str, Any]) -> Comparison:
             Arm(str(arm["name"]), Config.model_validate(arm["config"])) for arm in document["arms"]
         ],
         seeds=[int(seed) for seed in document["seeds"]],
-        criteria=Criteria(**document.get("criteria", {})),
+        criteria=Criteria(**{"pairs": "all"} | document.get("criteria", {})),
+        measures=[
+            known_value("measures", one, MEASURES) for one in document.get("measures", MEASURES)
+        ],
     )
     engine = document.get("engine")
     if engine not in (None, "eager", "compiled"):

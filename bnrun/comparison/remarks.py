@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from bnrun.comparison.arm_words import in_words, listed
 from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.paired_differences import NO_DIFFERENCE, Pair
-from bnrun.comparison.trial_metrics import METRIC_NAMES
+from bnrun.comparison.trial_metrics import METRIC_NAMES, is_vague, is_vague_difference
 from bnrun.config.yaml_text import inline
-from bnrun.training_summary import NOTABLE_POINTS
+from bnrun.training_summary import METRICS, NOTABLE_POINTS
 
 if TYPE_CHECKING:
     from bnrun.comparison.result import Comparison
@@ -17,14 +17,34 @@ if TYPE_CHECKING:
 def remarks(comparison: "Comparison") -> Iterator[str]:
     """Yield what verdicts mean, in what arms differ, whether they are one function, and so on."""
     pairs = comparison.pairs
+    yield from _vague_remarks(comparison)
     yield from _verdict_remarks(pairs)
+    yield from _left_out_remarks(comparison)
     yield from _lost_remarks(pairs)
     yield from _not_learned_remarks(comparison)
     yield from _difference_remarks(comparison)
-    for parity in comparison.parity:
-        yield parity.sentence
+    yield from _parity_remarks(comparison)
     yield from _population_remarks(comparison)
     yield from _one_accuracy_remarks(comparison)
+    if "throughput" not in comparison.measures and comparison.speeds is None:
+        yield "Throughput: not measured (--no-throughput)."
+
+
+def _vague_remarks(comparison: "Comparison") -> Iterator[str]:
+    """Yield why an interval is not shown, where one is not."""
+    means = (
+        (metric, estimate)
+        for result in comparison.arms
+        for metric in METRICS
+        if (estimate := result.estimate(metric)) is not None
+    )
+    if any(is_vague(metric, estimate) for metric, estimate in means) or any(
+        is_vague_difference(pair.metric, pair.difference) for pair in comparison.pairs
+    ):
+        yield (
+            "?: from so few seeds, the 95 % interval would be wider than what is possible "
+            "(accuracies lie between 0 and 1, losses above 0), and tells nothing."
+        )
 
 
 def _verdict_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
@@ -35,6 +55,11 @@ def _verdict_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
         "Intervals cover the choice of seeds, not the choice of test images. "
         f"{_what_was_adjusted(judged)}"
     )
+    if any(pair.difference.n == 2 for pair in judged):
+        yield (
+            "From two seeds, a 95 % interval is 13 times as wide as the two values are apart. More "
+            "seeds, such as --seeds 5, make it narrower."
+        )
     undetected = [pair for pair in judged if not pair.detected]
     if undetected:
         brackets = (
@@ -78,6 +103,19 @@ def _what_was_adjusted(judged: list[Pair]) -> str:
     return " ".join(sentences)
 
 
+def _left_out_remarks(comparison: "Comparison") -> Iterator[str]:
+    """Yield which pairs are not judged, and how to have them judged."""
+    count = len(comparison.arms)
+    if comparison.criteria.pairs == "first" and count > 2 and comparison.pairs:
+        left_out = (count - 1) * (count - 2) // 2
+        yield (
+            f"Of all pairs, the {count - 1} with {in_words(comparison.arms[0].arm.name)} are "
+            f"judged, and {left_out} {'are' if left_out > 1 else 'is'} left out: `bnrun compare "
+            "--resume DIR --pairs all` adds them and trains nothing again, but adjusts more "
+            "verdicts together."
+        )
+
+
 def _lost_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
     with_losses = [pair for pair in pairs if pair.lost]
     if any(pair.survivors_only for pair in with_losses):
@@ -110,16 +148,41 @@ def _not_learned_remarks(comparison: "Comparison") -> Iterator[str]:
 
 
 def _difference_remarks(comparison: "Comparison") -> Iterator[str]:
-    differences = comparison.differences
-    for one in differences:
-        values = f"{inline(one.value_a)} in {one.a}, {inline(one.value_b)} in {one.b}"
-        yield f"{one.a} and {one.b} differ in {one.key}: {values}."
-    norms = {result.arm.config.model.norm for result in comparison.arms}
-    others = [one for one in differences if one.key != "model.norm_options"]
-    if others and len(norms) > 1:
+    """Yield each key other than the norm in which arms differ, with the arms of each value."""
+    arms = [result.arm for result in comparison.arms]
+    keys = list(dict.fromkeys(difference.key for difference in comparison.differences))
+    for key in keys:
+        section, name = key.split(".")
+        by_value: dict[str, list[str]] = {}
+        for arm in arms:
+            value = inline(arm.config.to_dict()[section][name])
+            by_value.setdefault(value, []).append(arm.name)
+        values = ", ".join(f"{value} in {listed(names)}" for value, names in by_value.items())
+        who = listed(arm.name for arm in arms) if len(arms) == 2 else "The arms"
+        yield f"{who} differ in {key}: {values}."
+    norms = {arm.config.model.norm for arm in arms}
+    if set(keys) - {"model.norm_options"} and len(norms) > 1:
         yield (
             "Where arms differ in more than the norm, no difference can be put down to the norm "
             "alone."
+        )
+
+
+def _parity_remarks(comparison: "Comparison") -> Iterator[str]:
+    """Yield what was measured of whether arms are the same function, and what need not be."""
+    for parity in comparison.parity:
+        yield parity.sentence
+    if "parity" not in comparison.measures:
+        if not comparison.parity:
+            yield "Parity: not measured (--no-parity)."
+        return
+    measured = {parity.arm for parity in comparison.parity}
+    alike = [name for name in comparison.alike if name not in measured]
+    if alike:
+        first = comparison.arms[0].arm
+        yield (
+            f"Parity: {listed((first.name, *alike))} are the same network with the same norm, "
+            f"{first.config.model.norm_call.rpartition('/')[2]}; there is nothing to measure."
         )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter
 
@@ -15,6 +15,10 @@ from bnrun.config.difference import config_difference
 from bnrun.training_summary import METRICS, Summary
 
 ComparisonStatus = Literal["completed", "interrupted", "failed"]
+Measure = Literal["parity", "throughput"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+"""What is measured beside the trials, unless the plan leaves it out."""
+
 SpeedVerdict = Literal["faster", "slower", "within the noise"]
 
 _STATUS: TypeAdapter[ComparisonStatus] = TypeAdapter(ComparisonStatus)
@@ -112,10 +116,11 @@ class Comparison:
         arms: each with its trials so far.
         seeds: one trial of each arm for each of them.
         criteria: how pairs are judged.
+        measures: what is measured beside the trials.
         engine: the engine of all arms that name none of their own; None where it was not resolved
             yet. The arms' configs name it, too.
         engine_reason: why that engine, where it was measured.
-        parity: of every arm but the first with the first.
+        parity: of every arm with the first, where their networks are not the same anyway.
         speeds: None before they were measured.
         speeds_error: why they could not be measured.
         status: `completed` once every trial completed and the speeds were measured; `failed` where
@@ -126,6 +131,7 @@ class Comparison:
     arms: tuple[ArmResult, ...]
     seeds: tuple[int, ...]
     criteria: Criteria = DEFAULT_CRITERIA
+    measures: tuple[Measure, ...] = MEASURES
     engine: str | None = None
     engine_reason: str = ""
     parity: tuple[Parity, ...] = ()
@@ -141,8 +147,14 @@ class Comparison:
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        """Return every two arms on every metric that both have, judged."""
+        """Return the pairs of arms to be judged, on every metric that both have, judged."""
         return judge_pairs(self.arms, self.seeds, self.criteria)
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """Return the arms that have the first one's network and norm; parity has nothing to ask."""
+        first, *others = (result.arm for result in self.arms)
+        return tuple(arm.name for arm in others if arm.has_network_of(first))
 
     @property
     def differences(self) -> tuple[ArmDifference, ...]:
@@ -192,7 +204,8 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun compare --json` prints and `summary.json` holds."""
-        speeds: dict[str, Any] = {"throughput": [], "throughput_noise": None}
+        to_come = "throughput" in self.measures
+        speeds: dict[str, Any] = {"throughput": [] if to_come else None, "throughput_noise": None}
         return {
             "run": self.run,
             "status": self.status,
@@ -200,6 +213,7 @@ class Comparison:
             "engine": self.engine,
             "engine_reason": self.engine_reason,
             "criteria": dataclasses.asdict(self.criteria),
+            "measures": list(self.measures),
             "arms": [_arm_document(result) for result in self.arms],
             "pairs": [pair.to_dict() for pair in self.pairs],
             "differences": [dataclasses.asdict(difference) for difference in self.differences],

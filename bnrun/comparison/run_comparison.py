@@ -6,7 +6,6 @@ from collections.abc import Generator, Sequence
 
 import torch
 
-from bnrun.comparison.arms import Arm
 from bnrun.comparison.comparison_events import (
     CompareEvent,
     CompareStarted,
@@ -30,18 +29,18 @@ from bnrun.training.model import build_model
 from bnrun.training_summary import Summary, planned
 
 
-def load_shared(arms: Sequence[Arm]) -> Generator[Progress, None, tuple[Dataset, torch.device]]:
+def load_shared(plan: Comparison) -> Generator[Progress, None, tuple[Dataset, torch.device]]:
     """Load what the trials of all arms share: the data and the device; yield progress.
 
     Raises:
         NormError: (while iterating) the norm of an arm cannot be loaded or built.
         DeviceError, DataError: (while iterating) the device or the data is not available.
     """
-    for arm in arms:
-        build_model(arm.config)
-    config = arms[0].config
-    device = pick_device(config.training.device)
-    return (yield from load(config.data)), device
+    configs = [result.arm.config for result in plan.arms]
+    for config in configs:
+        build_model(config)
+    device = pick_device(configs[0].training.device)
+    return (yield from load(configs[0].data)), device
 
 
 def compare(
@@ -51,7 +50,6 @@ def compare(
     device: torch.device,
     train_trial: TrainTrial,
     jobs: int = 1,
-    throughput: bool = True,
 ) -> Generator[CompareEvent, None, Comparison]:
     """Measure what a comparison lacks, yield events on the way, and return it with its results.
 
@@ -65,7 +63,6 @@ def compare(
         dataset: for parity; `train_trial` has, or loads, its own.
         device: of parity; the configs of the arms name that of trials and throughput.
         train_trial, jobs: see `run_trials`.
-        throughput: whether to time the arms, each in a process of its own.
 
     Raises:
         BnrunError: (while iterating) what ends every trial, such as a full disk.
@@ -74,9 +71,10 @@ def compare(
         keep_freed_memory()
     comparison = dataclasses.replace(comparison, status="interrupted")  # unless it gets to its end
     yield CompareStarted(tuple(trials), comparison.engine, comparison.engine_reason)
-    comparison = yield from _measure_parity(comparison, dataset, device)
+    if "parity" in comparison.measures:
+        comparison = yield from _measure_parity(comparison, dataset, device)
     comparison = yield from _run_trials(comparison, trials, dataset, device, train_trial, jobs)
-    if throughput:
+    if "throughput" in comparison.measures:
         comparison = yield from _measure_throughput(comparison, device)
     comparison = comparison.with_final_status()
     yield ResultSoFar(comparison)
@@ -86,9 +84,10 @@ def compare(
 def _measure_parity(
     comparison: Comparison, dataset: Dataset, device: torch.device
 ) -> Generator[CompareEvent, None, Comparison]:
-    """Measure the parity of every arm with the first, where it is not known."""
+    """Measure the parity of every arm of another network with the first, where it is not known."""
     arms = [result.arm for result in comparison.arms]
     known = {parity.arm for parity in comparison.parity if parity.is_complete}
+    known.update(comparison.alike)
     unknown = [arm for arm in arms[1:] if arm.name not in known]
     for done, arm in enumerate(unknown):
         yield Stage("parity", done, len(unknown))

@@ -1,5 +1,6 @@
 """The metrics of a trial that arms are compared on, after the last epoch."""
 
+from bnrun.comparison.estimate import Estimate
 from bnrun.training_summary import Summary
 
 METRIC_NAMES = {
@@ -26,3 +27,26 @@ def metric_taken(trial: Summary, metric: str) -> str:
     if metric == "test_acc_population" and last_value(trial, metric) is None:
         return "test_acc"
     return metric
+
+
+def is_vague(metric: str, estimate: Estimate) -> bool:
+    """Return whether the interval of a metric's mean tells nothing about it.
+
+    Student's interval knows no bounds, and from two seeds it is wide. That of an accuracy tells
+    nothing where it is wider than all accuracies, 0 to 1; that of a loss where it reaches below 0.
+    """
+    if estimate.ci95 is None:
+        return False
+    low, high = estimate.ci95
+    return low < 0 if metric == "loss" else high - low > 1
+
+
+def is_vague_difference(metric: str, difference: Estimate) -> bool:
+    """Return whether the interval of a difference tells nothing: it is wider than -1 to 1.
+
+    Two accuracies differ by no more; two losses may differ by any number.
+    """
+    if difference.ci95 is None or metric == "loss":
+        return False
+    low, high = difference.ci95
+    return high - low > 2

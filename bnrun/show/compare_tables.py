@@ -10,11 +10,14 @@ from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.estimate import Estimate
 from bnrun.comparison.paired_differences import ROUNDING, Pair
 from bnrun.comparison.result import Comparison, Speeds
-from bnrun.comparison.trial_metrics import METRIC_NAMES
+from bnrun.comparison.trial_metrics import METRIC_NAMES, is_vague, is_vague_difference
 from bnrun.show.folding import Paragraph
 from bnrun.show.tables import Table, label, number, table, text
 from bnrun.show.wording import data_name, figures, fraction, rate, ratio, ratio_range
 from bnrun.training_summary import METRICS
+
+MAX_NAMED_ARMS = 4
+"""How many arms the title names; of more, it says how many there are."""
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
@@ -43,11 +46,14 @@ def _title(comparison: Comparison) -> str:
     if seeds == tuple(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2:
         listed = f"{seeds[0]} to {seeds[-1]}"
     over = f"one seed ({listed})" if len(seeds) == 1 else f"{len(seeds)} seeds ({listed})"
-    names = ", ".join(result.arm.name for result in comparison.arms)
+    arms = [result.arm.name for result in comparison.arms]
+    names = ", ".join(arms) if len(arms) <= MAX_NAMED_ARMS else f"{len(arms)} arms"
     data = f", {data_name(trials[0].data)}" if trials else ""
     epochs = sorted({result.arm.config.training.epochs for result in comparison.arms})
-    word = "epoch" if epochs == [1] else "epochs"
-    return f"LeNet, {names}{data}, {' or '.join(map(str, epochs))} {word}, {over}"
+    trained = f"{epochs[0]} epoch{'s' if epochs[0] > 1 else ''}"
+    if len(epochs) > 1:
+        trained = f"{epochs[0]} to {epochs[-1]} epochs"
+    return f"LeNet, {names}{data}, {trained}, {over}"
 
 
 def _arm_table(arms: Sequence[ArmResult]) -> Table:
@@ -55,8 +61,8 @@ def _arm_table(arms: Sequence[ArmResult]) -> Table:
     headings = (f"{result.arm.name}\nn = {len(result.completed)}" for result in arms)
     shown = table(label("mean ± 95 % interval"), *map(number, headings), split=True)
     for metric in METRICS:
-        estimates = (result.estimate(metric) for result in arms)
-        shown.add_row(METRIC_NAMES[metric], *map(_mean, estimates))
+        means = (_mean(metric, result.estimate(metric)) for result in arms)
+        shown.add_row(METRIC_NAMES[metric], *means)
     if any(result.not_learned for result in arms):
         shown.add_row("did not learn", *map(_not_learned, arms))
     return shown
@@ -73,11 +79,19 @@ def _pair_tables(pairs: Sequence[Pair], planned: int) -> Iterator[list[Renderabl
             shown.add_row(
                 METRIC_NAMES[pair.metric],
                 _signed(difference.mean),
-                _signed(*difference.ci95) if difference.ci95 else "-",
+                _interval(pair),
                 _p(pair.p_adjusted),
                 _verdict(pair),
             )
         yield [Paragraph(_pair_heading(rows[0], planned)), shown]
+
+
+def _interval(pair: Pair) -> str:
+    if pair.difference.ci95 is None:
+        return "-"
+    return (
+        "?" if is_vague_difference(pair.metric, pair.difference) else _signed(*pair.difference.ci95)
+    )
 
 
 def _pair_heading(pair: Pair, planned: int) -> str:
@@ -89,7 +103,7 @@ def _pair_heading(pair: Pair, planned: int) -> str:
 def _verdict(pair: Pair) -> str:
     lines = [pair.verdict]
     if pair.detected is False and pair.detectable is not None:
-        lines.append(f"({_detectable(pair.metric, pair.detectable)} would show)")
+        lines.append(_detectable(pair.metric, pair.detectable))
     if pair.equivalence is not None:
         lines.append(pair.equivalence.verdict)
     if pair.not_learned:
@@ -98,13 +112,17 @@ def _verdict(pair: Pair) -> str:
 
 
 def _detectable(metric: str, size: float) -> str:
-    """Write a detectable difference; two accuracies cannot differ by more than 1."""
-    return "none" if metric != "loss" and size > 1 else fraction(size)
+    """Write what difference would show; two accuracies cannot differ by more than 1."""
+    if metric != "loss" and size > 1:
+        return "(nothing would show)"
+    return f"({fraction(size)} would show)"
 
 
-def _mean(estimate: Estimate | None) -> str:
+def _mean(metric: str, estimate: Estimate | None) -> str:
     if estimate is None:
         return "-"
+    if is_vague(metric, estimate):
+        return f"{fraction(estimate.mean)} ± ?"
     half_width = estimate.half_width
     written = (estimate.mean,) if half_width is None else (estimate.mean, half_width)
     return " ± ".join(figures(*written))
@@ -185,4 +203,4 @@ def _sentences(comparison: Comparison) -> Iterator[str]:
 def _progress(comparison: Comparison) -> str:
     done = sum(len(result.completed) for result in comparison.arms)
     planned = len(comparison.seeds) * len(comparison.arms)
-    return f"interrupted: {done} of {planned} trials are complete"
+    return f"interrupted with {done} of {planned} trials complete"

@@ -187,11 +187,14 @@ def test_lost_trials_are_judged_when_a_comparison_continues_with_survivors(
         _write_trial(trial, "diverged" if trial.name == "none-s2" else "completed")
     with directory:
         pass
-    resumed = CliRunner().invoke(app, ["compare", "--resume", "latest", "--json"])
+    quick = ("--no-parity", "--no-throughput")
+    resumed = CliRunner().invoke(app, ["compare", "--resume", "latest", "--json", *quick])
     assert resumed.exit_code == 1
     assert _verdict(resumed.stdout) == "not judged: 1 of 3 trials lost"
     resumed = CliRunner().invoke(app, ["compare", "--resume", "latest", "--survivors", "--json"])
     assert _verdict(resumed.stdout) == "no difference detected (survivors: 2 of 3)"
+    document = json.loads(resumed.stdout)
+    assert (document["parity"], document["throughput"]) == (None, None)  # the plan holds it, too
     shown = CliRunner().invoke(app, ["runs", "show", directory.path.name, "--json"])
     assert _verdict(shown.stdout) == "no difference detected (survivors: 2 of 3)"
 
@@ -237,6 +240,12 @@ def _verdict(stdout: str) -> str:
         (("scratch", "builtin", "--resume", "x"), "--resume: a comparison continues exactly"),
         (("--resume", "x", "--metric", "loss"), "--resume: a comparison continues exactly"),
         (("scratch", "builtin", "--metric", "acc"), "--metric: received 'acc'; it must be loss,"),
+        (("scratch", "builtin", "--pairs", "some"), "--pairs: received 'some'"),
+        (
+            ("--sweep", "optimizr.lr=1,2"),
+            "there is no key 'optimizr.lr'. Did you mean 'optimizer.l",
+        ),
+        (("--resume", "x", "--sweep", "optimizer.lr=1,2"), "--resume: a comparison continues exac"),
         (("scratch", "builtin", "--equivalence", 0), "--equivalence: received 0; the margin must"),
         (("--resume", "x"), "there is no comparison 'x'"),
         (("--resume", "latest"), "`bnrun compare scratch builtin` makes one"),

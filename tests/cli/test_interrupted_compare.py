@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from commands import FEW_ROUNDS, NO_PICTURE, NO_SPEED
+from commands import FEW_ROUNDS, NO_PICTURE
 
 from bnrun.config import Config
 from bnrun.data.load import load
@@ -45,7 +45,7 @@ class B(Pausing):
     trial = "b-s0"
 """
 
-QUICK = FEW_ROUNDS + NO_SPEED + NO_PICTURE
+QUICK = FEW_ROUNDS + NO_PICTURE
 
 
 @pytest.fixture
@@ -56,6 +56,7 @@ def arguments(tmp_path: Path, idx_root: Path) -> list[str]:
         "--seeds", "1", "--epochs", "3", "--device", "cpu",
         "--set", f"data.root={idx_root}", "--set", "training.batch_size=32",
         "--set", "training.population_images=100", "--set", "training.engine=eager",
+        "--no-throughput",
     ]  # fmt: skip
 
 

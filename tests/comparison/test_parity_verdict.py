@@ -30,8 +30,8 @@ def test_code_that_trains_and_computes_something_else_is_not_called_the_same() -
     assert found.verdict == "same function in float64 only"
     assert found.sentence == (
         "Parity: scratch and builtin agree to 5e-12 over 30 steps, eager, float64. But what the "
-        "trials run, compiled, float32, is not the same function: it differs by up to 3e-02 in "
-        "loss, 4e-03 in weights a step, more than rounding."
+        "trials run, compiled, float32, is not the same function: it differs by up to 0.03 in "
+        "loss, 0.004 in weights a step, more than rounding."
     )
 
 
@@ -39,9 +39,19 @@ def test_other_formulas_are_other_functions() -> None:
     found = _parity(replace(EXACT, loss=0.1, weight=0.2, moving=None))
     assert found.verdict == "different functions"
     assert found.sentence == (
-        "Parity: scratch and builtin are not the same function: they differ by up to 1e-01 in "
-        "loss, 2e-01 in weights, 5e-12 in logits over 30 steps, eager, float64."
+        "Parity: scratch and builtin are not the same function: they differ by up to 0.1 in "
+        "loss, 0.2 in weights, 5e-12 in logits over 30 steps, eager, float64."
     )
+
+
+def test_no_difference_at_all_is_no_number() -> None:
+    same = replace(EXACT, loss=0.0, weight=0.0, moving=0.0, prediction=0.0)
+    assert (
+        "they agree to the last bit over 30 steps, eager, float64; to 1e-06 a"
+        in _parity(same).sentence
+    )
+    apart = _parity(replace(same, prediction=12.34)).sentence
+    assert apart.endswith("But they do not predict alike: they differ by up to 12 in logits.")
 
 
 def test_arms_that_train_alike_may_predict_differently() -> None:
@@ -51,7 +61,7 @@ def test_arms_that_train_alike_may_predict_differently() -> None:
     assert found.sentence == (
         "Parity: scratch and builtin train as the same function, to rounding: they agree to 9e-13 "
         "over 30 steps, eager, float64; to 1e-07 a step, compiled, float32. But they do not "
-        "predict alike: they differ by up to 4e-03 in moving statistics, 2e-02 in logits."
+        "predict alike: they differ by up to 0.004 in moving statistics, 0.02 in logits."
     )
 
 

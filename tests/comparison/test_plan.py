@@ -7,8 +7,8 @@ import pytest
 from bnrun.comparison.arm_syntax import build_arms
 from bnrun.comparison.arms import Arm
 from bnrun.comparison.paired_differences import Criteria
-from bnrun.comparison.plan import make_plan, plan_from_dict, plan_to_dict
-from bnrun.config import Config, yaml_text
+from bnrun.comparison.plan import make_plan, plan_from_dict, plan_to_dict, revise_plan
+from bnrun.config import Config, parse_override, yaml_text
 from bnrun.errors import ConfigError
 
 
@@ -17,16 +17,38 @@ def _arms() -> tuple[Arm, ...]:
 
 
 def test_a_plan_is_read_back_from_its_yaml() -> None:
-    plan = make_plan(_arms(), (3, 5), Criteria("loss", 0.01, survivors=True))
+    plan = make_plan(_arms(), (3, 5), Criteria("loss", 0.01, survivors=True), ["parity"])
     text = yaml_text.dump(plan_to_dict(plan))
     assert plan_from_dict(yaml_text.parse(text, "here").value) == plan
+
+
+def test_pairs_are_decided_by_the_number_of_arms_unless_the_user_decides() -> None:
+    four = build_arms(["scratch", "builtin", "textbook", "none"], None)
+    assert make_plan(four[:3], (0,)).criteria.pairs == "all"
+    assert make_plan(four, (0,)).criteria.pairs == "first"
+    assert make_plan(four, (0,), Criteria(pairs="all")).criteria.pairs == "all"
+
+
+def test_a_number_of_seeds_counts_up_from_that_of_the_arms() -> None:
+    seeded = build_arms(["scratch", "none"], None, parse_override("training.seed=5"))
+    assert make_plan(seeded, 3).seeds == (5, 6, 7)
+
+
+def test_a_later_session_may_change_what_trials_do_not_depend_on() -> None:
+    plan = make_plan(_arms(), (0,), Criteria("loss"))
+    assert revise_plan(plan, Criteria()) == plan
+    found = revise_plan(plan, Criteria(survivors=True, pairs="first"), ["parity"])
+    assert found.criteria == Criteria("loss", survivors=True, pairs="first")
+    assert found.measures == ("parity",)
+    assert revise_plan(found, Criteria()) == found  # what is left out stays out
 
 
 def test_an_older_plan_has_neither_engine_nor_criteria() -> None:
     document = plan_to_dict(make_plan(_arms(), (3, 5), Criteria("loss")))
     old = {key: document[key] for key in ("arms", "seeds")}
     plan = plan_from_dict(old)
-    assert (plan.engine, plan.criteria) == (None, Criteria())
+    assert (plan.engine, plan.criteria) == (None, Criteria(pairs="all"))
+    assert plan.measures == ("parity", "throughput")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +56,7 @@ def test_an_older_plan_has_neither_engine_nor_criteria() -> None:
     [
         (Criteria("accuracy"), "--metric: received 'accuracy'; it must be loss, train_acc"),
         (Criteria("los"), "or test_acc_population. Did you mean 'loss'?"),
+        (Criteria(pairs="some"), "--pairs: received 'some'; it must be first or all"),  # type: ignore[arg-type]
         (Criteria(equivalence=0.0), "--equivalence: received 0; the margin must be above 0"),
         (Criteria(equivalence=-1.0), "--equivalence: received -1"),
         (Criteria(equivalence=float("nan")), "--equivalence: received nan"),

@@ -111,7 +111,10 @@ def test_the_document_holds_what_the_contract_names() -> None:
     assert [speed["engine"] for speed in found["throughput"]] == ["compiled", "eager"]
     assert [speed["verdict"] for speed in found["throughput"]] == [None, "faster"]
     assert (found["engine"], found["engine_reason"]) == ("compiled", "it is faster")
-    assert found["criteria"] == {"metric": None, "equivalence": None, "survivors": False}
+    assert found["criteria"] == {
+        "metric": None, "equivalence": None, "survivors": False, "pairs": None,
+    }  # fmt: skip
+    assert found["measures"] == ["parity", "throughput"]
     assert found["remarks"] == list(_whole().remarks)
 
 
@@ -124,6 +127,39 @@ def test_what_was_measured_is_read_back_from_the_document() -> None:
 def test_a_document_of_nothing_yet_is_read_back_too() -> None:
     nothing = Comparison((_arm("a"), _arm("b")), (0,))
     assert nothing.with_measurements(json.loads(json.dumps(nothing.to_dict()))) == nothing
+
+
+def test_what_the_plan_leaves_out_is_null_in_the_document_and_said() -> None:
+    plain = Comparison((_arm("a"), _arm("b")), (0,), measures=())
+    document = json.loads(json.dumps(plain.to_dict()))
+    assert (document["parity"], document["throughput"]) == (None, None)
+    assert document["remarks"] == [
+        "Parity: not measured (--no-parity).",
+        "Throughput: not measured (--no-throughput).",
+    ]
+    assert plain.with_measurements(document) == plain
+    before = replace(_whole(), measures=())  # left out later: what was measured is still shown
+    assert before.to_dict()["throughput"]
+    assert not any("not measured" in remark for remark in before.remarks)
+
+
+def test_arms_of_one_network_and_norm_are_said_to_be_that_and_not_measured() -> None:
+    texts = ["slow=scratch,optimizer.lr=0.1", "scratch", "none", "e=scratch,training.engine=eager"]
+    arms = tuple(ArmResult(arm, ()) for arm in build_arms(texts, None))
+    comparison = Comparison(arms, (0,))
+    assert comparison.alike == ("scratch",)
+    assert comparison.remarks[-1] == (
+        "Parity: slow and scratch are the same network with the same norm, scratch; there is "
+        "nothing to measure."
+    )
+
+
+def test_a_key_in_which_many_arms_differ_is_one_remark() -> None:
+    texts = ["a=none,optimizer.lr=0.1", "b=none", "c=none", "d=scratch,optimizer.lr=0.1"]
+    comparison = Comparison(tuple(ArmResult(arm, ()) for arm in build_arms(texts, None)), (0,))
+    assert comparison.remarks[0] == (
+        "The arms differ in optimizer.lr: 0.1 in a and d, 1.0 in b and c."
+    )
 
 
 def test_a_document_of_an_older_version_is_read_back() -> None:

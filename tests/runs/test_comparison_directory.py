@@ -74,7 +74,7 @@ def test_the_plan_has_the_engine_and_how_pairs_are_judged(directory: ComparisonD
     assert [arm["config"]["training"]["engine"] for arm in plan["arms"]] == ["eager", "eager"]
     found = read_comparison(directory.path)
     assert (found.engine, found.engine_reason) == ("eager", "it is faster")
-    assert found.criteria == Criteria(equivalence=0.005)
+    assert found.criteria == Criteria(equivalence=0.005, pairs="all")
 
 
 def test_a_seed_is_trained_by_all_arms_before_the_next(directory: ComparisonDirectory) -> None:

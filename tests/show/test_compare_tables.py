@@ -287,7 +287,7 @@ def test_survivors_are_marked() -> None:
         "                                                         (survivors: 2 of 3)\n"
         "test acc, moving      +0.0600  -0.3847 to +0.5047   .67  no difference detected\n"
         "                                                         (survivors: 2 of 3)\n"
-        "                                                         (none would show)\n"
+        "                                                         (nothing would show)\n"
     ) in shown
     assert (
         "Survivors: as asked, pairs are judged although trials were lost. Which trials\n"
@@ -357,6 +357,8 @@ def test_one_seed_is_shown_as_one_seed_without_an_interval() -> None:
         "test acc, population       -       -\n"
         "\n"
         "trained on cpu, Some CPU, 2 threads, engine compiled\n"
+        "Parity: a and b are the same network with the same norm, scratch; there is\n"
+        "nothing to measure.\n"
         "a and b keep no moving statistics: they predict in one way only, and that\n"
         "accuracy stands for both kinds in differences.\n"
         "\n"
@@ -369,6 +371,60 @@ def test_one_seed_is_shown_as_one_seed_without_an_interval() -> None:
         "loss              +0.1000              -  -  one seed: not judged\n"
         "train acc               0              -  -  one seed: not judged\n"
     )
+
+
+def test_an_interval_that_tells_nothing_is_not_shown() -> None:
+    """`test acc 0.7225 ± 1.3405`, from two seeds."""
+    arms = (
+        _arm("a", _trial(0, 0.3, 0.617), _trial(1, 2.1, 0.828)),
+        _arm("b", _trial(0, 0.30, 0.70), _trial(1, 0.31, 0.71), overrides=("model.pool=max",)),
+    )
+    comparison = Comparison(arms, (0, 1), status="completed")
+    shown = _render(comparison_view(comparison))
+    assert (
+        "loss                       1.2000 ± ?  0.3050 ± 0.0635\n"
+        "train acc             0.9005 ± 0.0064  0.9005 ± 0.0064\n"
+        "test acc, moving           0.7225 ± ?  0.7050 ± 0.0635\n"
+    ) in shown
+    assert (
+        "test acc, moving  +0.0175                     ?   .89  no difference detected\n"
+        "                                                       (nothing would show)\n"
+        "loss              +0.8950  -10.4771 to +12.2671  1.00  no difference detected\n"
+    ) in shown
+    words = " ".join(shown.split())
+    assert (
+        "?: from so few seeds, the 95 % interval would be wider than what is possible (accuracies "
+        "lie between 0 and 1, losses above 0), and tells nothing."
+    ) in words
+    assert (
+        "From two seeds, a 95 % interval is 13 times as wide as the two values are apart." in words
+    )
+    low, high = comparison.to_dict()["arms"][0]["ci95"]["test_acc"]
+    assert high - low == pytest.approx(2 * 1.3405, abs=1e-4)  # scripts get it as it is
+
+
+def test_many_arms_are_judged_against_the_first_unless_all_pairs_are_asked_for() -> None:
+    rates = ("0.01", "0.1", "0.3", "1", "3")
+    arms = tuple(
+        _arm(f"lr={r}", *(_trial(s, 0.3 + s, 0.8) for s in (0, 1, 2)),
+             overrides=(f"optimizer.lr={r}",))
+        for r in rates
+    )  # fmt: skip
+    first = Comparison(arms, (0, 1, 2), Criteria(pairs="first"), status="completed")
+    shown = _render(comparison_view(first))
+    assert shown.startswith("LeNet, 5 arms, Fashion-MNIST, 10 epochs, 3 seeds (0 to 2)\n")
+    assert shown.count("\nlr=0.01 - lr=") == 4
+    assert {(pair.a, pair.tests) for pair in first.pairs} == {("lr=0.01", 4), ("lr=0.01", 8)}
+    words = " ".join(shown.split())
+    assert (
+        "Of all pairs, the 4 with lr=0.01 are judged, and 6 are left out: `bnrun compare --resume "
+        "DIR --pairs all` adds them and trains nothing again, but adjusts more verdicts together."
+    ) in words
+    assert "The arms differ in optimizer.lr: 0.01 in lr=0.01, 0.1 in lr=0.1, 0.3 in lr" in words
+    assert "lr=0.1, lr=0.3, lr=1 and lr=3 are the same network with the same norm, scr" in words
+    every = replace(first, criteria=Criteria(pairs="all"))
+    assert len({(pair.a, pair.b) for pair in every.pairs}) == 10
+    assert "left out" not in _words(every)
 
 
 def test_a_difference_too_small_for_four_digits_is_shown_by_its_size() -> None:
@@ -413,13 +469,17 @@ def test_trials_that_did_not_complete_are_reported_and_lower_n() -> None:
 def test_an_interrupted_comparison_says_how_far_it_came() -> None:
     arms = (_arm("a", _trial(0, 0.3, 0.8)), _arm("b"))
     shown = _render(comparison_view(Comparison(arms, (0, 1))))
-    assert shown.endswith("interrupted: 1 of 4 trials are complete\n")
+    assert shown.endswith("interrupted with 1 of 4 trials complete\n")
 
 
 def test_nothing_yet_is_a_title() -> None:
-    shown = _render(comparison_view(Comparison((_arm("a"), _arm("b")), (0, 1))))
+    shown = _render(
+        comparison_view(
+            Comparison((_arm("a"), _arm("none", overrides=("model.norm=none",))), (0, 1))
+        )
+    )
     assert shown == (
-        "LeNet, a, b, 10 epochs, 2 seeds (0, 1)\n\ninterrupted: 0 of 4 trials are complete\n"
+        "LeNet, a, none, 10 epochs, 2 seeds (0, 1)\n\ninterrupted with 0 of 4 trials complete\n"
     )
 
 
