@@ -49,7 +49,7 @@ def compare(
     set_: SetOption = None,
     sweep: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=V,V,…", help="Make an arm for each value (repeatable)."),
+        typer.Option(metavar="KEY=V,V,...", help="Make an arm for each value (repeatable)."),
     ] = None,
     seeds: Annotated[
         int | None,
@@ -77,8 +77,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="WHICH",
-            help="Judge all pairs, or each arm with the first.  [default: all of up to 3 arms, "
-            "else first]",
+            help="Judge all pairs, or (first) each arm with the first.  [default: all of up to 3 "
+            "arms, else first]",
         ),
     ] = None,
     no_parity: Annotated[

@@ -97,7 +97,8 @@ def _interval(pair: Pair) -> str:
 def _pair_heading(pair: Pair, planned: int) -> str:
     n = pair.difference.n
     of = f" of {planned}" if n < planned else ""
-    return f"{pair.a} - {pair.b}, n = {n}{of}"
+    mark = f" ({listed(pair.not_learned)} did not learn)" if pair.not_learned else ""
+    return f"{pair.a} - {pair.b}, n = {n}{of}{mark}"
 
 
 def _verdict(pair: Pair) -> str:
@@ -106,8 +107,6 @@ def _verdict(pair: Pair) -> str:
         lines.append(_detectable(pair.metric, pair.detectable))
     if pair.equivalence is not None:
         lines.append(pair.equivalence.verdict)
-    if pair.not_learned:
-        lines.append(f"({listed(pair.not_learned)} did not learn)")
     return "\n".join(lines)
 
 
