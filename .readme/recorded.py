@@ -98,13 +98,31 @@ def benchmark() -> Benchmark:
     return result
 
 
+def speedrun() -> Speedrun:
+    """Return the recorded speedrun."""
+    result: Speedrun = _read_json("speedrun", Speedrun)
+    return result
+
+
+def inspection() -> bnrun.Inspection:
+    """Return the recorded inspection of the main job's first norm."""
+    result: bnrun.Inspection = _read_json("inspection", bnrun.Inspection)
+    return result
+
+
+def examination() -> bnrun.Examination:
+    """Return the recorded examination of torch's own norms."""
+    result: bnrun.Examination = _read_json("examination", bnrun.Examination)
+    return result
+
+
 def _train() -> str:
     result = bnrun.TrainingResult(read_run(run()).summary, None)
     return f"{bnrun.render(result)}kept in runs/{run().name}\n"
 
 
 def _inspect_gamma() -> str:
-    shown = bnrun.render(_read_json("inspection", bnrun.Inspection))
+    shown = bnrun.render(inspection())
     return shown.replace("norm scratch, after", f"{run().name}, after", 1)
 
 
@@ -123,11 +141,11 @@ def _bench() -> str:
 
 
 def _speedrun() -> str:
-    return as_text(speedrun_view(_read_json("speedrun", Speedrun)), 80)
+    return as_text(speedrun_view(speedrun()), 80)
 
 
 def _doctor() -> str:
-    return bnrun.render(_read_json("examination", bnrun.Examination))
+    return bnrun.render(examination())
 
 
 OUTPUTS: dict[str, Callable[[], str]] = {

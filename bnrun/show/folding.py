@@ -21,7 +21,7 @@ def fold(text: Text, width: int) -> list[Text]:
 def _fold(line: Text, width: int) -> Iterator[Text]:
     plain = line.plain
     words = list(re.finditer(r"\S+", plain))
-    indent = words[0].start() if words else 0
+    indent = indentation(plain)
     breaks: list[int] = []
     for word in words[1:]:
         start = breaks[-1] if breaks else indent
@@ -37,8 +37,15 @@ def _fold(line: Text, width: int) -> Iterator[Text]:
 
 def longest_word(*texts: Text) -> int:
     """Return the columns that the longest word needs, with the indentation of its line."""
-    lines = (line for text in texts for line in fold(text, 0))
-    return max((cell_len(line.plain) for line in lines), default=0)
+    lines = (line for text in texts for line in text.plain.split("\n"))
+    return max(
+        (indentation(line) + cell_len(word) for line in lines for word in line.split()), default=0
+    )
+
+
+def indentation(line: str) -> int:
+    """Return the spaces that a line begins with."""
+    return len(line) - len(line.lstrip())
 
 
 @dataclass(frozen=True)

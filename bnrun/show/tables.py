@@ -17,7 +17,7 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from bnrun.show.folding import fold, longest_word
+from bnrun.show.folding import fold, indentation, longest_word
 
 Kind = Literal["label", "number", "text"]
 Row = tuple[Text, ...]
@@ -86,18 +86,20 @@ class Table:
     margin: int = 0
     title: Text | None = None
     split: bool = False
-    rows: list[Row | None] = field(default_factory=list)
-    """The rows; None stands for an empty line between two sections."""
+    rows: list[Row | Text] = field(default_factory=list)
+    """The rows; a text stands across all columns: the title of a section, or the line before it."""
 
     def add_row(self, *cells: str | Text) -> None:
         """Add a row; cells that are left out at its end are empty."""
         missing = len(self.columns) - len(cells)
         self.rows.append((*map(_as_text, cells), *(Text() for _ in range(missing))))
 
-    def add_section(self) -> None:
-        """Begin a section: an empty line stands before it, unless it is the first."""
+    def add_section(self, title: str | Text = "") -> None:
+        """Begin a section: after an empty line, unless it is the first, and with its title."""
         if self.rows:
-            self.rows.append(None)
+            self.rows.append(Text())
+        if title:
+            self.rows.append(_as_text(title))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines of the table as it fits the width."""
@@ -111,82 +113,107 @@ class Table:
             yield Text()
 
     def _lines(self, width: int, rule: str) -> Iterator[Text]:
-        steps = [
-            column.widths([row[at] for row in self.rows if row is not None])
-            for at, column in enumerate(self.columns)
-        ]
+        """Yield the table in the first way that fits."""
+        rows = [row for row in self.rows if not isinstance(row, Text)]
+        steps = [column.widths([row[at] for row in rows]) for at, column in enumerate(self.columns)]
         for gap, step in ((self.gap, 0), (GAP, 0), (GAP, 1), (GAP, 2), (1, 2), (1, 3)):
-            gap = min(gap, self.gap)
+            space = _Space(min(gap, self.gap), min(gap, self.margin))
             least = [widths[step] for widths in steps]
-            room = width - min(self.margin, gap) - gap * (len(steps) - 1)
+            room = width - space.around(len(steps))
             if sum(least) <= room:
                 most = [widths[max(step - 1, 0)] for widths in steps]
-                yield from self._grid(_shrink(most, least, room), gap, rule)
+                yield from self._grid(_shrink(most, least, room), space, width, rule)
                 return
         parts = list(self._parts(width, [widths[1] for widths in steps])) if self.split else []
         if len(parts) < 2:
             yield from self._blocks(width)
-            return
-        for at, part in enumerate(parts):
-            yield from ([Text()] if at > 0 else [])
+        for at, part in enumerate(parts if len(parts) > 1 else ()):
+            yield from [Text()] if at > 0 else []
             yield from part._lines(width, rule)
 
-    def _grid(self, widths: Sequence[int], gap: int, rule: str) -> Iterator[Text]:
+    def _grid(
+        self, widths: Sequence[int], space: "_Space", width: int, rule: str
+    ) -> Iterator[Text]:
         """Yield the headings, a rule below them, and the rows, in columns of these widths."""
         headings = _fold_row([column.heading for column in self.columns], widths)
-        rows = [None if row is None else _fold_row(row, widths) for row in self.rows]
+        tallest = max(map(len, headings))
+        headings = [[Text()] * (tallest - len(cell)) + cell for cell in headings]
+        rows = [row if isinstance(row, Text) else _fold_row(row, widths) for row in self.rows]
         # A folded cell may need less than it was given.
-        cells = [headings, *(row for row in rows if row is not None)]
+        cells = [headings, *(row for row in rows if not isinstance(row, Text))]
         widths = [max(_width(*row[at]) for row in cells) for at in range(len(widths))]
-        margin = min(self.margin, gap)
-
-        def lines_of(row: list[list[Text]], style: str = "") -> Iterator[Text]:
-            for height in range(max(map(len, row))):
-                line = Text(" " * margin, style=style)
-                for at, (cell, column) in enumerate(zip(row, self.columns, strict=True)):
-                    part = cell[height].copy() if height < len(cell) else Text()
-                    part.align("right" if column.kind == "number" else "left", widths[at])
-                    line.append(" " * (gap if at > 0 else 0)).append_text(part)
-                line.rstrip()
-                yield line
-
         if any(column.heading for column in self.columns):
-            tallest = max(map(len, headings))
-            standing = [[Text()] * (tallest - len(cell)) + cell for cell in headings]
-            yield from lines_of(standing, "bold")
-            overhang = max(margin - 1, 0)
-            length = sum(widths) + gap * (len(widths) - 1) + 2 * overhang
-            yield Text(" " * (margin - overhang) + rule * length)
+            yield from self._row_lines(headings, widths, space, "bold")
+            length = sum(widths) + space.around(len(widths)) - space.before_rule
+            yield Text(" " * space.before_rule + rule * length)
         for row in rows:
-            yield from [Text()] if row is None else lines_of(row)
+            if isinstance(row, Text):
+                yield from fold(row, width)
+            else:
+                yield from self._row_lines(row, widths, space)
+
+    def _row_lines(
+        self, row: list[list[Text]], widths: Sequence[int], space: "_Space", style: str = ""
+    ) -> Iterator[Text]:
+        """Yield the lines of a row whose cells are folded."""
+        for height in range(max(map(len, row))):
+            line = Text(" " * space.margin, style=style)
+            for at, (cell, column) in enumerate(zip(row, self.columns, strict=True)):
+                part = cell[height].copy() if height < len(cell) else Text()
+                part.align("right" if column.kind == "number" else "left", widths[at])
+                line.append(" " * (space.gap if at > 0 else 0)).append_text(part)
+            line.rstrip()
+            yield line
 
     def _parts(self, width: int, widths: Sequence[int]) -> Iterator["Table"]:
         """Yield tables that fit: the first column in each, and as many others as have room."""
         first, *others = range(len(widths))
         chosen = [first]
         for at in others:
-            if len(chosen) > 1 and sum(widths[one] + 1 for one in [*chosen, at]) - 1 > width:
+            needed = sum(widths[one] for one in [*chosen, at])
+            space = _Space(1, min(self.margin, 1)).around(len(chosen) + 1)
+            if len(chosen) > 1 and needed + space > width:
                 yield self._part(chosen)
                 chosen = [first]
             chosen.append(at)
         yield self._part(chosen)
 
     def _part(self, chosen: Sequence[int]) -> "Table":
-        rows = [None if row is None else tuple(row[at] for at in chosen) for row in self.rows]
-        return Table(tuple(self.columns[at] for at in chosen), self.gap, self.margin, rows=rows)
+        columns = tuple(self.columns[at] for at in chosen)
+        rows = [
+            row if isinstance(row, Text) else tuple(row[at] for at in chosen) for row in self.rows
+        ]
+        return Table(columns, self.gap, self.margin, rows=rows)
 
     def _blocks(self, width: int) -> Iterator[Text]:
         """Yield each row as a block: its name on a line, then what the columns hold of it."""
+        first, *columns = self.columns
         for row in self.rows:
-            if row is None:
-                yield Text()
+            if isinstance(row, Text):
+                yield from fold(row, width)
                 continue
             name, *cells = row
-            first, *columns = self.columns
             yield from fold(_named(first, name) if first.kind == "number" else name, width)
-            indent = " " * _indent(name) + INDENT
+            indent = " " * indentation(name.plain) + INDENT
             held = [_named(*pair) for pair in zip(columns, cells, strict=True) if pair[1]]
             yield from _flow(held, indent, width)
+
+
+@dataclass(frozen=True)
+class _Space:
+    """The space between two columns, and left of the first one."""
+
+    gap: int
+    margin: int
+
+    @property
+    def before_rule(self) -> int:
+        """Return the space left of the rule, which ends as far beyond the last column."""
+        return min(self.margin, 1)
+
+    def around(self, columns: int) -> int:
+        """Return all space in a line of so many columns, as long as the rule."""
+        return self.gap * (columns - 1) + 2 * self.margin - self.before_rule
 
 
 def table(
@@ -224,10 +251,6 @@ def _as_text(cell: str | Text) -> Text:
 
 def _width(*texts: Text) -> int:
     return max((cell_len(line.plain) for text in texts for line in text.split("\n")), default=0)
-
-
-def _indent(name: Text) -> int:
-    return len(name.plain) - len(name.plain.lstrip())
 
 
 def _fold_row(cells: Sequence[Text], widths: Sequence[int]) -> list[list[Text]]:

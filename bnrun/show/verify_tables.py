@@ -51,8 +51,7 @@ def _checks(report: Report, numbers: dict[Fault, str]) -> Table:
             if not checks:
                 continue
             engine = f": {measured.engine}, {measured.dtype}" if several else ""
-            shown.add_section()
-            shown.add_row(Text(f"{group}{engine}", style="bold"))
+            shown.add_section(Text(f"{group}{engine}", style="bold"))
             for check in checks:
                 shown.add_row(*_row(check, numbers))
     return shown

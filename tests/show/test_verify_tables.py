@@ -85,8 +85,8 @@ def test_a_report_with_a_fault_and_a_dialect() -> None:
 def test_a_report_without_a_fault_is_short() -> None:
     shown = _render(report_view(_report(CHECK_MODE, CHECK_PICKLE)))
     assert shown.endswith(
-        "  mode            pass\n"
-        "  pickle          pass           2e-16\n"
+        "  mode     pass\n"
+        "  pickle   pass           2e-16\n"
         "\n"
         "pass (2 checks passed, 0 failed, 0 skipped, in 1.2 s)"
     )
@@ -103,16 +103,16 @@ def test_a_report_on_two_engines_has_sections_of_each() -> None:
     assert _render(report_view(report)) == (
         "scratch against PyTorch's layer: eager, float64; compiled, float32; on cpu\n"
         "\n"
-        "check                                          largest error   cause\n"
-        "────────────────────────────────────────────────────────────────────\n"
+        "check                      largest error   cause\n"
+        "────────────────────────────────────────────────\n"
         "moving statistics: eager, float64\n"
-        "  first update                       dialect           2e-02\n"
+        "  first update   dialect           2e-02\n"
         "\n"
         "module contract: eager, float64\n"
-        "  pickle                             pass              2e-16\n"
+        "  pickle         pass              2e-16\n"
         "\n"
         "module contract: compiled, float32\n"
-        "  pickle                             fail              3e-01   1\n"
+        "  pickle         fail              3e-01   1\n"
         "\n"
         "1  The root is missing: it divides by var + eps (compiled only).\n"
         "   Fix: Divide by the root.\n"
