@@ -58,8 +58,10 @@ def _for_terminal(markdown: str) -> str:
 
 
 def _spell_out(link: re.Match[str]) -> str:
-    """Write a link as a terminal can use it: a relative path leads nowhere there."""
+    """Write a link or a picture as a terminal can use it: a relative path leads nowhere there."""
     text, target = link["text"], link["target"]
+    if link[0].startswith("!"):
+        return f"(Picture: {text}.)"
     if target.startswith("http"):
         return link[0]
     page = re.fullmatch(r"([a-z-]+)\.md(#.*)?", target)

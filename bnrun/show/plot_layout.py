@@ -36,6 +36,12 @@ END_LABEL_INCHES = 1.9
 LEGEND_HANDLE = 0.75
 """Width of the stroke of a legend's entry, with the room around it."""
 
+_NAME_BREAKS = (
+    re.compile(r"(?<=[/:,\s])|(?=\()"),
+    re.compile(r"(?<=_)|(?<=[a-z])(?=[A-Z])"),
+)
+"""Where names break: between their parts; if these are too wide, between their words."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -138,14 +144,21 @@ def fitted(text: str, width: float, points: float = TEXT_POINTS) -> str:
 
 
 def fitted_name(name: str, width: float) -> str:
-    """Return a name with its lines wrapped to a width, after a : or before a ( where that fits."""
+    """Return a name with its lines wrapped to a width, where a reader of code would break it."""
+    for breaks in _NAME_BREAKS:
+        name = "\n".join(_packed(breaks.split(line), width) for line in name.splitlines())
+    return fitted(name, width)
+
+
+def _packed(pieces: Sequence[str], width: float) -> str:
+    """Return pieces of a name in lines that are as long as the width allows."""
     lines = [""]
-    for piece in re.split(r"(?<=[/:,\s])|(?=\()", name):
+    for piece in pieces:
         if size(lines[-1] + piece)[0] <= width:
             lines[-1] += piece
         else:
             lines.append(piece)
-    return "\n".join(fitted(line, width) for line in lines if line)
+    return "\n".join(filter(None, lines))
 
 
 def legend(

@@ -29,7 +29,7 @@ from bnrun.training_summary import Summary
 RED, BLUE, GREY = "#BB5566", "#004488", "#666666"
 COLOURS = (
     *("#DDAA33", RED, BLUE, "#000000", "#66CCEE"),
-    *("#228833", "#AA77BB", "#EE7733", "#44AA99"),
+    *("#117733", "#AA77BB", "#EE7733", "#882255"),
 )
 LINE_POINTS = (3.0, 2.2, 1.7, 1.2, 2.4, 2.4, 2.4, 2.4, 2.4)
 """Width of the line of each colour."""

@@ -53,6 +53,10 @@ def test_a_link_to_another_page_is_the_command_that_shows_it() -> None:
     assert "(bnrun guide compare)" in " ".join(_shown("train").split())
 
 
+def test_a_picture_is_described() -> None:
+    assert "(Picture: Loss and accuracies of scratch and builtin" in _shown("compare")
+
+
 def test_a_mistyped_topic_gets_a_suggestion_and_exit_code_2() -> None:
     done = CliRunner().invoke(app, ["guide", "trian"])
     assert done.exit_code == 2

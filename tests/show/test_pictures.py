@@ -176,7 +176,8 @@ def _legend(figure: Figure) -> list[str]:
 
 def _shown_ticks(axes: Axes) -> list[float]:
     low, high = axes.get_xlim()
-    return [tick for tick in map(float, axes.get_xticks()) if low <= tick <= high]
+    ticks = np.asarray(axes.get_xticks(), dtype=float)
+    return [tick for tick in ticks.tolist() if low <= tick <= high]
 
 
 def _texts(figure: Figure) -> Iterator[Text]:
@@ -214,7 +215,7 @@ def test_no_text_overlaps_another_or_leaves_the_canvas(name: str) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_texts_are_readable_at_half_the_size(name: str) -> None:
-    assert min(text.get_fontsize() for text in _texts(_figure(name))) >= 14
+    assert min(float(text.get_fontsize()) for text in _texts(_figure(name))) >= 14
 
 
 def test_curves_name_the_run_and_where_it_comes_from() -> None:

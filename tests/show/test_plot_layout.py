@@ -34,6 +34,7 @@ def test_names_break_after_a_colon_and_before_a_parenthesis() -> None:
         assert fitted_name("mine.py:BatchNorm(eps=0.001)", 1.9) == (
             "mine.py:\nBatchNorm\n(eps=0.001)"
         )
+        assert fitted_name("VeryLongBatchNormName", 1.9) == "VeryLongBatch\nNormName"
         assert fitted_name("scratch", 1.9) == "scratch"
 
 
