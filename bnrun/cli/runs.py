@@ -1,18 +1,23 @@
 """`bnrun runs`: the runs that are there: a list, one of them, or the difference of two."""
 
 import dataclasses
+import itertools
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnrun.cli.help import Command, Group
 from bnrun.cli.options import RUNS, AnyRunArgument, JsonOption, OutOption
-from bnrun.errors import RunError
+from bnrun.errors import RunError, did_you_mean
 
 if TYPE_CHECKING:
-    from bnrun.runs.run_records import DamagedRun, RunRecord
+    from collections.abc import Sequence
 
-app = typer.Typer(cls=Group, rich_markup_mode=None)
+    from bnrun.runs.lookup import DirectoryKind
+    from bnrun.runs.run_filter import Filter
+    from bnrun.runs.run_records import Record
 
 LISTED = (
     "run", "started", "config_name", "norm", "seed", "status", "reason", "epochs", "loss",
@@ -20,40 +25,121 @@ LISTED = (
 )  # fmt: skip
 """What `bnrun runs --json` has of each run."""
 
+SHOWN = 8
+"""How many runs and comparisons the list has: with a line below each, they fit on 24 lines."""
+
+
+class RunsCommand(Group):
+    """A group of commands that takes filters, KEY=VALUE, where no command is named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the filters out of the command line, which typer would read as commands."""
+        with_value = {
+            name
+            for option in self.params
+            if option.param_type_name == "option" and not getattr(option, "is_flag", False)
+            for name in option.opts
+        }
+        filters: list[str] = []
+        others: list[str] = []
+        for at, word in enumerate(args):
+            if word.startswith("-") or (others and at > 0 and args[at - 1] in with_value):
+                others.append(word)
+            elif word in self.commands or ctx.resilient_parsing:
+                others += args[at:]
+                break
+            elif "=" in word:
+                filters.append(word)
+            else:
+                raise RunError(
+                    f"received '{word}'.{did_you_mean(word, self.commands)} It must be "
+                    f"{' or '.join(self.commands)}, or KEY=VALUE, as in norm=scratch."
+                )
+        ctx.obj = filters
+        rest: list[str] = super().parse_args(ctx, others)
+        return rest
+
+
+app = typer.Typer(
+    cls=RunsCommand, rich_markup_mode=None, subcommand_metavar="[KEY=VALUE]... | COMMAND"
+)
+
 
 @app.callback(invoke_without_command=True)
 def runs(
     context: typer.Context,
     out: OutOption = RUNS,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Only the newest N.")
+        int | None, typer.Option(metavar="N", min=1, help=f"Only the newest N.  [default: {SHOWN}]")
     ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """List the runs, newest first; show one, or what differs between two."""
+    """List runs and comparisons, the newest last.
+
+    KEY=VALUE lists only the runs that have this value: bnrun runs norm=scratch status=completed.
+    KEY is a config key, in full or its last part, or status or config. With --json, everything is
+    listed, unless there is a --limit, and the newest is first.
+    """
     if context.invoked_subcommand is not None:
-        if out != RUNS or limit is not None or json:
+        if out != RUNS or limit is not None or all_ or json or context.obj:
             raise typer.BadParameter(
                 f"write the options of `bnrun runs {context.invoked_subcommand}` after it"
             )
         return
     if out.exists() and not out.is_dir():
         raise RunError(f"received {out}; it must be the folder that runs are in.", key="--out")
-    from bnrun.runs.run_records import list_comparisons, list_runs
-    from bnrun.show.console import show_json, show_line, show_view
-    from bnrun.show.runs_tables import comparisons_table, runs_table
+    if all_ and limit is not None:
+        raise RunError("give one of --all and --limit.", key="--all")
+    from bnrun.runs.lookup import COMPARISON, RUN
+    from bnrun.runs.run_filter import parse_filter
 
-    records, comparisons = list_runs(out, limit), list_comparisons(out)[:limit]
+    filters = [parse_filter(text) for text in context.obj]
     if json:
-        documents = [comparison.to_dict() for comparison in comparisons]
-        show_json({"runs": list(map(_entry, records)), "comparisons": documents})
-        return
-    if records:
-        show_view(runs_table(records))
-    if comparisons:
-        show_view(comparisons_table(comparisons))
-    if not records and not comparisons:
+        _show_json(*(_listed(out, filters, limit, kind)[0] for kind in (RUN, COMPARISON)))
+    else:
+        most = None if all_ else limit or SHOWN
+        _show_table(out, *_listed(out, filters, most, RUN, COMPARISON), context.obj)
+
+
+def _listed(
+    out: Path, filters: "Sequence[Filter]", limit: int | None, *kinds: "DirectoryKind"
+) -> "tuple[list[Record], bool]":
+    """Return the newest records that all filters accept, and whether there may be more."""
+    from bnrun.runs.run_records import records
+
+    wanted = (
+        record for record in records(out, *kinds) if all(one.accepts(record) for one in filters)
+    )
+    found = list(itertools.islice(wanted, limit))
+    return found, limit is not None and next(wanted, None) is not None
+
+
+def _show_json(runs: "Sequence[Record]", comparisons: "Sequence[Record]") -> None:
+    from bnrun.show.console import show_json
+
+    show_json({"runs": list(map(_entry, runs)), "comparisons": list(map(_entry, comparisons))})
+
+
+def _show_table(
+    out: Path, found: "Sequence[Record]", has_more: bool, filters: "Sequence[str]"
+) -> None:
+    from bnrun.runs.lookup import COMPARISON, RUN, newest_first
+    from bnrun.show.console import show_line, show_view
+    from bnrun.show.runs_tables import runs_table
+
+    there = len(newest_first(out, RUN, COMPARISON))
+    if found:
+        show_view(runs_table(list(reversed(found))))
+    elif there:
+        show_line(f"None of {there} below {out}/ has {' and '.join(filters)}.")
+    else:
         show_line(f"No run below {out}/ yet: `bnrun train` makes one.")
+    if has_more:
+        of = "that have " + " and ".join(filters) if filters else f"of {there}"
+        folder = [] if out == RUNS else ["--out", str(out)]
+        command = shlex.join(["bnrun", "runs", *filters, *folder, "--all"])
+        show_line(f"The newest {len(found)} {of}. All of them: {command}")
 
 
 @app.command(cls=Command)
@@ -101,12 +187,15 @@ def diff(
         show_view(diff_table(first, second))
 
 
-def _entry(run: "RunRecord | DamagedRun") -> dict[str, Any]:
-    """Return a run's entry in the list; of a damaged run, what is wrong."""
-    from bnrun.runs.run_records import DamagedRun
+def _entry(record: "Record") -> dict[str, Any]:
+    """Return an entry of the list; of a damaged run, what is wrong."""
+    from bnrun.runs.run_records import ComparisonRecord, DamagedRun
 
-    if isinstance(run, DamagedRun):
-        values: dict[str, Any] = {"run": str(run.path), "status": "damaged", "reason": run.problem}
-    else:
-        values = run.to_dict() | {"epochs": len(run.summary.epochs)}
+    match record:
+        case ComparisonRecord():
+            return record.to_dict()
+        case DamagedRun():
+            values = {"run": str(record.path), "status": "damaged", "reason": record.problem}
+        case _:
+            values = record.to_dict() | {"epochs": len(record.summary.epochs)}
     return {key: values.get(key) for key in LISTED}

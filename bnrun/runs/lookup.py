@@ -107,7 +107,7 @@ def find_either(
         return find_comparison(name, out)
     if found is not None:
         return found
-    both = sorted([*newest_first(out, RUN), *newest_first(out, COMPARISON)], key=_age, reverse=True)
+    both = newest_first(out, RUN, COMPARISON)
     if not both:
         raise _missing(LATEST, out, [], RUN)
     return _first_able(both, [], obstacle, notify)
@@ -127,10 +127,11 @@ def refuse_trial(path: Path) -> None:
         )
 
 
-def newest_first(folder: Path, kind: DirectoryKind) -> list[Path]:
-    """Return the directories of a kind directly below a folder, the last one started first."""
+def newest_first(folder: Path, *kinds: DirectoryKind) -> list[Path]:
+    """Return the directories of these kinds directly below a folder, the last one started first."""
     below = folder.iterdir() if folder.is_dir() else ()
-    return sorted((path for path in below if path in kind), key=_age, reverse=True)
+    found = (path for path in below if any(path in kind for kind in kinds))
+    return sorted(found, key=_age, reverse=True)
 
 
 def start_time(path: Path) -> datetime | None:

@@ -1,6 +1,7 @@
 """What differs between two runs: in their configs, their results, and what they ran on."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bnrun.config.difference import Difference, config_difference, value_differences
@@ -8,40 +9,64 @@ from bnrun.runs.run_records import RunRecord
 from bnrun.training_summary import METRICS
 
 _RESULT = ("status", "epochs", *METRICS, "examples_per_second")
-_ENVIRONMENT = ("bnrun", "python", "torch", "device", "machine", "threads")
+_ENVIRONMENT = ("bnrun", "python", "torch", "device", "machine", "threads", "engine")
+_NOT_OF_THE_TRAINING = ("training.device", "training.engine", "training.evaluate",
+                        "training.keep_every", "data.root")  # fmt: skip
+"""Config keys that do not say what is trained; images and engine are compared themselves."""
 
 
 @dataclass(frozen=True)
 class RunDifference:
-    """Everything in which two runs differ.
-
-    Single runs with different seeds differ by chance, too, so `remarks` says where that matters.
-    """
+    """Everything in which two runs differ, and what a reader needs to judge it, in sentences."""
 
     config: tuple[Difference, ...]
     result: tuple[Difference, ...]
     environment: tuple[Difference, ...]
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Return what a reader needs to judge the differences, a sentence each."""
-        if not any(pair.key in METRICS for pair in self.result):
-            return ()
-        return (
-            "One seed each: two single runs with different seeds differ by chance too. "
-            "`bnrun compare` pairs seeds.",
-        )
+    remarks: tuple[str, ...]
 
 
 def difference(a: RunRecord, b: RunRecord) -> RunDifference:
     """Return what differs between two runs."""
-    return RunDifference(
-        config=config_difference(a.summary.config, b.summary.config),
-        result=value_differences(_RESULT, _result(a), _result(b)),
-        environment=value_differences(_ENVIRONMENT, a.environment, b.environment),
-    )
+    config = config_difference(a.summary.config, b.summary.config)
+    result = value_differences(_RESULT, _result(a), _result(b))
+    environment = value_differences(_ENVIRONMENT, _environment(a), _environment(b))
+    remarks = tuple(_remarks(a, b, config)) if any(one.key in METRICS for one in result) else ()
+    return RunDifference(config, result, environment, remarks)
 
 
 def _result(run: RunRecord) -> dict[str, Any]:
     own = {"status": run.status, "epochs": len(run.summary.epochs)}
     return run.summary.to_dict() | own
+
+
+def _environment(run: RunRecord) -> dict[str, Any]:
+    return {**run.environment, "engine": run.summary.engine} if run.environment else {}
+
+
+def _remarks(a: RunRecord, b: RunRecord, config: tuple[Difference, ...]) -> Iterator[str]:
+    """Yield what the difference of two results can be put down to."""
+    for name, run in (("a", a), ("b", b)):
+        done, planned = len(run.summary.epochs), run.summary.config["training"]["epochs"]
+        if run.status != "completed":
+            yield f"{name} is {run.status}: its figures are those of epoch {done} of {planned}."
+    if not (a.summary.epochs and b.summary.epochs):
+        return
+    images = (replace(run.summary.data, source="") for run in (a, b))
+    seeds = a.summary.seed, b.summary.seed
+    if len(set(images)) > 1:
+        yield "They have different images: their figures do not compare."
+    elif seeds[0] != seeds[1]:
+        yield (
+            f"One seed each ({seeds[0]} and {seeds[1]}): two runs with different seeds differ by "
+            "chance, too. `bnrun compare` pairs seeds."
+        )
+    elif any(one.key not in _NOT_OF_THE_TRAINING for one in config):
+        yield (
+            f"Both have seed {seeds[0]}: they share initial weights and the order of the images. "
+            "One seed shows no spread; `bnrun compare` trains several."
+        )
+    else:
+        yield (
+            f"Both train the same, with seed {seeds[0]}: their results differ by what they ran on, "
+            "or by a change of the code."
+        )

@@ -7,7 +7,7 @@ failed, they have no line for its end: `summary.json` says how it ended.
 import functools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from bnrun.config.yaml_text import parse
 from bnrun.errors import BnrunError, RunError
 from bnrun.events import RunEnded, RunStarted, Status
 from bnrun.locks import is_held
-from bnrun.runs.lookup import COMPARISON, RUN, newest_first, start_time
+from bnrun.runs.lookup import COMPARISON, RUN, DirectoryKind, newest_first, start_time
 from bnrun.runs.metrics_file import MetricsFile
 from bnrun.runs.new_directory import plain
 from bnrun.runs.run_directory import LOCK
@@ -88,18 +88,21 @@ class ComparisonRecord:
         }
 
 
+Record = RunRecord | DamagedRun | ComparisonRecord
+
+
 def list_runs(out: Path, limit: int | None = None) -> list[RunRecord | DamagedRun]:
     """Read the runs directly below `out`, newest first; at most `limit` of them.
 
     A damaged run keeps its place in the list: left out, it would seem never to have existed.
     """
-    records: list[RunRecord | DamagedRun] = []
-    for path in newest_first(out, RUN)[:limit]:
-        try:
-            records.append(read_run(path))
-        except BnrunError as error:
-            records.append(DamagedRun(path, str(error)))
-    return records
+    return [_read_run_or_damage(path) for path in newest_first(out, RUN)[:limit]]
+
+
+def records(out: Path, *kinds: DirectoryKind) -> Iterator[Record]:
+    """Yield what is directly below `out`, newest first; each is read when it is asked for."""
+    for path in newest_first(out, *kinds):
+        yield _read_comparison(path) if path in COMPARISON else _read_run_or_damage(path)
 
 
 def read_run(path: Path) -> RunRecord:
@@ -121,11 +124,6 @@ def read_run(path: Path) -> RunRecord:
         status=status,
         environment=_read_environment(path / "environment.json"),
     )
-
-
-def list_comparisons(out: Path) -> list[ComparisonRecord]:
-    """Read the plans of the comparisons directly below `out`, newest first."""
-    return [_read_comparison(path) for path in newest_first(out, COMPARISON)]
 
 
 @dataclass(frozen=True)
@@ -222,6 +220,13 @@ def _read_json(file: Path) -> dict[str, Any] | None:
     if not isinstance(document, dict):
         raise RunError(f"{file} is damaged: it is not a JSON object.")
     return document
+
+
+def _read_run_or_damage(path: Path) -> RunRecord | DamagedRun:
+    try:
+        return read_run(path)
+    except BnrunError as error:
+        return DamagedRun(path, str(error))
 
 
 def _read_comparison(path: Path) -> ComparisonRecord:

@@ -1,7 +1,7 @@
 """Runs as tables: all of them, one, or the difference of two."""
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,42 +11,46 @@ from rich.text import Text
 
 from bnrun.config import Config
 from bnrun.config.difference import Difference, config_difference
+from bnrun.config.short_text import changes
 from bnrun.config.yaml_text import inline
 from bnrun.runs.run_difference import difference
-from bnrun.runs.run_records import ComparisonRecord, DamagedRun, RunRecord
+from bnrun.runs.run_records import ComparisonRecord, DamagedRun, Record, RunRecord
+from bnrun.show.folding import Paragraph
 from bnrun.show.tables import Table, label, number, pairs, table, text
 from bnrun.show.training_tables import training_table
-from bnrun.show.wording import fraction, rate
+from bnrun.show.wording import fraction, norm_name, rate
+from bnrun.training_summary import METRICS
+
+SHOWN_ELSEWHERE = ("model.norm", "training.seed", "training.epochs")
+"""Config keys that a run's name or a column of the list shows."""
+NOT_OF_THE_TRAINING = ("training.device", "training.evaluate", "training.keep_every")
+"""Config keys that change nothing in what is trained."""
+
+MOST_DIGITS = 8
+"""Digits of a figure that are written to tell it from another one."""
 
 
-def runs_table(runs: Sequence[RunRecord | DamagedRun]) -> RenderableType:
-    """Show runs, a line each: name, status and result.
+def runs_table(records: Sequence[Record]) -> RenderableType:
+    """Show runs and comparisons, one below the other: name, epochs, result and status.
 
-    A name has the start time, config, norm and seed; where a user has renamed the directory, they
-    stand below it. Below the table is what is wrong with damaged runs.
+    A run's name has the start time, config, norm and seed; where a user has renamed the directory,
+    they stand below it. So does what its config changes of the defaults. Below the table is what
+    is wrong with damaged runs.
     """
-    # A name folds where the terminal is narrow, and is never cut: it is there to be copied.
-    columns = (text("run: UTC time-config-norm-seed"), label("status"))
-    shown = table(*columns, *map(number, ("loss", "train\nacc", "test\nacc")), margin=1)
-    for run in runs:
-        if isinstance(run, DamagedRun):
-            shown.add_row(Text(run.path.name), "damaged", "-", "-", "-")
-            continue
-        last = run.summary.epochs[-1] if run.summary.epochs else None
-        values = (last.loss, last.train_acc, last.test_acc) if last else (None, None, None)
-        shown.add_row(Text(_name(run)), _status(run), *map(fraction, values))
-    damaged = (run.problem for run in runs if isinstance(run, DamagedRun))
-    return Group(shown, *(Text(f"damaged: {problem}") for problem in damaged))
-
-
-def comparisons_table(comparisons: Iterable[ComparisonRecord]) -> Table:
-    """Show comparisons, a line per arm, which leaves the width to the name."""
-    shown = table(text("comparison"), label("status"), text("arms"), text("seeds"), margin=1)
-    for comparison in comparisons:
-        arms = "\n".join(comparison.arms)
-        row = (comparison.path.name, comparison.status or "no result", arms)
-        shown.add_row(*map(Text, row), ", ".join(map(str, comparison.seeds)))
-    return shown
+    figures = map(number, ("epochs", "loss", "test acc"))
+    shown = table(text("run or comparison"), *figures, label("status"), margin=1)
+    for record in records:
+        match record:
+            case RunRecord():
+                shown.add_row(Text(_name(record)), *_figures(record), record.status)
+            case ComparisonRecord():
+                shown.add_row(
+                    Text(_comparison_name(record)), "", "", "", record.status or "no result"
+                )
+            case _:
+                shown.add_row(Text(record.path.name), "", "", "", "damaged")
+    damaged = (record.problem for record in records if isinstance(record, DamagedRun))
+    return Group(shown, *(Paragraph(f"damaged: {problem}") for problem in damaged))
 
 
 def run_view(run: RunRecord) -> RenderableType:
@@ -58,7 +62,7 @@ def run_view(run: RunRecord) -> RenderableType:
         ("config", run.config_name or "-"),
         ("norm", summary.norm),
         ("seed", str(summary.seed)),
-        ("status", _status(run).replace("\n", " ") + reason),
+        ("status", _status(run) + reason),
     ]
     if environment:
         git = environment.get("git")
@@ -74,7 +78,7 @@ def run_view(run: RunRecord) -> RenderableType:
     changed = config_difference(summary.config, Config().to_dict())
     parts: list[RenderableType] = [pairs(head), ""]
     if changed:
-        parts.append(_differences(changed, ("config", "here", "default"), inline))
+        parts.append(_differences(changed, ("config", "here", "default")))
     else:
         parts.append(Text("config: the defaults"))
     parts.append("")
@@ -90,14 +94,14 @@ def diff_table(a: RunRecord, b: RunRecord) -> RenderableType:
     """Show what differs between two runs, and nothing else."""
     differences = difference(a, b)
     parts: list[RenderableType] = [pairs([("a", str(a.path)), ("b", str(b.path))])]
-    for title, values, write in (
-        ("config", differences.config, inline),
-        ("result", differences.result, _value),
-        ("environment", differences.environment, _value),
+    for title, values in (
+        ("config", differences.config),
+        ("result", differences.result),
+        ("environment", differences.environment),
     ):
         parts.append("")
         if values:
-            parts.append(_differences(values, (title, "a", "b"), write))
+            parts.append(_differences(values, (title, "a", "b")))
         else:
             parts.append(Text(f"Nothing differs in {title}."))
     for remark in differences.remarks:
@@ -105,35 +109,69 @@ def diff_table(a: RunRecord, b: RunRecord) -> RenderableType:
     return Group(*parts)
 
 
-def _differences(
-    differences: Iterable[Difference], names: tuple[str, str, str], write: Callable[[Any], str]
-) -> Table:
+def _differences(differences: Iterable[Difference], names: tuple[str, str, str]) -> Table:
     shown = table(label(names[0]), *map(text, names[1:]), gap=3)
     for pair in differences:
-        a, b = write(pair.a), write(pair.b)
-        # Values that are equal in four digits still differ: show all digits.
-        shown.add_row(pair.key, *map(Text, (a, b) if a != b else (str(pair.a), str(pair.b))))
+        shown.add_row(pair.key, *map(Text, _distinct(pair)))
     return shown
 
 
-def _value(value: Any) -> str:
-    """Write a value of a run's result or environment; the only large floats are throughputs."""
-    if isinstance(value, float):
-        return rate(value) if value >= 1000 else fraction(value)
-    return "-" if value is None else str(value)
+def _distinct(pair: Difference) -> tuple[str, str]:
+    """Write two values that differ so that they do: figures with as many digits as that takes."""
+    a, b = _value(pair.key, pair.a), _value(pair.key, pair.b)
+    if a != b or not (isinstance(pair.a, float) and isinstance(pair.b, float)):
+        return a, b
+    for digits in range(5, MOST_DIGITS + 1):
+        longer = f"{pair.a:.{digits}g}", f"{pair.b:.{digits}g}"
+        if longer[0] != longer[1]:
+            return longer
+    return a, f"{b} ({pair.b - pair.a:+.0e})"
+
+
+def _value(key: str, value: Any) -> str:
+    """Write a config value as the config has it, a result as tables of results do."""
+    if key == "examples_per_second":
+        return rate(value)
+    if key in METRICS:
+        return fraction(value)
+    return "-" if value is None and "." not in key else inline(value)
 
 
 def _name(run: RunRecord) -> str:
-    if run.config_name is not None:
-        return run.path.name
-    return f"{run.path.name}\n  {_when(run.started)}, {run.summary.norm}, seed {run.summary.seed}"
+    """Write a run's name and, below it, what the name does not say."""
+    config = run.summary.config
+    said = []
+    if run.config_name is None:
+        norm = norm_name(run.summary.norm)
+        said = [_when(run.started), f"norm {norm}", f"seed {run.summary.seed}"]
+    said += changes(config, without=(*SHOWN_ELSEWHERE, *NOT_OF_THE_TRAINING))
+    if run.summary.learned is False:
+        said.append("did not learn")
+    return f"{run.path.name}\n  {', '.join(said)}" if said else run.path.name
+
+
+def _comparison_name(comparison: ComparisonRecord) -> str:
+    if not comparison.arms:
+        return comparison.path.name
+    count = len(comparison.seeds)
+    seeds = f"{count} seed{'s' if count != 1 else ''}"
+    return f"{comparison.path.name}\n  {', '.join(comparison.arms)}; {seeds}"
+
+
+def _figures(run: RunRecord) -> tuple[str, ...]:
+    """Write how many epochs a run has, of how many, and the last one's result."""
+    last = run.summary.epochs[-1] if run.summary.epochs else None
+    done, planned = len(run.summary.epochs), run.summary.config["training"]["epochs"]
+    epochs = str(done) if done == planned else f"{done}/{planned}"
+    result = map(fraction, (last.loss, last.test_acc)) if last else ("-", "-")
+    return (epochs, *result)
 
 
 def _status(run: RunRecord) -> str:
-    """Write a run's status; where the run is incomplete, the epoch stands on a second line."""
+    """Write a run's status; where the run is incomplete, with the epoch."""
     if run.status == "completed":
         return run.status
-    return f"{run.status}\n{len(run.summary.epochs)}/{run.summary.config['training']['epochs']}"
+    return f"{run.status} {len(run.summary.epochs)}/{run.summary.config['training']['epochs']}"
 
 
 def _when(started: datetime | None) -> str:

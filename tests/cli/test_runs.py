@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from bnrun import runs
+from bnrun.cli import app
 from bnrun.config import Assignment, resolve
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
 
@@ -51,13 +53,57 @@ def _document(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return document
 
 
-def test_it_lists_the_newest_first_and_comparisons_below(bnrun: Run, out: Path) -> None:
+def test_it_lists_the_newest_last(bnrun: Run, out: Path) -> None:
     done = bnrun("runs")
     assert (done.returncode, done.stderr) == (0, "")
-    places = [done.stdout.index(f" {name} ") for name in (NEW, OLD)]
-    places.append(done.stdout.index("20261201T000000Z-compare-scratch-none"))
+    names = (OLD, NEW, "20261201T000000Z-compare-scratch-none")
+    places = [done.stdout.index(f" {name} ") for name in names]
     assert places == sorted(places)
-    assert OLD not in bnrun("runs", "--out", out, "--limit", 1).stdout
+
+
+def test_the_newest_are_listed_and_how_to_see_the_others(out: Path) -> None:
+    shown = _listed("--out", out, "--limit", 2)
+    assert OLD not in shown
+    assert NEW in shown
+    assert shown.endswith(f"The newest 2 of 3. All of them: bnrun runs --out {out} --all\n")
+    assert OLD in _listed("--out", out, "--all")
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        (("norm=none",), [NEW]),
+        (("seed=0",), [OLD]),
+        (("training.seed=4", "status=completed"), [NEW]),
+        (("config=lenet_bn", "lr=1"), [OLD, NEW]),
+        (("engine=eager", "nesterov=false"), [OLD, NEW]),
+        (("status=failed",), []),
+    ],
+)
+def test_filters_choose_runs(out: Path, filters: tuple[str, ...], names: list[str]) -> None:
+    shown = _listed(*filters, "--out", out)
+    assert [name for name in (OLD, NEW) if name in shown] == names
+    assert "compare-scratch-none" not in shown
+    document = json.loads(_listed("--json", "--out", out, *filters))
+    assert [Path(run["run"]).name for run in document["runs"]] == names[::-1]
+    assert document["comparisons"] == []
+    if not names:
+        assert shown == f"None of 3 below {out}/ has status=failed.\n"
+
+
+def test_a_filter_and_a_limit_say_that_there_are_more(out: Path) -> None:
+    shown = _listed("config=lenet_bn", "--out", out, "--limit", 1)
+    assert OLD not in shown
+    assert shown.endswith(
+        f"The newest 1 that have config=lenet_bn. All of them: bnrun runs config=lenet_bn "
+        f"--out {out} --all\n"
+    )
+
+
+def _listed(*arguments: object) -> str:
+    done = CliRunner().invoke(app, ["runs", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 def test_the_list_as_json(bnrun: Run, out: Path) -> None:
@@ -153,6 +199,10 @@ def test_a_difference_is_shown_and_one_seed_each_is_said(bnrun: Run, out: Path) 
         ],
         "result": [{"key": "loss", "a": 0.25, "b": 0.5}],
         "environment": [],
+        "remarks": [
+            "One seed each (0 and 4): two runs with different seeds differ by chance, too. `bnrun "
+            "compare` pairs seeds."
+        ],
     }
 
 
@@ -163,9 +213,15 @@ def test_a_difference_is_shown_and_one_seed_each_is_said(bnrun: Run, out: Path) 
         (("show", "2026"), "2 runs start with '2026'; give more of the name"),
         (("show", "20261201"), "compare.yaml is damaged, or is not the plan of a comparison"),
         (("show", "latest", "--out", "nowhere"), "No run is there yet: `bnrun train` makes one"),
-        (("diff", "latest"), "Missing argument 'B'"),
+        (("diff", "latest"), "B: this is missing"),
         (("diff", "latest", "x" * 300), "File name too long"),
-        (("--limit", "0"), "'--limit'"),
+        (("show", "latest", "norm=none"), "norm=none"),
+        (("norms=none",), "there is no 'norms' to look for. Did you mean 'norm'?"),
+        (("status=complete",), "Did you mean 'completed'?"),
+        (("sho",), "received 'sho'. Did you mean 'show'? It must be show or diff, or KEY=VALUE"),
+        (("norm=none", "show"), "write the options of `bnrun runs show` after it"),
+        (("--all", "--limit", "3"), "--all: give one of --all and --limit"),
+        (("--limit", "0"), "--limit: received 0"),
         (("--out", f"runs/{OLD}/config.yaml"), "it must be the folder that runs are in"),
         (("--json", "show", "latest"), "write the options of `bnrun runs show` after it"),
     ],

@@ -12,8 +12,16 @@ from bnrun import runs
 from bnrun.config import Assignment, resolve
 from bnrun.errors import BnrunError
 from bnrun.events import DataUsed, EpochEnded, Event, Notice, RunEnded, RunStarted
+from bnrun.runs.lookup import COMPARISON
 from bnrun.runs.run_difference import Difference, difference
-from bnrun.runs.run_records import DamagedRun, RunRecord, list_comparisons, list_runs, read_run
+from bnrun.runs.run_records import (
+    ComparisonRecord,
+    DamagedRun,
+    RunRecord,
+    list_runs,
+    read_run,
+    records,
+)
 
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
 STARTED = RunStarted("scratch", "cpu", "a machine", 3, 2, 3, DATA)
@@ -198,7 +206,7 @@ def test_comparisons_have_their_arms_and_seeds(tmp_path: Path) -> None:
         (tmp_path / name / "compare.yaml").write_text(plan)
     (tmp_path / "a" / "summary.json").write_text('{"status": "completed"}')
     (tmp_path / "c" / "summary.json").write_text('{"status": 3}')
-    c, b, a = list_comparisons(tmp_path)
+    c, b, a = (one for one in records(tmp_path, COMPARISON) if isinstance(one, ComparisonRecord))
     assert (a.arms, a.seeds, a.status) == (("scratch", "none"), (0, 1), "completed")
     assert (b.arms, b.seeds, b.status) == ((), (), "damaged")
     assert (c.arms, c.seeds, c.status) == (("max",), (0,), "damaged")
@@ -221,6 +229,32 @@ def test_the_difference_of_two_runs_is_what_differs_and_nothing_else(tmp_path: P
         Difference("examples_per_second", 10_000.0, None),
     )
     assert found.environment == ()
+    assert found.remarks == (
+        "b is unfinished: its figures are those of epoch 1 of 10.",
+        "One seed each (3 and 4): two runs with different seeds differ by chance, too. `bnrun "
+        "compare` pairs seeds.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("other", "data", "remark"),
+    [
+        ({}, DATA, "Both train the same, with seed 3: their results differ by what they ran on"),
+        ({"training__engine": "eager"}, DATA, "Both train the same, with seed 3: their results"),
+        ({"optimizer__lr": 0.5}, DATA, "Both have seed 3: they share initial weights and the"),
+        ({}, dataclasses.replace(DATA, train_images=60), "They have different images: their fig"),
+    ],
+)
+def test_what_a_difference_comes_from_is_said_truly(
+    tmp_path: Path, other: dict[str, object], data: DataUsed, remark: str
+) -> None:
+    a = _session(_create(tmp_path, training__seed=3), STARTED, _epoch(1), ENDED)
+    b = _create(tmp_path, training__seed=3, **other)
+    assert difference(read_run(a.path), read_run(a.path)).remarks == ()
+    worse = dataclasses.replace(_epoch(1), loss=1.0)
+    _session(b, dataclasses.replace(STARTED, data=data), worse, ENDED)
+    (found,) = difference(read_run(a.path), read_run(b.path)).remarks
+    assert found.startswith(remark)
 
 
 LISTING = """

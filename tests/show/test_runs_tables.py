@@ -5,12 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console, RenderableType
 
 from bnrun.config import Assignment, resolve
 from bnrun.events import DataUsed, EpochEnded
 from bnrun.runs.run_records import ComparisonRecord, DamagedRun, RecordStatus, RunRecord
-from bnrun.show.runs_tables import comparisons_table, diff_table, run_view, runs_table
+from bnrun.show.runs_tables import diff_table, run_view, runs_table
 from bnrun.training_summary import Summary
 
 FASHION = DataUsed("fashion-mnist", "bnrun's cache: /c", True, 60_000, 0, 10_000)
@@ -69,51 +70,59 @@ def _run(
 NONE = {"model.norm": "none", "training.seed": 3}
 
 
+RECORDS = [
+    DamagedRun(Path("runs/[b]hurt"), "runs/[b]hurt/metrics.jsonl:3: no event"),
+    _run(
+        "20261121T210000Z-lenet_maxpool-builtin-s12", status="unfinished",
+        sets={"optimizer.lr": 0.1, "model.pool": "max", "model.norm": "builtin"},
+    ),
+    ComparisonRecord(Path("runs/20261121T220000Z-compare-a-b"), ("a", "b"), (0, 1), "completed"),
+    ComparisonRecord(Path("runs/x"), (), (), None),
+    _run("mine", None, sets=NONE | {"data.name": "synthetic", "training.device": "cpu"}),
+    _run("20261121T225147Z-lenet_bn-scratch-s0", status="running", epochs=0),
+    _run(sets={"training.epochs": 1}),
+]  # fmt: skip
+
+
 def test_runs() -> None:
-    runs = [
-        _run(),
-        _run("20261121T220000Z-lenet_maxpool-builtin-s12", status="unfinished"),
-        _run("mine", None, sets=NONE),
-        DamagedRun(Path("runs/[b]hurt"), "runs/[b]hurt/metrics.jsonl:3: no event"),
-        _run("20261121T210000Z-lenet_bn-scratch-s0", status="running", epochs=0),
-    ]
-    assert _render(runs_table(runs)) == (
+    assert _render(runs_table(RECORDS)) == (
         "\n"
-        "                                                                  train    test\n"
-        " run: UTC time-config-norm-seed              status        loss     acc     acc\n"
+        "                                                               test\n"
+        " run or comparison                           epochs    loss     acc  status\n"
         " ──────────────────────────────────────────────────────────────────────────────\n"
-        " 20261121T225147Z-lenet_bn-scratch-s0        completed   0.2661  0.9009  0.8712\n"
-        " 20261121T220000Z-lenet_maxpool-builtin-s12  unfinished  0.2661  0.9009  0.8712\n"
-        "                                             1/10\n"
-        " mine                                        completed   0.2661  0.9009  0.8712\n"
-        "   2026-11-21 22:51:47 UTC, none, seed 3\n"
-        " [b]hurt                                     damaged          -       -       -\n"
-        " 20261121T210000Z-lenet_bn-scratch-s0        running          -       -       -\n"
-        "                                             0/10\n"
+        " [b]hurt                                                             damaged\n"
+        " 20261121T210000Z-lenet_maxpool-builtin-s12    1/10  0.2661  0.8712  unfinished\n"
+        "   max pool, lr 0.1\n"
+        " 20261121T220000Z-compare-a-b                                        completed\n"
+        "   a, b; 2 seeds\n"
+        " x                                                                   no result\n"
+        " mine                                          1/10  0.2661  0.8712  completed\n"
+        "   2026-11-21 22:51:47 UTC, norm none, seed\n"
+        "   3, synthetic data\n"
+        " 20261121T225147Z-lenet_bn-scratch-s0          0/10       -       -  running\n"
+        " 20261121T225147Z-lenet_bn-scratch-s0             1  0.2661  0.8712  completed\n"
         "\n"
         "damaged: runs/[b]hurt/metrics.jsonl:3: no event"
+    )
+
+
+def test_runs_in_a_narrow_terminal_have_a_block_each_and_whole_names() -> None:
+    assert _render(runs_table(RECORDS[1:3]), 50) == (
+        "\n"
+        "20261121T210000Z-lenet_maxpool-builtin-s12\n"
+        "  max pool, lr 0.1\n"
+        "  epochs: 1/10  loss: 0.2661  test acc: 0.8712\n"
+        "  status: unfinished\n"
+        "20261121T220000Z-compare-a-b\n"
+        "  a, b; 2 seeds\n"
+        "  status: completed\n"
     )
 
 
 def test_a_long_name_stands_alone_on_its_line_to_be_copied() -> None:
     name = "20261121T225147Z-a_config_with_a_very_long_name_that_says_it_all-MyOwnNorm-s0"
     shown = _render(runs_table([_run(name)]))
-    assert name in shown.splitlines()
-
-
-def test_comparisons() -> None:
-    found = [
-        ComparisonRecord(Path("runs/20261121T230000Z-compare-a"), ("a", "b"), (0, 1), "completed"),
-        ComparisonRecord(Path("runs/x"), (), (), None),
-    ]
-    assert _render(comparisons_table(found)) == (
-        "\n"
-        " comparison                  status     arms  seeds\n"
-        " ──────────────────────────────────────────────────\n"
-        " 20261121T230000Z-compare-a  completed  a     0, 1\n"
-        "                                        b\n"
-        " x                           no result\n"
-    )
+    assert name in map(str.strip, shown.splitlines())
 
 
 def test_a_run() -> None:
@@ -186,9 +195,27 @@ def test_a_difference() -> None:
         "────────────────────────────\n"
         "torch         2.15.0   2.6.0\n"
         "\n"
-        "One seed each: two single runs with different seeds differ by chance too. `bnrun\n"
-        "compare` pairs seeds."
+        "b is unfinished: its figures are those of epoch 1 of 10.\n"
+        "\n"
+        "One seed each (0 and 3): two runs with different seeds differ by chance, too.\n"
+        "`bnrun compare` pairs seeds."
     )
+
+
+@pytest.mark.parametrize(
+    ("loss", "other", "written"),
+    [
+        (0.37029203033447267, 0.3701, "0.3703      0.3701"),
+        (0.37029203033447267, 0.37031, "0.37029     0.37031"),
+        (0.37029203033447267, 0.37029203, "0.3703      0.3703 (-3e-10)"),
+        (1.5, float("inf"), "1.5000      inf"),
+    ],
+)
+def test_a_figure_has_as_many_digits_as_tell_it_from_the_other(
+    loss: float, other: float, written: str
+) -> None:
+    shown = _render(diff_table(_run(loss=loss), _run("b", loss=other)))
+    assert " ".join(f"loss {written}".split()) in " ".join(shown.split())
 
 
 def test_no_difference() -> None:

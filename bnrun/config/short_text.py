@@ -1,0 +1,36 @@
+"""Config values in a few words, to tell one config from another: `lr 0.1, max pool`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bnrun.config.difference import config_difference
+from bnrun.config.schema import Config
+from bnrun.config.yaml_text import inline
+
+_FORMS = {
+    "model.pool": "{} pool",
+    "model.activation": "{}",
+    "data.name": "{} data",
+    "data.root": "images from {}",
+    "optimizer.schedule": "{}",
+    "training.engine": "{} engine",
+    "training.evaluate": "evaluated with {}",
+}
+"""How values are written whose key's own name would not read well before them."""
+
+
+def short_text(key: str, value: Any) -> str:
+    """Write the value of a dotted key in a few words."""
+    name = key.rpartition(".")[2].replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"not {name}"
+    if key in _FORMS:
+        words = ", ".join(map(inline, value)) if isinstance(value, list) else inline(value)
+        return _FORMS[key].format(words)
+    return f"{name} {inline(value)}"
+
+
+def changes(config: Mapping[str, Any], without: tuple[str, ...] = ()) -> list[str]:
+    """Write what a config, as a dict, changes of the defaults, except for some dotted keys."""
+    differences = config_difference(config, Config().to_dict())
+    return [short_text(pair.key, pair.a) for pair in differences if pair.key not in without]
