@@ -75,9 +75,9 @@ def runs(
     all_: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """List runs and comparisons, the newest last.
+    """List runs and comparisons; show one, or what differs between two.
 
-    KEY=VALUE lists only the runs that have this value: bnrun runs norm=scratch status=completed.
+    The newest is last. KEY=VALUE lists only the runs that have this value: bnrun runs norm=scratch status=completed.
     KEY is a config key, in full or its last part, or status or config. With --json, everything is
     listed, unless there is a --limit, and the newest is first.
     """

@@ -43,8 +43,8 @@ Look at what was trained:
   recalibrate    Give a run's norms population statistics, in a new file.
   plot           Draw a run's curves and gammas, or a comparison, as SVG and
                  PNG.
-  runs           List the runs, newest first; show one, or what differs
-                 between two.
+  runs           List runs and comparisons; show one, or what differs between
+                 two.
 
 Help and set-up:
   guide          Read the manual, one page per topic.
