@@ -77,9 +77,10 @@ def runs(
 ) -> None:
     """List runs and comparisons; show one, or what differs between two.
 
-    The newest is last. KEY=VALUE lists only the runs that have this value: bnrun runs norm=scratch status=completed.
-    KEY is a config key, in full or its last part, or status or config. With --json, everything is
-    listed, unless there is a --limit, and the newest is first.
+    The newest is last. KEY=VALUE lists only the runs that have this value, as in
+    bnrun runs norm=scratch status=completed. KEY is a config key, in full or its last part, or
+    status or config. With --json, everything is listed, unless there is a --limit, and the newest
+    is first.
     """
     if context.invoked_subcommand is not None:
         if out != RUNS or limit is not None or all_ or json or context.obj:
