@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.cli.options import DeviceOption, JsonOption, QuietOption, SetOption
 from bnrun.errors import ConfigError
 from bnrun.events import drain
@@ -26,12 +27,18 @@ STEPS, ROUNDS = 30, 10
 def bench(
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A YAML file, or a name from bnrun configs."),
+        typer.Option(
+            metavar="FILE",
+            help="A YAML file, or a name from bnrun configs.",
+            autocompletion=completion.configs,
+        ),
     ] = None,
     arms: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ARMS", help="loop:WORKERS, a norm, or NAME=NORM,KEY=VALUE,...; with spaces."
+            metavar="ARMS",
+            help="loop:WORKERS, a norm, or NAME=NORM,KEY=VALUE,...; with spaces.",
+            autocompletion=completion.arms,
         ),
     ] = None,
     steps: Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.cli.options import (
     RUNS,
     DeviceOption,
@@ -40,11 +41,19 @@ SEEDS = 3
 def compare(
     arms: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ARM", help="Two or more: a norm, or NAME=NORM,KEY=VALUE,..."),
+        typer.Argument(
+            metavar="ARM",
+            help="Two or more: a norm, or NAME=NORM,KEY=VALUE,...",
+            autocompletion=completion.arms,
+        ),
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What every arm starts from: a YAML file, or a name."),
+        typer.Option(
+            metavar="FILE",
+            help="What every arm starts from: a YAML file, or a name.",
+            autocompletion=completion.configs,
+        ),
     ] = None,
     set_: SetOption = None,
     sweep: Annotated[
@@ -62,6 +71,7 @@ def compare(
         typer.Option(
             metavar="METRIC",
             help="Judge this one first: loss, train_acc, test_acc or test_acc_population.",
+            autocompletion=completion.metrics,
         ),
     ] = None,
     equivalence: Annotated[
@@ -93,7 +103,11 @@ def compare(
     out: NewOutOption = RUNS,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Continue a comparison: its directory, or its name."),
+        typer.Option(
+            metavar="DIR",
+            help="Continue a comparison: its directory, or its name.",
+            autocompletion=completion.comparisons,
+        ),
     ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,

@@ -4,13 +4,18 @@ from typing import Annotated
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.cli.options import JsonOption
 
 
 def configs(
     name: Annotated[
         str | None,
-        typer.Argument(metavar="NAME", help="Print this one; left out, they are listed."),
+        typer.Argument(
+            metavar="NAME",
+            help="Print this one; left out, they are listed.",
+            autocompletion=completion.configs,
+        ),
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -4,18 +4,27 @@ from typing import Annotated
 
 import typer
 
-from bnrun.cli.options import JsonOption, QuietOption
+from bnrun.cli import completion
+from bnrun.cli.options import DEVICES, JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, known_value
 
 
 def doctor(
     device: Annotated[
         str | None,
-        typer.Option(metavar="DEVICE", help="One device alone.  [default: all that are here]"),
+        typer.Option(
+            metavar="DEVICE",
+            help="One device alone.  [default: all that are here]",
+            autocompletion=DEVICES,
+        ),
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="eager (seconds) or compiled (minutes) alone."),
+        typer.Option(
+            metavar="NAME",
+            help="eager (seconds) or compiled (minutes) alone.",
+            autocompletion=completion.one_of("eager", "compiled"),
+        ),
     ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,

@@ -1,14 +1,18 @@
 """How errors become messages and exit codes, for every command in one place."""
 
 import os
+import sys
 import traceback
 from typing import Any, NoReturn
 
 import typer
 
+from bnrun.cli.completion import whole_words
 from bnrun.cli.help import FIRST_COMMANDS, Group
-from bnrun.cli.usage_errors import UsageError, usage_error
 from bnrun.errors import CANNOT_DO, INTERRUPTED, BnrunError
+
+UsageError: Any = sys.modules[typer.BadParameter.__module__].UsageError
+"""The class of errors of usage. Where it can be imported from depends on the release of typer."""
 
 _WORDS = "bnrun.words"
 """Where a context keeps the command line."""
@@ -27,6 +31,11 @@ class Commands(Group):
         with formatter.section("First commands to try"):
             formatter.write_dl(FIRST_COMMANDS)
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the command line, or complete it for a shell."""
+        with whole_words():
+            return super().main(*arguments, **options)
+
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse what stands before the command's name."""
         ctx.meta[_WORDS] = [*args]
@@ -35,7 +44,7 @@ class Commands(Group):
         except UsageError as error:
             if not ctx.meta[_WORDS]:  # the help, which is shown where nothing was typed
                 raise
-            _end(usage_error(error, ctx.meta[_WORDS]))
+            _end(_of_usage(error, ctx))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command that was named."""
@@ -44,9 +53,15 @@ class Commands(Group):
         except BrokenPipeError:  # `bnrun … | head`: typer ends it quietly
             raise
         except UsageError as error:
-            _end(usage_error(error, ctx.meta[_WORDS]))
+            _end(_of_usage(error, ctx))
         except (BnrunError, OSError, KeyboardInterrupt) as error:
             _end(error)
+
+
+def _of_usage(error: Any, context: Any) -> BnrunError:
+    from bnrun.cli.usage_errors import usage_error  # loads the schema, which help does not need
+
+    return usage_error(error, context.meta[_WORDS])
 
 
 def _end(error: BaseException) -> NoReturn:

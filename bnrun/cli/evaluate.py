@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.cli.options import (
     RUNS,
     CheckpointOption,
@@ -34,7 +35,11 @@ def evaluate(
     run: RunArgument = "latest",
     statistics: Annotated[
         str,
-        typer.Option(metavar="KINDS", help="Those to predict with, beside moving ones."),
+        typer.Option(
+            metavar="KINDS",
+            help="Those to predict with, beside moving ones.",
+            autocompletion=completion.one_of("moving", "population", "batch"),
+        ),
     ] = "moving,population,batch",
     checkpoint: CheckpointOption = "last",
     images: ImagesOption = None,

@@ -4,12 +4,18 @@ from typing import Annotated
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.errors import known_value
 
 
 def guide(
     topic: Annotated[
-        str | None, typer.Argument(metavar="TOPIC", help="A page; left out, they are listed.")
+        str | None,
+        typer.Argument(
+            metavar="TOPIC",
+            help="A page; left out, they are listed.",
+            autocompletion=completion.topics,
+        ),
     ] = None,
 ) -> None:
     """Read the manual, one page per topic."""

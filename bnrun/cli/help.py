@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from bnrun.cli import completion
 from bnrun.errors import BnrunError, did_you_mean
 
 FIRST_COMMANDS = (
@@ -72,7 +73,12 @@ def _rows(parameters: list[Any], context: Any) -> Iterator[tuple[str, str]]:
 def show_help(
     context: typer.Context,
     command: Annotated[
-        list[str] | None, typer.Argument(metavar="COMMAND", help="As in: bnrun help runs diff")
+        list[str] | None,
+        typer.Argument(
+            metavar="COMMAND",
+            help="As in: bnrun help runs diff",
+            autocompletion=completion.commands,
+        ),
     ] = None,
 ) -> None:
     """Show the help of a command."""

@@ -4,13 +4,19 @@ from typing import Annotated
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption, RunArgument
 
 
 def inspect_gamma(
     run: RunArgument = "latest",
     layer: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only this norm: norm1 to norm4.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only this norm: norm1 to norm4.",
+            autocompletion=completion.one_of("norm1", "norm2", "norm3", "norm4"),
+        ),
     ] = None,
     checkpoint: CheckpointOption = "last",
     out: OutOption = RUNS,

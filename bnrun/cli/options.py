@@ -5,28 +5,50 @@ from typing import Annotated
 
 import typer
 
+from bnrun.cli import completion
+
 RUNS = Path("runs")
 
 RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="A path, a name, its start, COMPARISON/TRIAL, or latest."),
+    typer.Argument(
+        metavar="RUN",
+        help="A path, a name, its start, COMPARISON/TRIAL, or latest.",
+        autocompletion=completion.runs,
+    ),
 ]
 AnyRunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="A run, or a comparison: a path, a name, or latest."),
+    typer.Argument(
+        metavar="RUN",
+        help="A run, or a comparison: a path, a name, or latest.",
+        autocompletion=completion.runs_and_comparisons,
+    ),
 ]
 CheckpointOption = Annotated[
-    str, typer.Option(metavar="WHICH", help="last, population, or an epoch that was kept.")
+    str,
+    typer.Option(
+        metavar="WHICH",
+        help="last, population, or an epoch that was kept.",
+        autocompletion=completion.one_of("last", "population"),
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set a config key (repeatable)."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set a config key (repeatable).",
+        autocompletion=completion.settings,
+    ),
 ]
 EpochsOption = Annotated[
     int | None, typer.Option(metavar="N", help="Passes over the training images.")
 ]
+DEVICES = completion.one_of("auto", "cpu", "cuda", "mps")
 DeviceOption = Annotated[
-    str | None, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
+    str | None,
+    typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.", autocompletion=DEVICES),
 ]
 OutOption = Annotated[
     Path, typer.Option("--out", metavar="DIR", help="The folder that runs are in.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.cli.help import Command, Group
 from bnrun.cli.options import RUNS, AnyRunArgument, JsonOption, OutOption
 from bnrun.errors import RunError, did_you_mean
@@ -168,8 +169,15 @@ def show(run: AnyRunArgument = "latest", out: OutOption = RUNS, json: JsonOption
 
 @app.command(cls=Command)
 def diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="A run, as for `bnrun runs show`.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another run.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="A run, as for `bnrun runs show`.", autocompletion=completion.runs
+        ),
+    ],
+    b: Annotated[
+        str, typer.Argument(metavar="B", help="Another run.", autocompletion=completion.runs)
+    ],
     out: OutOption = RUNS,
     json: JsonOption = False,
 ) -> None:

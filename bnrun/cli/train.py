@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.cli.options import (
     RUNS,
     DeviceOption,
@@ -32,13 +33,19 @@ if TYPE_CHECKING:
 def train(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="CONFIG", help="A YAML file, or a name from bnrun configs."),
+        typer.Argument(
+            metavar="CONFIG",
+            help="A YAML file, or a name from bnrun configs.",
+            autocompletion=completion.configs,
+        ),
     ] = None,
     set_: SetOption = None,
     norm: Annotated[
         str | None,
         typer.Option(
-            metavar="NORM", help="scratch, builtin, textbook, none, or path/to/file.py:Class."
+            metavar="NORM",
+            help="scratch, builtin, textbook, none, or path/to/file.py:Class.",
+            autocompletion=completion.norms,
         ),
     ] = None,
     epochs: EpochsOption = None,
@@ -49,7 +56,11 @@ def train(
     out: NewOutOption = RUNS,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="RUN", help="Continue a run: a path, a name, or latest."),
+        typer.Option(
+            metavar="RUN",
+            help="Continue a run: a path, a name, or latest.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the resolved config; train nothing.")

@@ -6,7 +6,6 @@ error: --lr: bnrun train has no such option. To set this key: --set optimizer.lr
 
 import difflib
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,9 +15,6 @@ from bnrun.config import KEYWORDS
 from bnrun.config.requirement import key_requirement, number_requirement
 from bnrun.config.schema import KEYS
 from bnrun.errors import BnrunError
-
-UsageError: Any = sys.modules[typer.BadParameter.__module__].UsageError
-"""The class of these errors. Where it can be imported from depends on the release of typer."""
 
 OTHER_NAMES = {"learning-rate": "optimizer.lr", "dataset": "data.name"}
 """Options that other programs have, and the config keys that they stand for."""

@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bnrun.cli.options import JsonOption, QuietOption
+from bnrun.cli import completion
+from bnrun.cli.options import DEVICES, JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, ConfigError, known_value
 from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT, Report
 
@@ -13,24 +14,39 @@ def verify(
     implementation: Annotated[
         str | None,
         typer.Argument(
-            metavar="IMPL", help="A norm's name, or path/to/file.py:Class; or NORM(OPTION=VALUE)."
+            metavar="IMPL",
+            help="A norm's name, or path/to/file.py:Class; or NORM(OPTION=VALUE).",
+            autocompletion=completion.norms,
         ),
     ] = None,
     contract: Annotated[
-        str, typer.Option(metavar="NAME", help="What counts as right: torch or textbook.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What counts as right: torch or textbook.",
+            autocompletion=completion.one_of(*CONTRACTS),
+        ),
     ] = "torch",
     dtype: Annotated[
         str | None,
-        typer.Option(metavar="DTYPE", help="float64 (the default), float32, bfloat16, float16."),
+        typer.Option(
+            metavar="DTYPE",
+            help="float64 (the default), float32, bfloat16, float16.",
+            autocompletion=completion.one_of(*DTYPES),
+        ),
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.")
+        str,
+        typer.Option(
+            metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.", autocompletion=DEVICES
+        ),
     ] = "cpu",
     engine: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="eager or compiled.  [default: both, where kernels exist]",
+            autocompletion=completion.one_of(*ENGINES),
         ),
     ] = None,
     time_limit: Annotated[

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,9 +11,6 @@ from typer.testing import CliRunner, Result
 
 from bnrun import __version__
 from bnrun.cli import app
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
 
 HELP = """\
 Usage: bnrun [OPTIONS] COMMAND [ARGS]...
@@ -133,8 +130,8 @@ def test_version() -> None:
     assert _invoke("--version").stdout == f"bnrun {__version__}\n"
 
 
-def test_completion_is_typers(bnrun: Run) -> None:
-    assert "_BNRUN_COMPLETE" in bnrun("--show-completion", "bash").stdout
+def test_completion_is_typers() -> None:
+    assert "_BNRUN_COMPLETE" in _invoke("--show-completion", "bash").stdout
 
 
 @pytest.mark.process
@@ -159,8 +156,9 @@ def test_torch_is_not_loaded_to_answer() -> None:
         ["guide"],
         ["guide", "config"],
     ]
+    completed = ["evaluate ", "train --set ", "train --norm ", "compare --metric ", "guide "]
     code = (
-        "import sys\n"
+        "import os, sys\n"
         "from bnrun.cli import app\n"
         f"for command in {commands!r}:\n"
         "    try:\n"
@@ -169,6 +167,14 @@ def test_torch_is_not_loaded_to_answer() -> None:
         "        pass\n"
         "    heavy = {'torch', 'torchvision', 'matplotlib', 'numpy'} & set(sys.modules)\n"
         "    assert not heavy, (command, heavy)\n"
+        f"for words in {completed!r}:\n"
+        "    os.environ |= {'_BNRUN_COMPLETE': 'complete_zsh'}\n"
+        "    os.environ |= {'_TYPER_COMPLETE_ARGS': f'bnrun {words}'}\n"
+        "    try:\n"
+        "        app(prog_name='bnrun')\n"
+        "    except SystemExit:\n"
+        "        pass\n"
+        "    assert 'torch' not in sys.modules, words\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,182 @@
+"""What the shells complete: names of runs, norms, configs, keys. None of it loads torch.
+
+Typer completes commands and options, and asks these functions for values. It drops those that do
+not begin as what was typed; where none is left, the shell completes names of files.
+"""
+
+import ast
+import contextlib
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import typer
+
+Candidate = str | tuple[str, str]
+"""A value, or a value with what it means."""
+
+BREAKS = ("=", ":")
+"""Characters at which bash breaks a word in two."""
+
+
+def one_of(*values: str) -> Callable[[], list[str]]:
+    """Return a function that completes one of some values."""
+    return lambda: [*values]
+
+
+def configs() -> list[Candidate]:
+    """Complete the name of a config that comes with bnrun."""
+    from bnrun.config import about, packaged_configs
+
+    files = packaged_configs().items()
+    return [(name, _brief(about(file.read_text("utf-8")))) for name, file in files]
+
+
+def topics() -> list[Candidate]:
+    """Complete a topic of the guide."""
+    from bnrun.guide import TOPICS, subject
+
+    return [(topic, subject(topic)) for topic in TOPICS]
+
+
+def metrics() -> list[str]:
+    """Complete a metric of a comparison."""
+    from bnrun.comparison.trial_metrics import METRIC_NAMES
+
+    return [*METRIC_NAMES]
+
+
+def norms(incomplete: str) -> list[str]:
+    """Complete a norm: a name, or a class of the file that was typed."""
+    from bnrun.norms.registry import NORMS
+
+    file, colon, _ = incomplete.rpartition(":")
+    return [f"{file}:{name}" for name in _classes(Path(file))] if colon else [*NORMS]
+
+
+def arms(incomplete: str) -> list[str]:
+    """Complete an arm, `NAME=NORM,KEY=VALUE`: its norm, or a key of it."""
+    before, comma, _ = incomplete.rpartition(",")
+    if comma:
+        return [f"{before},{value}" for value, _ in settings()]
+    name, equals, norm = incomplete.rpartition("=")
+    return [f"{name}{equals}{value}" for value in norms(norm)]
+
+
+def settings() -> list[tuple[str, str]]:
+    """Complete KEY=VALUE: the values of a key where they are few, else its default."""
+    from bnrun.config.schema import SECTIONS
+
+    return [
+        (f"{section}.{name}={value}", _brief(field.description or ""))
+        for section, schema in SECTIONS.items()
+        for name, field in schema.model_fields.items()
+        for value in _values(field)
+    ]
+
+
+def runs(context: typer.Context) -> list[str]:
+    """Complete the name of a run."""
+    return ["latest", *_names(context, "run")]
+
+
+def comparisons(context: typer.Context) -> list[str]:
+    """Complete the name of a comparison."""
+    return ["latest", *_names(context, "comparison")]
+
+
+def runs_and_comparisons(context: typer.Context) -> list[str]:
+    """Complete the name of a run or a comparison."""
+    return ["latest", *_names(context, "run"), *_names(context, "comparison")]
+
+
+def commands(context: typer.Context) -> list[Candidate]:
+    """Complete the command that `bnrun help` explains."""
+    command: Any = context.find_root().command
+    for name in context.params.get("command") or ():
+        command = getattr(command, "commands", {}).get(name)
+    known = getattr(command, "commands", {})
+    return [(name, command.get_short_help_str()) for name, command in known.items()]
+
+
+def _names(context: typer.Context, word: Literal["run", "comparison"]) -> list[str]:
+    """Return the names of directories in `--out`, newest first."""
+    from bnrun.cli.options import RUNS
+    from bnrun.runs.lookup import COMPARISON, RUN, newest_first
+
+    folder = Path(context.params.get("out") or RUNS)
+    return [path.name for path in newest_first(folder, RUN if word == "run" else COMPARISON)]
+
+
+def _brief(sentence: str) -> str:
+    """Return the beginning of a sentence: shells show one line beside a value."""
+    return re.split(r"[:;,.(]", sentence, maxsplit=1)[0].strip()
+
+
+def _classes(file: Path) -> list[str]:
+    """Return the names of the classes that a Python file defines; the file is not run."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    return [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+
+
+def _values(field: Any) -> Sequence[str]:
+    """Return what may follow `KEY=`; without few values, nothing or the default.
+
+    Nothing is one of them, so that shells stop behind the `=` instead of taking the default.
+    """
+    from bnrun.config.yaml_text import inline
+
+    if get_origin(field.annotation) is Literal:
+        return get_args(field.annotation)
+    if field.annotation is bool:
+        return ("true", "false")
+    default = [*field.default] if isinstance(field.default, tuple) else field.default
+    return ("", inline(default))
+
+
+@contextlib.contextmanager
+def whole_words() -> Iterator[None]:
+    """Let bash complete words with `=` and `:` in them.
+
+    Bash breaks `optimizer.lr=0.5` and `file.py:Class` into three words each, and puts what is
+    printed in the place of the third. So the words are joined before typer reads them, and what is
+    before the break is left out of the values that typer prints.
+    """
+    if os.environ.get("_BNRUN_COMPLETE") != "complete_bash":
+        yield
+        return
+    words, at = _joined(os.environ["COMP_WORDS"].split("\n"), int(os.environ["COMP_CWORD"]))
+    os.environ |= {"COMP_WORDS": "\n".join(words), "COMP_CWORD": str(at)}
+    typed = words[at] if at < len(words) else ""
+    before = typed[: 1 + max(typed.rfind(mark) for mark in BREAKS)]
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        for line in printed.getvalue().splitlines():
+            # Of `--set=optimizer.lr=`, typer has completed what is behind the first break.
+            after = line.removeprefix(before).removeprefix(before.partition("=")[2])
+            if after:
+                sys.stdout.write(f"{after}\n")
+
+
+def _joined(words: Sequence[str], at: int) -> tuple[list[str], int]:
+    """Return the words as they were typed, and the place of the one at the cursor in these."""
+    joined: list[str] = []
+    place = at
+    for index, word in enumerate(words):
+        follows_break = index > 0 and word != "" and words[index - 1] in BREAKS
+        if joined and (word in BREAKS or follows_break):
+            joined[-1] += word
+            place -= index <= at
+        else:
+            joined.append(word)
+    return joined, place
