@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown
-from rich.padding import Padding
 from rich.syntax import Syntax
 from rich.text import Text
 from rich.theme import Theme
@@ -36,13 +35,13 @@ def show_page(markdown: str) -> None:
     width = min(console.width, MAX_WIDTH)
     if not console.is_terminal:
         with console.capture() as printed:
-            console.print(page_view(markdown), width=width)
+            console.print(page_view(markdown), width=width, crop=False)
         lines = (line.rstrip() for line in printed.get().splitlines())  # rich fills lines up
         console.out("\n".join(lines))
         return
     os.environ.setdefault("LESS", "-FRX")  # as git does: less shows colours only with -R
     with console.use_theme(_THEME), console.pager(styles=True):
-        console.print(page_view(markdown), width=width)
+        console.print(page_view(markdown), width=width, crop=False)
 
 
 def page_view(markdown: str) -> RenderableType:
@@ -78,16 +77,21 @@ class _PlainHeading(Heading):
 
 
 class _PlainCode(CodeBlock):
-    """A code block without a frame: indented as far as its longest line allows."""
+    """A code block without a frame, indented as far as its longest line allows.
+
+    A line that is longer than the width stays whole: it is there to be copied.
+    """
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         code = str(self.text).rstrip()
         text = Syntax("", self.lexer_name, theme="ansi_dark").highlight(code)
         text.rstrip()
-        text.no_wrap, text.overflow = False, "fold"
         longest = max(map(len, code.splitlines()), default=0)
         indent = max(0, min(CODE_INDENT, options.max_width - longest))
-        yield Padding(text, (0, 0, 0, indent), expand=False)
+        for line in text.split("\n", allow_blank=True):
+            line.pad_left(indent)
+            line.no_wrap, line.overflow = True, "ignore"
+            yield line
 
 
 class _Page(Markdown):

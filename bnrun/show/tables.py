@@ -24,8 +24,8 @@ Row = tuple[Text, ...]
 
 GAP = 2
 """Columns between two columns of a table that shrinks, before anything in it folds."""
-LEAST_FOLDED = 12
-"""Columns below which a label or a text is not folded, unless it is shorter itself."""
+LEAST_FOLDED: dict[Kind, int] = {"label": 12, "number": 0, "text": 20}
+"""Columns below which a cell that is longer is not folded: it would be hard to read."""
 INDENT = "  "
 """Indentation of a row's figures below its name, where rows are blocks of lines."""
 FOLDS: tuple[tuple[Kind | Literal["heading"], ...], ...] = (
@@ -52,7 +52,7 @@ class Column:
     def widths(self, cells: Sequence[Text]) -> list[int]:
         """Return the least width at each step of `FOLDS`."""
         whole = _width(*cells)
-        folded = max(min(whole, LEAST_FOLDED), longest_word(*cells))
+        folded = max(min(whole, LEAST_FOLDED[self.kind]), longest_word(*cells))
         return [
             max(
                 longest_word(self.heading) if "heading" in folds else _width(self.heading),

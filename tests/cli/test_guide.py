@@ -39,9 +39,17 @@ def test_a_page_is_shown_as_text(topic: str) -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 80, 200])
-def test_the_width_of_the_terminal_is_respected(columns: int) -> None:
+def test_prose_fits_the_terminal_and_code_stays_whole_to_be_copied(columns: int) -> None:
     for topic in TOPICS:
-        assert max(map(len, _shown(topic, columns=columns).splitlines())) <= min(columns, 100)
+        source = {line.strip() for line in page(topic).splitlines()}
+        lines = _shown(topic, columns=columns).splitlines()
+        prose = [line for line in lines if line.strip() not in source]
+        assert max(map(len, prose)) <= min(columns, 100)
+
+
+def test_a_line_of_code_is_never_broken() -> None:
+    line = "        x_hat = (x - mean.view(shape)) / torch.sqrt(var.view(shape) + 1e-5)"
+    assert line in _shown("verify", columns=40).splitlines()
 
 
 def test_an_output_of_80_columns_is_not_wrapped() -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
-from rich.text import Text
 
 import bnrun
 from bnrun.show.folding import Paragraph
@@ -39,71 +38,75 @@ def test_a_margin_is_left_of_the_table_and_an_empty_line_above_and_below(margin:
 
 def _norms(*, split: bool = False) -> Table:
     shown = table(label("the norm"), number("its size"), text("about"), gap=3, split=split)
-    shown.add_row("first norm", "1.5", "as long as a sentence")
-    shown.add_section()
-    shown.add_row(Text("  second norm of two"), "10 to 20", "short")
+    shown.add_row("first norm", "1.5", "as long as a whole sentence")
+    shown.add_section("two")
+    shown.add_row("  second norm of two", "10 to 20", "short")
     return shown
 
 
 def test_first_the_gaps_shrink() -> None:
-    assert _render(_norms(), width=53) == (
+    assert _render(_norms(), width=59) == (
         "the norm              its size  about\n"
-        "─────────────────────────────────────────────────────\n"
-        "first norm                 1.5  as long as a sentence\n"
+        "───────────────────────────────────────────────────────────\n"
+        "first norm                 1.5  as long as a whole sentence\n"
         "\n"
+        "two\n"
         "  second norm of two  10 to 20  short"
     )
 
 
 def test_then_text_folds_between_words() -> None:
-    assert _render(_norms(), width=52) == (
+    assert _render(_norms(), width=58) == (
         "the norm              its size  about\n"
-        "────────────────────────────────────────────\n"
-        "first norm                 1.5  as long as a\n"
+        "──────────────────────────────────────────────────\n"
+        "first norm                 1.5  as long as a whole\n"
         "                                sentence\n"
         "\n"
+        "two\n"
         "  second norm of two  10 to 20  short"
     )
 
 
 def test_then_labels_fold_at_their_own_indentation() -> None:
-    assert _render(_norms(), width=34) == (
-        "the norm   its size about\n"
-        "────────────────────────────────\n"
-        "first norm      1.5 as long as a\n"
-        "                    sentence\n"
+    assert _render(_norms(), width=45) == (
+        "the norm      its size about\n"
+        "─────────────────────────────────────────\n"
+        "first norm         1.5 as long as a whole\n"
+        "                       sentence\n"
         "\n"
-        "  second   10 to 20 short\n"
-        "  norm of\n"
-        "  two"
+        "two\n"
+        "  second norm 10 to 20 short\n"
+        "  of two"
     )
 
 
 def test_in_the_end_each_row_is_a_block_below_its_name() -> None:
-    assert _render(_norms(), width=33) == (
+    assert _render(_norms(), width=40) == (
         "first norm\n"
         "  its size: 1.5\n"
-        "  about: as long as a sentence\n"
+        "  about: as long as a whole sentence\n"
         "\n"
+        "two\n"
         "  second norm of two\n"
-        "    its size: 10 to 20\n"
-        "    about: short"
+        "    its size: 10 to 20  about: short"
     )
 
 
 def test_or_the_last_columns_continue_in_a_table_below() -> None:
-    assert _render(_norms(split=True), width=33) == (
+    assert _render(_norms(split=True), width=41) == (
         "the norm               its size\n"
         "───────────────────────────────\n"
         "first norm                  1.5\n"
         "\n"
+        "two\n"
         "  second norm of two   10 to 20\n"
         "\n"
         "the norm             about\n"
-        "─────────────────────────────────\n"
-        "first norm           as long as a\n"
+        "───────────────────────────────────────\n"
+        "first norm           as long as a whole\n"
         "                     sentence\n"
         "\n"
+        "two\n"
         "  second norm of two short"
     )
 

@@ -76,7 +76,7 @@ def _comparison(names: str, *, loss: float = 0.25) -> Comparison:
     """Return a comparison over three seeds, in which every arm's accuracy differs a little."""
     arms = [
         ArmResult(
-            Arm(name, resolve(None, []).config),
+            Arm(name, resolve(None, parse_override(f"model.norm={norm}")).config),
             tuple(
                 _summary(
                     EpochEnded(10, loss + 0.01 * seed, 0.9, 0.8 + 0.001 * seed * at, None, None,
@@ -86,7 +86,7 @@ def _comparison(names: str, *, loss: float = 0.25) -> Comparison:
                 for seed in range(3)
             ),
         )
-        for at, name in enumerate(names.split())
+        for at, (name, norm) in enumerate(zip(names.split(), NORMS, strict=False))
     ]  # fmt: skip
     return Comparison(tuple(arms), (0, 1, 2), status="completed")
 
@@ -124,6 +124,7 @@ def _evaluation() -> Evaluation:
 CONFIG = [("optimizer.nesterov", True, "--set"), ("data.root", "/a/b", "configs/lenet_bn.yaml:3")]
 PLACES = [("bnrun's cache", "complete", "/root/.cache/bnrun"), ("torchvision", "absent", "data/a")]
 COMPARISONS = [ComparisonRecord(Path("runs", NAME), ("scratch", "builtin"), (0, 1), "completed")]
+NORMS = ("scratch", *("builtin",) * 4)
 FIVE = "scratch builtin a-long-name-of-an-arm wide wild"
 VIEWS: dict[str, Callable[[], RenderableType]] = {
     "training": _training,
