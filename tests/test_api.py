@@ -251,6 +251,22 @@ def test_a_class_is_compared_under_its_name_and_is_not_timed(runs: Path) -> None
     assert comparison.speeds is None
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sweep": {"optimizer.lr": 0.1}}, "sweep: optimizer.lr: received 0.1; it must be a list"),
+        ({"sweep": {"optimizr.lr": [1, 2]}}, "Did you mean 'optimizer.lr'?"),
+        ({"pairs": "some", "sweep": {"optimizer.lr": [1, 2]}}, "--pairs: received 'some'"),
+    ],
+)
+def test_a_sweep_or_a_choice_of_pairs_that_is_none_is_refused(
+    arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(bnrun.ConfigError) as refused:
+        bnrun.compare(**arguments)
+    assert message in str(refused.value)
+
+
 def test_a_comparison_writes_and_prints_nothing_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,7 +15,7 @@ from bnrun.comparison.plan import make_plan
 from bnrun.comparison.result import MEASURES, Comparison
 from bnrun.comparison.run_comparison import load_shared
 from bnrun.comparison.shared_engine import resolve_engine
-from bnrun.comparison.sweep import Sweep
+from bnrun.comparison.sweep import make_sweep
 from bnrun.comparison.trials import unfinished_trials
 from bnrun.events import drain
 from bnrun.norms import norm_text
@@ -93,7 +93,7 @@ def compare(
     if throughput is None:
         throughput = all(isinstance(arm, str) for arm in arms)
     path, shared = shared_assignments(config, overrides, epochs=epochs, device=device)
-    sweeps = [Sweep(key, tuple(values)) for key, values in (sweep or {}).items()]
+    sweeps = [make_sweep(key, values) for key, values in (sweep or {}).items()]
     wanted = {"parity": parity, "throughput": throughput}
     plan = make_plan(
         build_arms([norm_text(arm) for arm in arms], path, shared, sweeps),

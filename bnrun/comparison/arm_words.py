@@ -25,5 +25,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{arms}{', '.join(others)} and {last}"
 
 
+def capitalized(sentence: str) -> str:
+    """Return a sentence with a capital where it starts with `arm` or `arms`."""
+    starts_with_arm = re.match(r"arms? ", sentence)
+    return sentence[0].upper() + sentence[1:] if starts_with_arm else sentence
+
+
 def _reads_as_a_word(name: str) -> bool:
     return _WORD.fullmatch(name) is not None or not name[0].isalpha()

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import TypeAdapter
 
+from bnrun.comparison.arm_words import capitalized
 from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.paired_differences import DEFAULT_CRITERIA, Criteria, Pair, judge_pairs
 from bnrun.comparison.parity_verdict import Parity, parity_document
@@ -170,7 +171,7 @@ class Comparison:
     @property
     def remarks(self) -> tuple[str, ...]:
         """Return what must be known to read the numbers, in sentences."""
-        return tuple(remarks(self))
+        return tuple(map(capitalized, remarks(self)))
 
     def with_trial(self, arm: str, trial: Summary) -> "Comparison":
         """Return the comparison with one more trial, or a newer state of one."""

@@ -8,7 +8,7 @@ Several sweeps make an arm for every combination of their values.
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,17 @@ def parse_sweep(text: str) -> Sweep:
     parts = split_at_commas(values) if values.strip() else []
     parsed = (yaml_text.parse(part, f"{OPTION} {text}").value for part in parts)
     return Sweep(key.strip(), tuple(parsed))
+
+
+def make_sweep(key: str, values: object) -> Sweep:
+    """Return the sweep of a key over a list of values, as a caller in Python gives it.
+
+    Raises:
+        ConfigError: the values are no list.
+    """
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ConfigError(f"received {values!r}; it must be a list of values.", key, "sweep")
+    return Sweep(key, tuple(values))
 
 
 def check_sweep(sweep: Sweep) -> None:

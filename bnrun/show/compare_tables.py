@@ -59,7 +59,9 @@ def _title(comparison: Comparison) -> str:
 def _arm_table(arms: Sequence[ArmResult]) -> Table:
     """Show a column for each arm, and a row for each metric after the last epoch."""
     headings = (f"{result.arm.name}\nn = {len(result.completed)}" for result in arms)
-    shown = table(label("mean ± 95 % interval"), *map(number, headings), split=True)
+    several = any(len(result.completed) > 1 for result in arms)
+    what = "mean ± 95 % interval" if several else "value"
+    shown = table(label(what), *map(number, headings), split=True)
     for metric in METRICS:
         means = (_mean(metric, result.estimate(metric)) for result in arms)
         shown.add_row(METRIC_NAMES[metric], *means)

@@ -171,7 +171,7 @@ def test_three_arms() -> None:
         "weights changes by (points, over the trials): scratch +2.6 to +13.6, builtin\n"
         "+2.6 to +13.5. That much depends on the moving average, which still holds\n"
         "statistics of earlier weights.\n"
-        "arm none keeps no moving statistics: it predicts in one way only, and that\n"
+        "Arm none keeps no moving statistics: it predicts in one way only, and that\n"
         "accuracy stands for both kinds in differences.\n"
         "\n"
         "differences, paired by seed:\n"
@@ -349,7 +349,7 @@ def test_one_seed_is_shown_as_one_seed_without_an_interval() -> None:
         "LeNet, a, b, Fashion-MNIST, 10 epochs, one seed (7)\n"
         "\n"
         "                           a       b\n"
-        "mean ± 95 % interval   n = 1   n = 1\n"
+        "value                  n = 1   n = 1\n"
         "────────────────────────────────────\n"
         "loss                  0.3000  0.2000\n"
         "train acc             0.9070  0.9070\n"
@@ -460,7 +460,7 @@ def test_trials_that_did_not_complete_are_reported_and_lower_n() -> None:
     broken = replace(_trial(0, 9.0, 0.1), status="failed", reason="step 2: ValueError: no [more]")
     arms = (_arm("a", _trial(0, 0.3, 0.8), lost), _arm("b", broken))
     shown = _render(comparison_view(Comparison(arms, (0, 1), status="failed")))
-    assert "mean ± 95 % interval   n = 1  n = 0\n" in shown
+    assert "value                  n = 1  n = 0\n" in shown
     assert "paired by seed" not in shown
     assert "a, seed 1: diverged: the loss became nan at step 3\n" in shown
     assert "b, seed 0: failed: step 2: ValueError: no [more]\n" in shown
