@@ -68,22 +68,18 @@ Measured = Mapping[str, Sequence[Series]]
 
 
 def compare(comparison: Comparison) -> Figure:
-    """Draw the arms of a comparison, as `arms` does."""
-    return arms(comparison.arms)
-
-
-def arms(results: Sequence[ArmResult]) -> Figure:
-    """Draw each metric of arms over the epochs; after one epoch, a row of dots for each arm.
+    """Draw each metric of all arms over the epochs; after one epoch, a row of dots for each arm.
 
     Few seeds are thin lines around their mean; more become a mean with its 95 % interval as a
     band. Means are over the trials that completed; others are drawn to where they ended. A loss far
     above that of guessing is cut off where other losses are not.
     """
+    results = comparison.arms
     measured = {metric: [series_of(result, metric) for result in results] for metric in PANELS}
     measured = {
         metric: found
         for metric, found in measured.items()
-        if any(any(series.values) for series in found)
+        if not all(series.is_empty for series in found)
     }
     with style():
         if "loss" not in measured:
@@ -92,7 +88,8 @@ def arms(results: Sequence[ArmResult]) -> Figure:
             )
             write_instead(axes, "No trial has finished an epoch.")
             return figure
-        return (_draw_rows if _last_epoch(results) == 1 else _draw_curves)(results, measured)
+        draw = _draw_rows if _last_epoch(results) == 1 else _draw_curves
+        return draw(results, measured)
 
 
 def _last_epoch(results: Sequence[ArmResult]) -> int:
@@ -127,7 +124,7 @@ def _draw_curves(results: Sequence[ArmResult], measured: Measured) -> Figure:
             label_ends(axes, list(_end_labels(labels, found, scales[metric])))
     if not is_direct:
         handles = [
-            Line2D([], [], **(stroke(number).marked if any(series.values) else {"ls": ""}))
+            Line2D([], [], **({"ls": ""} if series.is_empty else stroke(number).marked))
             for number, series in enumerate(measured["loss"])
         ]
         legend(figure, handles, labels, grid.side, top=panels[0].get_position().y1)

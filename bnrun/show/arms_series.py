@@ -26,6 +26,11 @@ class Series:
     lost: Sequence[Points]
 
     @property
+    def is_empty(self) -> bool:
+        """Return whether no trial has the metric in any epoch."""
+        return not self.trials and not self.lost
+
+    @property
     def mean_points(self) -> Points:
         """Return the means as points."""
         return [(epoch, one.mean) for epoch, one in self.means]

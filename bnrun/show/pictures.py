@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bnrun.events import EpochEnded
-from bnrun.show.arms_picture import arms, compare
+from bnrun.show.arms_picture import compare
 from bnrun.show.plot_layout import (
     END_LABEL_INCHES,
     LEADER,
@@ -44,7 +44,7 @@ from bnrun.training_summary import Summary
 if TYPE_CHECKING:  # loads torch, which the curves of a run do not need
     from bnrun.training.gamma_inspection import NormLayer, Vector
 
-__all__ = ["arms", "compare", "curves", "gamma", "render", "run_footer"]
+__all__ = ["compare", "curves", "gamma", "render", "run_footer"]
 
 TRAIN, MOVING, POPULATION, BATCH, HELD_OUT = range(5)
 """The strokes of one training's curves."""

@@ -5,7 +5,7 @@ import itertools
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 import matplotlib
@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
 from bnrun.comparison.arms import Arm, ArmResult
+from bnrun.comparison.result import Comparison
 from bnrun.config import resolve
 from bnrun.events import DataUsed, EpochEnded
-from bnrun.show.pictures import arms, curves, gamma, render, run_footer
+from bnrun.show.pictures import compare, curves, gamma, render, run_footer
 from bnrun.show.plot_style import stroke
 from bnrun.training.gamma_inspection import NormLayer
 from bnrun.training_summary import Summary
@@ -84,6 +85,10 @@ def _guessing(trial: Summary, factor: float = 1.0) -> Summary:
     return dataclasses.replace(trial, epochs=tuple(epochs))
 
 
+def _picture(arms: Sequence[ArmResult]) -> Figure:
+    return compare(Comparison(tuple(arms), SEEDS))
+
+
 LONG = "mine.py:VeryLongBatchNormName(eps=0.001)"
 
 
@@ -109,11 +114,11 @@ def _plain(name: str) -> ArmResult:
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "arms that coincide": lambda: arms([_arms("scratch"), _arms("builtin")]),
-    "long names": lambda: arms([_arms(f"{LONG}{number}", n=2) for number in range(9)]),
-    "one epoch": lambda: arms([_arms(LONG, 3, 1), _arms("_b", 3, 1), _arms("c", 6, 1)]),
-    "a huge loss": lambda: arms(_with_huge_loss()),
-    "three panels": lambda: arms([_plain("my_batchnorm.py:BatchNorm"), _plain("b")]),
+    "arms that coincide": lambda: _picture([_arms("scratch"), _arms("builtin")]),
+    "long names": lambda: _picture([_arms(f"{LONG}{number}", n=2) for number in range(9)]),
+    "one epoch": lambda: _picture([_arms(LONG, 3, 1), _arms("_b", 3, 1), _arms("c", 6, 1)]),
+    "a huge loss": lambda: _picture(_with_huge_loss()),
+    "three panels": lambda: _picture([_plain("my_batchnorm.py:BatchNorm"), _plain("b")]),
     "a run": lambda: curves(_with_every_accuracy(_trial())),
     "gamma": _gamma,
 }
@@ -302,7 +307,7 @@ def test_few_seeds_are_thin_lines_around_their_mean() -> None:
 
 
 def test_many_seeds_are_a_mean_with_its_interval_as_a_band() -> None:
-    figure = arms([_arms("scratch", n=6), _arms("builtin", n=6)])
+    figure = _picture([_arms("scratch", n=6), _arms("builtin", n=6)])
     assert _footer(figure).endswith("Bands: 95 % interval of the mean over seeds.")
     result = _arms("scratch", n=6)
     for title, metric in PANELS.items():
@@ -382,13 +387,13 @@ def test_arms_of_one_epoch_are_rows_of_dots() -> None:
 
 
 def test_one_seed_is_a_curve_of_its_own() -> None:
-    figure = arms([_arms("scratch", n=1), _arms("none", n=1)])
+    figure = _picture([_arms("scratch", n=1), _arms("none", n=1)])
     assert [len(axes.lines) for axes in figure.axes] == [2, 2, 2, 2]
     assert _footer(figure) == "n = 1 seed (0) per arm · Some CPU, 2 threads · Fashion-MNIST"
 
 
 def test_lost_trials_are_drawn_to_their_end_and_are_in_no_mean() -> None:
-    figure = arms(_lost())
+    figure = _picture(_lost())
     assert _legend(figure) == ["a\n1 of 3 seeds\ndiverged", "_b\ndiverged"]
     assert _footer(figure) == (
         "a: n = 2 seeds (0, 1); arm _b: n = 0 · Some CPU, 2 threads · Fashion-MNIST Thin: one seed "
@@ -405,7 +410,7 @@ def test_lost_trials_are_drawn_to_their_end_and_are_in_no_mean() -> None:
 
 def test_arms_without_an_epoch_say_so() -> None:
     failed = _trial(0, epochs=0, status="failed", machine="")
-    figure = arms([_arm("a", failed), _arm("b")])
+    figure = _picture([_arm("a", failed), _arm("b")])
     assert _title(figure) == "LeNet"
     assert _footer(figure) == "n = 0: no trial completed"
     assert figure.axes[0].texts[0].get_text() == "No trial has finished an epoch."
@@ -427,7 +432,7 @@ def test_an_arm_that_did_not_learn_is_marked_in_every_panel() -> None:
 
 
 def test_an_arm_without_population_statistics_is_named() -> None:
-    figure = arms([_arms("scratch"), _plain("none")])
+    figure = _picture([_arms("scratch"), _plain("none")])
     assert _footer(figure).endswith("No population accuracy: arm none.")
     assert _end_labels(_panel(figure, "test accuracy, population statistics")) == ["scratch"]
     titles = [axes.get_title(loc="left") for axes in _figure("three panels").axes]
@@ -436,7 +441,7 @@ def test_an_arm_without_population_statistics_is_named() -> None:
 
 def test_accuracy_on_held_out_images_has_a_panel() -> None:
     trials = [_with_every_accuracy(_trial(seed)) for seed in SEEDS]
-    titles = [axes.get_title(loc="left") for axes in arms([_arm("a", *trials)]).axes]
+    titles = [axes.get_title(loc="left") for axes in _picture([_arm("a", *trials)]).axes]
     assert titles[2] == "held-out accuracy"
     assert len(titles) == 5
 
