@@ -42,10 +42,10 @@ def comparison_view(comparison: Comparison) -> RenderableType:
 
 def _title(comparison: Comparison) -> str:
     seeds, trials = comparison.seeds, comparison.trials
-    listed = ", ".join(map(str, seeds))
+    named = ", ".join(map(str, seeds))
     if seeds == tuple(range(seeds[0], seeds[0] + len(seeds))) and len(seeds) > 2:
-        listed = f"{seeds[0]} to {seeds[-1]}"
-    over = f"one seed ({listed})" if len(seeds) == 1 else f"{len(seeds)} seeds ({listed})"
+        named = f"{seeds[0]} to {seeds[-1]}"
+    over = f"one seed ({named})" if len(seeds) == 1 else f"{len(seeds)} seeds ({named})"
     arms = [result.arm.name for result in comparison.arms]
     names = ", ".join(arms) if len(arms) <= MAX_NAMED_ARMS else f"{len(arms)} arms"
     data = f", {data_name(trials[0].data)}" if trials else ""

@@ -23,7 +23,7 @@ from bnrun.show.evaluation_tables import evaluation_table
 from bnrun.show.gamma_tables import GammaTables
 from bnrun.show.guide_pages import topics_view
 from bnrun.show.results import as_text
-from bnrun.show.runs_tables import comparisons_table, diff_table, run_view, runs_table
+from bnrun.show.runs_tables import diff_table, run_view, runs_table
 from bnrun.show.training_tables import config_table, places_table, training_table
 from bnrun.show.verify_tables import catalogue_view, report_view
 from bnrun.training.evaluation import Evaluation
@@ -35,8 +35,8 @@ from bnrun.verification.topics import CHECKS
 
 WIDTHS = (40, 50, 60, 80, 120)
 NAME_HEADINGS = {
-    *("check", "comparison", "key", "norm", "run", "source", "throughput", "training"),
-    *("primary", "first", "UTC", "time-config-norm-seed"),
+    *("check", "key", "norm", "source", "throughput", "training"),
+    *("primary", "first", "run", "or", "comparison"),
 }
 """Words of the headings above names, which blocks of lines go without."""
 SCREEN = 22
@@ -123,7 +123,7 @@ def _evaluation() -> Evaluation:
 
 CONFIG = [("optimizer.nesterov", True, "--set"), ("data.root", "/a/b", "configs/lenet_bn.yaml:3")]
 PLACES = [("bnrun's cache", "complete", "/root/.cache/bnrun"), ("torchvision", "absent", "data/a")]
-COMPARISONS = [ComparisonRecord(Path("runs", NAME), ("scratch", "builtin"), (0, 1), "completed")]
+COMPARISON = ComparisonRecord(Path("runs", NAME), ("scratch", "builtin"), (0, 1), "completed")
 NORMS = ("scratch", *("builtin",) * 4)
 FIVE = "scratch builtin a-long-name-of-an-arm wide wild"
 VIEWS: dict[str, Callable[[], RenderableType]] = {
@@ -142,8 +142,7 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "speedrun": lambda: speedrun_view(recorded.speedrun()),
     "evaluation": lambda: evaluation_table(_evaluation()),
     "gamma": lambda: GammaTables(recorded.inspection(), NAME),
-    "runs": lambda: runs_table([_run(), _run(HUGE)]),
-    "comparisons": lambda: comparisons_table(COMPARISONS),
+    "runs": lambda: runs_table([_run(), _run(HUGE), COMPARISON]),
     "a run": lambda: run_view(_run()),
     "two runs": lambda: diff_table(_run(), _run(HUGE)),
     "topics": lambda: topics_view([("look-inside", "What the norms have learned.")]),
