@@ -1,12 +1,13 @@
 """A process that has imported everything, and forks one child for each command of bnrun.
 
-    python tests/command_server.py SOCKET_FD
+    python tests/command_server.py LISTENER_FD
 
 Importing torch and matplotlib takes a second or two; a fork takes 20 ms. The server imports them
-and computes nothing, so that it has a single thread, which a fork may copy. `CommandServer` in
-commands.py sends one request at a time: a line of JSON, and the files that become the child's
+when its first client connects. It computes nothing, so that it has a single thread, which a fork
+may copy. Each client, a process of pytest-xdist, is served by a fork of the server. `CommandServer`
+in commands.py sends one request at a time: a line of JSON, and the files that become the child's
 stdin, stdout and stderr. The answers are the child's process id, then its exit status, negative
-where a signal ended it.
+where a signal ended it. The server ends when its stdin is closed.
 
 A child is what `python -m bnrun ARGUMENTS` would be: `__main__`, `sys.argv`, the folder, the
 environment and the dispositions of signals are its own, and so is its session. Three things differ.
@@ -46,9 +47,21 @@ NOT_IMPORTED = {
 
 
 def main() -> None:
+    """Fork a process for each client that connects."""
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    while listener in select.select([listener, sys.stdin], [], [])[0]:
+        client, _ = listener.accept()
+        if "torch" not in sys.modules:
+            _import_everything()
+        if os.fork() == 0:
+            listener.close()
+            _serve(client)
+            os._exit(0)
+        client.close()
+
+
+def _serve(server: socket.socket) -> None:
     """Serve requests until the other end of the socket is closed."""
-    server = socket.socket(fileno=int(sys.argv[1]))
-    _import_everything()
     workers = _fork_worker_server(server)
     share_workers(*workers)
     socket.send_fds(server, [workers[0].encode()], [workers[1]])

@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import arbitrary_address
 from pathlib import Path
 from select import select
 from typing import Any
@@ -98,34 +99,43 @@ class Command:
             self.wait()
 
 
-class CommandServer:
-    """The process that forks a child for each command; it starts when first needed.
+@contextlib.contextmanager
+def serving_commands() -> Iterator[str]:
+    """Run the server that commands are forked from; yield its address.
 
     See `command_server.py`.
     """
+    address = arbitrary_address("AF_UNIX")  # in a folder of this user's
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(address)
+        listener.listen()
+        server = subprocess.Popen(
+            [sys.executable, str(SERVER), str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            pass_fds=[listener.fileno()],
+            env=_inherited_environment() | PLAIN_TERMINAL,
+            start_new_session=True,
+        )
+    with server:
+        yield address
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+
+class CommandServer:
+    """A connection to the process that forks a child for each command, made when first needed."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._workers: tuple[str, int] | None = None
 
     def workers(self) -> tuple[str, int]:
         """Return the server of worker processes: its address, and a file that keeps it running."""
-        if self._process is None:
-            self._start()
+        if self._workers is None:
+            self._socket.connect(self._address)
+            address, files, _, _ = socket.recv_fds(self._socket, 1 << 10, 1)
+            assert files, "the command server did not start"
+            self._workers = address.decode(), files[0]
         return self._workers
-
-    def _start(self) -> None:
-        self._socket, server_socket = socket.socketpair()
-        with server_socket:
-            self._process = subprocess.Popen(
-                [sys.executable, str(SERVER), str(server_socket.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[server_socket.fileno()],
-                env=_inherited_environment() | PLAIN_TERMINAL,
-                start_new_session=True,
-            )
-        address, files, _, _ = socket.recv_fds(self._socket, 1 << 10, 1)
-        assert files, "the command server did not start"
-        self._workers = address.decode(), files[0]
 
     def fork(self, request: dict[str, Any], streams: list[int]) -> int:
         """Fork a child and return its process id; the one before must have been joined."""
@@ -138,11 +148,10 @@ class CommandServer:
         return self._answer(seconds)
 
     def stop(self) -> None:
-        """End the server."""
-        if self._process is not None:
+        """End the connection, and what was forked for it."""
+        self._socket.close()
+        if self._workers is not None:
             os.close(self._workers[1])
-            self._socket.close()
-            self._process.wait()
 
     def _answer(self, seconds: float) -> int:
         answer = b""

@@ -4,8 +4,8 @@ Commands. `bnrun(*arguments)` runs a command to its end and returns a `Completed
 `start_bnrun(*arguments)` returns a `Command` while it runs, for a test that sends it a signal.
 Each of these runs in a process of its own, in the test's folder, with a new session, real files as
 its output and the environment of the fixture `environment`. On Linux the process is forked from a
-server that has imported torch and all of bnrun (`command_server.py`): one server for each process
-of pytest-xdist, started by its first command. A test whose subject is the start of an interpreter
+server that has imported torch and all of bnrun (`command_server.py`), when the first command needs
+it; all processes of pytest-xdist share it. A test whose subject is the start of an interpreter
 says `fresh=True`. `before` is Python text that runs in the process just before bnrun does.
 `bnrun_here(*arguments)` runs a command in this process, which is enough for errors that come before
 any work.
@@ -19,6 +19,7 @@ Threads. Two processes run the tests, each with one thread of torch: more would 
 another. OpenMP's waiting threads would sleep: importing bnrun has set OMP_WAIT_POLICY.
 """
 
+import contextlib
 import gc
 import os
 import struct
@@ -31,7 +32,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from command_server import CAN_SHARE_WORKERS, share_workers
-from commands import FEW_IMAGES, Command, CommandServer, Launcher, plain_environment
+from commands import (
+    FEW_IMAGES,
+    Command,
+    CommandServer,
+    Launcher,
+    plain_environment,
+    serving_commands,
+)
 from hypothesis import settings
 
 from bnrun.__main__ import main
@@ -47,6 +55,19 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded
 
 
+SERVER_ADDRESS = "BNRUN_TESTS_SERVER"
+"""The environment variable by which the processes of pytest-xdist know the command server."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the command server, which many commands share; and end all without delay."""
+    config.add_cleanup(gc.freeze)  # else the interpreter visits all objects before it ends: 1 s
+    if sys.platform == "linux" and SERVER_ADDRESS not in os.environ:
+        server = contextlib.ExitStack()
+        os.environ[SERVER_ADDRESS] = server.enter_context(serving_commands())
+        config.add_cleanup(server.close)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Keep the garbage collector from visiting what is imported, again and again."""
@@ -60,14 +81,14 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.fixture(scope="session", autouse=True)
 def command_server() -> Iterator[CommandServer | None]:
-    """The server that commands and worker processes are forked from, when first needed.
+    """What commands and worker processes are forked from, when first needed.
 
     There is none where forking is not safe.
     """
     if sys.platform != "linux":
         yield None
         return
-    server = CommandServer()
+    server = CommandServer(os.environ[SERVER_ADDRESS])
     if CAN_SHARE_WORKERS:
         forkserver._forkserver.ensure_running = lambda: share_workers(*server.workers())
     yield server
