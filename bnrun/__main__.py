@@ -1,15 +1,15 @@
 """The entry point: `bnrun`, and `python -m bnrun`."""
 
-import io
 import sys
 
 from bnrun.errors import INTERRUPTED
+from bnrun.show.plain_text import spell_out
 
 
 def main() -> None:
     """Run the command line; Ctrl-C exits with 130, even while modules are still loading."""
-    if isinstance(sys.stdout, io.TextIOWrapper):  # γ must not end a run on an ASCII terminal
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        spell_out(stream)
     try:
         from bnrun.cli import app
 
