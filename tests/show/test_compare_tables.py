@@ -357,6 +357,8 @@ def test_one_seed_is_shown_as_one_seed_without_an_interval() -> None:
         "test acc, population       -       -\n"
         "\n"
         "trained on cpu, Some CPU, 2 threads, engine compiled\n"
+        "One seed shows no spread, so no difference is judged. Three or more seeds, such\n"
+        "as --seeds 3, show it.\n"
         "Parity: a and b are the same network with the same norm, scratch; there is\n"
         "nothing to measure.\n"
         "a and b keep no moving statistics: they predict in one way only, and that\n"
