@@ -181,14 +181,15 @@ def _parity_remarks(comparison: "Comparison") -> Iterator[str]:
         if not comparison.parity:
             yield "Parity: not measured (--no-parity)."
         return
-    measured = {parity.arm for parity in comparison.parity}
-    alike = [name for name in comparison.alike if name not in measured]
-    if alike:
-        first = comparison.arms[0].arm
-        yield (
-            f"Parity: {listed((first.name, *alike))} are the same network with the same norm, "
-            f"{first.config.model.norm_call.rpartition('/')[2]}; there is nothing to measure."
-        )
+    measured = {parity.arm for parity in comparison.parity}  # older versions measured every arm
+    for first, *others in comparison.networks:
+        alike = [arm.name for arm in others if arm.name not in measured]
+        if alike:
+            norm = first.config.model.norm_call.rpartition("/")[2]
+            yield (
+                f"Parity: {listed((first.name, *alike))} are the same network with the same norm, "
+                f"{norm}; there is nothing to measure."
+            )
 
 
 def _population_remarks(comparison: "Comparison") -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from pydantic import TypeAdapter
 
 from bnrun.comparison.arm_words import capitalized
-from bnrun.comparison.arms import ArmResult
+from bnrun.comparison.arms import Arm, ArmResult
 from bnrun.comparison.paired_differences import DEFAULT_CRITERIA, Criteria, Pair, judge_pairs
 from bnrun.comparison.parity_verdict import Parity, parity_document
 from bnrun.comparison.remarks import remarks
@@ -121,7 +121,7 @@ class Comparison:
         engine: the engine of all arms that name none of their own; None where it was not resolved
             yet. The arms' configs name it, too.
         engine_reason: why that engine, where it was measured.
-        parity: of every arm with the first, where their networks are not the same anyway.
+        parity: of the first arm with one of each other network (see `networks`).
         speeds: None before they were measured.
         speeds_error: why they could not be measured.
         status: `completed` once every trial completed and the speeds were measured; `failed` where
@@ -152,10 +152,16 @@ class Comparison:
         return judge_pairs(self.arms, self.seeds, self.criteria)
 
     @property
-    def alike(self) -> tuple[str, ...]:
-        """Return the arms that have the first one's network and norm; parity has nothing to ask."""
-        first, *others = (result.arm for result in self.arms)
-        return tuple(arm.name for arm in others if arm.has_network_of(first))
+    def networks(self) -> tuple[tuple[Arm, ...], ...]:
+        """Return the arms in groups of the same network: parity has nothing to ask within one."""
+        groups: list[list[Arm]] = []
+        for arm in (result.arm for result in self.arms):
+            group = next((one for one in groups if arm.has_network_of(one[0])), None)
+            if group is None:
+                groups.append([arm])
+            else:
+                group.append(arm)
+        return tuple(map(tuple, groups))
 
     @property
     def differences(self) -> tuple[ArmDifference, ...]:

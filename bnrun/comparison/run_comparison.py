@@ -53,9 +53,10 @@ def compare(
 ) -> Generator[CompareEvent, None, Comparison]:
     """Measure what a comparison lacks, yield events on the way, and return it with its results.
 
-    First comes the parity of every arm with the first, which takes seconds; then the trials, one
-    seed after another, so that what is interrupted holds whole pairs; last the throughput, when
-    nothing else runs. On a CPU, the process keeps the memory that it frees (see `allocator.py`).
+    First comes the parity of every network with the first arm's, which takes seconds; then the
+    trials, one seed after another, so that what is interrupted holds whole pairs; last the
+    throughput, when nothing else runs. On a CPU, the process keeps the memory that it frees (see
+    `allocator.py`).
 
     Args:
         comparison: its plan, with the engine resolved, and the results of earlier sessions.
@@ -84,14 +85,13 @@ def compare(
 def _measure_parity(
     comparison: Comparison, dataset: Dataset, device: torch.device
 ) -> Generator[CompareEvent, None, Comparison]:
-    """Measure the parity of every arm of another network with the first, where it is not known."""
-    arms = [result.arm for result in comparison.arms]
+    """Measure the parity of one arm of each network with the first arm, where it is not known."""
+    first, *others = (arms[0] for arms in comparison.networks)
     known = {parity.arm for parity in comparison.parity if parity.is_complete}
-    known.update(comparison.alike)
-    unknown = [arm for arm in arms[1:] if arm.name not in known]
+    unknown = [arm for arm in others if arm.name not in known]
     for done, arm in enumerate(unknown):
         yield Stage("parity", done, len(unknown))
-        parity = measure_parity(arms[0], arm, dataset, device)
+        parity = measure_parity(first, arm, dataset, device)
         comparison = comparison.with_parity(parity)
         yield parity
         yield ResultSoFar(comparison)

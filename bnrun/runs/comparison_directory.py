@@ -35,8 +35,8 @@ from bnrun.runs.new_directory import make_directory
 from bnrun.runs.run_records import read_run
 from bnrun.training_summary import Summary
 
-MAX_STEM = 120
-"""Longest part of a directory's name that arms give it: file systems take names of 255 bytes."""
+MAX_STEM = 60
+"""Longest part of a directory's name that arms give it, so that it can be read and copied."""
 
 RESULT = "summary.json"
 
@@ -115,6 +115,13 @@ def create_comparison(out: Path, plan: Comparison) -> ComparisonDirectory:
     stem = "-".join(["compare", *(folder_name(result.arm.name) for result in plan.arms)])
     path = make_directory(out, stem[:MAX_STEM], COMPARISON.file, _yaml(plan))
     return reopen_comparison(path)
+
+
+def _stem(plan: Comparison) -> str:
+    """Return the part of a directory's name that the arms give it."""
+    names = [result.arm.name for result in plan.arms]
+    stem = "-".join(["compare", *names])
+    return stem if len(stem) <= MAX_STEM else f"compare-{len(names)}-arms-{names[0]}"
 
 
 def reopen_comparison(path: Path) -> ComparisonDirectory:

@@ -147,7 +147,8 @@ def test_arms_of_one_network_and_norm_are_said_to_be_that_and_not_measured() -> 
     texts = ["slow=scratch,optimizer.lr=0.1", "scratch", "none", "e=scratch,training.engine=eager"]
     arms = tuple(ArmResult(arm, ()) for arm in build_arms(texts, None))
     comparison = Comparison(arms, (0,))
-    assert comparison.alike == ("scratch",)
+    groups = [[arm.name for arm in group] for group in comparison.networks]
+    assert groups == [["slow", "scratch"], ["none"], ["e"]]
     assert comparison.remarks[-1] == (
         "Parity: slow and scratch are the same network with the same norm, scratch; there is "
         "nothing to measure."

@@ -114,6 +114,7 @@ def test_trials_of_a_seed_share_initial_weights_and_images(small: Dataset, arms_
     a, b = ([trial.epochs[0].loss for trial in result.trials] for result in found.arms)
     assert a == b
     assert a[0] != a[1]
+    assert found.parity == ()  # one network with one norm: there is nothing to measure
 
 
 def test_a_diverged_arm_is_counted_and_not_timed(small: Dataset, arms_of: Arms) -> None:

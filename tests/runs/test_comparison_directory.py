@@ -13,7 +13,7 @@ from bnrun.comparison.paired_differences import Criteria
 from bnrun.comparison.parity_verdict import Agreement
 from bnrun.comparison.plan import make_plan
 from bnrun.comparison.result import Comparison, Parity, Speeds, Throughput
-from bnrun.config import yaml_text
+from bnrun.config import Config, yaml_text
 from bnrun.errors import RunError
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted
 from bnrun.runs.comparison_directory import (
@@ -65,6 +65,13 @@ def _record(directory: ComparisonDirectory, comparison: Comparison) -> None:
 def test_it_is_named_after_the_moment_and_its_arms(directory: ComparisonDirectory) -> None:
     assert directory.path.name.endswith("Z-compare-scratch-max")
     assert directory.comparison.run == str(directory.path)
+
+
+def test_a_directory_of_many_arms_has_a_name_that_can_be_copied(tmp_path: Path) -> None:
+    names = [f"activation=relu-lr=0.{number}" for number in range(1, 5)]
+    plan = make_plan([Arm(name, Config()) for name in names], (0,))
+    with create_comparison(tmp_path, plan) as directory:
+        assert directory.path.name.endswith("Z-compare-4-arms-activation_relu-lr_0.1")
 
 
 def test_the_plan_has_the_engine_and_how_pairs_are_judged(directory: ComparisonDirectory) -> None:
