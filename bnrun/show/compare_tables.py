@@ -31,9 +31,10 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     if comparison.speeds is not None:
         blocks.append(_throughput(comparison.speeds))
     blocks.append(map(Paragraph, _sentences(comparison)))
-    if comparison.pairs:
+    pairs = comparison.pairs
+    if pairs:
         blocks.append([Paragraph("differences, paired by seed:")])
-        blocks += _pair_tables(comparison.pairs, len(comparison.seeds))
+        blocks += _pair_tables(pairs, len(comparison.seeds))
     if comparison.status == "interrupted":
         blocks.append([Paragraph(_progress(comparison))])
     parts = [part for block in map(list, blocks) if block for part in ("", *block)]

@@ -72,14 +72,14 @@ def _training(*, others: bool = False) -> RenderableType:
     return training_table(_summary(*(_epoch(n, 2.6 / n, **evaluated) for n in range(1, 11))))
 
 
-def _comparison(names: str, *, loss: float = 0.25) -> Comparison:
-    """Return a comparison over three seeds, in which every arm's accuracy differs a little."""
+def _comparison(names: str) -> Comparison:
+    """Return a comparison over three seeds; every arm's accuracy differs, wild's loss is huge."""
     arms = [
         ArmResult(
             Arm(name, resolve(None, parse_override(f"model.norm={norm}")).config),
             tuple(
                 _summary(
-                    EpochEnded(10, loss + 0.01 * seed, 0.9, 0.8 + 0.001 * seed * at, None, None,
+                    EpochEnded(10, (HUGE if name == "wild" else 0.25) + 0.01 * seed, 0.9, 0.8 + 0.001 * seed * at, None, None,
                                None, 3.0, 0.85 + 0.01 * at + 0.001 * seed * at),
                     seed=seed,
                 )
@@ -134,9 +134,8 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "places": lambda: places_table(PLACES),
     "a comparison of two arms": lambda: comparison_view(recorded.comparison()),
     "a comparison of five arms": lambda: comparison_view(_comparison(FIVE)),
-    "a comparison with a huge loss": lambda: comparison_view(_comparison("a b", loss=HUGE)),
     "verification": lambda: report_view(_report()),
-    "checks": lambda: catalogue_view(CHECKS, known_faults()),
+    "checks": lambda: catalogue_view(CHECKS[:9], known_faults()[:9]),
     "doctor": lambda: doctor_view(recorded.examination()),
     "benchmark": lambda: benchmark_view(recorded.benchmark()),
     "speedrun": lambda: speedrun_view(recorded.speedrun()),
