@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from bnrun.show.folding import Paragraph
+
 
 def stdout() -> Console:
     """Return the console for results."""
@@ -44,9 +46,13 @@ def show_note(text: str) -> None:
 
 
 def show_error(message: str) -> None:
-    """Write an error to stderr."""
+    """Write an error to stderr: folded on a terminal, in one piece in a file or a pipe."""
     text = Text("error: ", style="bold red").append(message, style="not bold default")
-    stderr().print(text, soft_wrap=True)
+    console = stderr()
+    if console.is_terminal:
+        console.print(Paragraph(text), crop=False)
+    else:
+        console.print(text, soft_wrap=True)
 
 
 def show_json(document: Mapping[str, Any]) -> None:

@@ -74,21 +74,22 @@ def _training(*, others: bool = False) -> RenderableType:
 
 def _comparison(names: str) -> Comparison:
     """Return a comparison over three seeds; every arm's accuracy differs, wild's loss is huge."""
-    arms = [
-        ArmResult(
-            Arm(name, resolve(None, parse_override(f"model.norm={norm}")).config),
-            tuple(
-                _summary(
-                    EpochEnded(10, (HUGE if name == "wild" else 0.25) + 0.01 * seed, 0.9, 0.8 + 0.001 * seed * at, None, None,
-                               None, 3.0, 0.85 + 0.01 * at + 0.001 * seed * at),
-                    seed=seed,
-                )
-                for seed in range(3)
-            ),
+
+    def trial(at: int, seed: int) -> Summary:
+        loss = (HUGE if at == names.split().index("wild") else 0.25) + 0.01 * seed
+        test, population = 0.8 + 0.001 * seed * at, 0.85 + 0.01 * at + 0.001 * seed * at
+        return _summary(
+            EpochEnded(10, loss, 0.9, test, None, None, None, 3.0, population), seed=seed
         )
-        for at, (name, norm) in enumerate(zip(names.split(), NORMS, strict=False))
-    ]  # fmt: skip
-    return Comparison(tuple(arms), (0, 1, 2), status="completed")
+
+    arms = (
+        Arm(name, resolve(None, parse_override(f"model.norm={norm}")).config)
+        for name, norm in zip(names.split(), NORMS, strict=False)
+    )
+    results = (
+        ArmResult(arm, tuple(trial(at, seed) for seed in range(3))) for at, arm in enumerate(arms)
+    )
+    return Comparison(tuple(results), (0, 1, 2), status="completed")
 
 
 def _report() -> Report:
@@ -191,51 +192,61 @@ def test_a_training_on_50_columns() -> None:
 
 
 def test_a_comparison_on_50_columns() -> None:
-    assert as_text(comparison_view(_comparison("scratch mine")), 50) == (
-        "LeNet, scratch, mine, Fashion-MNIST, 10 epochs, 3\n"
+    assert as_text(comparison_view(_comparison("scratch wild")), 50) == (
+        "LeNet, scratch, wild, Fashion-MNIST, 10 epochs, 3\n"
         "seeds (0 to 2)\n"
         "\n"
-        "mean ± 95 %              scratch            mine\n"
-        "interval                   n = 3           n = 3\n"
-        "────────────────────────────────────────────────\n"
-        "loss             0.2600 ± 0.0248 0.2600 ± 0.0248\n"
-        "train acc        0.9000 ± 0.0000 0.9000 ± 0.0000\n"
-        "test acc, moving 0.8000 ± 0.0000 0.8010 ± 0.0025\n"
-        "test acc,        0.8500 ± 0.0000 0.8610 ± 0.0025\n"
+        "mean ± 95 %           scratch                wild\n"
+        "interval                n = 3               n = 3\n"
+        "─────────────────────────────────────────────────\n"
+        "loss          0.2600 ± 0.0248 9.19e+30 ± 0.00e+00\n"
+        "train acc     0.9000 ± 0.0000     0.9000 ± 0.0000\n"
+        "test acc,     0.8000 ± 0.0000     0.8010 ± 0.0025\n"
+        "moving\n"
+        "test acc,     0.8500 ± 0.0000     0.8610 ± 0.0025\n"
         "population\n"
+        "did not learn          0 of 3              3 of 3\n"
         "\n"
         "trained on cpu, Some CPU, 2 threads, engine eager\n"
         "Intervals cover the choice of seeds, not the\n"
         "choice of test images. The primary metric, test\n"
         "acc, population, is judged at 95 % by itself. The\n"
-        "3 other verdicts are at 95 % together: their p is\n"
+        "2 other verdicts are at 95 % together: their p is\n"
         "adjusted (Holm), their intervals are not.\n"
         "'no difference detected' does not mean that there\n"
         "is none. In brackets: a true difference of this\n"
         "size would show in 4 of 5 comparisons of this n,\n"
         "with this spread over seeds.\n"
+        "wild did not learn in any trial. Seed 0: its loss\n"
+        "ended at 9e+30, where guessing has 2.303. Its\n"
+        "weights have blown up without becoming infinite.\n"
+        "Try a smaller optimizer.lr than 1.\n"
+        "A difference to an arm that did not learn shows\n"
+        "just that, under these settings. It does not tell\n"
+        "how good the arm's norm is.\n"
         "With population in place of moving statistics, the\n"
         "test accuracy of the same weights changes by\n"
-        "(points, over the trials): scratch +5.0, mine\n"
+        "(points, over the trials): scratch +5.0, wild\n"
         "+6.0. That much depends on the moving average,\n"
         "which still holds statistics of earlier weights.\n"
         "\n"
         "differences, paired by seed:\n"
         "\n"
-        "scratch - mine, n = 3\n"
+        "scratch - wild, n = 3 (wild did not learn)\n"
         "test acc, population\n"
         "  mean: -0.0110  95 % interval: -0.0135 to -0.0085\n"
-        "  p: .003  verdict: mine higher\n"
+        "  p: .003  verdict: wild higher\n"
         "loss\n"
-        "  mean: 0  95 % interval: 0 to 0  p: 1.00\n"
-        "  verdict: no difference detected\n"
+        "  mean: -9.19e+30\n"
+        "  95 % interval: -9.19e+30 to -9.19e+30  p: -\n"
+        "  verdict: no spread over seeds: not judged\n"
         "train acc\n"
         "  mean: 0  95 % interval: 0 to 0  p: 1.00\n"
         "  verdict: no difference detected\n"
         "test acc, moving\n"
         "  mean: -0.0010  95 % interval: -0.0035 to +0.0015\n"
-        "  p: .68\n"
-        "  verdict: no difference detected (0.0057 would\n"
+        "  p: .45\n"
+        "  verdict: no difference detected (0.0046 would\n"
         "  show)\n"
     )
 
