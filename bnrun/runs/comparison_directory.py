@@ -112,14 +112,13 @@ def create_comparison(out: Path, plan: Comparison) -> ComparisonDirectory:
     Raises:
         RunError: it cannot be made or written.
     """
-    stem = "-".join(["compare", *(folder_name(result.arm.name) for result in plan.arms)])
-    path = make_directory(out, stem[:MAX_STEM], COMPARISON.file, _yaml(plan))
+    path = make_directory(out, _stem(plan)[:MAX_STEM], COMPARISON.file, _yaml(plan))
     return reopen_comparison(path)
 
 
 def _stem(plan: Comparison) -> str:
     """Return the part of a directory's name that the arms give it."""
-    names = [result.arm.name for result in plan.arms]
+    names = [folder_name(result.arm.name) for result in plan.arms]
     stem = "-".join(["compare", *names])
     return stem if len(stem) <= MAX_STEM else f"compare-{len(names)}-arms-{names[0]}"
 
