@@ -33,6 +33,7 @@ from bnrun.show.plot_layout import (
     size,
 )
 from bnrun.show.plot_style import (
+    FEW_CURVES,
     FRACTION,
     NATS,
     PANEL_INCHES,
@@ -56,8 +57,6 @@ PANELS = {
 """Title and unit of the panel of each metric."""
 BETWEEN_NAMES = 0.14
 """Room between two names, one below the other."""
-FEW_ARMS = 4
-"""Up to this many arms are labelled where their curves end, and have bands."""
 LEGEND_LABEL_INCHES, ROW_LABEL_INCHES = 2.1, 3.0
 """Width to which an arm's name is wrapped: in a legend, beside its row."""
 LABEL_LINES = 4
@@ -107,15 +106,16 @@ def _draw_curves(results: Sequence[ArmResult], measured: Measured) -> Figure:
         labels = [_label(result, LEGEND_LABEL_INCHES) for result in results]
         grid = Grid(len(measured), PANEL_INCHES, side=LEGEND_HANDLE + _widest(labels))
         grid = grid.at_least(sum(size(label)[1] + BETWEEN_NAMES for label in labels))
+    strokes = [stroke(number, len(results)) for number in range(len(results))]
     scales = _scales(measured)
-    has_bands = len(results) <= FEW_ARMS
+    has_bands = len(results) <= FEW_CURVES
     words = WORDS_OF_CURVES if has_bands else WORDS_OF_MANY_CURVES
     footer = arms_footer(results, measured, scales["loss"], words)
     figure, panels = page(arms_title(results), footer, grid)
     for axes, (metric, found) in zip(panels, measured.items(), strict=True):
         panel_title(axes, *_panel_title(metric, measured))
-        for number, series in enumerate(found):
-            _draw_series(axes, series, stroke(number), has_bands)
+        for series, drawn in zip(found, strokes, strict=True):
+            _draw_series(axes, series, drawn, has_bands)
         if any(result.not_learned for result in results):
             draw_guessing(axes, "y", metric)
         epoch_axis(axes, _last_epoch(results))
@@ -124,8 +124,8 @@ def _draw_curves(results: Sequence[ArmResult], measured: Measured) -> Figure:
             label_ends(axes, list(_end_labels(labels, found, scales[metric])))
     if not is_direct:
         handles = [
-            Line2D([], [], **({"ls": ""} if series.is_empty else stroke(number).marked))
-            for number, series in enumerate(measured["loss"])
+            Line2D([], [], **({"ls": ""} if series.is_empty else drawn.marked))
+            for series, drawn in zip(measured["loss"], strokes, strict=True)
         ]
         legend(figure, handles, labels, grid.side, top=panels[0].get_position().y1)
     return figure
@@ -153,7 +153,7 @@ def _fits_at_ends(labels: Sequence[str], measured: Measured) -> bool:
     """Return whether every arm can be labelled where its curve ends."""
     ends = {series.means[-1][0] if series.means else None for series in measured["loss"]}
     return (
-        len(labels) <= FEW_ARMS
+        len(labels) <= FEW_CURVES
         and len(ends) == 1
         and None not in ends
         and all(label.count("\n") < LABEL_LINES for label in labels)

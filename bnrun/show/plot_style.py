@@ -38,6 +38,10 @@ MARKER_POINTS = (7.5, 6.0, 4.8, 3.6, 6.5, 6.5, 6.5, 6.5, 6.5)
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
 DASHES = ((), (5.0, 1.5), (3.0, 1.5), (2.0, 1.2), (7.0, 1.5, 1.5, 1.5))
 """Lengths of dashes and gaps, in line widths."""
+FEW_CURVES = 4
+"""Up to so many arms are labelled where their curves end, and have bands."""
+FINE = 0.7
+"""Width of the strokes of more arms than these, as a share."""
 THIN = 0.4
 """Width of a line in the background, as a share of that of the stroke."""
 
@@ -108,16 +112,21 @@ class Stroke:
         """Return the stroke of a line in the background, as keyword arguments of `Axes.plot`."""
         return self.line | {
             "linewidth": THIN * self.width,
-            "alpha": 0.7,
+            "alpha": 0.6,
             "zorder": self.line["zorder"] - 0.5,
         }
 
 
-def stroke(number: int) -> Stroke:
-    """Return the stroke of a curve by its number, from 0."""
-    index = number % len(COLOURS)
-    dashes, marker = DASHES[number % len(DASHES)], MARKERS[number % len(MARKERS)]
-    return Stroke(COLOURS[index], LINE_POINTS[index], dashes, marker, MARKER_POINTS[index])
+def stroke(number: int, of: int = 1) -> Stroke:
+    """Return the stroke of a curve by its number, from 0; of many curves, a finer one."""
+    index, share = number % len(COLOURS), FINE if of > FEW_CURVES else 1.0
+    return Stroke(
+        COLOURS[index],
+        share * LINE_POINTS[index],
+        DASHES[number % len(DASHES)],
+        MARKERS[number % len(MARKERS)],
+        share * MARKER_POINTS[index],
+    )
 
 
 @contextmanager
