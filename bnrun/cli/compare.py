@@ -58,7 +58,11 @@ def compare(
     set_: SetOption = None,
     sweep: Annotated[
         list[str] | None,
-        typer.Option(metavar="KEY=V,V,...", help="Make an arm for each value (repeatable)."),
+        typer.Option(
+            metavar="KEY=V,V,...",
+            help="Make an arm for each value (repeatable).",
+            autocompletion=completion.settings,
+        ),
     ] = None,
     seeds: Annotated[
         int | None,
@@ -89,6 +93,7 @@ def compare(
             metavar="WHICH",
             help="Judge all pairs, or (first) each arm with the first.  [default: all of up to 3 "
             "arms, else first]",
+            autocompletion=completion.one_of("first", "all"),
         ),
     ] = None,
     no_parity: Annotated[

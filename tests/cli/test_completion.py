@@ -76,6 +76,8 @@ def test_the_last_word_is_completed(shell: str, line: str, values: list[str]) ->
         ("bnrun verify ", [*NORMS]),
         ("bnrun compare tex", ["textbook"]),
         ("bnrun train --device c", ["cpu", "cuda"]),
+        ("bnrun compare --pairs ", ["first", "all"]),
+        ("bnrun compare --sweep model.po", ["model.pool=avg", "model.pool=max"]),
         ("bnrun compare --metric t", ["train_acc", "test_acc", "test_acc_population"]),
         ("bnrun plot ", ["latest", RUN, COMPARISON]),
         ("bnrun plot --out other ", ["latest"]),
