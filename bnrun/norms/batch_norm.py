@@ -113,8 +113,7 @@ class BatchNorm(nn.Module):
             eps=self.eps,
         )
         if updates:
-            _assign(self.running_mean, moved_mean)
-            _assign(self.running_var, moved_var)
+            self._replace_moving_statistics(moved_mean, moved_var)
         return y
 
     def _count_batch(self) -> float:
@@ -125,6 +124,13 @@ class BatchNorm(nn.Module):
         if self.momentum is None:
             return 1.0 / float(self.num_batches_tracked)
         return self.momentum
+
+    def _replace_moving_statistics(self, mean: Tensor | None, var: Tensor | None) -> None:
+        """Write the statistics into the buffers in place: other references see them, too."""
+        for buffer, value in ((self.running_mean, mean), (self.running_var, var)):
+            if buffer is not None and value is not None and value is not buffer:
+                with torch.no_grad():
+                    buffer.copy_(value)
 
     def extra_repr(self) -> str:
         """Show the arguments, as `print(module)` lists them."""
@@ -142,10 +148,3 @@ class BatchNorm(nn.Module):
         if self.num_batches_tracked is not None and (version is None or version < 2):
             state_dict.setdefault(f"{prefix}num_batches_tracked", self.num_batches_tracked)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
-
-
-def _assign(buffer: Tensor | None, value: Tensor | None) -> None:
-    """Write into a buffer in place, so that every reference to it sees the new value."""
-    if buffer is not None and value is not None and value is not buffer:
-        with torch.no_grad():
-            buffer.copy_(value)
