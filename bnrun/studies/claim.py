@@ -1,0 +1,167 @@
+"""A claim as data: the sentence, who says it, how it is decided, and what is expected."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bnrun.studies.rules import Judgment, Rule, Verdict, combined, judge
+
+Confidence = Literal["high", "medium", "low"]
+Reading = Literal["read", "summary", "memory"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Who says it, and where.
+
+    Attributes:
+        text: authors and title, or the name of a text.
+        place: the section, figure or exercise.
+        reading: how the source is known: it was `read`, or a `summary` of it; or from `memory`,
+            and then no number of it is shown.
+        numbers: what the source measured, in words; empty where it has no number.
+    """
+
+    text: str
+    place: str
+    reading: Reading
+    numbers: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a claim.
+
+    Attributes:
+        name: of a few words.
+        rule: how it is decided.
+        expected: the verdict that was predicted before the first run.
+    """
+
+    name: str
+    rule: Rule
+    expected: Verdict
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence that somebody published, and the experiment that decides it here.
+
+    Attributes:
+        id: the stable name, such as `X1`.
+        name: a word or two, such as `bias-idle`.
+        sentence: what is claimed.
+        sources: who says it, or says otherwise.
+        statistic: the number that is measured for each seed, with its unit.
+        parts: what is decided, one or several.
+        confidence: how sure the expectation was.
+        differs: what here differs from the sources.
+        limits: what a verdict here does not say.
+    """
+
+    id: str
+    name: str
+    sentence: str
+    sources: tuple[Source, ...]
+    statistic: str
+    parts: tuple[Part, ...]
+    confidence: Confidence
+    differs: str
+    limits: str = ""
+
+    @property
+    def expected(self) -> Verdict:
+        """Return the verdict that the parts' expectations make."""
+        return combined([part.expected for part in self.parts])
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a study measured for a claim: all that judging it needs.
+
+    Attributes:
+        values: for each part one value a seed, or one in all where the rule is exact.
+        remark: a sentence with further figures of the same experiment; may be empty.
+    """
+
+    values: Mapping[str, Sequence[float]]
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class ClaimResult:
+    """A claim, judged."""
+
+    claim: Claim
+    judgments: Mapping[str, Judgment] = field(default_factory=dict)
+    remark: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return the verdict on the claim as a whole."""
+        return combined([judgment.verdict for judgment in self.judgments.values()])
+
+    @property
+    def is_surprise(self) -> bool:
+        """Return whether a part came out other than expected."""
+        found = {name: judgment.verdict for name, judgment in self.judgments.items()}
+        return found != {part.name: part.expected for part in self.claim.parts}
+
+    @property
+    def deciding(self) -> tuple[Part, Judgment]:
+        """Return the part that the verdict on the claim rests on: the first that has it."""
+        parts = {part.name: part for part in self.claim.parts}
+        name = next(name for name, one in self.judgments.items() if one.verdict == self.verdict)
+        return parts[name], self.judgments[name]
+
+    @property
+    def note(self) -> str:
+        """Return one or two plain sentences on the verdict."""
+        sentences = []
+        if len(self.judgments) > 1:
+            groups: dict[Verdict, list[str]] = {}
+            for name, judgment in self.judgments.items():
+                groups.setdefault(judgment.verdict, []).append(name)
+            told = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in groups.items())
+            sentences.append(f"{told[0].upper()}{told[1:]}.")
+        return " ".join([*sentences, *([self.remark] if self.remark else [])])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the claim's entry in what `bnrun study --json` prints."""
+        part, judgment = self.deciding
+        return {
+            "id": self.claim.id,
+            "name": self.claim.name,
+            "claim": self.claim.sentence,
+            "source": "; ".join(f"{one.text}, {one.place}" for one in self.claim.sources),
+            "rule": part.rule.kind,
+            "margin": part.rule.margin,
+            "expected": self.claim.expected,
+            "verdict": self.verdict,
+            "surprise": self.is_surprise,
+            "estimate": judgment.estimate,
+            "ci95": judgment.ci95,
+            "n": judgment.n,
+            "note": self.note,
+            "parts": [self._part(one, self.judgments[one.name]) for one in self.claim.parts],
+        }
+
+    @staticmethod
+    def _part(part: Part, judgment: Judgment) -> dict[str, Any]:
+        return {
+            "name": part.name,
+            "rule": part.rule.kind,
+            "margin": part.rule.margin,
+            "expected": part.expected,
+            "verdict": judgment.verdict,
+            "estimate": judgment.estimate,
+            "ci95": judgment.ci95,
+            "n": judgment.n,
+            "seeds_needed": judgment.seeds_needed,
+        }
+
+
+def judge_claim(claim: Claim, evidence: Evidence) -> ClaimResult:
+    """Judge a claim by its own rules."""
+    rules = {part.name: part.rule for part in claim.parts}
+    return ClaimResult(claim, judge(rules, evidence.values), evidence.remark)

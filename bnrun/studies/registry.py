@@ -1,0 +1,21 @@
+"""The studies by name."""
+
+from bnrun.errors import ConfigError, did_you_mean
+from bnrun.studies import exact
+from bnrun.studies.study import Study
+
+STUDIES: dict[str, Study] = {study.name: study for study in (exact.STUDY,)}
+
+
+def find_study(name: str) -> Study:
+    """Return the study of a name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in STUDIES:
+        hint = did_you_mean(name, STUDIES)
+        raise ConfigError(
+            f"there is no study '{name}'.{hint} The studies: {', '.join(STUDIES)}.", "STUDY"
+        )
+    return STUDIES[name]
