@@ -19,7 +19,7 @@ FLOORS = [
     {"data", "networks"},
     {"training", "verification"},
     {"comparison"},
-    {"benchmark"},
+    {"benchmark", "studies"},
     {"runs"},
     {"show"},
     {"api"},

@@ -21,6 +21,7 @@ from bnrun.cli import (
     inspect_gamma,
     plot,
     runs,
+    study,
     train,
     verify,
 )
@@ -45,7 +46,7 @@ def _add(panel: str, *functions: Callable[..., None], **groups: typer.Typer) -> 
         app.add_typer(group, name=name, rich_help_panel=panel)
 
 
-_add("Train and compare", train.train, compare.compare, bench.bench)
+_add("Train and compare", train.train, compare.compare, study.study, bench.bench)
 _add("Check a layer", verify.verify, doctor.doctor)
 _add(
     "Look at what was trained",

@@ -55,6 +55,7 @@ class DirectoryKind:
 
 RUN = DirectoryKind("run", "config.yaml", "bnrun train")
 COMPARISON = DirectoryKind("comparison", "compare.yaml", "bnrun compare scratch builtin")
+STUDY = DirectoryKind("study", "study.json", "bnrun study exact")
 
 
 def no_obstacle(path: Path) -> str | None:
@@ -89,6 +90,19 @@ def find_comparison(name: str, out: Path) -> Path:
         RunError: it does not exist, or several names start like this.
     """
     return _find(name, out, COMPARISON) or _latest_comparison(out)
+
+
+def find_study_directory(name: str, out: Path) -> Path:
+    """Return the directory of a study.
+
+    Raises:
+        RunError: it does not exist, or several names start like this.
+    """
+    found = _find(name, out, STUDY)
+    newest = [] if found else newest_first(out, STUDY)
+    if not found and not newest:
+        raise _missing(LATEST, out, [], STUDY)
+    return found or newest[0]
 
 
 def find_either(
@@ -251,7 +265,7 @@ def _choice(comparison: Path) -> str:
 
 
 def _age(path: Path) -> tuple[datetime, float, str]:
-    kind = RUN if path in RUN else COMPARISON
+    kind = next(kind for kind in (RUN, COMPARISON, STUDY) if path in kind)
     modified = (path / kind.file).stat().st_mtime  # written once, when the directory is made
     return start_time(path) or datetime.fromtimestamp(modified, UTC), modified, path.name
 
@@ -309,3 +323,5 @@ def _refuse_other_kind(paths: Sequence[Path]) -> None:
             )
         if path in RUN:
             raise _OtherKind(f"{path} is a run, not a comparison.")
+        if path in STUDY:
+            raise RunError(f"{path} is a study: `bnrun study --judge` shows it.")

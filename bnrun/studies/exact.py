@@ -139,9 +139,10 @@ CLAIMS = (
             "layer norm": "supported",
             "group norm": "supported",
             "batch norm": "contradicted",
-            "batch norm, if the whole batch is normalized in pieces": "supported",
+            "batch norm by pieces": "supported",
         },
         differs=f"{RANDOM}; the gradient of all weights",
+        limits="By pieces: the whole batch, each quarter of it normalized by itself.",
     ),
     _claim(
         9,

@@ -1,0 +1,151 @@
+"""`bnrun study`: what texts and papers claim about normalization, as experiments with verdicts."""
+
+import shlex
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnrun.cli.options import RUNS, JsonOption, NewOutOption, QuietOption
+from bnrun.errors import ConfigError, known_value
+
+if TYPE_CHECKING:
+    from bnrun.runs.study_directory import StudyDirectory
+    from bnrun.studies.study import Budget, StudyResult
+
+STANDARD: "Budget" = "standard"
+
+
+def study(
+    name: Annotated[
+        str | None, typer.Argument(metavar="STUDY", help="One of the list; or all.")
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"quick, {STANDARD} (the default) or thorough."),
+    ] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the studies.")] = False,
+    resume: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Continue a study that was interrupted.")
+    ] = None,
+    judge: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Judge what a study kept; measure nothing.")
+    ] = None,
+    out: NewOutOption = RUNS,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Put claims about normalization to the test; give each a verdict.
+
+    For example: bnrun study exact. Without a name, this lists the studies.
+    """
+    from bnrun.studies.registry import STUDIES
+    from bnrun.studies.study import BUDGETS
+
+    if budget is not None:
+        known_value("--budget", budget, BUDGETS)
+    if list_ or (name is None and resume is None and judge is None):
+        _show_list(json)
+        return
+    if resume is not None or judge is not None:
+        _show(_kept(name, budget, resume, judge, out, quiet), json)
+        return
+    assert name is not None
+    if name == "all" and json:
+        raise ConfigError("it prints one document, so name one study.", key="--json")
+    for one in STUDIES if name == "all" else [name]:
+        _show(_measured(one, budget or STANDARD, out, quiet), json)
+
+
+def _measured(name: str, budget: str, out: Path, quiet: bool) -> "StudyResult":
+    """Run a new study; its directory is made when nothing else can be refused."""
+    from bnrun.studies.registry import find_study
+    from bnrun.studies.study import BUDGETS, plan
+
+    found = find_study(name)
+
+    import torch
+
+    from bnrun.runs.study_directory import create_study
+    from bnrun.training.device import device_name
+
+    start = plan(found, known_value("--budget", budget, BUDGETS), device_name(torch.device("cpu")))
+    return _finish(create_study(out, start), quiet)
+
+
+def _kept(
+    name: str | None,
+    budget: str | None,
+    resume: str | None,
+    judge: str | None,
+    out: Path,
+    quiet: bool,
+) -> "StudyResult":
+    """Continue a study, or read what it kept.
+
+    Raises:
+        ConfigError: both are asked for, a budget is given, or the directory is of another study.
+    """
+    from bnrun.runs.lookup import find_study_directory
+    from bnrun.runs.study_directory import reopen_study
+
+    option = "--resume" if resume is not None else "--judge"
+    if budget is not None or (resume is not None and judge is not None):
+        other = "--budget" if budget is not None else "--judge"
+        raise ConfigError(f"a kept study has its own budget, so this takes no {other}.", option)
+    directory = reopen_study(find_study_directory(resume or judge or "", out))
+    kept = directory.result.study.name
+    if name not in (None, kept):
+        raise ConfigError(f"{directory.path} is of study {kept}, not of {name}.", option)
+    return directory.result if judge is not None else _finish(directory, quiet)
+
+
+def _finish(directory: "StudyDirectory", quiet: bool) -> "StudyResult":
+    """Measure what a study has no evidence for, and show the progress."""
+    from bnrun.show.console import show_note, stderr
+    from bnrun.show.progress import open_screen
+    from bnrun.studies.study import run_study
+
+    work = run_study(directory.result)
+    try:
+        with open_screen(stderr(), quiet=quiet) as screen, directory, closing(work):
+            for event in work:
+                directory.record(event)
+                screen.show(event)
+    except KeyboardInterrupt:
+        path = shlex.quote(str(directory.path))
+        show_note(f"continue with: bnrun study --resume {path}")
+        raise
+    return directory.result
+
+
+def _show(result: "StudyResult", json: bool) -> None:
+    from bnrun.show.console import show_json, show_line, stdout
+    from bnrun.show.study_tables import study_view
+
+    if json:
+        show_json(result.to_dict())
+    else:
+        stdout().print(study_view(result))
+        show_line(f"kept in {result.run}")
+
+
+def _show_list(json: bool) -> None:
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.study_tables import studies_table
+    from bnrun.studies.registry import STUDIES
+
+    if json:
+        studies = [
+            {
+                "name": study.name,
+                "question": study.question,
+                "claims": [claim.id for claim in study.claims],
+                "seconds": study.seconds[STANDARD],
+            }
+            for study in STUDIES.values()
+        ]
+        show_json({"studies": studies})
+    else:
+        stdout().print(studies_table(STUDIES.values()))

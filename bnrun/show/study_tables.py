@@ -1,0 +1,94 @@
+"""Studies as tables: the list of them, and the claims of one with their verdicts."""
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from bnrun.show.tables import label, number, pairs, table, text
+from bnrun.studies.claim import ClaimResult, Part
+from bnrun.studies.rules import Judgment, Verdict
+from bnrun.studies.study import Study, StudyResult
+
+STYLES: dict[Verdict, str] = {
+    "supported": "green",
+    "contradicted": "bold red",
+    "not decided": "yellow",
+}
+
+
+def studies_table(studies: Iterable[Study]) -> RenderableType:
+    """Show the studies: what each asks, how many claims it decides, and how long it takes."""
+    shown = table(label("study"), text("question"), number("claims"), number("seconds"))
+    for study in studies:
+        seconds = f"{study.seconds['standard']:.0f}"
+        shown.add_row(study.name, study.question, str(len(study.claims)), seconds)
+    return shown
+
+
+def study_view(result: StudyResult) -> RenderableType:
+    """Show a study: each claim with its evidence, then the verdicts in a table."""
+    claims = result.claims
+    parts: list[RenderableType] = [Text(_title(result))]
+    for one in claims:
+        parts += [Text(), *_claim(one)]
+    if claims:
+        parts += [Text(), _verdicts(claims)]
+    parts += [Text(), *map(Text, _closing(result))]
+    return Group(*parts)
+
+
+def _title(result: StudyResult) -> str:
+    seeds = result.study.seeds[result.budget]
+    n = f", {seeds} seeds" if seeds else ""
+    return f"study {result.study.name}, budget {result.budget}{n}: {result.study.question}"
+
+
+def _claim(result: ClaimResult) -> Iterator[RenderableType]:
+    claim = result.claim
+    yield Text(f"{claim.id}  {claim.sentence}", style="bold")
+    rows = [
+        ("says", "; ".join(f"{one.text}, {one.place}" for one in claim.sources)),
+        ("here", claim.differs),
+        *([("limits", claim.limits)] if claim.limits else []),
+        *([("also", result.remark)] if result.remark else []),
+    ]
+    yield Padding(pairs(rows), (0, 0, 0, 4))
+    shown = table(label(claim.statistic), number("measured"), label("verdict"), label("expected"))
+    for part in claim.parts:
+        shown.add_row(*_part(part, result.judgments[part.name]))
+    yield Padding(shown, (0, 0, 0, 4))
+
+
+def _part(part: Part, judgment: Judgment) -> Iterator[str | Text]:
+    yield Text(part.name)
+    yield _measured(judgment)
+    yield Text(judgment.verdict, style=STYLES[judgment.verdict])
+    surprise = "  (a surprise)" if judgment.verdict != part.expected else ""
+    yield Text(part.expected + surprise)
+
+
+def _measured(judgment: Judgment) -> str:
+    """Write what was measured: a mean with its interval, or the error that decides."""
+    if judgment.estimate is None:
+        return "-"
+    if judgment.ci95 is None:
+        return "0" if judgment.estimate == 0 else f"{judgment.estimate:.0e}"
+    low, high = judgment.ci95
+    return f"{judgment.estimate:.3g} ({low:.3g} to {high:.3g}), n = {judgment.n}"
+
+
+def _verdicts(claims: Iterable[ClaimResult]) -> RenderableType:
+    shown = table(label("claim"), label(), label("verdict"), label("expected"))
+    for one in claims:
+        expected = one.claim.expected + ("  (a surprise)" if one.is_surprise else "")
+        verdict = Text(one.verdict, style=STYLES[one.verdict])
+        shown.add_row(one.claim.id, one.claim.name, verdict, expected)
+    return shown
+
+
+def _closing(result: StudyResult) -> Iterator[str]:
+    yield f"{result.seconds:.1f} s on {result.machine}"
+    if result.unfinished:
+        yield f"not measured yet: {', '.join(result.unfinished)}"
