@@ -19,9 +19,11 @@ import bnrun
 from bnrun.benchmark.result import Benchmark
 from bnrun.benchmark.speedrun import Speedrun
 from bnrun.runs.run_records import read_run
+from bnrun.runs.study_directory import read_study
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
 from bnrun.show.plot_style import render
 from bnrun.show.results import as_text
+from bnrun.show.study_tables import study_view
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "recorded"
@@ -65,12 +67,18 @@ def _measure_doctor(folder: Path) -> None:
     _keep_json("examination", bnrun.doctor(engine="eager"))
 
 
+def _measure_study(folder: Path) -> None:
+    _run("study", "exact", "--out", folder)
+    _keep_directory(folder, "*-study-exact")
+
+
 MEASUREMENTS: dict[str, Callable[[Path], None]] = {
     "train": _measure_train,
     "compare": _measure_compare,
     "bench": _measure_bench,
     "speedrun": _measure_speedrun,
     "doctor": _measure_doctor,
+    "study": _measure_study,
 }
 
 
@@ -148,6 +156,11 @@ def _doctor() -> str:
     return bnrun.render(examination())
 
 
+def _study() -> str:
+    (path,) = RUNS.glob("*-study-exact")
+    return f"{as_text(study_view(read_study(path)), 80)}kept in runs/{path.name}\n"
+
+
 OUTPUTS: dict[str, Callable[[], str]] = {
     "bnrun train configs/lenet_bn.yaml": _train,
     "bnrun inspect-gamma --layer norm1": _inspect_gamma,
@@ -156,6 +169,7 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "bnrun bench": _bench,
     "bnrun bench --config configs/lenet_fast.yaml --speedrun 20": _speedrun,
     "bnrun doctor --engine eager": _doctor,
+    "bnrun study exact": _study,
 }
 """What each command printed when it was measured."""
 

@@ -35,6 +35,7 @@ from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config.schema import SECTIONS, Config
 from bnrun.config.yaml_text import inline
 from bnrun.runs.run_records import read_run
+from bnrun.studies.registry import STUDIES
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "bnrun" / "guide").glob("*.md"))]
@@ -190,7 +191,27 @@ def speed_table() -> str:
     )
 
 
-TABLES = {"keys": keys_table, "results": results_table, "speed": speed_table}
+def claims_table() -> str:
+    """Return the Markdown table of every study's claims, with what is expected of each."""
+    rows = [
+        (
+            claim.id,
+            claim.sentence,
+            "; ".join(f"{source.text}, {source.place}" for source in claim.sources),
+            f"{claim.expected} ({claim.confidence})",
+        )
+        for study in STUDIES.values()
+        for claim in study.claims
+    ]
+    return _table(("id", "claim", "who says it", "expected (how surely)"), rows)
+
+
+TABLES = {
+    "claims": claims_table,
+    "keys": keys_table,
+    "results": results_table,
+    "speed": speed_table,
+}
 """What stands between `<!-- generated: NAME -->` and `<!-- end -->` on a page."""
 
 

@@ -7,6 +7,7 @@ TOPICS = (
     "verify",
     "compare",
     "look-inside",
+    "study",
     "speed",
     "config",
     "runs",

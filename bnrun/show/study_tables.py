@@ -41,7 +41,7 @@ def study_view(result: StudyResult) -> RenderableType:
 
 def _title(result: StudyResult) -> str:
     seeds = result.study.seeds[result.budget]
-    n = f", {seeds} seeds" if seeds else ""
+    n = "" if not seeds else ", one seed" if seeds == 1 else f", {seeds} seeds"
     return f"study {result.study.name}, budget {result.budget}{n}: {result.study.question}"
 
 

@@ -1,0 +1,194 @@
+"""A study from its plan to its directory, its screen and its document."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from bnrun.cli import app
+from bnrun.errors import ConfigError, RunError
+from bnrun.events import drain
+from bnrun.runs.lookup import find_study_directory
+from bnrun.runs.study_directory import create_study, read_study, reopen_study
+from bnrun.show.results import as_text
+from bnrun.show.study_tables import study_view
+from bnrun.studies.registry import STUDIES, find_study
+from bnrun.studies.study import Measured, plan, run_study
+
+SCREEN = """\
+study made-up, budget quick, one seed: Is it?
+
+M1  The claim M1 holds.
+    says  A paper, section 2
+    here  LeNet
+    also  With momentum, it is off by 0.4.
+    error     measured  verdict       expected
+    ────────────────────────────────────────────────────────
+    forward      3e-16  supported     supported
+    backward     2e-01  contradicted  supported  (a surprise)
+
+M2  The claim M2 holds.
+    says  A paper, section 2
+    here  LeNet
+    error                       measured  verdict    expected
+    ──────────────────────────────────────────────────────────
+    accuracy  0.05 (0.0252 to 0.0748), n = 3  supported  supported
+
+claim           verdict       expected
+───────────────────────────────────────────────────
+M1     m1-name  contradicted  supported  (a surprise)
+M2     m2-name  supported     supported
+
+3.0 s on a machine
+"""
+
+
+def _finished(study):
+    return drain(run_study(plan(study, "quick", "a machine")))
+
+
+def _words(text):
+    return [line.split() for line in text.splitlines() if set(line) - {"─", " "}]
+
+
+def test_the_screen_ends_with_the_verdicts(made_up):
+    assert _words(as_text(study_view(_finished(made_up)), 80)) == _words(SCREEN)
+
+
+def test_the_document_has_every_figure(made_up):
+    document = _finished(made_up).to_dict()
+    first, second = document.pop("claims")
+    assert document == {
+        "study": "made-up",
+        "question": "Is it?",
+        "budget": "quick",
+        "seeds": 1,
+        "seconds": 3.0,
+        "machine": "a machine",
+        "run": None,
+        "unfinished": [],
+    }
+    assert (first["id"], first["verdict"], first["expected"]) == ("M1", "contradicted", "supported")
+    assert first["surprise"] is True
+    assert (first["rule"], first["estimate"], first["margin"]) == ("exact", 0.25, 1e-10)
+    assert first["note"] == (
+        "Supported: forward; contradicted: backward. With momentum, it is off by 0.4."
+    )
+    assert first["source"] == "A paper, section 2"
+    assert [part["verdict"] for part in first["parts"]] == ["supported", "contradicted"]
+    assert (second["verdict"], second["n"], second["note"]) == ("supported", 3, "")
+    assert second["ci95"] == pytest.approx((0.0252, 0.0748), abs=1e-4)
+    json.dumps(document)
+
+
+def test_a_directory_keeps_the_evidence_and_judges_it_anew(made_up, tmp_path, monkeypatch):
+    with create_study(tmp_path, plan(made_up, "quick", "a machine")) as directory:
+        for event in run_study(directory.result):
+            directory.record(event)
+    kept = read_study(directory.path)
+    assert kept.to_dict() == directory.result.to_dict()
+    assert json.loads((directory.path / "summary.json").read_text()) == json.loads(
+        json.dumps(kept.to_dict())
+    )
+    monkeypatch.setattr("bnrun.studies.rules.Exact.WRONG", 0.5)
+    assert read_study(directory.path).claims[0].verdict == "not decided"
+
+
+def test_an_interrupted_study_continues_with_what_is_missing(made_up, tmp_path):
+    with create_study(tmp_path, plan(made_up, "quick", "a machine")) as directory:
+        for event in run_study(directory.result):
+            directory.record(event)
+            if isinstance(event, Measured):
+                break
+    again = reopen_study(directory.path)
+    assert again.result.unfinished == ("M2",)
+    with again:
+        measured = [event for event in run_study(again.result) if isinstance(event, Measured)]
+    assert [event.claim for event in measured] == ["M2"]
+
+
+def test_a_study_at_work_is_locked(made_up, tmp_path):
+    with (
+        create_study(tmp_path, plan(made_up, "quick", "a machine")) as directory,
+        pytest.raises(RunError, match="another process is working on this study"),
+        reopen_study(directory.path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"budget": "huge"}', "no budget 'huge'"),
+        ('{"budget": "quick", "environment": {}, "study": "made-up"}', "is damaged"),
+    ],
+)
+def test_a_damaged_study_is_said_to_be(made_up, tmp_path, content, words):
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(RunError, match=words):
+        read_study(tmp_path)
+
+
+def test_a_study_that_this_version_does_not_have_is_named(made_up, tmp_path):
+    path = create_study(tmp_path, plan(made_up, "quick", "a machine")).path
+    del STUDIES["made-up"]
+    with pytest.raises(ConfigError, match="there is no study 'made-up'"):
+        read_study(path)
+
+
+def test_it_is_found_by_its_name_or_as_the_latest(made_up, tmp_path):
+    path = create_study(tmp_path, plan(made_up, "quick", "a machine")).path
+    for name in (str(path), path.name, path.name[:10], "latest"):
+        assert find_study_directory(name, tmp_path) == path
+    with pytest.raises(RunError, match="there is no study 'nothing'"):
+        find_study_directory("nothing", tmp_path)
+    with pytest.raises(RunError, match="no latest study"):
+        find_study_directory("latest", tmp_path / "empty")
+
+
+def test_a_mistyped_study_gets_the_closest_one():
+    with pytest.raises(ConfigError, match="Did you mean 'exact'"):
+        find_study("exakt")
+
+
+def _run(*arguments):
+    return CliRunner().invoke(app, ["study", *map(str, arguments)])
+
+
+def test_the_command_measures_judges_and_continues(made_up, tmp_path):
+    done = _run("made-up", "--budget", "quick", "--out", tmp_path, "--json")
+    assert done.exit_code == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [claim["verdict"] for claim in document["claims"]] == ["contradicted", "supported"]
+    for option in ("--judge", "--resume"):
+        again = _run(option, "latest", "--out", tmp_path, "--json")
+        assert json.loads(again.stdout) == document
+    assert "kept in" in _run("--judge", document["run"]).stdout
+
+
+def test_the_list_names_every_study():
+    documents = json.loads(_run("--list", "--json").stdout)["studies"]
+    assert [one["name"] for one in documents] == list(STUDIES)
+    assert documents[0]["claims"][:2] == ["X1", "X2"]
+    assert "Which sentences about normalization are identities?" in _run().stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["exakt"], "Did you mean 'exact'"),
+        (["exact", "--budget", "quik"], "Did you mean 'quick'"),
+        (["all", "--json"], "--json: it prints one document"),
+        (["--judge", "latest", "--budget", "quick"], "--judge: a kept study has its own budget"),
+        (["--judge", "latest", "--resume", "latest"], "this takes no --judge"),
+        (["--judge", "nothing"], "there is no study 'nothing'"),
+        (["exact", "--judge", "latest"], "is of study made-up, not of exact"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(made_up, tmp_path, arguments, words):
+    create_study(tmp_path, plan(made_up, "quick", "a machine"))
+    done = _run(*arguments, "--out", tmp_path)
+    assert done.exit_code == 2
+    assert words in " ".join(done.stderr.split())
