@@ -1,10 +1,10 @@
 """The studies by name."""
 
 from bnrun.errors import ConfigError, did_you_mean
-from bnrun.studies import exact
+from bnrun.studies import exact, start
 from bnrun.studies.study import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (exact.STUDY,)}
+STUDIES: dict[str, Study] = {study.name: study for study in (exact.STUDY, start.STUDY)}
 
 
 def find_study(name: str) -> Study:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from bnrun.events import Stage
+from bnrun.events import Fetching, Notice, Stage
 from bnrun.studies.claim import Claim, ClaimResult, Evidence, judge_claim
 
 Budget = Literal["quick", "standard", "thorough"]
@@ -20,7 +20,7 @@ class Measured:
     seconds: float
 
 
-StudyEvent = Stage | Measured
+StudyEvent = Stage | Fetching | Notice | Measured
 Work = Generator[StudyEvent, None, None]
 
 

@@ -1,0 +1,213 @@
+"""Study `start`: signals and gradients by layer before any training."""
+
+import time
+from collections.abc import Callable, Collection, Generator, Mapping
+from typing import TYPE_CHECKING
+
+from bnrun.events import Stage
+from bnrun.studies.claim import Claim, Evidence, Part, Source
+from bnrun.studies.rules import Direction, Equivalence, Law
+from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SEEDS: Mapping[Budget, int] = {"quick": 3, "standard": 20, "thorough": 50}
+
+BATCH = 256
+"""Images of the batch on which signals are measured."""
+DEPTH, WIDTH, INPUTS = 16, 512, 512
+"""The deep network of A2, and its Gaussian inputs: as many as there are channels."""
+ENDS = 1
+"""Layers at each end of the deep network that are left out of A2's fit: they differ."""
+RESIDUAL_DEPTH, RESIDUAL_WIDTH = 64, 256
+"""The deep network of A3."""
+
+HALVED = 0.3
+"""Slope of log10 by layer where a gradient halves from one layer to the next."""
+
+GROWTH: Mapping[str, float] = {"relu": 1.2114, "gelu": 1.1484, "tanh": 1.0853, "sigmoid": 1.0167}
+"""√(E[φ′²] / Var φ) of each nonlinearity φ for a standard normal input (`signals.growth_law`)."""
+
+YANG = "Yang, Pennington, Rao, Sohl-Dickstein and Schoenholz 2019, Mean Field Theory of Batch Norm"
+
+CLAIMS = (
+    Claim(
+        "A1",
+        "gradients-shrink",
+        "Without batch norm, gradients get smaller towards the input.",
+        (
+            Source("lecture notes on Dive into Deep Learning's chapter", "text", "read"),
+            Source("Ioffe and Szegedy 2015, Batch Normalization", "sections 1 and 3.3", "read"),
+        ),
+        "slope of log10 of the gradient's RMS, a layer",
+        (
+            Part("sigmoid: halves or worse", Direction(HALVED), "supported"),
+            Part("sigmoid: less with batch norm", Direction(), "supported"),
+            Part("relu: halves or worse", Direction(HALVED), "contradicted"),
+        ),
+        "high",
+        "LeNet at its initial weights, 256 images of Fashion-MNIST; the gradient with respect to "
+        "what enters each of the 4 nonlinearities, which does not depend on the layers' sizes",
+        "It is about saturating nonlinearities, not about depth as such.",
+    ),
+    Claim(
+        "A2",
+        "depth-law",
+        "Batch norm makes gradients explode with depth: by √(E[φ′²] / Var φ) in each layer.",
+        (Source(YANG, "as summarized", "summary"),),
+        "growth of the gradient's RMS, a layer",
+        (
+            *(Part(name, Law(number), "supported") for name, number in GROWTH.items()),
+            Part("relu, images", Law(GROWTH["relu"]), "supported"),
+        ),
+        "high",
+        f"a plain network of {DEPTH} layers of {WIDTH} channels, He weights, {INPUTS} Gaussian "
+        "inputs, or as many images; the law is that of endless width",
+        "At initialization. In LeNet, with 4 sigmoids, it is a factor of 1.07.",
+    ),
+    Claim(
+        "A3",
+        "activations-explode",
+        "Without a norm, activations grow exponentially with depth; batch norm holds them.",
+        (
+            Source(
+                "Bjorck, Gomes, Selman and Weinberger 2018, Understanding Batch Normalization",
+                "as summarized",
+                "summary",
+            ),
+            Source(
+                "Brock, De and Smith 2021, Characterizing Signal Propagation",
+                "from memory",
+                "memory",
+            ),
+        ),
+        "slope of log10 of the channels' deviation, a layer",
+        (
+            Part("residual, He weights, no norm: grows", Direction(0.03), "supported"),
+            Part("residual, He weights, batch norm: held", Equivalence(0.01), "supported"),
+            Part("plain sigmoid, Xavier weights, no norm: grows", Direction(0.03), "contradicted"),
+        ),
+        "high",
+        f"networks of {RESIDUAL_DEPTH} layers of {RESIDUAL_WIDTH} channels at their initial "
+        f"weights, {RESIDUAL_WIDTH} Gaussian inputs; no convolutions",
+        "With batch norm inside the branches, a residual sum still grows, but not exponentially.",
+    ),
+)
+
+
+def measure(budget: Budget, ids: Collection[str]) -> Work:
+    """Measure the claims with these ids, over the seeds of the budget."""
+    seeds = range(SEEDS[budget])
+    wanted = [claim for claim in CLAIMS if claim.id in ids]
+    images = None
+    if {"A1", "A2"} & set(ids):
+        images = yield from _images()
+    for claim in wanted:
+        start = time.perf_counter()
+        values: dict[str, list[float]] = {part.name: [] for part in claim.parts}
+        for seed in seeds:
+            yield Stage(f"{claim.id} {claim.name}, seed {seed}", seed, len(seeds))
+            for part, value in MEASUREMENTS[claim.id](seed, images).items():
+                values[part].append(value)
+        yield Stage(f"{claim.id} {claim.name}", len(seeds), len(seeds))
+        yield Measured(claim.id, Evidence(values), time.perf_counter() - start)
+
+
+def _images() -> "Generator[StudyEvent, None, tuple[Tensor, Tensor]]":
+    """Return images of Fashion-MNIST with their labels."""
+    from bnrun.config import Config
+    from bnrun.data.load import load
+
+    yield Stage("reading Fashion-MNIST", 0, 1)
+    dataset = yield from load(Config().data)
+    return dataset.train.images[:INPUTS].clone(), dataset.train.labels[:INPUTS].clone()
+
+
+def _gradients_shrink(seed: int, images: "tuple[Tensor, Tensor] | None") -> dict[str, float]:
+    """Measure how the gradient's RMS falls towards the input, in LeNet."""
+    from bnrun.networks.lenet import LeNet
+    from bnrun.norms import NORMS
+    from bnrun.studies.signals import gradients_by_layer, slope
+
+    assert images is not None
+    x, labels = images[0][:BATCH], images[1][:BATCH]
+
+    def fall(norm: str, activation: str) -> float:
+        model = LeNet(NORMS[norm], activation=activation, seed=seed)
+        norms = [model.norm1, model.norm2, model.norm3, model.norm4]
+        return slope(gradients_by_layer(model, norms, x, labels))
+
+    none = fall("none", "sigmoid")
+    return {
+        "sigmoid: halves or worse": none,
+        "sigmoid: less with batch norm": none - fall("scratch", "sigmoid"),
+        "relu: halves or worse": fall("none", "relu"),
+    }
+
+
+def _depth_law(seed: int, images: "tuple[Tensor, Tensor] | None") -> dict[str, float]:
+    """Measure by what factor the gradient's RMS grows in each layer, towards the input."""
+    import torch
+
+    from bnrun.networks.mlp import MLP, Block
+    from bnrun.norms import NORMS
+    from bnrun.studies.signals import gradients_by_layer, slope
+
+    assert images is not None
+    noise = torch.randn(INPUTS, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+    def growth(activation: str, x: "Tensor") -> float:
+        model = MLP(
+            NORMS["scratch"], depth=DEPTH, width=WIDTH, activation=activation,
+            inputs=x.shape[1], seed=seed,
+        )  # fmt: skip
+        norms = [block.norm for block in model.blocks if isinstance(block, Block)]
+        gradients = gradients_by_layer(model, norms, x, images[1][: len(x)])
+        return float(10 ** -slope(gradients[ENDS : DEPTH - ENDS]))
+
+    return {name: growth(name, noise) for name in GROWTH} | {
+        "relu, images": growth("relu", images[0].flatten(1))
+    }
+
+
+def _activations_explode(seed: int, images: object) -> dict[str, float]:
+    """Measure how fast the deviation of the activations grows with depth."""
+    import torch
+
+    from bnrun.networks.mlp import MLP, Initialization
+    from bnrun.norms import NORMS
+    from bnrun.studies.signals import deviations_by_layer, slope
+
+    x = torch.randn(RESIDUAL_WIDTH, RESIDUAL_WIDTH, generator=torch.Generator().manual_seed(seed))
+
+    def growth(norm: str, activation: str, initialization: "Initialization") -> float:
+        model = MLP(
+            NORMS[norm], depth=RESIDUAL_DEPTH, width=RESIDUAL_WIDTH, activation=activation,
+            residual=activation == "relu", initialization=initialization,
+            inputs=RESIDUAL_WIDTH, seed=seed,
+        )  # fmt: skip
+        return slope(deviations_by_layer(model, model.blocks, x))
+
+    return {
+        "residual, He weights, no norm: grows": growth("none", "relu", "he"),
+        "residual, He weights, batch norm: held": growth("scratch", "relu", "he"),
+        "plain sigmoid, Xavier weights, no norm: grows": growth("none", "sigmoid", "xavier"),
+    }
+
+
+MEASUREMENTS: "Mapping[str, Callable[[int, tuple[Tensor, Tensor] | None], dict[str, float]]]" = {
+    "A1": _gradients_shrink,
+    "A2": _depth_law,
+    "A3": _activations_explode,
+}
+"""What gives one number a seed for each part of a claim."""
+
+STUDY = Study(
+    name="start",
+    question="What do signals and gradients look like before training?",
+    claims=CLAIMS,
+    seeds=SEEDS,
+    seconds={"quick": 5, "standard": 30, "thorough": 75},
+    measure=measure,
+)
