@@ -116,12 +116,14 @@ def measure(budget: Budget, ids: Collection[str]) -> Work:
 
 def _images() -> "Generator[StudyEvent, None, tuple[Tensor, Tensor]]":
     """Return images of Fashion-MNIST with their labels."""
+    import torch
+
     from bnrun.config import Config
     from bnrun.data.load import load
 
     yield Stage("reading Fashion-MNIST", 0, 1)
     dataset = yield from load(Config().data)
-    return dataset.train.images[:INPUTS].clone(), dataset.train.labels[:INPUTS].clone()
+    return dataset.train.batch(torch.arange(INPUTS))
 
 
 def _gradients_shrink(seed: int, images: "tuple[Tensor, Tensor] | None") -> dict[str, float]:
