@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from bnrun.show.tables import label, number, pairs, table, text
-from bnrun.studies.claim import ClaimResult, Part
+from bnrun.studies.claim import ClaimResult, Part, is_surprise
 from bnrun.studies.rules import Judgment, Verdict
 from bnrun.studies.study import Study, StudyResult
 
@@ -51,11 +51,12 @@ def _claim(result: ClaimResult) -> Iterator[RenderableType]:
     rows = [
         ("says", "; ".join(f"{one.text}, {one.place}" for one in claim.sources)),
         ("here", claim.differs),
+        ("number", claim.statistic),
         *([("limits", claim.limits)] if claim.limits else []),
         *([("also", result.remark)] if result.remark else []),
     ]
     yield Padding(pairs(rows), (0, 0, 0, 4))
-    shown = table(label(claim.statistic), number("measured"), label("verdict"), label("expected"))
+    shown = table(label("part"), number("measured"), label("verdict"), label("expected"))
     for part in claim.parts:
         shown.add_row(*_part(part, result.judgments[part.name]))
     yield Padding(shown, (0, 0, 0, 4))
@@ -65,7 +66,7 @@ def _part(part: Part, judgment: Judgment) -> Iterator[str | Text]:
     yield Text(part.name)
     yield _measured(judgment)
     yield Text(judgment.verdict, style=STYLES[judgment.verdict])
-    surprise = "  (a surprise)" if judgment.verdict != part.expected else ""
+    surprise = "  (a surprise)" if is_surprise(part, judgment) else ""
     yield Text(part.expected + surprise)
 
 

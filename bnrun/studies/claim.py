@@ -103,9 +103,9 @@ class ClaimResult:
 
     @property
     def is_surprise(self) -> bool:
-        """Return whether a part came out other than expected."""
-        found = {name: judgment.verdict for name, judgment in self.judgments.items()}
-        return found != {part.name: part.expected for part in self.claim.parts}
+        """Return whether some part was decided other than expected."""
+        judged = ((part, self.judgments[part.name]) for part in self.claim.parts)
+        return any(is_surprise(part, judgment) for part, judgment in judged)
 
     @property
     def deciding(self) -> tuple[Part, Judgment]:
@@ -159,6 +159,11 @@ class ClaimResult:
             "n": judgment.n,
             "seeds_needed": judgment.seeds_needed,
         }
+
+
+def is_surprise(part: Part, judgment: Judgment) -> bool:
+    """Return whether a part was decided, and other than expected."""
+    return judgment.verdict not in ("not decided", part.expected)
 
 
 def judge_claim(claim: Claim, evidence: Evidence) -> ClaimResult:

@@ -42,14 +42,15 @@ CLAIMS = (
         ),
         "slope of log10 of the gradient's RMS, a layer",
         (
-            Part("sigmoid: halves or worse", Direction(HALVED), "supported"),
-            Part("sigmoid: less with batch norm", Direction(), "supported"),
-            Part("relu: halves or worse", Direction(HALVED), "contradicted"),
+            Part("sigmoid", Direction(HALVED), "supported"),
+            Part("sigmoid, no norm less batch norm", Direction(), "supported"),
+            Part("relu", Direction(HALVED), "contradicted"),
         ),
         "high",
         "LeNet at its initial weights, 256 images of Fashion-MNIST; the gradient with respect to "
-        "what enters each of the 4 nonlinearities, which does not depend on the layers' sizes",
-        "It is about saturating nonlinearities, not about depth as such.",
+        "what enters each of the 4 nonlinearities; it halves in a layer where the slope is .3",
+        "A gradient's RMS also falls where a pooling layer spreads it over four pixels, as it does "
+        "twice here.",
     ),
     Claim(
         "A2",
@@ -84,13 +85,14 @@ CLAIMS = (
         ),
         "slope of log10 of the channels' deviation, a layer",
         (
-            Part("residual, He weights, no norm: grows", Direction(0.03), "supported"),
-            Part("residual, He weights, batch norm: held", Equivalence(0.01), "supported"),
-            Part("plain sigmoid, Xavier weights, no norm: grows", Direction(0.03), "contradicted"),
+            Part("residual, no norm", Direction(0.03), "supported"),
+            Part("residual, batch norm", Equivalence(0.01), "supported"),
+            Part("plain sigmoid, no norm", Direction(0.03), "contradicted"),
         ),
         "high",
-        f"networks of {RESIDUAL_DEPTH} layers of {RESIDUAL_WIDTH} channels at their initial "
-        f"weights, {RESIDUAL_WIDTH} Gaussian inputs; no convolutions",
+        f"networks of {RESIDUAL_DEPTH} layers of {RESIDUAL_WIDTH} channels, {RESIDUAL_WIDTH} "
+        "Gaussian inputs: residual ones with ReLU and He weights, a plain one with sigmoids and "
+        "Xavier weights; no convolutions",
         "With batch norm inside the branches, a residual sum still grows, but not exponentially.",
     ),
 )
@@ -142,9 +144,9 @@ def _gradients_shrink(seed: int, images: "tuple[Tensor, Tensor] | None") -> dict
 
     none = fall("none", "sigmoid")
     return {
-        "sigmoid: halves or worse": none,
-        "sigmoid: less with batch norm": none - fall("scratch", "sigmoid"),
-        "relu: halves or worse": fall("none", "relu"),
+        "sigmoid": none,
+        "sigmoid, no norm less batch norm": none - fall("scratch", "sigmoid"),
+        "relu": fall("none", "relu"),
     }
 
 
@@ -192,9 +194,9 @@ def _activations_explode(seed: int, images: object) -> dict[str, float]:
         return slope(deviations_by_layer(model, model.blocks, x))
 
     return {
-        "residual, He weights, no norm: grows": growth("none", "relu", "he"),
-        "residual, He weights, batch norm: held": growth("scratch", "relu", "he"),
-        "plain sigmoid, Xavier weights, no norm: grows": growth("none", "sigmoid", "xavier"),
+        "residual, no norm": growth("none", "relu", "he"),
+        "residual, batch norm": growth("scratch", "relu", "he"),
+        "plain sigmoid, no norm": growth("none", "sigmoid", "xavier"),
     }
 
 

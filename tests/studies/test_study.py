@@ -13,7 +13,8 @@ from bnrun.runs.study_directory import create_study, read_study, reopen_study
 from bnrun.show.results import as_text
 from bnrun.show.study_tables import study_view
 from bnrun.studies.registry import STUDIES, find_study
-from bnrun.studies.study import Measured, plan, run_study
+from bnrun.studies.claim import Evidence
+from bnrun.studies.study import Measured, StudyResult, plan, run_study
 
 SCREEN = """\
 study made-up, budget quick, one seed: Is it?
@@ -21,8 +22,9 @@ study made-up, budget quick, one seed: Is it?
 M1  The claim M1 holds.
     says  A paper, section 2
     here  LeNet
+    number  error
     also  With momentum, it is off by 0.4.
-    error     measured  verdict       expected
+    part      measured  verdict       expected
     ────────────────────────────────────────────────────────
     forward      3e-16  supported     supported
     backward     2e-01  contradicted  supported  (a surprise)
@@ -30,7 +32,8 @@ M1  The claim M1 holds.
 M2  The claim M2 holds.
     says  A paper, section 2
     here  LeNet
-    error                       measured  verdict    expected
+    number  error
+    part                       measured  verdict    expected
     ──────────────────────────────────────────────────────────
     accuracy  0.05 (0.0252 to 0.0748), n = 3  supported  supported
 
@@ -53,6 +56,13 @@ def _words(text):
 
 def test_the_screen_ends_with_the_verdicts(made_up):
     assert _words(as_text(study_view(_finished(made_up)), 80)) == _words(SCREEN)
+
+
+def test_what_is_not_decided_is_no_surprise(made_up):
+    evidence = {"M2": Evidence({"accuracy": [0.0, 0.5]})}
+    (claim,) = StudyResult(made_up, "quick", "a machine", evidence, 1.0).claims
+    assert (claim.verdict, claim.is_surprise) == ("not decided", False)
+    assert "surprise" not in as_text(study_view(_finished(made_up)), 80).partition("M2")[2][:300]
 
 
 def test_the_document_has_every_figure(made_up):
