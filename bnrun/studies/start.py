@@ -26,7 +26,7 @@ RESIDUAL_DEPTH, RESIDUAL_WIDTH = 64, 256
 HALVED = 0.3
 """Slope of log10 by layer where a gradient halves from one layer to the next."""
 
-GROWTH: Mapping[str, float] = {"relu": 1.2114, "gelu": 1.1484, "tanh": 1.0853, "sigmoid": 1.0167}
+GROWTH: Mapping[str, float] = {"relu": 1.2112, "gelu": 1.1484, "tanh": 1.0853, "sigmoid": 1.0167}
 """√(E[φ′²] / Var φ) of each nonlinearity φ for a standard normal input (`signals.growth_law`)."""
 
 YANG = "Yang, Pennington, Rao, Sohl-Dickstein and Schoenholz 2019, Mean Field Theory of Batch Norm"

@@ -12,8 +12,8 @@ from bnrun.runs.lookup import find_study_directory
 from bnrun.runs.study_directory import create_study, read_study, reopen_study
 from bnrun.show.results import as_text
 from bnrun.show.study_tables import study_view
-from bnrun.studies.registry import STUDIES, find_study
 from bnrun.studies.claim import Evidence
+from bnrun.studies.registry import STUDIES, find_study
 from bnrun.studies.study import Measured, StudyResult, plan, run_study
 
 SCREEN = """\
