@@ -27,6 +27,8 @@ Options:
 Train and compare:
   train          Train LeNet with a norm; show loss, accuracy and speed.
   compare        Compare norms, or anything else, over the same seeds.
+  study          Put claims about normalization to the test; give each a
+                 verdict.
   bench          Measure the speed of training, in turns with the textbook's
                  loop.
 
