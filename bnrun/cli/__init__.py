@@ -19,6 +19,7 @@ from bnrun.cli import (
     evaluate,
     guide,
     inspect_gamma,
+    norms,
     plot,
     runs,
     study,
@@ -56,7 +57,7 @@ _add(
     plot.plot,
     runs=runs.app,
 )
-_add("Help and set-up", guide.guide, configs.configs, show_help, data=data.app)
+_add("Help and set-up", guide.guide, norms.norms, configs.configs, show_help, data=data.app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -5,7 +5,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from bnrun.norms.registry import NORMS, NormFactory, check_norm, checked, norm_factory, norm_text
+from bnrun.norms.factories import NORMS
+from bnrun.norms.registry import NormFactory, check_norm, checked, norm_factory, norm_text
 
 if TYPE_CHECKING:
     from bnrun.norms.batch_norm import BatchNorm

@@ -69,7 +69,7 @@ class ShiftingNoise(nn.Module):
 class NoisyBatchNorm(BatchNorm):
     """`BatchNorm`, with `ShiftingNoise` added to its output in training.
 
-    Args, besides `BatchNorm`'s eps, momentum and affine: those of `ShiftingNoise`.
+    Args, besides `BatchNorm`'s eps and momentum: those of `ShiftingNoise`.
     """
 
     def __init__(
@@ -77,13 +77,12 @@ class NoisyBatchNorm(BatchNorm):
         num_features: int,
         eps: float = 1e-5,
         momentum: float | None = 0.1,
-        affine: bool = True,
         n_mu: float = 0.5,
         n_sigma: float = 1.25,
         r_mu: float = 0.1,
         r_sigma: float = 0.1,
     ) -> None:
-        super().__init__(num_features, eps, momentum, affine)
+        super().__init__(num_features, eps, momentum)
         self.noise = ShiftingNoise(num_features, n_mu, n_sigma, r_mu, r_sigma)
 
     def forward(self, x: Tensor) -> Tensor:

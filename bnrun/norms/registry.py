@@ -7,14 +7,16 @@ them.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bnrun.config import Resolved
+from bnrun.config.norm_call import norm_call
 from bnrun.errors import NormError, did_you_mean
 from bnrun.norms import user_module
+from bnrun.norms.factories import NORMS
 from bnrun.norms.options import check_options
 
 if TYPE_CHECKING:
@@ -26,59 +28,6 @@ class NormFactory(Protocol):
 
     def __call__(self, num_features: int, num_dims: int, **options: Any) -> "nn.Module":
         """Return a new layer."""
-
-
-def _scratch(
-    num_features: int,
-    num_dims: int,
-    *,
-    eps: float = 1e-5,
-    momentum: float | None = 0.1,
-    affine: bool = True,
-    track_running_stats: bool = True,
-    bias: bool = True,
-) -> "nn.Module":
-    from bnrun.norms.batch_norm import BatchNorm
-
-    return BatchNorm(num_features, eps, momentum, affine, track_running_stats, bias=bias)
-
-
-def _builtin(
-    num_features: int,
-    num_dims: int,
-    *,
-    eps: float = 1e-5,
-    momentum: float | None = 0.1,
-    affine: bool = True,
-    track_running_stats: bool = True,
-    bias: bool = True,
-) -> "nn.Module":
-    from torch import nn
-
-    kinds = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
-    without: dict[str, Any] = {} if bias else {"bias": False}  # which older torch does not take
-    return kinds[num_dims](num_features, eps, momentum, affine, track_running_stats, **without)
-
-
-def _textbook(num_features: int, num_dims: int) -> "nn.Module":
-    from bnrun.norms.textbook import TextbookBatchNorm
-
-    return TextbookBatchNorm(num_features, num_dims)
-
-
-def _none(num_features: int, num_dims: int) -> "nn.Module":
-    from torch import nn
-
-    return nn.Identity()
-
-
-NORMS: dict[str, Callable[..., "nn.Module"]] = {
-    "scratch": _scratch,
-    "builtin": _builtin,
-    "textbook": _textbook,
-    "none": _none,
-}
-"""What builds each norm. Its signature has the options, so they are checked without torch."""
 
 
 def check_norm(
@@ -156,4 +105,19 @@ def norm_factory(
     if user_module.is_user_norm(norm):
         return user_module.load(norm, options)
     check_norm(norm, options)
-    return functools.partial(NORMS[str(norm)], **options)
+    return functools.partial(_build, str(norm), options)
+
+
+def _build(
+    name: str, options: Mapping[str, Any], num_features: int, num_dims: int, **more: Any
+) -> "nn.Module":
+    """Build a layer of a norm that has a name.
+
+    Raises:
+        NormError: it refuses the options at this place of the network.
+    """
+    given = {**options, **more}
+    try:
+        return NORMS[name](num_features, num_dims, **given)
+    except ValueError as error:
+        raise NormError(f"{norm_call(name, given)}: {error}.", "model.norm_options") from error

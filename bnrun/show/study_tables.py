@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from bnrun.show.folding import Paragraph
 from bnrun.show.tables import label, number, pairs, table, text
 from bnrun.studies.claim import ClaimResult, Part, is_surprise
 from bnrun.studies.rules import Judgment, Verdict
@@ -30,12 +31,12 @@ def studies_table(studies: Iterable[Study]) -> RenderableType:
 def study_view(result: StudyResult) -> RenderableType:
     """Show a study: each claim with its evidence, then the verdicts in a table."""
     claims = result.claims
-    parts: list[RenderableType] = [Text(_title(result))]
+    parts: list[RenderableType] = [Paragraph(_title(result))]
     for one in claims:
         parts += [Text(), *_claim(one)]
     if claims:
         parts += [Text(), _verdicts(claims)]
-    parts += [Text(), *map(Text, _closing(result))]
+    parts += [Text(), *map(Paragraph, _closing(result))]
     return Group(*parts)
 
 
@@ -47,7 +48,7 @@ def _title(result: StudyResult) -> str:
 
 def _claim(result: ClaimResult) -> Iterator[RenderableType]:
     claim = result.claim
-    yield Text(f"{claim.id}  {claim.sentence}", style="bold")
+    yield Paragraph(Text(f"{claim.id}  {claim.sentence}", style="bold"))
     rows = [
         ("says", "; ".join(f"{one.text}, {one.place}" for one in claim.sources)),
         ("here", claim.differs),

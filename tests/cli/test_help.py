@@ -47,6 +47,7 @@ Look at what was trained:
 
 Help and set-up:
   guide          Read the manual, one page per topic.
+  norms          List the norms that have a name: formula, averages, source.
   configs        List the configs that come with bnrun.
   help           Show the help of a command.
   data           Show where Fashion-MNIST is, and whether it is verified.

@@ -12,11 +12,18 @@ from bnrun import kernels
 from bnrun.config import parse_override, resolve
 from bnrun.errors import NormError
 from bnrun.norms import NORMS, BatchNorm, check_norm, checked, norm_factory
+from bnrun.norms.descriptions import DESCRIPTIONS
 from bnrun.norms.textbook import TextbookBatchNorm
 
 
 def test_the_names():
-    assert list(NORMS) == ["scratch", "builtin", "textbook", "none"]
+    family = "layer group instance rms mean-only variance-only l1 linf renorm noisy noise dyt"
+    assert list(NORMS) == ["scratch", "builtin", "textbook", "none", *family.split()]
+
+
+def test_every_name_is_described():
+    assert list(DESCRIPTIONS) == list(NORMS)
+    assert all(one.formula and one.averages for one in DESCRIPTIONS.values())
 
 
 @pytest.mark.parametrize(
@@ -68,7 +75,9 @@ def test_a_mistyped_name_gets_a_suggestion(ask, mistyped, meant):
 
 @pytest.mark.parametrize("unknown", ["quantum", "", "Scratch Norm!"])
 def test_an_unknown_name_gets_the_list(unknown):
-    with pytest.raises(NormError, match="scratch, builtin, textbook, none; or your own"):
+    with pytest.raises(
+        NormError, match="scratch, builtin, .*, dyt; or your own"
+    ):
         check_norm(unknown)
 
 
@@ -170,3 +179,20 @@ def test_scratch_with_options_is_torchs_layer_with_them(request, engine, options
                 predicted = layer.eval()(x[2])
         results.append([y, leaf.grad, predicted, *layer.state_dict().values()])
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("norm", "options", "words"),
+    [
+        ("group", {"groups": 4}, r"group\(groups=4\): the channels \(=6\) must be a multiple"),
+        ("renorm", {"r_max": 0.5}, r"renorm\(r_max=0.5\): r_max \(=0.5\) must be 1 or more"),
+    ],
+)
+def test_a_named_norm_that_refuses_its_options_is_an_error_of_the_config(norm, options, words):
+    with pytest.raises(NormError, match=words) as error:
+        norm_factory(norm, options)(6, 4)
+    assert error.value.key == "model.norm_options"
+
+
+def test_instance_norm_leaves_vectors_alone():
+    assert type(norm_factory("instance")(84, 2)) is nn.Identity

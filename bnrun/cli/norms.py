@@ -1,0 +1,28 @@
+"""`bnrun norms`: the norms that have a name."""
+
+import inspect
+from typing import Any
+
+from bnrun.cli.options import JsonOption
+
+
+def norms(json: JsonOption = False) -> None:
+    """List the norms that have a name: formula, averages, source."""
+    from bnrun.norms import NORMS
+    from bnrun.norms.descriptions import DESCRIPTIONS
+    from bnrun.show.console import show_json, stdout
+    from bnrun.show.norms_table import norms_table
+
+    if not json:
+        stdout().print(norms_table(DESCRIPTIONS))
+        return
+    documents: list[dict[str, Any]] = []
+    for name, one in DESCRIPTIONS.items():
+        options = {
+            parameter.name: parameter.default
+            for parameter in inspect.signature(NORMS[name]).parameters.values()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        }
+        texts = {"formula": one.formula, "averages": one.averages, "source": one.source}
+        documents.append({"name": name, **texts, "options": options})
+    show_json({"norms": documents})
