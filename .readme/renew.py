@@ -35,6 +35,7 @@ from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config.schema import SECTIONS, Config
 from bnrun.config.yaml_text import inline
 from bnrun.runs.run_records import read_run
+from bnrun.studies.claim import Claim
 from bnrun.studies.registry import STUDIES
 
 ROOT = Path(__file__).parents[1]
@@ -198,12 +199,19 @@ def claims_table() -> str:
             claim.id,
             claim.sentence,
             "; ".join(f"{source.text}, {source.place}" for source in claim.sources),
-            f"{claim.expected} ({claim.confidence})",
+            f"{_expected(claim)} ({claim.confidence})",
         )
         for study in STUDIES.values()
         for claim in study.claims
     ]
     return _table(("id", "claim", "who says it", "expected (how surely)"), rows)
+
+
+def _expected(claim: Claim) -> str:
+    """Write what is expected of a claim: of each part, where the parts differ."""
+    if len({part.expected for part in claim.parts}) == 1:
+        return claim.expected
+    return "; ".join(f"{part.name}: {part.expected}" for part in claim.parts)
 
 
 TABLES = {
@@ -224,7 +232,8 @@ def generated(markdown: str) -> str:
 
 def _table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     names = tuple(names)
-    lines = [names, ["---"] * len(names), *rows]
+    cells = ([cell.replace("|", r"\|") for cell in row] for row in rows)
+    lines = [names, ["---"] * len(names), *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -44,7 +44,7 @@ def train(
         str | None,
         typer.Option(
             metavar="NORM",
-            help="scratch, builtin, textbook, none, or path/to/file.py:Class.",
+            help="A name from bnrun norms, or path/to/file.py:Class.",
             autocompletion=completion.norms,
         ),
     ] = None,

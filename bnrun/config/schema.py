@@ -42,7 +42,7 @@ class ModelConfig(_Section):
     """LeNet, and what can be varied in it."""
 
     norm: Annotated[str, Field(min_length=1)] = "scratch"
-    """A norm's name (scratch, builtin, textbook, none), or a user's own: path/to/file.py:Class."""
+    """A name from bnrun norms, or a user's own: path/to/file.py:Class."""
     norm_options: dict[str, Any] = {}  # pydantic gives each config a copy of its own
     """Arguments for the norm's constructor; in short: builtin(momentum=0.01) as the norm."""
     pool: Literal["avg", "max"] = "avg"

@@ -75,9 +75,7 @@ def test_a_mistyped_name_gets_a_suggestion(ask, mistyped, meant):
 
 @pytest.mark.parametrize("unknown", ["quantum", "", "Scratch Norm!"])
 def test_an_unknown_name_gets_the_list(unknown):
-    with pytest.raises(
-        NormError, match="scratch, builtin, .*, dyt; or your own"
-    ):
+    with pytest.raises(NormError, match="scratch, builtin, .*, dyt; or your own"):
         check_norm(unknown)
 
 
