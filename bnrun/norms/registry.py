@@ -52,8 +52,8 @@ def check_norm(
         check_options(f"norm {norm}", NORMS[norm], options)
     else:
         raise NormError(
-            f"there is no norm '{norm}'.{did_you_mean(str(norm), NORMS)} The norms: "
-            f"{', '.join(NORMS)}; or your own, as path/to/file.py:Class.",
+            f"there is no norm '{norm}'.{did_you_mean(str(norm), NORMS)} `bnrun norms` lists the "
+            "norms; your own is written path/to/file.py:Class.",
             key="model.norm",
         )
 

@@ -74,8 +74,10 @@ def test_a_mistyped_name_gets_a_suggestion(ask, mistyped, meant):
 
 
 @pytest.mark.parametrize("unknown", ["quantum", "", "Scratch Norm!"])
-def test_an_unknown_name_gets_the_list(unknown):
-    with pytest.raises(NormError, match="scratch, builtin, .*, dyt; or your own"):
+def test_an_unknown_name_gets_the_command_that_lists_the_norms(unknown):
+    with pytest.raises(
+        NormError, match="`bnrun norms` lists the norms; your own is written path/to/file.py:Class"
+    ):
         check_norm(unknown)
 
 
