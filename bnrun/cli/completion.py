@@ -52,7 +52,7 @@ def metrics() -> list[str]:
 
 def norms(incomplete: str) -> list[str]:
     """Complete a norm: a name, or a class of the file that was typed."""
-    from bnrun.norms.registry import NORMS
+    from bnrun.norms.factories import NORMS
 
     file, colon, _ = incomplete.rpartition(":")
     return [f"{file}:{name}" for name in _classes(Path(file))] if colon else [*NORMS]
