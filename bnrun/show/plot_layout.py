@@ -37,7 +37,7 @@ LEGEND_HANDLE = 0.75
 """Width of the stroke of a legend's entry, with the room around it."""
 
 _NAME_BREAKS = (
-    re.compile(r"(?<=[/:,\s])|(?=\()"),
+    re.compile(r"(?<=[/:,\s-])|(?=\()"),
     re.compile(r"(?<=_)|(?<=[a-z])(?=[A-Z])"),
 )
 """Where names break: between their parts; if these are too wide, between their words."""
