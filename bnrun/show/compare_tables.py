@@ -137,8 +137,9 @@ def _not_learned(result: ArmResult) -> str:
 
 def _signed(*values: float) -> str:
     """Write a difference, or the ends of its interval, with their signs."""
-    written = zip(values, figures(*values, sign="+"), strict=True)
-    return " to ".join("0" if abs(value) < ROUNDING else figure for value, figure in written)
+    exact = [0.0 if abs(value) < ROUNDING else value for value in values]
+    written = zip(exact, figures(*exact, sign="+"), strict=True)
+    return " to ".join(figure if value else "0" for value, figure in written)
 
 
 def _p(value: float | None) -> str:

@@ -36,18 +36,19 @@ def data_name(data: DataUsed) -> str:
 def figures(*values: float, digits: int = 4, sign: str = "") -> list[str]:
     """Write the numbers of one cell, all in one notation.
 
-    That is scientific where the largest one has more than four digits before its point; and where
-    it would be 0 otherwise, with one digit, which is as exact as decimals are just above.
+    It is scientific where the largest number has more than four digits before its point. It is,
+    with one digit, where decimals would write a small number as 0, and the others with no more
+    than one digit either.
 
     Args:
         values: the numbers, which may be infinite or nan.
         digits: decimals where the notation is not scientific.
         sign: `+` to write the sign of positive numbers, too.
     """
-    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
-    if largest >= LARGEST_FIXED:
+    sizes = [abs(value) for value in values if math.isfinite(value) and value != 0]
+    if sizes and max(sizes) >= LARGEST_FIXED:
         notation = ".2e"
-    elif 0 < largest < 0.5 * 10**-digits:
+    elif sizes and min(sizes) < 0.5 * 10**-digits and max(sizes) < 10 ** (1 - digits):
         notation = ".0e"
     else:
         notation = f".{digits}f"
