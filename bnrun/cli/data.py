@@ -26,7 +26,7 @@ def data(
     """Show where Fashion-MNIST is, and whether it is verified."""
     if context.invoked_subcommand is not None:
         if root is not None or json:
-            raise typer.BadParameter("write the options of `bnrun data fetch` after it")
+            raise typer.BadParameter("write the options of `bnrun data fetch` after it.")
         return
     from bnrun.data import places
     from bnrun.show.console import show_json, show_line, show_view

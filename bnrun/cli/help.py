@@ -70,6 +70,13 @@ def _rows(parameters: list[Any], context: Any) -> Iterator[tuple[str, str]]:
             yield re.sub(r"(?<=\S) <.*>$", "", name), meaning
 
 
+def no_such_command(context: Any, name: str) -> BnrunError:
+    """Return the error of a group's command, or of any command, that does not exist."""
+    near = did_you_mean(name, getattr(context.command, "commands", ()))
+    reason = f"{context.command_path} has no command of this name.{near}"
+    return BnrunError(f"{reason} bnrun help lists the commands.", key=name)
+
+
 def show_help(
     context: typer.Context,
     command: Annotated[
@@ -87,8 +94,6 @@ def show_help(
     for name in command or ():
         known = getattr(shown.command, "commands", {})
         if name not in known:
-            near = did_you_mean(name, known)
-            reason = f"{shown.command_path} has no command of this name.{near}"
-            raise BnrunError(f"{reason} bnrun help lists the commands.", key=name)
+            raise no_such_command(shown, name)
         shown = type(context)(known[name], info_name=name, parent=shown)
     typer.echo(shown.get_help())

@@ -87,6 +87,7 @@ def train(
             "--seed, --device or --dry-run; only --epochs, to train it longer.",
             key="--resume",
         )
+    _check_is_no_norm(config)
     run = None
     with option_names(**options):
         resolved = checked(resolve(config, overrides))
@@ -108,6 +109,20 @@ def train(
                 _show_result(run.summary, json)
     if run.summary is None or run.summary.status != "completed":
         raise typer.Exit(WORK_FAILED)
+
+
+def _check_is_no_norm(config: Path | None) -> None:
+    """Check that a norm was not given as CONFIG, where no such file is.
+
+    Raises:
+        ConfigError: it was; the message says how to train it.
+    """
+    from bnrun.norms import NORMS
+
+    text = str(config)
+    if (text in NORMS or ".py:" in text) and not Path(text).exists():
+        reason = f"received '{text}', which is a norm: bnrun train --norm {shlex.quote(text)}"
+        raise ConfigError(reason, key="CONFIG")
 
 
 def _new(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Training]":

@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from bnrun.cli.help import no_such_command
 from bnrun.config import KEYWORDS
 from bnrun.config.requirement import key_requirement, number_requirement
 from bnrun.config.schema import KEYS
@@ -45,7 +46,10 @@ def _no_such_option(error: Any, words: Sequence[str]) -> BnrunError:
     name = typed.strip("-").replace("_", "-")
     options = {option.name.replace("_", "-"): option for option in _options(error.ctx)}
     keys = _key_names() if "set-" in options else {}
-    if name not in keys and (near := _closest(name, options)):
+    if argument := next((one for one in _arguments(error.ctx) if one.name == name), None):
+        value = _value_after(typed, words, argument.metavar)
+        advice = f"It is an argument: {command} {value}"
+    elif name not in keys and (near := _closest(name, options)):
         advice = f"Did you mean '{options[near].opts[0]}'?"
     elif near := _closest(name, keys):
         advice = f"To set this key: --set {keys[near]}={_value_after(typed, words)}"
@@ -64,14 +68,14 @@ def _key_names() -> dict[str, str]:
     return {key.partition(".")[2].replace("_", "-"): key for key in KEYS} | OTHER_NAMES
 
 
-def _value_after(option: str, words: Sequence[str]) -> str:
-    """Return the value that was typed for an option: `--lr 0.5` or `--lr=0.5`."""
+def _value_after(option: str, words: Sequence[str], missing: str = "VALUE") -> str:
+    """Return the value that was typed for an option, `--lr 0.5` or `--lr=0.5`, if there is one."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, equals, value = word.partition("=")
         if name == option:
             value = value if equals else following
-            return value if re.match(r"-?[^-\s]", value) else "VALUE"
-    return "VALUE"
+            return value if re.match(r"-?[^-\s]", value) else missing
+    return missing
 
 
 def _value_is_missing(error: Any) -> BnrunError:
@@ -109,10 +113,12 @@ def _shown(text: str) -> str:
 
 def _extra_or_unknown(error: Any) -> BnrunError:
     command = error.ctx.command_path
+    if unknown := re.search(r"No such command '(.*?)'", error.message):
+        return no_such_command(error.ctx, unknown[1])
     extra = re.search(r"unexpected extra argument\S* \((.*)\)", error.message)
     if not extra:
-        return BnrunError(f"{error.message[0].lower()}{error.message[1:]}")
-    reason = f"received more than {command} takes. {command} --help shows what it takes."
+        return BnrunError(error.message)
+    reason = f"{command} takes no further argument. {command} --help shows what it takes."
     if extra[1].partition("=")[0] in KEYS:
         reason = f"to set a config key: --set {extra[1]}"
     return BnrunError(reason, key=extra[1])
@@ -120,3 +126,7 @@ def _extra_or_unknown(error: Any) -> BnrunError:
 
 def _options(context: Any) -> list[Any]:
     return [p for p in context.command.get_params(context) if p.param_type_name == "option"]
+
+
+def _arguments(context: Any) -> list[Any]:
+    return [p for p in context.command.get_params(context) if p.param_type_name == "argument"]

@@ -140,7 +140,7 @@ def parse_override(text: str, source: str = "--set") -> list[Assignment]:
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ConfigError(
-            "this must be KEY=VALUE with a dotted key, for example optimizer.lr=0.5",
+            "this must be KEY=VALUE with a dotted key, for example optimizer.lr=0.5.",
             source=f"{source} {text}",
         )
     return _flatten(key.strip(), yaml_text.parse(value, f"{source} {text}").value, source, {})
