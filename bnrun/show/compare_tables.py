@@ -1,6 +1,5 @@
 """A comparison as tables: arms, paired differences with their verdicts, and throughput."""
 
-import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
@@ -18,6 +17,9 @@ from bnrun.training_summary import METRICS
 
 MAX_NAMED_ARMS = 4
 """How many arms the title names; of more, it says how many there are."""
+
+FIGURES = ("mean", "95 % interval", "p")
+"""Headings of the figures of a difference."""
 
 
 def comparison_view(comparison: Comparison) -> RenderableType:
@@ -72,21 +74,42 @@ def _arm_table(arms: Sequence[ArmResult]) -> Table:
 
 
 def _pair_tables(pairs: Sequence[Pair], planned: int) -> Iterator[list[RenderableType]]:
-    """Yield a table for every two arms, with a row for each metric, the primary one first."""
-    for _, group in itertools.groupby(pairs, key=lambda pair: (pair.a, pair.b)):
-        rows = sorted(group, key=lambda pair: not pair.primary)
-        names = ("mean", "95 % interval", "p")
-        shown = table(label("primary first"), *map(number, names), text("verdict"))
-        for pair in rows:
-            difference = pair.difference
-            shown.add_row(
-                METRIC_NAMES[pair.metric],
-                _signed(difference.mean),
-                _interval(pair),
-                _p(pair.p_adjusted),
-                _verdict(pair),
-            )
-        yield [Paragraph(_pair_heading(rows[0], planned)), shown]
+    """Yield the differences of two arms in one table; those of several pairs, metric by metric.
+
+    The primary metric has the first row, or the last table: of many pairs, that one is on the last
+    screen.
+    """
+    if len({(pair.a, pair.b) for pair in pairs}) == 1:
+        yield [Paragraph(_pair_heading(pairs[0], planned)), _pair_table(pairs)]
+        return
+    for metric in METRICS:
+        others = [pair for pair in pairs if pair.metric == metric and not pair.primary]
+        if others:
+            yield [Paragraph(f"{METRIC_NAMES[metric]}:"), _metric_table(others, planned)]
+    primary = [pair for pair in pairs if pair.primary]
+    metrics = dict.fromkeys(METRIC_NAMES[pair.metric] for pair in primary)
+    yield [Paragraph(f"primary metric, {' or '.join(metrics)}:"), _metric_table(primary, planned)]
+
+
+def _pair_table(pairs: Sequence[Pair]) -> Table:
+    """Show a row for each metric of two arms, the primary one first."""
+    shown = table(label("primary first"), *map(number, FIGURES), text("verdict"))
+    for pair in sorted(pairs, key=lambda pair: not pair.primary):
+        shown.add_row(METRIC_NAMES[pair.metric], *_figures(pair), _verdict(pair))
+    return shown
+
+
+def _metric_table(pairs: Sequence[Pair], planned: int) -> Table:
+    """Show a row for each pair on one metric."""
+    shown = table(label("pair"), *map(number, ("n", *FIGURES)), text("verdict"))
+    for pair in pairs:
+        name = f"{pair.a} - {pair.b}" + (f"\n{_mark(pair)}" if pair.not_learned else "")
+        shown.add_row(name, _n(pair, planned), *_figures(pair), _verdict(pair))
+    return shown
+
+
+def _figures(pair: Pair) -> tuple[str, str, str]:
+    return _signed(pair.difference.mean), _interval(pair), _p(pair.p_adjusted)
 
 
 def _interval(pair: Pair) -> str:
@@ -98,10 +121,17 @@ def _interval(pair: Pair) -> str:
 
 
 def _pair_heading(pair: Pair, planned: int) -> str:
+    mark = f" {_mark(pair)}" if pair.not_learned else ""
+    return f"{pair.a} - {pair.b}, n = {_n(pair, planned)}{mark}"
+
+
+def _n(pair: Pair, planned: int) -> str:
     n = pair.difference.n
-    of = f" of {planned}" if n < planned else ""
-    mark = f" ({listed(pair.not_learned)} did not learn)" if pair.not_learned else ""
-    return f"{pair.a} - {pair.b}, n = {n}{of}{mark}"
+    return f"{n} of {planned}" if n < planned else str(n)
+
+
+def _mark(pair: Pair) -> str:
+    return f"({listed(pair.not_learned)} did not learn)"
 
 
 def _verdict(pair: Pair) -> str:
