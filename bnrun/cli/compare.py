@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.compare_runs import compare_runs
 from bnrun.cli.options import (
     RUNS,
     DeviceOption,
@@ -122,6 +123,9 @@ def compare(
     For example: bnrun compare scratch builtin, or
     bnrun compare max=scratch,model.pool=max avg=scratch,model.pool=avg, or
     bnrun compare scratch --sweep optimizer.lr=0.1,0.3,1
+
+    Instead of arms, name runs that exist, as in bnrun compare latest 20261124T182233Z: they are
+    put side by side, and paired where they share seed, images and device. Nothing is trained.
     """
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.comparison.arm_syntax import build_arms
@@ -144,6 +148,9 @@ def compare(
             "--config, --set, --sweep, --seeds, --epochs, --device, --metric or --equivalence.",
             key="--resume",
         )
+    trains = {"--config": config, "--set": set_, "--sweep": sweep, "--seeds": seeds, **options}
+    if resume is None and compare_runs(arms or (), out, criteria, json, trains):
+        return
     directory = None
     with option_names(**options):
         if resume is None:

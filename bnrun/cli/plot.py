@@ -1,9 +1,11 @@
 """`bnrun plot`: pictures of a run, or of a comparison, in its own directory."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from bnrun.cli.options import RUNS, AnyRunArgument, CheckpointOption, JsonOption, OutOption
+import typer
+
+from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption
 from bnrun.errors import RunError
 
 if TYPE_CHECKING:
@@ -11,28 +13,45 @@ if TYPE_CHECKING:
 
 
 def plot(
-    run: AnyRunArgument = "latest",
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RUN", help="A run, or a comparison; of several, the curves are drawn together."
+        ),
+    ] = None,
     checkpoint: CheckpointOption = "last",
     out: OutOption = RUNS,
     json: JsonOption = False,
 ) -> None:
-    """Draw a run's curves and gammas, or a comparison, as SVG and PNG."""
-    from bnrun.runs.lookup import COMPARISON, find_either
+    """Draw a run's curves and gammas, or a comparison, as SVG and PNG.
+
+    The pictures of a run, or of a comparison, are in its directory; that of several runs is beside
+    them, in the folder that runs are in.
+    """
+    from bnrun.cli.compare_runs import draw_runs
+    from bnrun.runs.lookup import LATEST, find_either
     from bnrun.runs.obstacles import nothing_to_draw
     from bnrun.show.console import show_json, show_line, show_note
 
-    path = find_either(run, out, nothing_to_draw, show_note)
-    if path in COMPARISON:
-        from bnrun.runs.comparison_directory import read_comparison
-
-        files = draw_comparison(path, read_comparison(path))
+    if runs is not None and len(runs) > 1:
+        files = draw_runs(runs, out)
     else:
-        files = _draw_run(path, checkpoint)
+        path = find_either(runs[0] if runs else LATEST, out, nothing_to_draw, show_note)
+        files = _draw(path, checkpoint)
     if json:
         show_json({"files": [str(file) for file in files]})
         return
     for file in files:
         show_line(str(file))
+
+
+def _draw(path: Path, checkpoint: str) -> list[Path]:
+    from bnrun.runs.comparison_directory import read_comparison
+    from bnrun.runs.lookup import COMPARISON
+
+    if path in COMPARISON:
+        return draw_comparison(path, read_comparison(path))
+    return _draw_run(path, checkpoint)
 
 
 def draw_comparison(path: Path, comparison: "Comparison") -> list[Path]:

@@ -65,10 +65,15 @@ def make_plan(
         seeds = range(first, first + seeds)
     check_seeds(seeds)
     check_criteria(criteria)
-    if criteria.pairs is None:
-        criteria = dataclasses.replace(criteria, pairs="all" if len(arms) <= FEW_ARMS else "first")
     results = tuple(ArmResult(arm, ()) for arm in arms)
-    return Comparison(results, tuple(seeds), criteria, tuple(measures))
+    return Comparison(results, tuple(seeds), with_pairs(criteria, len(arms)), tuple(measures))
+
+
+def with_pairs(criteria: Criteria, arms: int) -> Criteria:
+    """Return criteria that say which pairs of so many arms are judged."""
+    if criteria.pairs is not None:
+        return criteria
+    return dataclasses.replace(criteria, pairs="all" if arms <= FEW_ARMS else "first")
 
 
 def revise_plan(

@@ -18,14 +18,15 @@ def remarks(comparison: "Comparison") -> Iterator[str]:
     """Yield what verdicts mean, in what arms differ, whether they are one function, and so on."""
     pairs = comparison.pairs
     yield from _vague_remarks(comparison)
-    yield from _verdict_remarks(pairs)
+    yield from _verdict_remarks(pairs, comparison.more_seeds)
     yield from _left_out_remarks(comparison)
-    yield from _lost_remarks(pairs)
+    yield from _lost_remarks(pairs, comparison.ask_again)
     yield from _not_learned_remarks(comparison)
     yield from _difference_remarks(comparison)
     yield from _parity_remarks(comparison)
     yield from _population_remarks(comparison)
-    yield from _one_accuracy_remarks(comparison)
+    if comparison.takes_population:
+        yield from _one_accuracy_remarks(comparison)
     if "throughput" not in comparison.measures and comparison.speeds is None:
         yield "Throughput: not measured (--no-throughput)."
 
@@ -47,7 +48,7 @@ def _vague_remarks(comparison: "Comparison") -> Iterator[str]:
         )
 
 
-def _verdict_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
+def _verdict_remarks(pairs: tuple[Pair, ...], more_seeds: str) -> Iterator[str]:
     judged = [pair for pair in pairs if pair.detected is not None]
     if pairs and all(pair.difference.n == 1 for pair in pairs):
         yield (
@@ -62,8 +63,8 @@ def _verdict_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
     )
     if any(pair.difference.n == 2 for pair in judged):
         yield (
-            "From two seeds, a 95 % interval is 13 times as wide as the two values are apart. More "
-            "seeds, such as --seeds 5, make it narrower."
+            "From two seeds, a 95 % interval is 13 times as wide as the two values are apart. "
+            f"{more_seeds}"
         )
     undetected = [pair for pair in judged if not pair.detected]
     if undetected:
@@ -115,13 +116,13 @@ def _left_out_remarks(comparison: "Comparison") -> Iterator[str]:
         left_out = (count - 1) * (count - 2) // 2
         yield (
             f"Of all pairs, the {count - 1} with {in_words(comparison.arms[0].arm.name)} are "
-            f"judged, and {left_out} {'are' if left_out > 1 else 'is'} left out: `bnrun compare "
-            "--resume DIR --pairs all` adds them and trains nothing again, but adjusts more "
-            "verdicts together."
+            f"judged, and {left_out} {'are' if left_out > 1 else 'is'} left out: "
+            f"`{comparison.ask_again} --pairs all` adds them and trains nothing again, but adjusts "
+            "more verdicts together."
         )
 
 
-def _lost_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
+def _lost_remarks(pairs: tuple[Pair, ...], ask_again: str) -> Iterator[str]:
     with_losses = [pair for pair in pairs if pair.lost]
     if any(pair.survivors_only for pair in with_losses):
         yield (
@@ -131,7 +132,7 @@ def _lost_remarks(pairs: tuple[Pair, ...]) -> Iterator[str]:
     elif with_losses:
         yield (
             "A pair that lost trials is not judged, since which are lost may depend on the arm. "
-            "`--resume DIR --survivors` judges those that are left."
+            f"`{ask_again} --survivors` judges those that are left."
         )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import TypeAdapter
 
@@ -141,10 +141,20 @@ class Comparison:
     status: ComparisonStatus = "interrupted"
     run: str | None = None
 
+    ask_again: ClassVar[str] = "bnrun compare --resume DIR"
+    """The command that judges the same trials by other criteria."""
+    more_seeds: ClassVar[str] = "More seeds, such as --seeds 5, make it narrower."
+    """What makes an interval narrower."""
+
     @property
     def trials(self) -> tuple[Summary, ...]:
         """Return every trial that was started."""
         return tuple(trial for result in self.arms for trial in result.trials)
+
+    @property
+    def takes_population(self) -> bool:
+        """Return whether every trial was evaluated with population statistics, if it has any."""
+        return True
 
     @property
     def pairs(self) -> tuple[Pair, ...]:

@@ -18,7 +18,7 @@ class Difference:
 
 def config_difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[Difference, ...]:
     """Return the dotted keys in which two configs, as dicts, differ, in the schema's order."""
-    return value_differences(KEYS, _flat(a), _flat(b))
+    return value_differences(KEYS, flat_config(a), flat_config(b))
 
 
 def value_differences(
@@ -29,7 +29,8 @@ def value_differences(
     return tuple(pair for pair in pairs if pair.a != pair.b)
 
 
-def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+def flat_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a config, as a dict, by dotted key."""
     return {
         f"{section}.{name}": value
         for section, values in config.items()

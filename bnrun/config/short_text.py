@@ -12,7 +12,7 @@ _FORMS = {
     "model.activation": "{}",
     "data.name": "{} data",
     "data.root": "images from {}",
-    "optimizer.schedule": "{}",
+    "optimizer.schedule": "{} schedule",
     "training.engine": "{} engine",
     "training.evaluate": "evaluated with {}",
 }

@@ -148,6 +148,14 @@ def newest_first(folder: Path, *kinds: DirectoryKind) -> list[Path]:
     return sorted(found, key=_age, reverse=True)
 
 
+def is_start_of_a_name(name: str, out: Path) -> bool:
+    """Return whether a run or a comparison is called so: by path, by name, or by its start."""
+    found = [Path(name), out / name, *_starting_with(name, out)]
+    return any(path in kind for path in found for kind in (RUN, COMPARISON)) or bool(
+        _trials_called(name, out)
+    )
+
+
 def start_time(path: Path) -> datetime | None:
     """Return when a run started (UTC), from its name or its metrics; None if neither says."""
     with contextlib.suppress(ValueError):

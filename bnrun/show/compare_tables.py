@@ -51,7 +51,8 @@ def _title(comparison: Comparison) -> str:
     over = f"one seed ({named})" if len(seeds) == 1 else f"{len(seeds)} seeds ({named})"
     arms = [result.arm.name for result in comparison.arms]
     names = ", ".join(arms) if len(arms) <= MAX_NAMED_ARMS else f"{len(arms)} arms"
-    data = f", {data_name(trials[0].data)}" if trials else ""
+    images = dict.fromkeys(data_name(trial.data) for trial in trials)
+    data = f", {' and '.join(images)}" if images else ""
     epochs = sorted({result.arm.config.training.epochs for result in comparison.arms})
     trained = f"{epochs[0]} epoch{'s' if epochs[0] > 1 else ''}"
     if len(epochs) > 1:

@@ -1,0 +1,246 @@
+"""Runs that exist, side by side: grouped into arms, and paired by seed where that is possible.
+
+Runs whose configs differ in nothing but the seed are trials of one arm. Nothing is trained, so
+there is neither parity nor throughput, and the runs may lack what trials of one comparison share.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from bnrun.comparison.arm_words import listed
+from bnrun.comparison.arms import Arm, ArmResult
+from bnrun.comparison.paired_differences import Criteria, Pair
+from bnrun.comparison.plan import with_pairs
+from bnrun.comparison.result import ArmDifference, Comparison
+from bnrun.config import Config
+from bnrun.config.difference import config_difference, flat_config
+from bnrun.config.short_text import short_text
+from bnrun.errors import RunError
+from bnrun.events import DataUsed
+from bnrun.training_summary import Summary
+
+SAME_ARM = ("training.seed", "training.evaluate", "training.keep_every", "data.root")
+"""Config keys in which trials of one arm may differ. The images are compared themselves."""
+UNTOLD = ("training.seed", "training.evaluate", "training.keep_every", "model.norm_options")
+"""Config keys that are in no name of an arm; the norm's options are in the norm's."""
+
+
+@dataclass(frozen=True)
+class SideBySide(Comparison):
+    """A comparison of runs that were trained before, each by itself.
+
+    Its arms have the engine and the device that their runs were trained on, in place of `auto`.
+    Where the runs have different images or devices, no seed makes two of them a pair.
+    """
+
+    ask_again: ClassVar[str] = "bnrun compare RUN RUN …"
+    more_seeds: ClassVar[str] = "More seeds make it narrower."
+
+    @property
+    def takes_population(self) -> bool:
+        """Return whether every run was evaluated with population statistics, if it has any."""
+        return _has_population(self.trials)
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Return the pairs of arms to be judged; none where runs are no pairs."""
+        return () if self._why_unpaired() else super().pairs
+
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """Return no arm: parity is not asked for."""
+        return ()
+
+    @property
+    def differences(self) -> tuple[ArmDifference, ...]:
+        """Return the config keys other than the norm in which arms differ from the first."""
+        return tuple(one for one in super().differences if one.key not in SAME_ARM)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what must be known to read the numbers, in sentences."""
+        return (*self._own_remarks(), *super().remarks)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the document of a comparison; `runs` are the directories of its trials."""
+        runs = [trial.run for trial in self.trials]
+        return super().to_dict() | {"measures": [], "runs": runs}
+
+    def _why_unpaired(self) -> str:
+        """Return why no two of the runs are a pair; empty where they may be."""
+        if len({_images(trial) for trial in self.trials}) > 1:
+            return "they were trained on different images, so their figures do not compare"
+        devices = dict.fromkeys(trial.device for trial in self.trials)
+        if len(devices) > 1:
+            return f"they were trained on different devices ({', '.join(devices)})"
+        return ""
+
+    def _own_remarks(self) -> Iterator[str]:
+        for trial in self.trials:
+            done, planned = len(trial.epochs), trial.config["training"]["epochs"]
+            if trial.status == "interrupted":
+                yield f"{trial.run} has finished {done} of {planned} epochs, and counts nowhere."
+        if reason := self._why_unpaired():
+            yield f"The runs are not paired, and no difference is judged: {reason}."
+        elif len(self.arms) == 1:
+            yield "The runs differ in nothing but the seed: they are one arm."
+        else:
+            yield from self._seed_remarks()
+            yield from self._repeat_remarks()
+        if not self.takes_population:
+            yield (
+                "Not every run was evaluated with population statistics, so that row is empty; "
+                "`bnrun evaluate RUN` measures them."
+            )
+        for trial in self.trials:
+            if len(trial.plans) > 1 and trial.config["optimizer"]["schedule"] != "constant":
+                totals = ", then ".join(str(plan.epochs) for plan in trial.plans)
+                yield f"{trial.run} has learning rates of a run of {totals} epochs."
+
+    def _repeat_remarks(self) -> Iterator[str]:
+        """Yield which arms are the same training again."""
+        for first, again in itertools.combinations(self.arms, 2):
+            if _is_of_arm(first.trials[0], again.trials[0]):
+                yield (
+                    f"{listed((first.arm.name, again.arm.name))} have one config and share a seed: "
+                    "they differ by what they ran on, or by a change of the code."
+                )
+
+    def _seed_remarks(self) -> Iterator[str]:
+        """Yield where arms have not the same seeds, and what a choice of runs does to verdicts."""
+        seeds = {
+            result.arm.name: tuple(trial.seed for trial in result.completed) for result in self.arms
+        }
+        if len(set(seeds.values())) > 1:
+            each = "; ".join(f"{name}: {_listed(taken)}" for name, taken in seeds.items())
+            yield (
+                f"The arms do not have the same seeds ({each}). Means are over all runs of an arm, "
+                "differences over the seeds that both have"
+                + (", of which there are none." if not self.pairs else ".")
+            )
+        if any(pair.detected is not None for pair in self.pairs):
+            yield (
+                "These runs were chosen after they were trained: the verdicts hold if their "
+                "results had no part in the choice."
+            )
+
+
+def side_by_side(runs: Sequence[Summary], criteria: Criteria) -> SideBySide:
+    """Return the comparison of runs, in arms in the order in which the runs are given.
+
+    Raises:
+        RunError: none of them is complete.
+    """
+    if not any(run.status == "completed" for run in runs):
+        raise RunError("none of these runs is complete: there is nothing to compare.")
+    groups = _grouped(runs)
+    configs = [_config(group[0]) for group in groups]
+    names = _names(configs)
+    arms = [
+        ArmResult(Arm(name, config), tuple(sorted(group, key=lambda run: run.seed)))
+        for name, config, group in zip(names, configs, groups, strict=True)
+    ]
+    if not _has_population(runs):
+        arms = [_without_population(arm) for arm in arms]
+    engines = {run.engine for run in runs}
+    return SideBySide(
+        tuple(arms),
+        tuple(sorted({run.seed for run in runs})),
+        with_pairs(criteria, len(arms)),
+        engine=engines.pop() if len(engines) == 1 else None,
+        status="completed",
+    )
+
+
+def _grouped(runs: Sequence[Summary]) -> list[list[Summary]]:
+    """Return the runs of each arm; a second run of one config and seed is in an arm of its own."""
+    groups: list[list[Summary]] = []
+    for run in runs:
+        for group in groups:
+            has_seed = any(other.seed == run.seed for other in group)
+            if not has_seed and _is_of_arm(group[0], run):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return groups
+
+
+def _is_of_arm(a: Summary, b: Summary) -> bool:
+    keys = (pair.key for pair in config_difference(_config(a).to_dict(), _config(b).to_dict()))
+    return _images(a) == _images(b) and all(key in SAME_ARM for key in keys)
+
+
+def _config(run: Summary) -> Config:
+    """Return a run's config with the engine and the device that it was trained on."""
+    config = Config.model_validate(run.config)
+    return config.with_training(engine=run.engine, device=run.device)
+
+
+def _images(run: Summary) -> tuple[DataUsed, str | None]:
+    """Return what tells the images of runs apart; those that are not the published ones, by root.
+
+    Where they were read from does not.
+    """
+    root = run.config["data"]["root"] if run.data.verified is False else None
+    return dataclasses.replace(run.data, source=""), root
+
+
+def _names(configs: Sequence[Config]) -> list[str]:
+    """Return a name for each arm: its norm, and as much of its config as tells it from others."""
+    flat = [flat_config(config.to_dict()) for config in configs]
+    norms = [config.model.norm_call.rpartition("/")[2] for config in configs]
+    names: list[str] = []
+    for norm, own in zip(norms, flat, strict=True):
+        like = [other for name, other in zip(norms, flat, strict=True) if name == norm]
+        name = " ".join([norm, *(short_text(key, own[key]) for key in _telling_keys(like))])
+        copies = sum(
+            re.fullmatch(rf"{re.escape(name)}( \(\d+\))?", other) is not None for other in names
+        )
+        names.append(f"{name} ({copies + 1})" if copies else name)
+    return names
+
+
+def _telling_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a few keys by whose values alone flat configs can be told apart, as far as they can.
+
+    Of the keys that are left, the one that tells the most apart is taken next.
+    """
+    keys: list[str] = []
+    while True:
+        found = {key: _count([*keys, key], configs) for key in configs[0] if key not in UNTOLD}
+        best = max(found, key=found.__getitem__)
+        if found[best] == _count(keys, configs):
+            return keys
+        keys.append(best)
+
+
+def _count(keys: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> int:
+    return len({repr([config[key] for key in keys]) for config in configs})
+
+
+def _has_population(runs: Sequence[Summary]) -> bool:
+    """Return whether every run was evaluated with population statistics, where it has them."""
+    return all("population" in run.config["training"]["evaluate"] for run in runs)
+
+
+def _without_population(result: ArmResult) -> ArmResult:
+    """Return an arm without what was measured in some runs alone."""
+    trials = (
+        dataclasses.replace(
+            trial,
+            epochs=tuple(
+                dataclasses.replace(epoch, test_acc_population=None) for epoch in trial.epochs
+            ),
+        )
+        for trial in result.trials
+    )
+    return ArmResult(result.arm, tuple(trials))
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds)) or "none"
