@@ -139,7 +139,7 @@ def test_images_are_the_same_wherever_they_were_read_from() -> None:
 def test_population_accuracy_is_compared_where_every_run_has_it() -> None:
     with_all = _together(_run(0, 0.3, 0.85, sets=ALL), _run(0, sets=ALL | {"model.norm": "none"}))
     assert "test_acc_population" in {pair.metric for pair in with_all.pairs}
-    assert "arm none keeps no moving statistics" in _words(with_all)
+    assert "none keeps no moving statistics" in _words(with_all)
     found = _together(_run(0, 0.3, 0.85, sets=ALL), _run(0, sets=BUILTIN))
     assert "test_acc_population" not in {pair.metric for pair in found.pairs}
     assert found.arms[0].estimate("test_acc_population") is None

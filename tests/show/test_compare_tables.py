@@ -226,7 +226,7 @@ def test_a_pair_that_lost_a_trial() -> None:
         "\n"
         "trained on cpu, Some CPU, 2 threads, engine compiled\n"
         "A pair that lost trials is not judged, since which are lost may depend on the\n"
-        "arm. `--resume DIR --survivors` judges those that are left.\n"
+        "arm. `bnrun compare --resume DIR --survivors` judges those that are left.\n"
         "scratch and wild differ in optimizer.lr: 1.0 in scratch, 50.0 in wild.\n"
         "Where arms differ in more than the norm, no difference can be put down to the\n"
         "norm alone.\n"
