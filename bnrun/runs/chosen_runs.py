@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bnrun.errors import ConfigError, RunError
-from bnrun.norms.registry import NORMS
+from bnrun.norms.factories import NORMS
 from bnrun.runs.lookup import (
     COMPARISON,
     LATEST,
