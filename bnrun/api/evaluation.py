@@ -1,8 +1,7 @@
 """`inspect_gamma`, `evaluate` and `recalibrate`: what can be asked of a trained network."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
 from bnrun.errors import known_value
 from bnrun.events import drain
+from bnrun.runs.norm_files import with_other_norm
 from bnrun.training import evaluation, gamma_inspection
 from bnrun.training.evaluation import Evaluation
 from bnrun.training.gamma_inspection import Inspection
@@ -52,6 +52,7 @@ def evaluate(
     run: RunLike = "latest",
     *,
     statistics: Iterable[str] = STATISTICS,
+    norm: str | None = None,
     images: int | None = None,
     device: str | None = None,
     out: str | Path = RUNS,
@@ -65,6 +66,7 @@ def evaluate(
     Args:
         run: a result of `train`; or a run on disk: a path, a name, or `latest`.
         statistics: what norms predict with: `moving` (always measured), `population`, `batch`.
+        norm: where the run's own norm is now, as `path/to/file.py:Class`, if it moved.
         images: how many training images the population statistics are over.
         device: in place of the run's.
         out: the folder that runs are in, where `run` is a name.
@@ -86,14 +88,16 @@ def evaluate(
         ['moving', 'population', 'batch']
     """
     kinds = [known_value("statistics", kind, STATISTICS) for kind in statistics]
-    state = _result(run, out).state()
-    config, dataset, where = _prepared(state, images, device, on_event)
+    result = _result(run, out)
+    state = result.state()
+    config, dataset, where = _prepared(result, norm, images, device, on_event)
     return evaluation.evaluate(config, state, dataset, where, kinds)
 
 
 def recalibrate(
     run: RunLike = "latest",
     *,
+    norm: str | None = None,
     images: int | None = None,
     device: str | None = None,
     out: str | Path = RUNS,
@@ -106,6 +110,7 @@ def recalibrate(
 
     Args:
         run: a result of `train`; or a run on disk: a path, a name, or `latest`.
+        norm: where the run's own norm is now, as `path/to/file.py:Class`, if it moved.
         images: how many training images the statistics are over.
         device: in place of the run's.
         out: the folder that runs are in, where `run` is a name.
@@ -125,9 +130,9 @@ def recalibrate(
         True
     """
     result = _result(run, out)
-    config, dataset, where = _prepared(result.state(), images, device, on_event)
+    config, dataset, where = _prepared(result, norm, images, device, on_event)
     state = evaluation.recalibrate(config, result.state(), dataset, where)
-    return TrainingResult(result.summary, state)
+    return TrainingResult(result.summary, state, config.model.norm_source)
 
 
 def _result(run: RunLike, out: str | Path) -> TrainingResult:
@@ -135,12 +140,17 @@ def _result(run: RunLike, out: str | Path) -> TrainingResult:
 
 
 def _prepared(
-    state: Mapping[str, Any],
+    result: TrainingResult,
+    norm: str | None,
     images: int | None,
     device: str | None,
     on_event: Callable[[object], object],
 ) -> tuple[Config, Dataset, torch.device]:
-    """Return the config of a checkpoint, with what the caller changed, its data and its device."""
-    config = recorded_config(state, images=images, device=device)
+    """Return the config of a training, with what the caller changed, its data and its device."""
+    config = recorded_config(result.state(), images=images, device=device)
+    if norm is not None:
+        config = with_other_norm(config, norm)
+    elif result.norm_source is not None:
+        config = config.with_norm_source(result.norm_source)
     where = training.pick_device(config.training.device)
     return config, drain(load(config.data), on_event), where

@@ -1,9 +1,12 @@
 """`list_runs` and `load_run`: what earlier trainings left on disk."""
 
+import warnings
 from pathlib import Path
 
 from bnrun import runs
+from bnrun.config import Config
 from bnrun.runs import run_records
+from bnrun.runs.norm_files import find_norm
 from bnrun.runs.obstacles import no_epoch
 from bnrun.runs.run_records import DamagedRun, RunRecord
 from bnrun.training.result import TrainingResult
@@ -35,6 +38,9 @@ def load_run(
 ) -> TrainingResult:
     """Load a run from its directory, as `train` would have returned it.
 
+    Where the file of its norm moved or changed since, a warning says so, and `model`, `evaluate`
+    and `recalibrate` take the run's own copy of it.
+
     Args:
         run: a path, a name in `out`, the start of one, or `latest`: the newest that has finished
             an epoch. A trial of a comparison is `COMPARISON/scratch-s0`.
@@ -53,6 +59,8 @@ def load_run(
         ('completed', 1)
     """
     path = runs.find(str(run), Path(out), no_epoch)
-    return TrainingResult(
-        run_records.read_run(path).summary, runs.read_checkpoint(path, checkpoint)
-    )
+    summary = run_records.read_run(path).summary
+    config, notice = find_norm(path, Config.model_validate(dict(summary.config)))
+    if notice is not None:
+        warnings.warn(notice, stacklevel=2)
+    return TrainingResult(summary, runs.read_checkpoint(path, checkpoint), config.model.norm_source)

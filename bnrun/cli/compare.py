@@ -21,7 +21,7 @@ from bnrun.cli.options import (
     SetOption,
 )
 from bnrun.errors import WORK_FAILED, ConfigError, known_value
-from bnrun.events import drain
+from bnrun.events import Notice, drain
 
 if TYPE_CHECKING:
     import torch
@@ -216,7 +216,8 @@ def _resumed(
     from bnrun.runs.comparison_directory import reopen_comparison
     from bnrun.runs.lookup import find_comparison
 
-    directory = reopen_comparison(find_comparison(name, out))
+    path = find_comparison(name, out)
+    directory = reopen_comparison(path, lambda text: screen.show(Notice(text)))
     before = directory.comparison
     dataset, device = drain(load_shared(before), screen.show)
     comparison = revise(resolve_engine(before, dataset, device))

@@ -31,6 +31,12 @@ ImagesOption = Annotated[
 ]
 
 
+NormFileOption = Annotated[
+    str | None,
+    typer.Option(metavar="NORM", help="Where the run's own norm is now: path/to/file.py:Class."),
+]
+
+
 def evaluate(
     run: RunArgument = "latest",
     statistics: Annotated[
@@ -42,6 +48,7 @@ def evaluate(
         ),
     ] = "moving,population,batch",
     checkpoint: CheckpointOption = "last",
+    norm: NormFileOption = None,
     images: ImagesOption = None,
     device: DeviceOption = None,
     out: OutOption = RUNS,
@@ -65,8 +72,8 @@ def evaluate(
     state = runs.read_checkpoint(path, checkpoint)
     from bnrun.training.evaluation import evaluate
 
-    with option_names(images=images, device=device):
-        config = _config(state, images, device)
+    with option_names(norm=norm, images=images, device=device):
+        config = runs.config_with_norm(path, _config(state, images, device), norm, show_note)
         with layer_output_on_stderr():
             result = evaluate(config, state, *_load(config), kinds)
     _show(result, path, checkpoint, json)
@@ -75,6 +82,7 @@ def evaluate(
 def recalibrate(
     run: RunArgument = "latest",
     checkpoint: CheckpointOption = "last",
+    norm: NormFileOption = None,
     images: ImagesOption = None,
     device: DeviceOption = None,
     out: OutOption = RUNS,
@@ -94,8 +102,8 @@ def recalibrate(
     state = runs.read_checkpoint(path, checkpoint)
     from bnrun.training.evaluation import evaluate, recalibrate
 
-    with option_names(images=images, device=device):
-        config = _config(state, images, device)
+    with option_names(norm=norm, images=images, device=device):
+        config = runs.config_with_norm(path, _config(state, images, device), norm, show_note)
         with layer_output_on_stderr():
             dataset, where = _load(config)
             recalibrated = recalibrate(config, state, dataset, where)

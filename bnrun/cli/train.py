@@ -44,7 +44,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NORM",
-            help="A name from bnrun norms, or path/to/file.py:Class.",
+            help="A name from bnrun norms, or path/to/file.py:Class; options may follow in "
+            "brackets, as in 'builtin(momentum=0.01)'.",
             autocompletion=completion.norms,
         ),
     ] = None,
@@ -70,8 +71,9 @@ def train(
 ) -> None:
     """Train LeNet with a norm; show loss, accuracy and speed.
 
-    A norm of your own is a Python file, and training runs it. So does --resume with the file that
-    the run's config names: continue only runs whose files you would run yourself.
+    A norm of your own is a Python file, and training runs it. So does --resume with the file of
+    the run: continue only runs whose files you would run yourself. It takes the run's copy where
+    the file moved or changed; --norm names another.
     """
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
@@ -81,10 +83,11 @@ def train(
 
     options = {"norm": norm, "epochs": epochs, "seed": seed, "device": device}
     overrides = config_overrides(set_, **options)
-    if resume is not None and (config or set_ or norm or seed is not None or device or dry_run):
+    if resume is not None and (config or set_ or seed is not None or device or dry_run):
         raise ConfigError(
-            "a run continues as its own config.yaml says, so this takes no CONFIG, --set, --norm, "
-            "--seed, --device or --dry-run; only --epochs, to train it longer.",
+            "a run continues as its own config.yaml says, so this takes no CONFIG, --set, --seed, "
+            "--device or --dry-run; only --epochs, to train it longer, and --norm, where the file "
+            "of its norm moved.",
             key="--resume",
         )
     _check_is_no_norm(config)
@@ -99,7 +102,7 @@ def train(
                 if resume is None:
                     run, events = _new(resolved, out, screen)
                 else:
-                    run, events = _resumed(resume, epochs, out, screen)
+                    run, events = _resumed(resume, epochs, norm, out, screen)
                 with run, closing(events):
                     for event in events:
                         run.record(event)
@@ -133,7 +136,9 @@ def _new(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Train
     return runs.create(out, resolved), events
 
 
-def _resumed(name: str, epochs: int | None, out: Path, screen: "Screen") -> "tuple[Run, Training]":
+def _resumed(
+    name: str, epochs: int | None, norm: str | None, out: Path, screen: "Screen"
+) -> "tuple[Run, Training]":
     """Build a training that continues a run, from its directory and checkpoint.
 
     Any run can be trained longer, where `epochs` says so; else only one that is not complete.
@@ -147,7 +152,7 @@ def _resumed(name: str, epochs: int | None, out: Path, screen: "Screen") -> "tup
     path = runs.find(name, out, obstacle, show_note)
     if epochs is not None:
         refuse_trial(path)
-    run, checkpoint = runs.reopen(path, epochs=epochs)
+    run, checkpoint = runs.reopen(path, epochs=epochs, norm=norm, on_notice=show_note)
     return run, _training(run.config, screen, checkpoint)
 
 

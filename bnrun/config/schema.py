@@ -6,9 +6,9 @@ The defaults are the main job: the textbook's recipe with norm `scratch`. They e
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from bnrun.config import yaml_text
@@ -38,6 +38,16 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
+class NormSource(NamedTuple):
+    """Where the class of a norm is loaded from.
+
+    `norm` says where it is. `copy` is a file to import in place of the one that `norm` names.
+    """
+
+    norm: str
+    copy: str | None = None
+
+
 class ModelConfig(_Section):
     """LeNet, and what can be varied in it."""
 
@@ -49,6 +59,13 @@ class ModelConfig(_Section):
     """Pooling after each of the two convolutions, 2x2 with stride 2."""
     activation: Literal["sigmoid", "relu"] = "sigmoid"
     """The nonlinearity after each norm."""
+
+    _norm_source: NormSource | None = PrivateAttr(None)  # no part of the config's values
+
+    @property
+    def norm_source(self) -> NormSource:
+        """Return where to load the norm from: what `norm` says, unless `with_norm_source` did."""
+        return self._norm_source or NormSource(self.norm)
 
     @property
     def norm_call(self) -> str:
@@ -148,6 +165,12 @@ class Config(_Section):
     def with_training(self, **values: Any) -> "Config":
         """Return the config with other values, which must be valid, in its section `training`."""
         return self.model_copy(update={"training": self.training.model_copy(update=values)})
+
+    def with_norm_source(self, source: NormSource) -> "Config":
+        """Return the config with another place to load its norm from, such as a run's copy."""
+        model = self.model.model_copy()
+        model._norm_source = source
+        return self.model_copy(update={"model": model})
 
     def yaml(self) -> str:
         """Return the config as YAML that `resolve` reads back to an equal config."""

@@ -91,19 +91,22 @@ def norm_text(norm: "str | type[nn.Module]") -> str:
 
 
 def norm_factory(
-    norm: "str | type[nn.Module]", options: Mapping[str, Any] = MappingProxyType({})
+    norm: "str | type[nn.Module]",
+    options: Mapping[str, Any] = MappingProxyType({}),
+    copy: str | None = None,
 ) -> NormFactory:
     """Return the factory of a norm, which hands the options to each layer's constructor.
 
     Args:
         norm, options: see `check_norm`.
+        copy: a file to import in place of the one that `norm` names.
 
     Raises:
         NormError: there is no such norm, its class cannot be loaded or is no `nn.Module`, or it
             takes no such option. The factory raises it, too, where the class refuses to be built.
     """
     if user_module.is_user_norm(norm):
-        return user_module.load(norm, options)
+        return user_module.load(norm, options, copy)
     check_norm(norm, options)
     return functools.partial(_build, str(norm), options)
 

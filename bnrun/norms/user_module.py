@@ -69,12 +69,30 @@ def absolute(norm: str) -> str:
     return f"{user_path(source).resolve()}{colon}{name}"
 
 
-def load(norm: "str | type[nn.Module]", options: Mapping[str, Any]) -> "NormFactory":
+def file_of(norm: str) -> Path | None:
+    """Return the absolute path of a user's file that a norm's class is imported from.
+
+    It is None for a norm without one; for a class of a notebook or a library; and for a module that
+    is not loaded yet.
+    """
+    source = norm.rpartition(":")[0]
+    if source.endswith(".py"):
+        return user_path(source).resolve()
+    if source == "__main__" or source.partition(".")[0] in _LIBRARIES:
+        return None
+    file = getattr(sys.modules.get(source), "__file__", None)
+    return None if file is None else Path(file).resolve()
+
+
+def load(
+    norm: "str | type[nn.Module]", options: Mapping[str, Any], copy: str | None = None
+) -> "NormFactory":
     """Import the module of a norm's class, and return a factory that builds the class.
 
     Args:
         norm: see `bnrun.norms.check_norm`.
         options: keyword arguments for every layer's constructor.
+        copy: a file to import in place of the one that `norm` names.
 
     Raises:
         NormError: the import fails, the class does not exist, is no `nn.Module` or takes no such
@@ -83,8 +101,9 @@ def load(norm: "str | type[nn.Module]", options: Mapping[str, Any]) -> "NormFact
     """
     from torch import nn
 
-    check(norm)
-    cls = _find(norm) if isinstance(norm, str) else norm
+    if copy is None:
+        check(norm)
+    cls = _find(norm, copy) if isinstance(norm, str) else norm
     _require_module_class(norm, cls)
     check_options(cls.__name__, cls, options)
     for base in cls.__mro__:
@@ -212,15 +231,15 @@ def _check_module(spec: str, module: str) -> None:
     )
 
 
-def _find(spec: str) -> Any:
-    """Import a file or module, and return its attribute of the class's name.
+def _find(spec: str, copy: str | None) -> Any:
+    """Import a file, a copy of it or a module, and return its attribute of the class's name.
 
     Raises:
         NormError: the import fails, or there is no such name.
     """
     source, name = _split(spec)
     is_file = source.endswith(".py")
-    module = _import_file(user_path(source)) if is_file else _import_module(source)
+    module = _import_file(user_path(source), copy) if is_file else _import_module(source)
     if not hasattr(module, name):
         own = [
             n for n, c in vars(module).items() if getattr(c, "__module__", "") == module.__name__
@@ -247,8 +266,12 @@ def _import_module(name: str) -> ModuleType:
         ) from error
 
 
-def _import_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own; files beside it may be imported while it loads."""
+def _import_file(original: Path, copy: str | None) -> ModuleType:
+    """Import a file, or a copy, under a name of its own.
+
+    Files beside the original may be imported while it loads.
+    """
+    path = Path(copy) if copy else original
     name = f"{_PREFIX}{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"
     module_spec = importlib.util.spec_from_file_location(name, path)
     assert module_spec is not None
@@ -257,7 +280,7 @@ def _import_file(path: Path) -> ModuleType:
     _user_files.add(str(module.__file__))
     path_list, entries, loaded = sys.path, list(sys.path), set(sys.modules)
     sys.modules[name] = module  # pickle and dataclasses look up a class's module here
-    folder = path.resolve().parent
+    folder = original.resolve().parent
     sys.path.insert(0, str(folder))
     try:
         module_spec.loader.exec_module(module)
@@ -267,6 +290,7 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[name]
         raise _error(
             f"importing {path} failed: {type(error).__name__}: {error}{own_line(error)}"
+            f"{_missing_sibling(error, folder) if copy else ''}"
         ) from error
     finally:
         sys.path = path_list
@@ -275,6 +299,16 @@ def _import_file(path: Path) -> ModuleType:
             if _is_beside(sibling, folder):
                 del sys.modules[sibling]  # another user's file may import one of the same name
     return module
+
+
+def _missing_sibling(error: BaseException, folder: Path) -> str:
+    """Return a sentence on what a copy cannot import, ready to append."""
+    if not isinstance(error, ImportError):
+        return ""
+    return (
+        f"\n  The file is a copy. What it imports from beside it is looked for in {folder}, where "
+        "the original was: put it back there."
+    )
 
 
 def _is_beside(module: str, folder: Path) -> bool:

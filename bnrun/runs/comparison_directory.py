@@ -2,6 +2,7 @@
 
     runs/<UTC time>-compare-<arm>-<arm>/
         compare.yaml              the plan: arms with their configs, seeds, engine, criteria
+        arms/<arm>/norm/          a copy of the norm's file, where it is a user's own
         trials/<arm>-s<seed>/     a run directory for each trial
         summary.json              the result, or as much of it as there is
         compare.svg, compare.png  the picture of it
@@ -12,7 +13,7 @@ An interrupted comparison needs nothing else to continue.
 import dataclasses
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,6 +33,7 @@ from bnrun.paths import folder_name
 from bnrun.runs.atomic_write import write_atomically
 from bnrun.runs.lookup import COMPARISON, TRIALS
 from bnrun.runs.new_directory import make_directory
+from bnrun.runs.norm_files import find_norm, keep_norm, norm_folder
 from bnrun.runs.run_records import read_run
 from bnrun.training_summary import Summary
 
@@ -113,6 +115,11 @@ def create_comparison(out: Path, plan: Comparison) -> ComparisonDirectory:
         RunError: it cannot be made or written.
     """
     path = make_directory(out, _stem(plan)[:MAX_STEM], COMPARISON.file, _yaml(plan))
+    for result in plan.arms:
+        try:
+            keep_norm(norm_folder(path, result.arm.name), result.arm.config)
+        except OSError as error:
+            raise RunError(f"{path} can't be written: {error.strerror or error}.") from error
     return reopen_comparison(path)
 
 
@@ -123,15 +130,22 @@ def _stem(plan: Comparison) -> str:
     return stem if len(stem) <= MAX_STEM else f"compare-{len(names)}-arms-{names[0]}"
 
 
-def reopen_comparison(path: Path) -> ComparisonDirectory:
+def reopen_comparison(
+    path: Path, on_notice: Callable[[str], object] = lambda notice: None
+) -> ComparisonDirectory:
     """Lock a comparison's directory, and return it to be continued.
+
+    Args:
+        path: the directory.
+        on_notice: is called with a sentence for each arm whose norm is taken from a copy.
 
     Raises:
         RunError: another process works in it, or a file of it is damaged.
     """
     lock = _locked(path)  # before it is read: another process may be writing to it
     try:
-        return ComparisonDirectory(path, read_comparison(path), lock)
+        comparison = _with_norms(path, read_comparison(path), on_notice)
+        return ComparisonDirectory(path, comparison, lock)
     except BaseException:
         lock.release()
         raise
@@ -150,6 +164,19 @@ def read_comparison(path: Path) -> Comparison:
     )
     comparison = dataclasses.replace(plan, arms=arms, run=str(path))
     return _with_measurements(comparison, path / RESULT)
+
+
+def _with_norms(
+    path: Path, comparison: Comparison, on_notice: Callable[[str], object]
+) -> Comparison:
+    """Return a comparison whose arms load their norms as they were when it began."""
+    arms = []
+    for result in comparison.arms:
+        config, notice = find_norm(norm_folder(path, result.arm.name), result.arm.config)
+        if notice is not None:
+            on_notice(f"arm {result.arm.name}: {notice}")
+        arms.append(dataclasses.replace(result, arm=dataclasses.replace(result.arm, config=config)))
+    return dataclasses.replace(comparison, arms=tuple(arms))
 
 
 def _locked(path: Path) -> Lock:

@@ -2,6 +2,7 @@
 
     runs/<UTC time>-<config name>-<norm>-s<seed>/
         config.yaml       the resolved config
+        norm/             a copy of the norm's file, where it is a user's own
         environment.json  versions, device, threads, command, git state
         metrics.jsonl     one event a line, as it happens
         checkpoint.pt     the state after the last finished epoch; replaced atomically
@@ -30,6 +31,8 @@ from bnrun.runs.checkpoint_files import LAST, epoch_file, read_last_checkpoint, 
 from bnrun.runs.metrics_file import NAME as METRICS
 from bnrun.runs.metrics_file import MetricsFile
 from bnrun.runs.new_directory import make_directory
+from bnrun.runs.norm_files import FOLDER as NORM
+from bnrun.runs.norm_files import config_with_norm, keep_norm
 from bnrun.training_summary import Summary, planned
 
 LOCK = ".lock"
@@ -123,6 +126,7 @@ class Run:
         environment = describe(event.device, event.machine)
         if not (self.path / "environment.json").exists():
             self._replace("environment.json", _json(environment))
+        self._write(NORM, lambda: keep_norm(self.path, self.config, len(event.finished)))
         self._complete_metrics(event.finished)
         self._append(event, environment=environment)
         if self._is_extended:  # after that line: killed in between, the run is still as it was
@@ -172,7 +176,11 @@ def create(out: Path, resolved: Resolved) -> Run:
 
 
 def reopen(
-    path: Path, continue_command: str | None = None, epochs: int | None = None
+    path: Path,
+    continue_command: str | None = None,
+    epochs: int | None = None,
+    norm: str | None = None,
+    on_notice: Callable[[str], object] = lambda notice: None,
 ) -> tuple[Run, Mapping[str, Any] | None]:
     """Lock a run to continue it; return it with its checkpoint, None where no epoch was finished.
 
@@ -180,13 +188,15 @@ def reopen(
         path: the run's directory.
         continue_command: see `Run`.
         epochs: how many epochs the run shall have, in place of what its config says.
+        norm, on_notice: see `config_with_norm`.
 
     Raises:
         ConfigError: its config.yaml is not acceptable, or more epochs are finished than planned.
         RunError: another process is training in it; or its checkpoint is missing, damaged, or of
             another config. Nothing is written then.
     """
-    run = Run(path, resolve(path / "config.yaml").config, continue_command)
+    config = resolve(path / "config.yaml").config
+    run = Run(path, config_with_norm(path, config, norm, on_notice), continue_command)
     run.lock()  # before the checkpoint is read: another process may be writing the next one
     checkpoint = read_last_checkpoint(path)
     if epochs is not None and epochs != run.config.training.epochs:

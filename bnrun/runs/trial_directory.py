@@ -1,7 +1,7 @@
 """A trial at work, and its run directory, if it has one."""
 
 import shlex
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from bnrun.comparison.trials import TrainTrial
 from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
 from bnrun.errors import RunError, TrainingFailed
-from bnrun.events import CheckpointReady, Event, drain, mapped
+from bnrun.events import CheckpointReady, Event, Notice, drain, mapped
 from bnrun.runs.atomic_write import write_atomically
+from bnrun.runs.norm_files import find_norm, norm_folder
 from bnrun.runs.run_directory import Run, reopen
 from bnrun.training import pick_device, train
 from bnrun.training_summary import Summary
@@ -48,7 +49,8 @@ def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event
             train(trial.config, dataset, device), _without_checkpoints
         )
         return (yield from work)
-    run, checkpoint = open_trial(trial)
+    notices: list[str] = []
+    run, checkpoint = open_trial(trial, notices.append)
 
     def record(event: Event) -> Event | None:
         run.record(event)
@@ -56,6 +58,9 @@ def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event
 
     try:
         with run:
+            for notice in map(Notice, notices):
+                run.record(notice)
+                yield notice
             events: Generator[Event, None, Summary] = mapped(
                 train(trial.config, dataset, device, checkpoint), record
             )
@@ -71,8 +76,17 @@ def _without_checkpoints(event: Event) -> Event | None:
     return None if isinstance(event, CheckpointReady) else event  # which are large
 
 
-def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:
+def open_trial(
+    trial: Trial, on_notice: Callable[[str], object]
+) -> tuple[Run, Mapping[str, Any] | None]:
     """Return the run directory of a trial, made or continued, and its checkpoint, if any.
+
+    A trial trains with the norm's file as its comparison began, whatever became of it since:
+    otherwise the trials of an arm would not be of one thing.
+
+    Args:
+        trial: with its run directory.
+        on_notice: is called with a sentence where that file moved or changed just now.
 
     Raises:
         ConfigError, RunError: it cannot be made, or not continued (see `reopen`).
@@ -80,9 +94,11 @@ def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:
     assert trial.run is not None
     path = Path(trial.run)
     advice = f"bnrun compare --resume {shlex.quote(str(path.parents[1]))}"
+    if trial.config.model.norm_source.copy is not None:  # the comparison has said it of the arm
+        on_notice = _say_nothing
     if (path / "config.yaml").is_file():
         try:
-            return reopen(path, advice)
+            return reopen(path, advice, on_notice=on_notice)
         except RunError as error:
             raise RunError(
                 f"{error} Or move {path} away: `{advice}` then trains this trial from the start."
@@ -92,4 +108,11 @@ def open_trial(trial: Trial) -> tuple[Run, Mapping[str, Any] | None]:
         write_atomically(path / "config.yaml", trial.config.yaml().encode())
     except OSError as error:
         raise RunError(f"the trial's directory {path} can't be made: {error.strerror}.") from error
-    return Run(path, trial.config, advice), None
+    config, notice = find_norm(norm_folder(path.parents[1], trial.arm), trial.config)
+    if notice is not None:
+        on_notice(notice)
+    return Run(path, config, advice), None
+
+
+def _say_nothing(notice: str) -> None:
+    """Pass over a notice."""

@@ -16,8 +16,9 @@ def build_model(config: Config) -> LeNet:
     Raises:
         NormError: the norm cannot be loaded or built.
     """
+    source = config.model.norm_source
     return LeNet(
-        norm_factory(config.model.norm, config.model.norm_options),
+        norm_factory(source.norm, config.model.norm_options, source.copy),
         pool=config.model.pool,
         activation=config.model.activation,
         seed=config.training.seed,

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from bnrun.config import Config
+from bnrun.config.schema import NormSource
 from bnrun.errors import RunError
 from bnrun.events import EpochEnded, Status
 from bnrun.networks.lenet import LeNet
@@ -24,10 +25,12 @@ class TrainingResult:
         summary: its figures, by epoch and in all.
         checkpoint: the state after its last finished epoch: weights, statistics, optimizer,
             random numbers. None where no epoch was finished.
+        norm_source: where to load the norm from, if not from where its config says.
     """
 
     summary: Summary
     checkpoint: Mapping[str, Any] | None = field(repr=False)
+    norm_source: NormSource | None = field(default=None, repr=False)
 
     @property
     def status(self) -> Status:
@@ -57,7 +60,8 @@ class TrainingResult:
     @property
     def config(self) -> Config:
         """Return the config of the training."""
-        return Config.model_validate(dict(self.summary.config))
+        config = Config.model_validate(dict(self.summary.config))
+        return config.with_norm_source(self.norm_source) if self.norm_source else config
 
     def model(self) -> LeNet:
         """Build the network with its trained weights and statistics, on the CPU.
