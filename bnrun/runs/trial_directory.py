@@ -76,8 +76,12 @@ def _without_checkpoints(event: Event) -> Event | None:
     return None if isinstance(event, CheckpointReady) else event  # which are large
 
 
+def _say_nothing(notice: str) -> None:
+    """Pass over a notice."""
+
+
 def open_trial(
-    trial: Trial, on_notice: Callable[[str], object]
+    trial: Trial, on_notice: Callable[[str], object] = _say_nothing
 ) -> tuple[Run, Mapping[str, Any] | None]:
     """Return the run directory of a trial, made or continued, and its checkpoint, if any.
 
@@ -112,7 +116,3 @@ def open_trial(
     if notice is not None:
         on_notice(notice)
     return Run(path, config, advice), None
-
-
-def _say_nothing(notice: str) -> None:
-    """Pass over a notice."""

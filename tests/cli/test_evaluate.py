@@ -47,17 +47,17 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     done = bnrun("evaluate", "--json", "--checkpoint", 1, before=FEW_IMAGES)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert "from the layer" in done.stderr
     assert (document["epoch"], document["checkpoint"]) == (1, "1")
-    assert document["norm"] == "own.py:Own"
+    assert document["norm"] == f"{tmp_path}/own.py:Own"
     assert list(document["statistics"]) == ["moving", "population", "batch"]
     assert document["statistics"]["moving"] == epochs[0]["test_acc"]
     assert document["statistics"]["population"] == epochs[0]["test_acc_population"]
     assert document["population_images"] == 500
-    assert document["data"]["name"] == "synthetic"
+    assert (document["data"]["name"], "from the layer" in done.stderr) == ("synthetic", True)
 
+    (tmp_path / "own.py").write_text("it is no Python any more")
     done = bnrun("recalibrate", run, "--images", 300, before=FEW_IMAGES)
-    assert done.returncode == 0, done.stderr
+    assert "own.py has changed since the run began: the norm is taken from the run's" in done.stderr
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines.pop(0) == f"of {run}"
     assert lines[0] == "LeNet, norm own.py:Own, synthetic data, one seed (0), after epoch 2"
@@ -80,7 +80,7 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
     assert document["recalibrated"] == 300
 
     for arguments, message in (
-        (["evaluate", "--statistics", "mving"], "received 'mving'. Did you mean 'moving'?"),
+        (["evaluate", "--statistics", "mving"], "or batch. Did you mean 'moving'?"),
         (["evaluate", "--device", "x"], "error: --device: received 'x'"),
         (["evaluate", "--device", "cuda:99"], "error: --device: received 'cuda:99', which is not"),
         (["evaluate", "--images", "1"], "error: --images: received 1"),
