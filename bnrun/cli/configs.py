@@ -25,7 +25,7 @@ def configs(
     """
     from bnrun.config import about, packaged_config, packaged_configs, resolve
     from bnrun.show.config_tables import configs_view
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_view
 
     chosen = packaged_configs() if name is None else {name: packaged_config(name)}
     texts = {name: file.read_text(encoding="utf-8") for name, file in chosen.items()}
@@ -43,4 +43,4 @@ def configs(
     elif name:
         typer.echo(texts[name].encode(), nl=False)  # as it is in the file, in any locale
     else:
-        stdout().print(configs_view((one, about(text)) for one, text in texts.items()))
+        show_view(configs_view((one, about(text)) for one, text in texts.items()))
