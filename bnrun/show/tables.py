@@ -23,9 +23,9 @@ Kind = Literal["label", "number", "text"]
 Row = tuple[Text, ...]
 
 GAP = 2
-"""Columns between two columns of a table that shrinks, before anything in it folds."""
+"""Characters between two columns, where nothing else is asked."""
 LEAST_FOLDED: dict[Kind, int] = {"label": 12, "number": 0, "text": 20}
-"""Columns below which a cell that is longer is not folded: it would be hard to read."""
+"""Characters that a line of a folded cell may have at least; shorter ones are hard to read."""
 INDENT = "  "
 """Indentation of a row's figures below its name, where rows are blocks of lines."""
 FOLDS: tuple[tuple[Kind | Literal["heading"], ...], ...] = (
@@ -34,7 +34,9 @@ FOLDS: tuple[tuple[Kind | Literal["heading"], ...], ...] = (
     ("heading", "text"),
     ("heading", "text", "label"),
 )
-"""What folds, step by step."""
+"""What folds where a table is too wide: more and more."""
+STEPS = ((3, 0), (2, 0), (2, 1), (2, 2), (1, 2), (1, 3))
+"""How a table gives way, step by step: its largest gap, and which of `FOLDS` folds."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Column:
     kind: Kind
 
     def widths(self, cells: Sequence[Text]) -> list[int]:
-        """Return the least width at each step of `FOLDS`."""
+        """Return the least width for each of `FOLDS`."""
         whole = _width(*cells)
         folded = max(min(whole, LEAST_FOLDED[self.kind]), longest_word(*cells))
         return [
@@ -115,26 +117,29 @@ class Table:
     def _lines(self, width: int, rule: str) -> Iterator[Text]:
         """Yield the table in the first way that fits."""
         rows = [row for row in self.rows if not isinstance(row, Text)]
-        steps = [column.widths([row[at] for row in rows]) for at, column in enumerate(self.columns)]
-        for gap, step in ((self.gap, 0), (GAP, 0), (GAP, 1), (GAP, 2), (1, 2), (1, 3)):
+        widths = [
+            column.widths([row[at] for row in rows]) for at, column in enumerate(self.columns)
+        ]
+        for gap, folds in STEPS:
             space = _Space(min(gap, self.gap), min(gap, self.margin))
-            least = [widths[step] for widths in steps]
-            room = width - space.around(len(steps))
+            room = width - space.around(len(widths))
+            least = [column[folds] for column in widths]
             if sum(least) <= room:
-                most = [widths[max(step - 1, 0)] for widths in steps]
+                most = [column[max(folds - 1, 0)] for column in widths]
                 yield from self._grid(_shrink(most, least, room), space, width, rule)
                 return
-        parts = list(self._parts(width, [widths[1] for widths in steps])) if self.split else []
-        if len(parts) < 2:
+        parts = list(self._parts(width, [column[1] for column in widths]))
+        if self.split and len(parts) > 1:
+            for at, part in enumerate(parts):
+                yield from [Text()] if at > 0 else []
+                yield from part._lines(width, rule)
+        else:
             yield from self._blocks(width)
-        for at, part in enumerate(parts if len(parts) > 1 else ()):
-            yield from [Text()] if at > 0 else []
-            yield from part._lines(width, rule)
 
     def _grid(
         self, widths: Sequence[int], space: "_Space", width: int, rule: str
     ) -> Iterator[Text]:
-        """Yield the headings, a rule below them, and the rows, in columns of these widths."""
+        """Yield the headings, a rule below them, and the rows, in columns of at most `widths`."""
         headings = _fold_row([column.heading for column in self.columns], widths)
         tallest = max(map(len, headings))
         headings = [[Text()] * (tallest - len(cell)) + cell for cell in headings]
@@ -227,7 +232,7 @@ def table(
 
     Args:
         columns: from `label`, `number` and `text`.
-        gap: characters between two columns, at least 1.
+        gap: characters between two columns: 1, 2 or 3.
         margin: characters left of the first column: 0, 1 or 2. A table with a margin has an empty
             line above its headings and one below its last row, too.
         title: a line above the table.

@@ -36,7 +36,7 @@ from bnrun.verification.topics import CHECKS
 WIDTHS = (40, 50, 60, 80, 120)
 NAME_HEADINGS = {
     *("check", "key", "norm", "source", "throughput", "training"),
-    *("primary", "first", "run", "or", "comparison"),
+    *("primary", "first", "pair", "run", "or", "comparison"),
 }
 """Words of the headings above names, which blocks of lines go without."""
 SCREEN = 22
