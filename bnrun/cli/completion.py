@@ -58,13 +58,14 @@ def norms(incomplete: str) -> list[str]:
     return [f"{file}:{name}" for name in _classes(Path(file))] if colon else [*NORMS]
 
 
-def arms(incomplete: str) -> list[str]:
-    """Complete an arm, `NAME=NORM,KEY=VALUE`: its norm, or a key of it."""
+def arms(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete an arm, `NAME=NORM,KEY=VALUE`: its norm, or a key of it; or the name of a run."""
     before, comma, _ = incomplete.rpartition(",")
     if comma:
         return [f"{before},{value}" for value, _ in settings()]
     name, equals, norm = incomplete.rpartition("=")
-    return [f"{name}{equals}{value}" for value in norms(norm)]
+    of_norms = [f"{name}{equals}{value}" for value in norms(norm)]
+    return of_norms if equals else of_norms + _names(context, "run")
 
 
 def settings() -> list[tuple[str, str]]:
@@ -94,6 +95,18 @@ def runs_and_comparisons(context: typer.Context) -> list[str]:
     return ["latest", *_names(context, "run"), *_names(context, "comparison")]
 
 
+def studies() -> list[str]:
+    """Complete the name of a study."""
+    from bnrun.studies.registry import STUDIES
+
+    return [*STUDIES, "all"]
+
+
+def study_directories(context: typer.Context) -> list[str]:
+    """Complete the name of a study's directory."""
+    return _names(context, "study")
+
+
 def commands(context: typer.Context) -> list[Candidate]:
     """Complete the command that `bnrun help` explains."""
     command: Any = context.find_root().command
@@ -103,13 +116,13 @@ def commands(context: typer.Context) -> list[Candidate]:
     return [(name, command.get_short_help_str()) for name, command in known.items()]
 
 
-def _names(context: typer.Context, word: Literal["run", "comparison"]) -> list[str]:
-    """Return the names of directories in `--out`, newest first."""
+def _names(context: typer.Context, word: Literal["run", "comparison", "study"]) -> list[str]:
+    """Return the names of directories of a kind in `--out`, newest first."""
     from bnrun.cli.options import RUNS
-    from bnrun.runs.lookup import COMPARISON, RUN, newest_first
+    from bnrun.runs.lookup import COMPARISON, RUN, STUDY, newest_first
 
-    folder = Path(context.params.get("out") or RUNS)
-    return [path.name for path in newest_first(folder, RUN if word == "run" else COMPARISON)]
+    kind = {"run": RUN, "comparison": COMPARISON, "study": STUDY}[word]
+    return [path.name for path in newest_first(Path(context.params.get("out") or RUNS), kind)]
 
 
 def _brief(sentence: str) -> str:

@@ -33,7 +33,11 @@ ImagesOption = Annotated[
 
 NormFileOption = Annotated[
     str | None,
-    typer.Option(metavar="NORM", help="Where the run's own norm is now: path/to/file.py:Class."),
+    typer.Option(
+        metavar="NORM",
+        help="Where the run's own norm is now: path/to/file.py:Class.",
+        autocompletion=completion.norms,
+    ),
 ]
 
 

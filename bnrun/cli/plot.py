@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption
 from bnrun.errors import RunError
 
@@ -16,7 +17,9 @@ def plot(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="RUN", help="A run, or a comparison; of several, the curves are drawn together."
+            metavar="RUN",
+            help="A run, or a comparison; of several, the curves are drawn together.",
+            autocompletion=completion.runs_and_comparisons,
         ),
     ] = None,
     checkpoint: CheckpointOption = "last",

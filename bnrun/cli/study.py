@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnrun.cli import completion
 from bnrun.cli.options import RUNS, JsonOption, NewOutOption, QuietOption
 from bnrun.errors import ConfigError, known_value
 
@@ -19,18 +20,35 @@ STANDARD: "Budget" = "standard"
 
 def study(
     name: Annotated[
-        str | None, typer.Argument(metavar="STUDY", help="One of the list; or all.")
+        str | None,
+        typer.Argument(
+            metavar="STUDY", help="One of the list; or all.", autocompletion=completion.studies
+        ),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help=f"quick, {STANDARD} (the default) or thorough."),
+        typer.Option(
+            metavar="NAME",
+            help=f"quick, {STANDARD} (the default) or thorough.",
+            autocompletion=completion.one_of("quick", STANDARD, "thorough"),
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the studies.")] = False,
     resume: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Continue a study that was interrupted.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Continue a study that was interrupted.",
+            autocompletion=completion.study_directories,
+        ),
     ] = None,
     judge: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Judge what a study kept; measure nothing.")
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="Judge what a study kept; measure nothing.",
+            autocompletion=completion.study_directories,
+        ),
     ] = None,
     out: NewOutOption = RUNS,
     json: JsonOption = False,

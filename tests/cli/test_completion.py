@@ -1,9 +1,12 @@
 """What bash, zsh and fish complete, asked as these shells ask."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from bnrun.cli import app
@@ -75,6 +78,8 @@ def test_the_last_word_is_completed(shell: str, line: str, values: list[str]) ->
         ("bnrun configs ", CONFIGS),
         ("bnrun verify ", [*NORMS]),
         ("bnrun compare tex", ["textbook"]),
+        ("bnrun compare 2", [RUN]),
+        ("bnrun study ex", ["exact"]),
         ("bnrun train --device c", ["cpu", "cuda"]),
         ("bnrun compare --pairs ", ["first", "all"]),
         ("bnrun compare --sweep model.po", ["model.pool=avg", "model.pool=max"]),
@@ -92,6 +97,19 @@ def test_the_last_word_is_completed(shell: str, line: str, values: list[str]) ->
 )
 def test_a_value_is_completed(line: str, values: list[str]) -> None:
     assert [value for value in _completed(line) if not value.startswith("-")] == values
+
+
+def _commands(group: Any) -> Iterator[Any]:
+    yield group
+    for command in getattr(group, "commands", {}).values():
+        yield from _commands(command)
+
+
+def test_every_value_is_completed_but_a_number_and_a_folder() -> None:
+    for command in _commands(typer.main.get_command(app)):
+        for parameter in command.params:
+            if parameter.metavar not in (None, "N", "DIR", "MARGIN", "SECONDS"):
+                assert parameter._custom_shell_complete is not None, (command.name, parameter.name)
 
 
 def test_a_key_is_completed_with_its_values_or_its_default() -> None:
