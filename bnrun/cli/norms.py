@@ -10,11 +10,11 @@ def norms(json: JsonOption = False) -> None:
     """List the norms that have a name: formula, averages, source."""
     from bnrun.norms import NORMS
     from bnrun.norms.descriptions import DESCRIPTIONS
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_view
     from bnrun.show.norms_table import norms_table
 
     if not json:
-        stdout().print(norms_table(DESCRIPTIONS))
+        show_view(norms_table(DESCRIPTIONS))
         return
     documents: list[dict[str, Any]] = []
     for name, one in DESCRIPTIONS.items():

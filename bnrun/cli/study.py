@@ -139,18 +139,18 @@ def _finish(directory: "StudyDirectory", quiet: bool) -> "StudyResult":
 
 
 def _show(result: "StudyResult", json: bool) -> None:
-    from bnrun.show.console import show_json, show_line, stdout
+    from bnrun.show.console import show_json, show_line, show_view
     from bnrun.show.study_tables import study_view
 
     if json:
         show_json(result.to_dict())
     else:
-        stdout().print(study_view(result))
+        show_view(study_view(result))
         show_line(f"kept in {result.run}")
 
 
 def _show_list(json: bool) -> None:
-    from bnrun.show.console import show_json, stdout
+    from bnrun.show.console import show_json, show_view
     from bnrun.show.study_tables import studies_table
     from bnrun.studies.registry import STUDIES
 
@@ -166,4 +166,4 @@ def _show_list(json: bool) -> None:
         ]
         show_json({"studies": studies})
     else:
-        stdout().print(studies_table(STUDIES.values()))
+        show_view(studies_table(STUDIES.values()))

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
+from bnrun.show.folding import Indented
 from bnrun.show.tables import pairs
 
 
 def configs_view(configs: Iterable[tuple[str, str]]) -> RenderableType:
     """Return the list of configs, each with what it says of itself."""
     heading = Text("bnrun train NAME trains one; bnrun configs NAME prints it:\n")
-    return Group(heading, Padding(pairs(configs), (0, 0, 0, 2), expand=False))
+    return Group(heading, Indented(pairs(configs), 2))

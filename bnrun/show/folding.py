@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 
 
@@ -58,3 +59,17 @@ class Paragraph:
         """Yield the lines."""
         text = self.text if isinstance(self.text, Text) else Text(self.text)
         yield from fold(text, options.max_width)
+
+
+@dataclass(frozen=True)
+class Indented:
+    """A view for rich to print further to the right; rich's own padding would cut long words."""
+
+    view: RenderableType
+    columns: int
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the lines."""
+        narrower = options.update(width=options.max_width - self.columns)
+        for line in Segment.split_lines(console.render(self.view, narrower)):
+            yield from (Segment(" " * self.columns), *line, Segment.line())

@@ -11,6 +11,7 @@ from rich.text import Text
 from rich.theme import Theme
 
 from bnrun.show.console import stdout
+from bnrun.show.folding import Indented
 from bnrun.show.tables import pairs
 
 MAX_WIDTH = 100
@@ -26,7 +27,7 @@ _FENCED = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 def topics_view(topics: Iterable[tuple[str, str]]) -> RenderableType:
     """Return the list of topics, each with its subject."""
     heading = Text("The pages of the manual; `bnrun guide TOPIC` shows one:\n")
-    return Group(heading, pairs(topics, indent=2))
+    return Group(heading, Indented(pairs(topics), 2))
 
 
 def show_page(markdown: str) -> None:

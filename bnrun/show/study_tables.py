@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Iterator
 
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.text import Text
 
-from bnrun.show.folding import Paragraph
+from bnrun.show.folding import Indented, Paragraph
 from bnrun.show.tables import label, number, pairs, table, text
 from bnrun.studies.claim import ClaimResult, Part, is_surprise
 from bnrun.studies.rules import Judgment, Verdict
@@ -56,11 +55,11 @@ def _claim(result: ClaimResult) -> Iterator[RenderableType]:
         *([("limits", claim.limits)] if claim.limits else []),
         *([("also", result.remark)] if result.remark else []),
     ]
-    yield Padding(pairs(rows), (0, 0, 0, 4))
+    yield Indented(pairs(rows), 4)
     shown = table(label("part"), number("measured"), label("verdict"), label("expected"))
     for part in claim.parts:
         shown.add_row(*_part(part, result.judgments[part.name]))
-    yield Padding(shown, (0, 0, 0, 4))
+    yield Indented(shown, 4)
 
 
 def _part(part: Part, judgment: Judgment) -> Iterator[str | Text]:

@@ -242,11 +242,11 @@ def table(
     return Table(columns, gap, margin, None if title is None else _as_text(title), split)
 
 
-def pairs(rows: Iterable[tuple[str | Text, str | Text]], *, indent: int = 0) -> Table:
+def pairs(rows: Iterable[tuple[str | Text, str | Text]]) -> Table:
     """Build a table without headings of names and what belongs to each."""
     shown = table(label(), text())
-    for name, held in rows:
-        shown.add_row(Text(" " * indent).append_text(_as_text(name)), held)
+    for row in rows:
+        shown.add_row(*row)
     return shown
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from bnrun.show.folding import Paragraph
+from bnrun.show.folding import Indented, Paragraph
 from bnrun.show.tables import Table, label, number, pairs, table
 from bnrun.show.wording import norm_name
 from bnrun.verification.check import Check
@@ -137,9 +137,9 @@ def catalogue_view(checks: Sequence[Check], faults: Sequence[Fault]) -> Renderab
     parts: list[RenderableType] = []
     for group in GROUPS:
         of_group = ((check.name, check.about) for check in checks if check.group == group)
-        parts += [Text(group, style="bold"), pairs(of_group, indent=2), Text()]
+        parts += [Text(group, style="bold"), Indented(pairs(of_group), 2), Text()]
     for title, dialects in (("known mistakes", False), ("known dialects", True)):
         chosen = [fault for fault in faults if fault.is_dialect == dialects]
-        known = pairs(((fault.name, fault.sentence) for fault in chosen), indent=2)
+        known = Indented(pairs((fault.name, fault.sentence) for fault in chosen), 2)
         parts += [Text(f"{len(chosen)} {title}", style="bold"), known, Text()]
     return Group(*parts[:-1])

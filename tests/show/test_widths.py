@@ -9,23 +9,29 @@ from pathlib import Path
 
 import pytest
 import recorded
+from rich.cells import cell_len
 from rich.console import RenderableType
 
 from bnrun.comparison.arms import Arm, ArmResult
 from bnrun.comparison.result import Comparison
 from bnrun.config import parse_override, resolve
 from bnrun.events import DataUsed, EpochEnded
+from bnrun.norms.descriptions import DESCRIPTIONS
 from bnrun.runs.run_records import ComparisonRecord, RunRecord
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
 from bnrun.show.compare_tables import comparison_view
+from bnrun.show.config_tables import configs_view
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.evaluation_tables import evaluation_table
 from bnrun.show.gamma_tables import GammaTables
 from bnrun.show.guide_pages import topics_view
+from bnrun.show.norms_table import norms_table
 from bnrun.show.results import as_text
 from bnrun.show.runs_tables import diff_table, run_view, runs_table
+from bnrun.show.study_tables import studies_table
 from bnrun.show.training_tables import config_table, places_table, training_table
 from bnrun.show.verify_tables import catalogue_view, report_view
+from bnrun.studies.registry import STUDIES
 from bnrun.training.evaluation import Evaluation
 from bnrun.training_summary import Summary
 from bnrun.verification.catalogue import known_faults
@@ -35,7 +41,7 @@ from bnrun.verification.topics import CHECKS
 
 WIDTHS = (40, 50, 60, 80, 120)
 NAME_HEADINGS = {
-    *("check", "key", "norm", "source", "throughput", "training"),
+    *("check", "key", "norm", "source", "study", "throughput", "training"),
     *("primary", "first", "pair", "run", "or", "comparison"),
 }
 """Words of the headings above names, which blocks of lines go without."""
@@ -145,6 +151,9 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "runs": lambda: runs_table([_run(), _run(HUGE), COMPARISON]),
     "a run": lambda: run_view(_run()),
     "two runs": lambda: diff_table(_run(), _run(HUGE)),
+    "configs": lambda: configs_view([("lenet_bn", "The main job, with batch normalization.")]),
+    "norms": lambda: norms_table(DESCRIPTIONS),
+    "studies": lambda: studies_table(STUDIES.values()),
     "topics": lambda: topics_view([("look-inside", "What the norms have learned.")]),
 }
 
@@ -162,7 +171,7 @@ def test_every_figure_and_every_word_is_there_at_every_width(name: str) -> None:
         assert set(whole - _words(shown)) <= NAME_HEADINGS, width
         assert "…" not in shown
         for line in shown.splitlines():
-            assert len(line) <= width or " " not in line.strip(), width
+            assert cell_len(line) <= width or " " not in line.strip(), width
 
 
 def test_a_training_on_50_columns() -> None:
