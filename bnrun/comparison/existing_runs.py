@@ -51,9 +51,9 @@ class SideBySide(Comparison):
         return () if self._why_unpaired() else super().pairs
 
     @property
-    def alike(self) -> tuple[str, ...]:
-        """Return no arm: parity is not asked for."""
-        return ()
+    def networks(self) -> tuple[tuple[Arm, ...], ...]:
+        """Return each arm in a group of its own: parity is not asked for."""
+        return tuple((result.arm,) for result in self.arms)
 
     @property
     def differences(self) -> tuple[ArmDifference, ...]:

@@ -51,10 +51,7 @@ def _vague_remarks(comparison: "Comparison") -> Iterator[str]:
 def _verdict_remarks(pairs: tuple[Pair, ...], more_seeds: str) -> Iterator[str]:
     judged = [pair for pair in pairs if pair.detected is not None]
     if pairs and all(pair.difference.n == 1 for pair in pairs):
-        yield (
-            "One seed shows no spread, so no difference is judged. Three or more seeds, such as "
-            "--seeds 3, show it."
-        )
+        yield "One seed shows no spread, so no difference is judged. Three or more seeds show it."
     if not judged:
         return
     yield (
