@@ -50,6 +50,9 @@ def study(
             autocompletion=completion.study_directories,
         ),
     ] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials trained at a time.")
+    ] = 1,
     out: NewOutOption = RUNS,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -67,16 +70,16 @@ def study(
         _show_list(json)
         return
     if resume is not None or judge is not None:
-        _show(_kept(name, budget, resume, judge, out, quiet), json)
+        _show(_kept(name, budget, resume, judge, jobs, out, quiet), json)
         return
     assert name is not None
     if name == "all" and json:
         raise ConfigError("it prints one document, so name one study.", key="--json")
     for one in STUDIES if name == "all" else [name]:
-        _show(_measured(one, budget or STANDARD, out, quiet), json)
+        _show(_measured(one, budget or STANDARD, jobs, out, quiet), json)
 
 
-def _measured(name: str, budget: str, out: Path, quiet: bool) -> "StudyResult":
+def _measured(name: str, budget: str, jobs: int, out: Path, quiet: bool) -> "StudyResult":
     """Run a new study; its directory is made when nothing else can be refused."""
     from bnrun.studies.registry import find_study
     from bnrun.studies.study import BUDGETS, plan
@@ -89,7 +92,7 @@ def _measured(name: str, budget: str, out: Path, quiet: bool) -> "StudyResult":
     from bnrun.training.device import device_name
 
     start = plan(found, known_value("--budget", budget, BUDGETS), device_name(torch.device("cpu")))
-    return _finish(create_study(out, start), quiet)
+    return _finish(create_study(out, start), jobs, quiet)
 
 
 def _kept(
@@ -97,6 +100,7 @@ def _kept(
     budget: str | None,
     resume: str | None,
     judge: str | None,
+    jobs: int,
     out: Path,
     quiet: bool,
 ) -> "StudyResult":
@@ -116,16 +120,16 @@ def _kept(
     kept = directory.result.study.name
     if name not in (None, kept):
         raise ConfigError(f"{directory.path} is of study {kept}, not of {name}.", option)
-    return directory.result if judge is not None else _finish(directory, quiet)
+    return directory.result if judge is not None else _finish(directory, jobs, quiet)
 
 
-def _finish(directory: "StudyDirectory", quiet: bool) -> "StudyResult":
+def _finish(directory: "StudyDirectory", jobs: int, quiet: bool) -> "StudyResult":
     """Measure what a study has no evidence for, and show the progress."""
     from bnrun.show.console import show_note, stderr
     from bnrun.show.progress import open_screen
     from bnrun.studies.study import run_study
 
-    work = run_study(directory.result)
+    work = run_study(directory.result, directory.trainer(jobs))
     try:
         with open_screen(stderr(), quiet=quiet) as screen, directory, closing(work):
             for event in work:

@@ -1,10 +1,12 @@
 """The studies by name."""
 
 from bnrun.errors import ConfigError, did_you_mean
-from bnrun.studies import exact, start
+from bnrun.studies import converge, exact, rates, start
 from bnrun.studies.study import Study
 
-STUDIES: dict[str, Study] = {study.name: study for study in (exact.STUDY, start.STUDY)}
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (exact.STUDY, start.STUDY, converge.STUDY, rates.STUDY)
+}
 
 
 def find_study(name: str) -> Study:

@@ -8,6 +8,7 @@ from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Source
 from bnrun.studies.rules import Direction, Equivalence, Law
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
+from bnrun.studies.trainings import Train
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,7 +99,7 @@ CLAIMS = (
 )
 
 
-def measure(budget: Budget, ids: Collection[str]) -> Work:
+def measure(budget: Budget, ids: Collection[str], train: Train) -> Work:
     """Measure the claims with these ids, over the seeds of the budget."""
     seeds = range(SEEDS[budget])
     wanted = [claim for claim in CLAIMS if claim.id in ids]

@@ -1,0 +1,107 @@
+"""The trainings of a study, each in a run directory that is made once and read again."""
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from bnrun import kernels
+from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
+from bnrun.comparison.trials import FINISHED, TrialFailed, TrialMessage, run_trials
+from bnrun.config import resolve
+from bnrun.config.difference import config_difference
+from bnrun.data.load import load
+from bnrun.errors import EngineError, RunError, TrainingFailed
+from bnrun.events import RunStarted, Stage
+from bnrun.runs.run_records import read_run
+from bnrun.runs.trial_directory import trial_trainer
+from bnrun.studies.trainings import Summaries, TrainEvent
+from bnrun.training_summary import Summary
+
+
+def train_in(
+    folder: Path, jobs: int, trials: Sequence[Trial]
+) -> Generator[TrainEvent, None, Summaries]:
+    """Train trials in a folder, and read those that were trained to their end before.
+
+    Args:
+        folder: where each trial has its directory.
+        jobs: how many are trained at a time.
+        trials: all have the data of the first; the engine is one for all.
+
+    Returns:
+        The summaries by the trials' names.
+
+    Raises:
+        BnrunError: (while iterating) the data cannot be read, a directory cannot be written or is
+            of another training, or a trial fails; one that diverges is a result.
+    """
+    engine = _engine(folder)
+    located = [
+        Trial(trial.arm, trial.config.with_training(engine=engine), str(folder / trial.name))
+        for trial in trials
+    ]
+    summaries = {trial.name: summary for trial in located if (summary := _finished(trial))}
+    waiting = [trial for trial in located if trial.name not in summaries]
+    if not waiting:
+        return summaries
+    dataset = yield from load(waiting[0].config.data)
+    yield Stage(waiting[0].name, len(summaries), len(trials))
+    with closing(run_trials(waiting, trial_trainer(dataset, jobs), jobs)) as messages:
+        for message in messages:
+            summary = _result(message)
+            if summary is not None:
+                summaries[message.trial.name] = summary
+            if summary is not None or _starts(message):
+                yield Stage(message.trial.name, len(summaries), len(trials))
+    return summaries
+
+
+def _starts(message: TrialMessage) -> bool:
+    return isinstance(message, TrialEvent) and isinstance(message.event, RunStarted)
+
+
+def _result(message: TrialMessage) -> Summary | None:
+    """Return the summary of a trial that has ended; None while it trains.
+
+    Raises:
+        TrainingFailed: it failed.
+    """
+    match message:
+        case TrialFailed():
+            raise TrainingFailed(f"{message.trial.name}: {message.reason}")
+        case TrialEnded(summary=Summary(status="failed") as summary):
+            raise TrainingFailed(f"{message.trial.name}: {summary.reason}")
+        case TrialEnded():
+            return message.summary
+    return None
+
+
+def _engine(folder: Path) -> str:
+    """Return the one engine of all trials: that of those in the folder, else the fast one.
+
+    Left to `auto`, it could be another one for each trial.
+    """
+    for file in sorted(folder.glob("*/config.yaml")):
+        return resolve(file).config.training.engine
+    try:
+        kernels.is_compiled()
+    except EngineError:
+        return "eager"
+    return "compiled"
+
+
+def _finished(trial: Trial) -> Summary | None:
+    """Return the summary of a trial that was trained to its end; None where it was not.
+
+    Raises:
+        RunError: the directory is of another training.
+    """
+    path = Path(str(trial.run))
+    if not (path / "config.yaml").is_file():
+        return None
+    summary = read_run(path).summary
+    differences = config_difference(trial.config.to_dict(), summary.config)
+    if differences:
+        keys = ", ".join(difference.key for difference in differences)
+        raise RunError(f"{path} is another training than planned ({keys} differ): move it away.")
+    return summary if summary.status in FINISHED else None

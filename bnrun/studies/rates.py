@@ -1,0 +1,198 @@
+"""Study `rates`: which learning rates can be used with and without batch norm."""
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from bnrun.comparison.comparison_events import Trial
+from bnrun.studies.claim import Claim, Evidence, Part, Source
+from bnrun.studies.rules import Direction, Equivalence
+from bnrun.studies.study import Budget, Measured, Study, Work
+from bnrun.studies.trainings import Summaries, Train, last_epoch, trial
+
+SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 3, "thorough": 10}
+OCTAVES: Mapping[Budget, Sequence[int]] = {
+    "quick": range(-6, 7, 2),
+    "standard": range(-6, 7),
+    "thorough": range(-6, 7),
+}
+"""log2 of the learning rates."""
+
+TRAINS = 2.0
+"""Loss of the first epoch below which a network trains: guessing has ln 10 = 2.303."""
+LONGER = 3
+"""Epochs of R2's trainings at the smallest rate."""
+
+ACTIVATIONS = ("relu", "sigmoid")
+NORMS = ("none", "scratch")
+
+D2L = Source("Dive into Deep Learning, Batch Normalization", "exercise 2", "read")
+
+CLAIMS = (
+    Claim(
+        "R1",
+        "larger-rates",
+        "Batch norm allows larger learning rates.",
+        (
+            Source("Ioffe and Szegedy 2015, Batch Normalization", "section 4.2.2", "read",
+                   "five times the rate made the parameters of Inception infinite without batch "
+                   "norm; with it, thirty times the rate works"),
+            D2L,
+        ),
+        "log2 of the largest rate that trains, with batch norm less without",
+        (
+            Part("relu", Direction(2), "supported"),
+            Part("sigmoid", Direction(2), "supported"),
+        ),
+        "high",
+        "LeNet, Fashion-MNIST, one epoch of plain SGD at each rate of 2^-6 to 2^6; it trains where "
+        "the mean loss of the epoch is below 2 (guessing has 2.303)",
+        "A largest rate at the end of the grid is a lower bound. Predicting well is another "
+        "matter: at large rates, moving statistics lag behind.",
+    ),
+    Claim(
+        "R2",
+        "only-through-rates",
+        "The benefit of batch norm is the larger rate: at the same small rate there is none.",
+        (
+            Source("Bjorck, Gomes, Selman and Weinberger 2018, Understanding Batch Normalization",
+                   "figure 1, as summarized", "summary"),
+            Source("De and Smith 2020, Batch Normalization Biases Residual Blocks", "as summarized",
+                   "summary"),
+        ),
+        "training accuracy with batch norm less without",
+        (
+            Part("relu", Equivalence(0.02), "supported"),
+            Part("sigmoid", Equivalence(0.02), "contradicted"),
+        ),
+        "medium",
+        f"LeNet, Fashion-MNIST, {LONGER} epochs at the smallest rate of the grid where both train "
+        "in one epoch, with all seeds",
+        "Where no rate of the grid lets both train in one epoch, it is not decided.",
+    ),
+)  # fmt: skip
+
+
+def measure(budget: Budget, ids: Collection[str], train: Train) -> Work:
+    """Train the grid, which both claims share; then at the smallest rates that train."""
+    start = time.perf_counter()
+    grid = [trial for row in _grid(budget) for trial in row]
+    summaries = yield from train(grid)
+    if "R1" in ids:
+        yield Measured("R1", _largest_rates(budget, summaries), time.perf_counter() - start)
+    if "R2" in ids:
+        start = time.perf_counter()
+        octaves = {act: _smallest(budget, summaries, act) for act in ACTIVATIONS}
+        longer = [
+            _trial(norm, act, octave, seed, LONGER)
+            for seed in range(SEEDS[budget])
+            for act, octave in octaves.items()
+            if octave is not None
+            for norm in NORMS
+        ]
+        evidence = _at_smallest(budget, octaves, (yield from train(longer)))
+        yield Measured("R2", evidence, time.perf_counter() - start)
+
+
+def _trial(norm: str, activation: str, octave: int, seed: int, epochs: int = 1) -> Trial:
+    return trial(
+        f"{norm}-{activation}-2^{octave}" + (f"-{epochs}-epochs" if epochs > 1 else ""),
+        seed,
+        model__norm=norm,
+        model__activation=activation,
+        optimizer__lr=2.0**octave,
+        training__epochs=epochs,
+    )
+
+
+def _grid(budget: Budget) -> Iterator[list[Trial]]:
+    """Yield the trials of one epoch, seed by seed."""
+    for seed in range(SEEDS[budget]):
+        yield [
+            _trial(norm, activation, octave, seed)
+            for activation in ACTIVATIONS
+            for octave in OCTAVES[budget]
+            for norm in NORMS
+        ]
+
+
+def _trains(summaries: Summaries, norm: str, activation: str, octave: int, seed: int) -> bool:
+    """Return whether the first epoch at this rate was better than guessing."""
+    epoch = last_epoch(summaries[_trial(norm, activation, octave, seed).name])
+    return epoch is not None and epoch.loss < TRAINS
+
+
+def _largest(budget: Budget, summaries: Summaries, norm: str, activation: str, seed: int) -> int:
+    """Return log2 of the largest rate that trains; one step below the grid where none does."""
+    octaves = OCTAVES[budget]
+    able = [o for o in octaves if _trains(summaries, norm, activation, o, seed)]
+    return max(able, default=2 * octaves[0] - octaves[1])
+
+
+def _largest_rates(budget: Budget, summaries: Summaries) -> Evidence:
+    seeds = range(SEEDS[budget])
+    largest = {
+        (norm, act): [_largest(budget, summaries, norm, act, seed) for seed in seeds]
+        for act in ACTIVATIONS
+        for norm in NORMS
+    }
+    values = {
+        act: [
+            float(bn - none)
+            for bn, none in zip(largest["scratch", act], largest["none", act], strict=True)
+        ]
+        for act in ACTIVATIONS
+    }
+    found = "; ".join(
+        f"{act}: {_rates(largest['none', act])} without, {_rates(largest['scratch', act])} with"
+        for act in ACTIVATIONS
+    )
+    return Evidence(values, f"The largest rates that train: {found}.")
+
+
+def _rates(octaves: Sequence[int]) -> str:
+    """Write the rates of several seeds, from the smallest to the largest."""
+    low, high = 2.0 ** min(octaves), 2.0 ** max(octaves)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _smallest(budget: Budget, summaries: Summaries, activation: str) -> int | None:
+    """Return log2 of the smallest rate at which both networks train, with all seeds."""
+    for octave in OCTAVES[budget]:
+        if all(
+            _trains(summaries, norm, activation, octave, seed)
+            for norm in NORMS
+            for seed in range(SEEDS[budget])
+        ):
+            return octave
+    return None
+
+
+def _at_smallest(
+    budget: Budget, octaves: Mapping[str, int | None], summaries: Summaries
+) -> Evidence:
+    values: dict[str, list[float]] = {act: [] for act in ACTIVATIONS}
+    for act, octave in octaves.items():
+        if octave is None:
+            continue
+        for seed in range(SEEDS[budget]):
+            none, bn = (
+                last_epoch(summaries[_trial(norm, act, octave, seed, LONGER).name])
+                for norm in NORMS
+            )
+            if none is not None and bn is not None:
+                values[act].append(bn.train_acc - none.train_acc)
+    used = ", ".join(
+        f"{act} {'no rate' if octave is None else format(2.0**octave, 'g')}"
+        for act, octave in octaves.items()
+    )
+    return Evidence(values, f"The rates: {used}.")
+
+
+STUDY = Study(
+    name="rates",
+    question="Which learning rates can be used with and without batch norm?",
+    claims=CLAIMS,
+    seeds=SEEDS,
+    seconds={"quick": 120, "standard": 300, "thorough": 1000},
+    measure=measure,
+)

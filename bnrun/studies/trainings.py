@@ -1,0 +1,51 @@
+"""The trainings of a study: planned as configs, done once, and shared by its claims."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+from bnrun.comparison.comparison_events import Trial
+from bnrun.config import Config
+from bnrun.events import EpochEnded, Fetching, Notice, Stage
+from bnrun.training_summary import Summary
+
+TrainEvent = Stage | Fetching | Notice
+Summaries = Mapping[str, Summary]
+"""Of trials that completed or diverged, by the trial's name."""
+
+Train = Callable[[Sequence[Trial]], Generator[TrainEvent, None, Summaries]]
+"""Trains trials, where that was not done before; yields events and returns all summaries."""
+
+
+def trial(arm: str, seed: int, **keys: Any) -> Trial:
+    """Return a trial with the defaults and these config keys.
+
+    Args:
+        arm: the name of the arm; the trial's name is `<arm>-s<seed>`.
+        seed: of the initial weights and the order of the images.
+        keys: `section__key`, such as `optimizer__lr`.
+    """
+    sections = Config().to_dict()
+    for key, value in {"training__seed": seed, **keys}.items():
+        section, name = key.split("__")
+        sections[section][name] = value
+    return Trial(arm, Config.model_validate(sections))
+
+
+def last_epoch(summary: Summary) -> EpochEnded | None:
+    """Return the last epoch of a training that completed; None of one that diverged."""
+    return summary.epochs[-1] if summary.status == "completed" else None
+
+
+def epochs_to_reach(summary: Summary, accuracy: float, chance: float = 0.1) -> float:
+    """Return after how many epochs the training accuracy was this high; infinite if never.
+
+    Between the ends of two epochs, and between the start and the first, accuracy is taken to
+    grow linearly.
+    """
+    before = chance
+    for epoch in summary.epochs:
+        if epoch.train_acc >= accuracy:
+            share = (accuracy - before) / (epoch.train_acc - before)
+            return epoch.epoch - 1 + max(share, 0.0)
+        before = max(before, epoch.train_acc)
+    return float("inf")
