@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import unicodedata
 from typing import TextIO
 
 SPELLED = {
@@ -41,11 +42,29 @@ def spell_out(stream: TextIO) -> None:
 
 
 def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Return what stands for the characters that could not be encoded, and where to go on."""
+    """Return what stands for the rest of a line that cannot be encoded, and where the line ends.
+
+    Where a character becomes several, the next gap between two columns is as much narrower, so that
+    tables stay in line.
+    """
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    texts = (
-        SPELLED.get(one) or one.encode("ascii", "backslashreplace").decode()
-        for one in error.object[error.start : error.end]
-    )
-    return "".join(texts), error.end
+    line, separator, _ = error.object[error.start :].partition("\n")
+    written, excess = "", 0
+    for one in line:
+        if one == " " and excess > 0 and written.endswith(" "):
+            excess -= 1
+            continue
+        spelled = _spell(one, error.encoding)
+        written += spelled
+        excess += len(spelled) - (0 if unicodedata.combining(one) else 1)
+    return written + separator, error.start + len(line) + len(separator)
+
+
+def _spell(one: str, encoding: str) -> str:
+    """Return a character, or what is written in its place where an encoding lacks it."""
+    try:
+        one.encode(encoding)
+    except UnicodeEncodeError:
+        return SPELLED.get(one) or one.encode("ascii", "backslashreplace").decode()
+    return one

@@ -27,6 +27,17 @@ def test_a_character_that_is_missing_is_spelled(encoding: str, written: str) -> 
     assert raw.getvalue().decode(encoding) == written
 
 
+def test_a_table_stays_in_line() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, "ascii")
+    spell_out(stream)
+    stream.write("x ± y      1  2\nx        ± 1  2\nγ  β       1  2\nxyz        1  2\n")
+    stream.flush()
+    assert raw.getvalue().decode() == (
+        "x +- y     1  2\nx        +- 1 2\ngamma beta 1  2\nxyz        1  2\n"
+    )
+
+
 def test_a_stream_that_takes_any_text_is_left_as_it_is() -> None:
     stream = io.StringIO()
     spell_out(stream)
