@@ -10,6 +10,9 @@ from bnrun.training_summary import Summary
 LOST = ("diverged", "failed")
 """Statuses of a trial that ended without a result. One that was interrupted may still get one."""
 
+MAX_TIMED_ARMS = 12
+"""Most arms whose throughput is measured: each has a process with torch and the data in it."""
+
 
 @dataclass(frozen=True)
 class Arm:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from bnrun.comparison.arms import Arm, ArmResult
+from bnrun.comparison.arms import MAX_TIMED_ARMS, Arm, ArmResult
 from bnrun.comparison.paired_differences import DEFAULT_CRITERIA, PAIRS, Criteria
 from bnrun.comparison.result import MEASURES, Comparison, Measure
 from bnrun.config import Config
@@ -52,7 +52,7 @@ def make_plan(
         arms: two or more.
         seeds: the seeds, or how many: then they count up from the arms' own seed.
         criteria: how to judge pairs. Where they do not say which, it is decided here.
-        measures: what to measure beside the trials.
+        measures: what to measure beside the trials. Many arms are not timed.
 
     Raises:
         ConfigError: there are fewer than two arms or too many, two of one name, an invalid name,
@@ -65,6 +65,8 @@ def make_plan(
         seeds = range(first, first + seeds)
     check_seeds(seeds)
     check_criteria(criteria)
+    if len(arms) > MAX_TIMED_ARMS:
+        measures = [measure for measure in measures if measure != "throughput"]
     results = tuple(ArmResult(arm, ()) for arm in arms)
     return Comparison(results, tuple(seeds), with_pairs(criteria, len(arms)), tuple(measures))
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bnrun.comparison.arm_words import in_words, listed
-from bnrun.comparison.arms import ArmResult
+from bnrun.comparison.arms import MAX_TIMED_ARMS, ArmResult
 from bnrun.comparison.paired_differences import NO_DIFFERENCE, Pair
 from bnrun.comparison.trial_metrics import METRIC_NAMES, is_vague, is_vague_difference
 from bnrun.config.yaml_text import inline
@@ -28,7 +28,9 @@ def remarks(comparison: "Comparison") -> Iterator[str]:
     if comparison.takes_population:
         yield from _one_accuracy_remarks(comparison)
     if "throughput" not in comparison.measures and comparison.speeds is None:
-        yield "Throughput: not measured (--no-throughput)."
+        many = len(comparison.arms) > MAX_TIMED_ARMS
+        why = f"more than {MAX_TIMED_ARMS} arms" if many else "--no-throughput"
+        yield f"Throughput: not measured ({why})."
 
 
 def _vague_remarks(comparison: "Comparison") -> Iterator[str]:

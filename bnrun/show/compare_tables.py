@@ -213,7 +213,7 @@ def _throughput(speeds: Speeds) -> Iterator[RenderableType]:
     )
     engine = f"engine {engines[0]}, " if len(engines) == 1 else ""
     yield Paragraph(
-        f"Noise: {noise.arm} against itself {ratio(noise.ratio_to_first)} "
+        f"Noise: {in_words(noise.arm)} against itself {ratio(noise.ratio_to_first)} "
         f"({ratio_range(*noise.spread)}). {medians} every arm "
         f"trains {speeds.steps} steps, end to end, {engine}on {speeds.machine}."
     )

@@ -29,6 +29,14 @@ def test_pairs_are_decided_by_the_number_of_arms_unless_the_user_decides() -> No
     assert make_plan(four, (0,), Criteria(pairs="all")).criteria.pairs == "all"
 
 
+def test_many_arms_are_not_timed() -> None:
+    arms = [Arm(f"a{number}", Config()) for number in range(13)]
+    assert make_plan(arms[:12], (0,)).measures == ("parity", "throughput")
+    plan = make_plan(arms, (0,))
+    assert plan.measures == ("parity",)
+    assert plan.remarks[-1] == "Throughput: not measured (more than 12 arms)."
+
+
 def test_a_number_of_seeds_counts_up_from_that_of_the_arms() -> None:
     seeded = build_arms(["scratch", "none"], None, parse_override("training.seed=5"))
     assert make_plan(seeded, 3).seeds == (5, 6, 7)
