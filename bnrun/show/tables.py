@@ -184,11 +184,16 @@ class Table:
         yield self._part(chosen)
 
     def _part(self, chosen: Sequence[int]) -> "Table":
-        columns = tuple(self.columns[at] for at in chosen)
-        rows = [
-            row if isinstance(row, Text) else tuple(row[at] for at in chosen) for row in self.rows
-        ]
-        return Table(columns, self.gap, self.margin, rows=rows)
+        """Return the table of these columns, without rows that have nothing in them."""
+        part = Table(tuple(self.columns[at] for at in chosen), self.gap, self.margin)
+        for row in self.rows:
+            if isinstance(row, Text):
+                part.rows.append(row)
+            elif any(row[at] for at in chosen[1:]):
+                part.rows.append(tuple(row[at] for at in chosen))
+        while part.rows and isinstance(part.rows[-1], Text):
+            part.rows.pop()
+        return part
 
     def _blocks(self, width: int) -> Iterator[Text]:
         """Yield each row as a block: its name on a line, then what the columns hold of it."""
