@@ -82,6 +82,6 @@ def _read(names: Sequence[str], out: Path, criteria: "Criteria") -> "SideBySide"
     from bnrun.comparison.existing_runs import side_by_side
     from bnrun.runs.chosen_runs import read_runs
     from bnrun.runs.obstacles import nothing_to_draw
-    from bnrun.show.console import show_note
+    from bnrun.show.console import show_notice
 
-    return side_by_side(read_runs(names, out, nothing_to_draw, show_note), criteria)
+    return side_by_side(read_runs(names, out, nothing_to_draw, show_notice), criteria)

@@ -67,12 +67,12 @@ def evaluate(
     from bnrun.cli.overrides import option_names
     from bnrun.config import STATISTICS
     from bnrun.runs.obstacles import no_epoch
-    from bnrun.show.console import layer_output_on_stderr, show_note
+    from bnrun.show.console import layer_output_on_stderr, show_notice
 
     kinds = [
         known_value("--statistics", kind.strip(), STATISTICS) for kind in statistics.split(",")
     ]
-    path = runs.find(run, out, no_epoch, show_note)
+    path = runs.find(run, out, no_epoch, show_notice)
     state = runs.read_checkpoint(path, checkpoint)
     from bnrun.training.evaluation import evaluate
 
@@ -100,9 +100,9 @@ def recalibrate(
     from bnrun import runs
     from bnrun.cli.overrides import option_names
     from bnrun.runs.obstacles import no_epoch
-    from bnrun.show.console import layer_output_on_stderr, show_note
+    from bnrun.show.console import layer_output_on_stderr, show_notice
 
-    path = runs.find(run, out, no_epoch, show_note)
+    path = runs.find(run, out, no_epoch, show_notice)
     state = runs.read_checkpoint(path, checkpoint)
     from bnrun.training.evaluation import evaluate, recalibrate
 

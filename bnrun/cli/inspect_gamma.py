@@ -26,9 +26,9 @@ def inspect_gamma(
     from bnrun import runs
     from bnrun.cli.overrides import renamed_keys
     from bnrun.runs.obstacles import no_epoch
-    from bnrun.show.console import show_json, show_note, show_view
+    from bnrun.show.console import show_json, show_notice, show_view
 
-    path = runs.find(run, out, no_epoch, show_note)
+    path = runs.find(run, out, no_epoch, show_notice)
     state = runs.read_checkpoint(path, checkpoint)
     from bnrun.show.gamma_tables import GammaTables
     from bnrun.training.gamma_inspection import inspect

@@ -144,12 +144,12 @@ def _resumed(
     Any run can be trained longer, where `epochs` says so; else only one that is not complete.
     """
     from bnrun import runs
+    from bnrun.events import Notice
     from bnrun.runs.lookup import no_obstacle, refuse_trial
     from bnrun.runs.obstacles import nothing_left_to_train
-    from bnrun.show.console import show_note
 
     obstacle = nothing_left_to_train if epochs is None else no_obstacle
-    path = runs.find(name, out, obstacle, show_note)
+    path = runs.find(name, out, obstacle, lambda sentence: screen.show(Notice(sentence)))
     if epochs is not None:
         refuse_trial(path)
     run, checkpoint = runs.reopen(path, epochs=epochs, norm=norm, on_notice=show_note)

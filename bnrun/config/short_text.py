@@ -22,6 +22,8 @@ _FORMS = {
 def short_text(key: str, value: Any) -> str:
     """Write the value of a dotted key in a few words."""
     name = key.rpartition(".")[2].replace("_", " ")
+    if isinstance(value, Mapping):  # the norm's options
+        return ", ".join(f"norm's {option} {inline(one)}" for option, one in value.items())
     if isinstance(value, bool):
         return name if value else f"not {name}"
     if key in _FORMS:

@@ -30,7 +30,8 @@ def difference(a: RunRecord, b: RunRecord) -> RunDifference:
     config = config_difference(a.summary.config, b.summary.config)
     result = value_differences(_RESULT, _result(a), _result(b))
     environment = value_differences(_ENVIRONMENT, _environment(a), _environment(b))
-    remarks = tuple(_remarks(a, b, config)) if any(one.key in METRICS for one in result) else ()
+    differ = any(one.key in METRICS and None not in (one.a, one.b) for one in result)
+    remarks = tuple(_remarks(a, b, config)) if differ else ()
     return RunDifference(config, result, environment, remarks)
 
 

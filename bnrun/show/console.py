@@ -45,9 +45,17 @@ def show_note(text: str) -> None:
     stderr().print(text, soft_wrap=True, markup=False)
 
 
+def show_notice(sentence: str) -> None:
+    """Write a sentence to stderr: folded on a terminal, in one piece in a file or a pipe."""
+    _show_sentence(Text(sentence))
+
+
 def show_error(message: str) -> None:
     """Write an error to stderr: folded on a terminal, in one piece in a file or a pipe."""
-    text = Text("error: ", style="bold red").append(message, style="not bold default")
+    _show_sentence(Text("error: ", style="bold red").append(message, style="not bold default"))
+
+
+def _show_sentence(text: Text) -> None:
     console = stderr()
     if console.is_terminal:
         console.print(Paragraph(text), crop=False)

@@ -1,7 +1,7 @@
 """Runs as tables: all of them, one, or the difference of two."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -38,17 +38,21 @@ def runs_table(records: Sequence[Record]) -> RenderableType:
     is wrong with damaged runs.
     """
     figures = map(number, ("epochs", "loss", "test acc"))
-    shown = table(text("run or comparison"), *figures, label("status"), margin=1)
+    shown = table(label("run or comparison"), *figures, label("status"), margin=1)
     for record in records:
+        name = Text(record.path.name)
         match record:
             case RunRecord():
-                shown.add_row(Text(_name(record)), *_figures(record), record.status)
+                shown.add_row(name, *_figures(record), record.status)
+                line = ", ".join(_differs(record))
             case ComparisonRecord():
-                shown.add_row(
-                    Text(_comparison_name(record)), "", "", "", record.status or "no result"
-                )
+                shown.add_row(name, "", "", "", record.status or "no result")
+                line = _arms(record)
             case _:
-                shown.add_row(Text(record.path.name), "", "", "", "damaged")
+                shown.add_row(name, "", "", "", "damaged")
+                line = ""
+        if line:
+            shown.add_line(Text(f"   {line}"))
     damaged = (record.problem for record in records if isinstance(record, DamagedRun))
     return Group(shown, *(Paragraph(f"damaged: {problem}") for problem in damaged))
 
@@ -137,25 +141,20 @@ def _value(key: str, value: Any) -> str:
     return "-" if value is None and "." not in key else inline(value)
 
 
-def _name(run: RunRecord) -> str:
-    """Write a run's name and, below it, what the name does not say."""
-    config = run.summary.config
-    said = []
+def _differs(run: RunRecord) -> Iterator[str]:
+    """Yield what the name of a run does not say: what its config changes of the defaults."""
     if run.config_name is None:
-        norm = norm_name(run.summary.norm)
-        said = [_when(run.started), f"norm {norm}", f"seed {run.summary.seed}"]
-    said += changes(config, without=(*SHOWN_ELSEWHERE, *NOT_OF_THE_TRAINING))
+        yield from (_when(run.started), f"norm {norm_name(run.summary.norm)}")
+        yield f"seed {run.summary.seed}"
+    yield from changes(run.summary.config, without=(*SHOWN_ELSEWHERE, *NOT_OF_THE_TRAINING))
     if run.summary.learned is False:
-        said.append("did not learn")
-    return f"{run.path.name}\n  {', '.join(said)}" if said else run.path.name
+        yield "did not learn"
 
 
-def _comparison_name(comparison: ComparisonRecord) -> str:
-    if not comparison.arms:
-        return comparison.path.name
+def _arms(comparison: ComparisonRecord) -> str:
     count = len(comparison.seeds)
     seeds = f"{count} seed{'s' if count != 1 else ''}"
-    return f"{comparison.path.name}\n  {', '.join(comparison.arms)}; {seeds}"
+    return f"{', '.join(comparison.arms)}; {seeds}" if comparison.arms else ""
 
 
 def _figures(run: RunRecord) -> tuple[str, ...]:

@@ -89,7 +89,7 @@ class Table:
     title: Text | None = None
     split: bool = False
     rows: list[Row | Text] = field(default_factory=list)
-    """The rows; a text stands across all columns: the title of a section, or the line before it."""
+    """The rows; a text stands across all columns: a line, or the title of a section."""
 
     def add_row(self, *cells: str | Text) -> None:
         """Add a row; cells that are left out at its end are empty."""
@@ -102,6 +102,10 @@ class Table:
             self.rows.append(Text())
         if title:
             self.rows.append(_as_text(title))
+
+    def add_line(self, line: str | Text) -> None:
+        """Add a line across all columns, on what the row before it is about."""
+        self.rows.append(_as_text(line))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines of the table as it fits the width."""

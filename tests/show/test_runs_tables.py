@@ -74,7 +74,7 @@ RECORDS = [
     DamagedRun(Path("runs/[b]hurt"), "runs/[b]hurt/metrics.jsonl:3: no event"),
     _run(
         "20261121T210000Z-lenet_maxpool-builtin-s12", status="unfinished",
-        sets={"optimizer.lr": 0.1, "model.pool": "max", "model.norm": "builtin"},
+        sets={"optimizer.lr": 0.1, "model.pool": "max", "model.norm": "builtin(eps=0.1)"},
     ),
     ComparisonRecord(Path("runs/20261121T220000Z-compare-a-b"), ("a", "b"), (0, 1), "completed"),
     ComparisonRecord(Path("runs/x"), (), (), None),
@@ -92,13 +92,12 @@ def test_runs() -> None:
         " ──────────────────────────────────────────────────────────────────────────────\n"
         " [b]hurt                                                             damaged\n"
         " 20261121T210000Z-lenet_maxpool-builtin-s12    1/10  0.2661  0.8712  unfinished\n"
-        "   max pool, lr 0.1\n"
+        "   norm's eps 0.1, max pool, lr 0.1\n"
         " 20261121T220000Z-compare-a-b                                        completed\n"
         "   a, b; 2 seeds\n"
         " x                                                                   no result\n"
         " mine                                          1/10  0.2661  0.8712  completed\n"
-        "   2026-11-21 22:51:47 UTC, norm none, seed\n"
-        "   3, synthetic data\n"
+        "   2026-11-21 22:51:47 UTC, norm none, seed 3, synthetic data\n"
         " 20261121T225147Z-lenet_bn-scratch-s0          0/10       -       -  running\n"
         " 20261121T225147Z-lenet_bn-scratch-s0             1  0.2661  0.8712  completed\n"
         "\n"
@@ -110,12 +109,12 @@ def test_runs_in_a_narrow_terminal_have_a_block_each_and_whole_names() -> None:
     assert _render(runs_table(RECORDS[1:3]), 50) == (
         "\n"
         "20261121T210000Z-lenet_maxpool-builtin-s12\n"
-        "  max pool, lr 0.1\n"
         "  epochs: 1/10  loss: 0.2661  test acc: 0.8712\n"
         "  status: unfinished\n"
+        "   norm's eps 0.1, max pool, lr 0.1\n"
         "20261121T220000Z-compare-a-b\n"
-        "  a, b; 2 seeds\n"
         "  status: completed\n"
+        "   a, b; 2 seeds\n"
     )
 
 
