@@ -77,7 +77,7 @@ def evaluate(
     from bnrun.training.evaluation import evaluate
 
     with option_names(norm=norm, images=images, device=device):
-        config = runs.config_with_norm(path, _config(state, images, device), norm, show_note)
+        config = runs.config_with_norm(path, _config(state, images, device), norm, show_notice)
         with layer_output_on_stderr():
             result = evaluate(config, state, *_load(config), kinds)
     _show(result, path, checkpoint, json)
@@ -107,7 +107,7 @@ def recalibrate(
     from bnrun.training.evaluation import evaluate, recalibrate
 
     with option_names(norm=norm, images=images, device=device):
-        config = runs.config_with_norm(path, _config(state, images, device), norm, show_note)
+        config = runs.config_with_norm(path, _config(state, images, device), norm, show_notice)
         with layer_output_on_stderr():
             dataset, where = _load(config)
             recalibrated = recalibrate(config, state, dataset, where)

@@ -188,7 +188,7 @@ def diff(
     from bnrun.show.console import show_json, show_notice, show_view
     from bnrun.show.runs_tables import diff_table
 
-    first, second = (read_run(find(run, out, notify=show_notice)) for run in (a, b))
+    first, second = (read_run(find(run, out, on_notice=show_notice)) for run in (a, b))
     if json:
         paths = {"a": str(first.path), "b": str(second.path)}
         show_json(paths | dataclasses.asdict(difference(first, second)))

@@ -148,11 +148,14 @@ def _resumed(
     from bnrun.runs.lookup import no_obstacle, refuse_trial
     from bnrun.runs.obstacles import nothing_left_to_train
 
+    def show(notice: str) -> None:
+        screen.show(Notice(notice))
+
     obstacle = nothing_left_to_train if epochs is None else no_obstacle
-    path = runs.find(name, out, obstacle, lambda sentence: screen.show(Notice(sentence)))
+    path = runs.find(name, out, obstacle, show)
     if epochs is not None:
         refuse_trial(path)
-    run, checkpoint = runs.reopen(path, epochs=epochs, norm=norm, on_notice=show_note)
+    run, checkpoint = runs.reopen(path, epochs=epochs, norm=norm, on_notice=show)
     return run, _training(run.config, screen, checkpoint)
 
 

@@ -10,7 +10,7 @@ from bnrun.runs.lookup import (
     LATEST,
     RUN,
     TRIALS,
-    Notify,
+    OnNotice,
     Obstacle,
     find_either,
     is_start_of_a_name,
@@ -38,19 +38,21 @@ def name_runs(words: Sequence[str], out: Path) -> bool:
     return bool(runs)
 
 
-def read_runs(names: Sequence[str], out: Path, obstacle: Obstacle, notify: Notify) -> list[Summary]:
+def read_runs(
+    names: Sequence[str], out: Path, obstacle: Obstacle, on_notice: OnNotice
+) -> list[Summary]:
     """Read the runs that are named, each once; a comparison stands for its trials.
 
     Args:
         names: two or more, or one of a comparison.
-        out, obstacle, notify: see `lookup.find`.
+        out, obstacle, on_notice: see `lookup.find`.
 
     Raises:
         RunError: one does not exist or is damaged, or there are fewer than two.
     """
     paths: dict[Path, Path] = {}
     for name in names:
-        path = find_either(name, out, obstacle, notify)
+        path = find_either(name, out, obstacle, on_notice)
         trials = newest_first(path / TRIALS, RUN)[::-1] if path in COMPARISON else [path]
         paths |= {trial.resolve(): trial for trial in trials}
     if len(paths) < 2:

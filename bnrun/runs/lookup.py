@@ -33,7 +33,7 @@ _A_TRIAL = f"{LATEST}/TRIAL"
 
 Obstacle = Callable[[Path], str | None]
 """Returns why a directory cannot be asked for something; None where it can (obstacles.py)."""
-Notify = Callable[[str], object]
+OnNotice = Callable[[str], object]
 """Called with a sentence that the user should read."""
 
 
@@ -67,7 +67,7 @@ def ignore_notice(sentence: str) -> None:
 
 
 def find(
-    name: str, out: Path, obstacle: Obstacle = no_obstacle, notify: Notify = ignore_notice
+    name: str, out: Path, obstacle: Obstacle = no_obstacle, on_notice: OnNotice = ignore_notice
 ) -> Path:
     """Return the directory of a run; a trial of a comparison is a run, too.
 
@@ -75,12 +75,12 @@ def find(
         name: what the user calls it (see the top of this file).
         out: the folder that runs are in.
         obstacle: runs that have one are passed over by `latest`, unless all have.
-        notify: told what `latest` has passed over.
+        on_notice: called with a sentence on what `latest` has passed over.
 
     Raises:
         RunError: it does not exist, several names start like this, or it is a comparison.
     """
-    return _find(name, out, RUN) or _latest_run(out, obstacle, notify)
+    return _find(name, out, RUN) or _latest_run(out, obstacle, on_notice)
 
 
 def find_comparison(name: str, out: Path) -> Path:
@@ -106,7 +106,7 @@ def find_study_directory(name: str, out: Path) -> Path:
 
 
 def find_either(
-    name: str, out: Path, obstacle: Obstacle = no_obstacle, notify: Notify = ignore_notice
+    name: str, out: Path, obstacle: Obstacle = no_obstacle, on_notice: OnNotice = ignore_notice
 ) -> Path:
     """Return the directory of a run or, where the name is not one of a run, of a comparison.
 
@@ -124,7 +124,7 @@ def find_either(
     both = newest_first(out, RUN, COMPARISON)
     if not both:
         raise _missing(LATEST, out, [], RUN)
-    return _first_able(both, [], obstacle, notify)
+    return _first_able(both, [], obstacle, on_notice)
 
 
 def refuse_trial(path: Path) -> None:
@@ -186,14 +186,14 @@ def _find(name: str, out: Path, kind: DirectoryKind) -> Path | None:
     raise _missing(name, out, exact, kind)
 
 
-def _latest_run(out: Path, obstacle: Obstacle, notify: Notify) -> Path:
+def _latest_run(out: Path, obstacle: Obstacle, on_notice: OnNotice) -> Path:
     comparisons = newest_first(out, COMPARISON)
     runs = newest_first(out, RUN)
     if not runs and comparisons:
         runs, comparisons = _trials(comparisons[0]), []
     if not runs:
         raise _missing(LATEST, out, [], RUN)
-    return _first_able(runs, comparisons, obstacle, notify)
+    return _first_able(runs, comparisons, obstacle, on_notice)
 
 
 def _latest_comparison(out: Path) -> Path:
@@ -204,14 +204,14 @@ def _latest_comparison(out: Path) -> Path:
 
 
 def _first_able(
-    candidates: Sequence[Path], others: Sequence[Path], obstacle: Obstacle, notify: Notify
+    candidates: Sequence[Path], others: Sequence[Path], obstacle: Obstacle, on_notice: OnNotice
 ) -> Path:
     """Return the first candidate without an obstacle, or the first one where all have one.
 
     Args:
         candidates: directories, the newest first; at least one.
         others: comparisons that are no candidates, the newest first.
-        obstacle, notify: see `find`.
+        obstacle, on_notice: see `find`.
     """
     reasons: dict[Path, str] = {}
     for path in candidates:
@@ -221,7 +221,7 @@ def _first_able(
             reasons |= dict.fromkeys(newer, "a comparison")
             reasons |= dict.fromkeys(newer[:1], f"a comparison; for a trial of it: {_A_TRIAL}")
             if reasons:
-                notify(_passed_over(path, reasons))
+                on_notice(_passed_over(path, reasons))
             return path
         reasons[path] = reason
     return candidates[0]

@@ -130,7 +130,9 @@ class Run:
         self._complete_metrics(event.finished)
         self._append(event, environment=environment)
         if self._is_extended:  # after that line: killed in between, the run is still as it was
-            self._replace("config.yaml", self.config.yaml().encode())
+            kept = resolve(self.path / "config.yaml").config  # its norm may be taken from a copy
+            planned = kept.with_training(epochs=self.config.training.epochs)
+            self._replace("config.yaml", planned.yaml().encode())
 
     def _complete_metrics(self, finished: tuple[EpochEnded, ...]) -> None:
         """Bring the metrics to where the checkpoint is: it may be one epoch ahead of them."""
