@@ -35,7 +35,7 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     blocks.append(map(Paragraph, _sentences(comparison)))
     pairs = comparison.pairs
     if pairs:
-        blocks.append([Paragraph("differences, paired by seed:")])
+        blocks.append([Paragraph(f"differences, paired by seed{_legend(pairs)}:")])
         blocks += _pair_tables(pairs, len(comparison.seeds))
     if comparison.status == "interrupted":
         blocks.append([Paragraph(_progress(comparison))])
@@ -80,7 +80,7 @@ def _pair_tables(pairs: Sequence[Pair], planned: int) -> Iterator[list[Renderabl
     The primary metric has the first row, or the last table: of many pairs, that one is on the last
     screen.
     """
-    if len({(pair.a, pair.b) for pair in pairs}) == 1:
+    if _is_one(pairs):
         yield [Paragraph(_pair_heading(pairs[0], planned)), _pair_table(pairs)]
         return
     for metric in METRICS:
@@ -92,6 +92,16 @@ def _pair_tables(pairs: Sequence[Pair], planned: int) -> Iterator[list[Renderabl
     yield [Paragraph(f"primary metric, {' or '.join(metrics)}:"), _metric_table(primary, planned)]
 
 
+def _is_one(pairs: Sequence[Pair]) -> bool:
+    return len({(pair.a, pair.b) for pair in pairs}) == 1
+
+
+def _legend(pairs: Sequence[Pair]) -> str:
+    """Return what the stars mean, where there are any."""
+    starred = not _is_one(pairs) and any(pair.not_learned for pair in pairs)
+    return " (* did not learn)" if starred else ""
+
+
 def _pair_table(pairs: Sequence[Pair]) -> Table:
     """Show a row for each metric of two arms, the primary one first."""
     shown = table(label("primary first"), *map(number, FIGURES), text("verdict"))
@@ -101,11 +111,11 @@ def _pair_table(pairs: Sequence[Pair]) -> Table:
 
 
 def _metric_table(pairs: Sequence[Pair], planned: int) -> Table:
-    """Show a row for each pair on one metric."""
+    """Show a row for each pair on one metric; a star marks an arm that did not learn."""
     shown = table(label("pair"), *map(number, ("n", *FIGURES)), text("verdict"))
     for pair in pairs:
-        name = f"{pair.a} - {pair.b}" + (f"\n{_mark(pair)}" if pair.not_learned else "")
-        shown.add_row(name, _n(pair, planned), *_figures(pair), _verdict(pair))
+        a, b = (f"{arm}*" if arm in pair.not_learned else arm for arm in (pair.a, pair.b))
+        shown.add_row(f"{a} - {b}", _n(pair, planned), *_figures(pair), _verdict(pair))
     return shown
 
 
@@ -122,17 +132,13 @@ def _interval(pair: Pair) -> str:
 
 
 def _pair_heading(pair: Pair, planned: int) -> str:
-    mark = f" {_mark(pair)}" if pair.not_learned else ""
+    mark = f" ({listed(pair.not_learned)} did not learn)" if pair.not_learned else ""
     return f"{pair.a} - {pair.b}, n = {_n(pair, planned)}{mark}"
 
 
 def _n(pair: Pair, planned: int) -> str:
     n = pair.difference.n
     return f"{n} of {planned}" if n < planned else str(n)
-
-
-def _mark(pair: Pair) -> str:
-    return f"({listed(pair.not_learned)} did not learn)"
 
 
 def _verdict(pair: Pair) -> str:

@@ -268,6 +268,9 @@ def test_an_arm_that_did_not_learn_is_marked_everywhere() -> None:
         "than 1e+30. A difference to an arm that did not learn shows just that, under these "
         "settings. It does not tell how good the arm's norm is."
     ) in words
+    three = _render(comparison_view(Comparison((SCRATCH, BUILTIN, bad), (0, 1, 2))))
+    assert "differences, paired by seed (* did not learn):\n" in three
+    assert three.count("scratch - bad* ") == three.count("builtin - bad* ") == 4
     document = comparison.to_dict()
     assert [arm["not_learned"] for arm in document["arms"]] == [0, 3]
     assert {tuple(pair["not_learned"]) for pair in document["pairs"]} == {("bad",)}
