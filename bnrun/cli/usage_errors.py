@@ -31,10 +31,9 @@ def usage_error(error: Any, words: Sequence[str]) -> BnrunError:
         error: what typer raised: a `UsageError`.
         words: the command line.
     """
-    if hasattr(error, "possibilities"):
-        return _no_such_option(error, words)
     if hasattr(error, "option_name"):
-        return _value_is_missing(error)
+        is_unknown = hasattr(error, "possibilities")
+        return _no_such_option(error, words) if is_unknown else _value_is_missing(error)
     if isinstance(error, typer.BadParameter):
         return _bad_value(error)
     return _extra_or_unknown(error)
@@ -91,7 +90,7 @@ def _bad_value(error: Any) -> BnrunError:
     param = error.param
     name = max(param.opts, key=len) if param.param_type_name == "option" else param.metavar
     if not hasattr(error.__cause__, "errors"):  # from pydantic, which typer checks values with
-        reason = error.message or f"this is missing. {param.help}"
+        reason = error.message or f"this is missing. {param.help or ''}".rstrip()
         return BnrunError(reason, key=name)
     received = _shown(error.__cause__.errors()[0]["input"])
     if param.name in KEYWORDS:
