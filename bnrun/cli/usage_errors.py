@@ -43,13 +43,22 @@ def _no_such_option(error: Any, words: Sequence[str]) -> BnrunError:
     """Name the option that may be meant, or the config key; else say where all are listed."""
     typed, command = error.option_name, error.ctx.command_path
     name = typed.strip("-").replace("_", "-")
-    options = {option.name.replace("_", "-"): option for option in _options(error.ctx)}
-    keys = _key_names() if "set-" in options else {}
-    if argument := next((one for one in _arguments(error.ctx) if one.name == name), None):
-        value = _value_after(typed, words, argument.metavar)
+    parameters = error.ctx.command.get_params(error.ctx)
+    arguments = {
+        text.lower(): one.metavar
+        for one in parameters
+        if one.param_type_name == "argument"
+        for text in (one.name, one.metavar)
+    }
+    options = {
+        text.strip("-"): text for one in parameters for text in one.opts if text.startswith("-")
+    }
+    keys = _key_names() if "set" in options else {}
+    if name in arguments:
+        value = _value_after(typed, words, arguments[name])
         advice = f"It is an argument: {command} {value}"
     elif name not in keys and (near := _closest(name, options)):
-        advice = f"Did you mean '{options[near].opts[0]}'?"
+        advice = f"Did you mean '{options[near]}'?"
     elif near := _closest(name, keys):
         advice = f"To set this key: --set {keys[near]}={_value_after(typed, words)}"
     else:
@@ -121,11 +130,3 @@ def _extra_or_unknown(error: Any) -> BnrunError:
     if extra[1].partition("=")[0] in KEYS:
         reason = f"to set a config key: --set {extra[1]}"
     return BnrunError(reason, key=extra[1])
-
-
-def _options(context: Any) -> list[Any]:
-    return [p for p in context.command.get_params(context) if p.param_type_name == "option"]
-
-
-def _arguments(context: Any) -> list[Any]:
-    return [p for p in context.command.get_params(context) if p.param_type_name == "argument"]
