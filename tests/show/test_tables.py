@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 import bnrun
-from bnrun.show.folding import Paragraph
+from bnrun.show.folding import Indented, Paragraph
 from bnrun.show.tables import Table, label, number, pairs, table, text
 
 
@@ -126,6 +126,26 @@ def test_a_word_that_is_longer_than_a_line_stays_whole() -> None:
     assert _render(shown, width=30) == f"{name}\n  loss: 0.2661"
     assert _render(Paragraph(f"kept in runs/{name} for now"), width=30) == (
         f"kept in\nruns/{name}\nfor now"
+    )
+    indented = Indented(Paragraph(f"kept in runs/{name} for now"), 4)
+    assert _render(indented, width=30) == f"    kept in\n    runs/{name}\n    for now"
+
+
+def test_a_part_of_a_table_leaves_out_rows_that_have_nothing_in_it() -> None:
+    shown = table(number("channel"), number("gamma"), label("|gamma|"), split=True)
+    shown.add_row("0", "0.9669", "#######")
+    shown.add_section()
+    shown.add_row("max", "1.1577")
+    assert _render(shown, width=20) == (
+        "channel   gamma\n"
+        "───────────────\n"
+        "      0  0.9669\n"
+        "\n"
+        "    max  1.1577\n"
+        "\n"
+        "channel  |gamma|\n"
+        "────────────────\n"
+        "      0  #######"
     )
 
 
