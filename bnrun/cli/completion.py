@@ -23,6 +23,9 @@ BREAKS = ("=", ":")
 """Characters at which bash breaks a word in two."""
 
 
+DEVICES = ["auto", "cpu", "cuda", "mps"]
+
+
 def one_of(*values: str) -> Callable[[], list[str]]:
     """Return a function that completes one of some values."""
     return lambda: [*values]
@@ -76,7 +79,7 @@ def settings() -> list[tuple[str, str]]:
         (f"{section}.{name}={value}", _brief(field.description or ""))
         for section, schema in SECTIONS.items()
         for name, field in schema.model_fields.items()
-        for value in _values(field)
+        for value in _values(f"{section}.{name}", field)
     ]
 
 
@@ -139,13 +142,17 @@ def _classes(file: Path) -> list[str]:
     return [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
 
 
-def _values(field: Any) -> Sequence[str]:
+def _values(key: str, field: Any) -> Sequence[str]:
     """Return what may follow `KEY=`; without few values, nothing or the default.
 
     Nothing is one of them, so that shells stop behind the `=` instead of taking the default.
     """
     from bnrun.config.yaml_text import inline
+    from bnrun.norms.registry import NORMS
 
+    known = {"model.norm": [*NORMS], "training.device": DEVICES}
+    if key in known:
+        return known[key]
     if get_origin(field.annotation) is Literal:
         return get_args(field.annotation)
     if field.annotation is bool:

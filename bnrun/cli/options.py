@@ -45,7 +45,7 @@ SetOption = Annotated[
 EpochsOption = Annotated[
     int | None, typer.Option(metavar="N", help="Passes over the training images.")
 ]
-DEVICES = completion.one_of("auto", "cpu", "cuda", "mps")
+DEVICES = completion.one_of(*completion.DEVICES)
 DeviceOption = Annotated[
     str | None,
     typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps.", autocompletion=DEVICES),

@@ -125,6 +125,7 @@ def test_a_key_is_completed_with_its_values_or_its_default() -> None:
         ("bnrun train --set optimizer.schedule=", ["constant", "one-cycle"]),
         ("bnrun train --set=optimizer.schedule=o", ["one-cycle"]),
         ("bnrun train --set optimizer.lr=", ["1.0"]),
+        ("bnrun train --set model.norm=t", ["textbook"]),
         ("bnrun train --set model.pool=max --set model.pool=a", ["avg"]),
         ("bnrun train --norm mine.py:", ["A", "B"]),
         ("bnrun train --norm broken.py:", []),
