@@ -148,7 +148,7 @@ def _values(key: str, field: Any) -> Sequence[str]:
     Nothing is one of them, so that shells stop behind the `=` instead of taking the default.
     """
     from bnrun.config.yaml_text import inline
-    from bnrun.norms.registry import NORMS
+    from bnrun.norms import NORMS
 
     known = {"model.norm": [*NORMS], "training.device": DEVICES}
     if key in known:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from bnrun.cli import app
 from bnrun.config import KEYS
 from bnrun.guide import TOPICS
-from bnrun.norms.registry import NORMS
+from bnrun.norms import NORMS
 
 CONFIGS = ["lenet_bn", "lenet_builtin", "lenet_fast", "lenet_maxpool", "lenet_nobn"]
 SHELLS = ("bash", "zsh", "fish")
