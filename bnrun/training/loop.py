@@ -175,6 +175,7 @@ class _Training:
         )
         if settings.deterministic and self.device.type == "mps":
             yield Notice("training.deterministic: torch has no deterministic algorithms on mps")
+        yield from self._batch_notices()
         yield from self._schedule_notices()
         for epoch in range(len(self.finished) + 1, settings.epochs + 1):
             try:
@@ -191,6 +192,22 @@ class _Training:
             yield CheckpointReady(epoch, self._state())
             yield ended  # after the checkpoint: an epoch that is reported can be continued from
         yield self._end("completed")
+
+    def _batch_notices(self) -> Iterator[Notice]:
+        """Yield that the last batch of an epoch has one image, where it has; most norms refuse it.
+
+        After a linear layer, one image has one value per channel: it equals the mean of the batch.
+        """
+        sizes = self.stepper.batch_sizes
+        first = sizes[0]
+        if sizes[-1] == 1 < first:
+            images = sum(sizes)
+            better = next(size for size in range(first - 1, 0, -1) if images % size != 1)
+            yield Notice(
+                f"the last batch of each epoch has one image ({images:,} = {len(sizes) - 1} * "
+                f"{first} + 1), where a norm over the batch has nothing to average; such norms "
+                f"refuse it, or put out beta. Fix: --set training.batch_size={better}"
+            )
 
     def _schedule_notices(self) -> Iterator[Notice]:
         """Yield what a schedule makes of epochs that were planned for a run of another length."""

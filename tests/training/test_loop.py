@@ -246,6 +246,17 @@ def test_a_batch_of_one_fails_with_the_batch_in_the_message(small: Dataset) -> N
         list(events)
 
 
+def test_a_last_batch_of_one_image_is_said_before_training(small: Dataset) -> None:
+    events = train(_config("training.batch_size=149"), small, CPU)
+    assert isinstance(next(events), RunStarted)
+    assert next(events) == Notice(
+        "the last batch of each epoch has one image (150 = 1 * 149 + 1), where a norm over the "
+        "batch has nothing to average; such norms refuse it, or put out beta. Fix: --set "
+        "training.batch_size=148"
+    )
+    events.close()
+
+
 def test_a_layer_that_raises_is_shown_by_its_own_line(small: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "mine.py"
     path.write_text(NOISY.replace("return x +", "return x[:, :, 0, 0, 0] +"))
