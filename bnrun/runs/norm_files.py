@@ -107,12 +107,12 @@ def find_norm(path: Path, config: Config) -> tuple[Config, str | None]:
     if not file.is_file():
         reason = f"{file} is not there any more"
     elif _sha256(file) != last.sha256:
-        reason = f"{file} has changed since the run began"
+        reason = f"{file} has changed since training began"
     else:
         return config, None
     return (
         config.with_norm_source(NormSource(last.norm, str(copy.absolute()))),
-        f"{reason}: the norm is taken from the run's copy, {copy}",
+        f"{reason}: the norm is taken from the copy, {copy}",
     )
 
 
@@ -183,7 +183,9 @@ def _require_file(path: Path, config: Config) -> None:
 def _module_changed(last: NormFile, file: Path) -> str | None:
     if file.is_file() and _sha256(file) == last.sha256:
         return None
-    return f"{file}, of norm {last.norm}, has changed since the run began; it is taken as it is now"
+    return (
+        f"{file}, of norm {last.norm}, has changed since training began; it is taken as it is now"
+    )
 
 
 def _copy_name(file: Path, taken: set[str | None]) -> str:

@@ -57,7 +57,7 @@ def test_a_trained_run_is_evaluated_and_recalibrated(
 
     (tmp_path / "own.py").write_text("it is no Python any more")
     done = bnrun("recalibrate", run, "--images", 300, before=FEW_IMAGES)
-    assert "own.py has changed since the run began: the norm is taken from the run's" in done.stderr
+    assert "own.py has changed since training began: the norm is taken from the copy" in done.stderr
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines.pop(0) == f"of {run}"
     assert lines[0] == "LeNet, norm own.py:Own, synthetic data, one seed (0), after epoch 2"

@@ -82,7 +82,7 @@ def test_the_same_file_is_taken_from_where_it_is_without_a_word(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda file: file.write_text(SOURCE.format(2)), "has changed since the run began"),
+        (lambda file: file.write_text(SOURCE.format(2)), "has changed since training began"),
         (lambda file: file.rename("moved.py"), "is not there any more"),
         (lambda file: file.unlink(), "is not there any more"),
     ],
@@ -94,7 +94,7 @@ def test_of_a_file_that_changed_or_moved_the_copy_is_taken(
     change(mine)
     run, notices = _reopen(path)
     copy = path / "norm" / "mine.py"
-    assert notices == [f"{mine} {reason}: the norm is taken from the run's copy, {copy}"]
+    assert notices == [f"{mine} {reason}: the norm is taken from the copy, {copy}"]
     assert _version(run.config) == 1
     assert run.config.model.norm == f"{mine}:Norm"
     assert len(_files(path)) == 1
@@ -174,7 +174,7 @@ def test_a_module_that_changed_is_told_of(
     assert find_norm(tmp_path, config)[1] is None
     Path("importable_for_bnrun.py").write_text("")
     notice = str(find_norm(tmp_path, config)[1])
-    assert notice.endswith("has changed since the run began; it is taken as it is now")
+    assert notice.endswith("has changed since training began; it is taken as it is now")
 
 
 def test_a_damaged_record_is_an_error(mine: Path) -> None:
@@ -193,7 +193,7 @@ def test_all_trials_of_an_arm_train_with_the_file_as_the_comparison_began(mine: 
         run, _ = open_trial(second, notices.append)
         assert run.path.name == "Norm_a_1-s1"
         assert [notice.partition(":")[0] for notice in notices] == [
-            f"{mine} has changed since the run began"
+            f"{mine} has changed since training began"
         ]
         assert run.config.model.norm_source.copy is not None
     told: list[str] = []
