@@ -21,6 +21,8 @@ from bnrun.config.requirement import key_requirement
 from bnrun.config.schema import KEYS, SECTIONS, Config
 from bnrun.errors import ConfigError, did_you_mean
 
+_OPTIONS = "model.norm_options"
+
 MAX_FILE_BYTES = 1_000_000
 
 
@@ -63,7 +65,7 @@ def resolve(path: Path | None, overrides: Iterable[Assignment] = ()) -> Resolved
             every unacceptable value.
     """
     given = [*(read_file(path) if path else ()), *overrides]
-    assignments = [part for assignment in given for part in _split_norm_call(assignment)]
+    assignments = list(_norm_keys_apart(given))
     for assignment in assignments:
         _require_known_key(assignment)
     last = {assignment.key: assignment for assignment in assignments}
@@ -79,16 +81,26 @@ def resolve(path: Path | None, overrides: Iterable[Assignment] = ()) -> Resolved
     return Resolved(config, path.stem if path else "lenet_bn", sources)
 
 
-def _split_norm_call(assignment: Assignment) -> Iterator[Assignment]:
-    """Yield the assignments of a norm and of the options that are written with it, if any are."""
-    value = assignment.value
-    if assignment.key != "model.norm" or not isinstance(value, str):
-        yield assignment
-        return
-    norm, options = parse_norm_call(value, assignment.source)
-    yield replace(assignment, value=norm)
-    if options is not None:
-        yield Assignment("model.norm_options", options, assignment.source)
+def _norm_keys_apart(assignments: Iterable[Assignment]) -> Iterator[Assignment]:
+    """Yield assignments with a norm and its options under a key each, however they are written.
+
+    `model.norm=builtin(eps=1)` assigns both. `model.norm_options.eps=1` assigns one option, and
+    keeps those that were assigned before.
+    """
+    options: Any = {}
+    for one in assignments:
+        assigned = [one]
+        if one.key == "model.norm" and isinstance(one.value, str):
+            norm, written = parse_norm_call(one.value, one.source)
+            assigned = [replace(one, value=norm)]
+            if written is not None:
+                assigned.append(Assignment(_OPTIONS, written, one.source))
+        elif one.key.startswith(f"{_OPTIONS}.") and isinstance(options, dict):
+            name = one.key.removeprefix(f"{_OPTIONS}.")
+            assigned = [Assignment(_OPTIONS, {**options, name: one.value}, one.source)]
+        yield from assigned
+        if assigned[-1].key == _OPTIONS:
+            options = assigned[-1].value
 
 
 def config_assignments(config: Mapping[str, Any], source: str) -> list[Assignment]:

@@ -131,7 +131,8 @@ def _check_type(name: str, parameter: inspect.Parameter, value: Any) -> None:
     *others, last = (_WORDS.get(kind, repr(kind)) for kind in accepted)
     required = f"{', '.join(others)} or {last}" if others else last
     call = norm_call(name, {parameter.name: value})
-    raise _error(f"received {call}; {parameter.name} must be {required}.")
+    hint = " YAML's none is written null." if value == "none" else ""
+    raise _error(f"received {call}; {parameter.name} must be {required}.{hint}")
 
 
 def _accepted(parameter: inspect.Parameter) -> list[Any] | None:

@@ -53,7 +53,7 @@ def verify(
     Args:
         norm: a norm's name, `path/to/file.py:Class`, `package.module:Class`, or a class.
         options: arguments for the norm's constructor, by name. What counts as right stays the
-            same: another eps than 1e-5 is a fault here, too.
+            same, so another eps or momentum than PyTorch's is reported as a dialect.
         contract: what counts as right: PyTorch's layer, or the textbook's.
         dtype: of inputs and state. None takes float64 (where norm and device do) for eager, and
             float32 for compiled.

@@ -72,6 +72,7 @@ def test_a_config_holds_norm_and_options_apart_wherever_they_come_from() -> None
         [Assignment("model.norm", "builtin(eps=1e-3)", "--norm")],
         parse_override("model={norm: builtin, norm_options: {eps: 1e-3}}"),
         parse_override("model.norm=builtin(eps=1e-3)"),
+        parse_override("model.norm=builtin") + parse_override("model.norm_options.eps=1e-3"),
         parse_override("model.norm_options={eps: 2}")
         + parse_override("model.norm=builtin(eps=1e-3)"),
     ]
@@ -80,6 +81,12 @@ def test_a_config_holds_norm_and_options_apart_wherever_they_come_from() -> None
     for config in configs:
         assert config.to_dict()["model"].items() >= wanted.items()
         assert config.model.norm_call == "builtin(eps=0.001)"
+
+
+def test_one_option_is_assigned_beside_the_others() -> None:
+    texts = ["model.norm=builtin(eps=2)", "model.norm_options.momentum=null"]
+    config = resolve(None, [one for text in texts for one in parse_override(text)]).config
+    assert config.model.norm_options == {"eps": 2, "momentum": None}
 
 
 @pytest.mark.parametrize("options", ["[1]", "1", "{a b: 1}", "{a: {b: 1}}", "{a: .inf}", ""])

@@ -133,6 +133,8 @@ def test_the_declared_options_are_those_of_the_class(norm: str) -> None:
         ),
         ("scratch", {"momentum": "high"}, "received norm scratch(momentum=high); momentum must be "
          "a number or none."),
+        ("scratch", {"momentum": "none"}, "received norm scratch(momentum='none'); momentum must "
+         "be a number or none. YAML's none is written null."),
         ("scratch", {"eps": True}, "received norm scratch(eps=true); eps must be a number."),
         ("scratch", {"eps": None}, "received norm scratch(eps=none); eps must be a number."),
         ("builtin", {"affine": 1}, "received norm builtin(affine=1); affine must be true or "
