@@ -27,6 +27,7 @@ Functions:
 
 A norm is a name (`"scratch"`, `"builtin"`, `"textbook"`, `"none"`), a file and a class
 (`"path/to/file.py:Class"`), a module and a class (`"package.module:Class"`), or a class itself.
+A text may end with options for the constructor: `"builtin(momentum=0.01)"`.
 
 Nothing is printed, and nothing is written unless `out=` names a folder. Results are frozen
 records; their `to_dict()` is the document that the command prints with `--json`. Long work calls
