@@ -20,6 +20,7 @@ another. OpenMP's waiting threads would sleep: importing bnrun has set OMP_WAIT_
 """
 
 import contextlib
+import functools
 import gc
 import os
 import struct
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import typer
 from command_server import CAN_SHARE_WORKERS, share_workers
 from commands import (
     FEW_IMAGES,
@@ -54,6 +56,9 @@ if TYPE_CHECKING:
 
 os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is loaded
 
+
+# Typer makes the commands anew from their functions for each command line that a test runs: 20 ms.
+typer.main.get_command = functools.cache(typer.main.get_command)
 
 SERVER_ADDRESS = "BNRUN_TESTS_SERVER"
 """The environment variable by which the processes of pytest-xdist know the command server."""

@@ -69,9 +69,11 @@ def _every_command(group: Any) -> Iterator[Any]:
 def _parse(arguments: list[str]) -> dict[str, Any]:
     """Parse a command line as bnrun does, without running it; return its parameters."""
     group, parameters = typer.main.get_command(app), {}
-    for command in _every_command(group):
-        command.callback = lambda **given: parameters.update(given)
-    assert not group.main(args=arguments, prog_name="bnrun", standalone_mode=False)  # no exit code
+    with pytest.MonkeyPatch.context() as patch:
+        for command in _every_command(group):
+            patch.setattr(command, "callback", lambda **given: parameters.update(given))
+        code = group.main(args=arguments, prog_name="bnrun", standalone_mode=False)
+    assert not code
     return parameters
 
 
