@@ -207,9 +207,9 @@ def test_an_absent_device_is_an_error_about_the_option(bnrun: Run, command: list
     assert "error: --device: received 'cuda:99', which is not on this machine" in done.stderr
 
 
-def test_a_mistyped_command_gets_the_closest_one(bnrun: Run) -> None:
-    done = bnrun("trian")
-    assert done.returncode == 2
+def test_a_mistyped_command_gets_the_closest_one(bnrun_here: Run) -> None:
+    done = bnrun_here("trian")
+    assert (done.returncode, done.stdout) == (2, "")
     assert "Did you mean 'train'?" in done.stderr
 
 
@@ -230,8 +230,11 @@ def test_what_is_no_number_is_named_and_what_is_required(command: str, option: A
     assert done.stderr.startswith(f"error: {name}: received 'two'; it must be {kind}")
 
 
-def test_debug_shows_the_traceback(bnrun: Run, environment: dict[str, str], tmp_path: Path) -> None:
-    environment["BNRUN_DEBUG"] = "1"
-    done = bnrun("train", "missing.yaml")
+@pytest.mark.parametrize("arguments", [["missing.yaml"], ["--epochs", "two"]])
+def test_debug_shows_the_traceback(
+    bnrun_here: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    monkeypatch.setenv("BNRUN_DEBUG", "1")
+    done = bnrun_here("train", *arguments)
     assert done.returncode == 2
     assert "Traceback" in done.stderr
