@@ -45,7 +45,7 @@ def compare(
         typer.Argument(
             metavar="ARM",
             help="Two or more: a norm, or NAME=NORM,KEY=VALUE,...",
-            autocompletion=completion.arms,
+            autocompletion=completion.arms_or_runs,
         ),
     ] = None,
     config: Annotated[
@@ -159,7 +159,7 @@ def compare(
             begin = partial(_new, make_plan(built, seeds or SEEDS, criteria, measures))
         else:
             revise = partial(revise_plan, criteria=criteria, measures=measures)
-            begin = partial(_resumed, resume, revise)
+            begin = partial(_resumed, resume, revise, survivors or pairs is not None)
         try:
             with (
                 layer_output_on_stderr(),
@@ -208,16 +208,23 @@ def _new(
 
 
 def _resumed(
-    name: str, revise: "Revise", jobs: int, out: Path, screen: "Screen"
+    name: str, revise: "Revise", judges: bool, jobs: int, out: Path, screen: "Screen"
 ) -> "tuple[ComparisonDirectory, Work]":
-    """Build a comparison that continues, from its directory; add what its plan lacks."""
+    """Build a comparison that continues, from its directory; add what its plan lacks.
+
+    Where it `judges` by other criteria, `latest` may be complete.
+    """
     from bnrun.comparison.run_comparison import load_shared
     from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import reopen_comparison
-    from bnrun.runs.lookup import find_comparison
+    from bnrun.runs.lookup import find_comparison, no_obstacle
+    from bnrun.runs.obstacles import nothing_left_to_train
 
-    path = find_comparison(name, out)
-    directory = reopen_comparison(path, lambda text: screen.show(Notice(text)))
+    def show(notice: str) -> None:
+        screen.show(Notice(notice))
+
+    obstacle = no_obstacle if judges else nothing_left_to_train
+    directory = reopen_comparison(find_comparison(name, out, obstacle, show), show)
     before = directory.comparison
     dataset, device = drain(load_shared(before), screen.show)
     comparison = revise(resolve_engine(before, dataset, device))

@@ -83,13 +83,15 @@ def find(
     return _find(name, out, RUN) or _latest_run(out, obstacle, on_notice)
 
 
-def find_comparison(name: str, out: Path) -> Path:
-    """Return the directory of a comparison.
+def find_comparison(
+    name: str, out: Path, obstacle: Obstacle = no_obstacle, on_notice: OnNotice = ignore_notice
+) -> Path:
+    """Return the directory of a comparison. For the arguments, see `find`.
 
     Raises:
         RunError: it does not exist, or several names start like this.
     """
-    return _find(name, out, COMPARISON) or _latest_comparison(out)
+    return _find(name, out, COMPARISON) or _latest_comparison(out, obstacle, on_notice)
 
 
 def find_study_directory(name: str, out: Path) -> Path:
@@ -196,11 +198,11 @@ def _latest_run(out: Path, obstacle: Obstacle, on_notice: OnNotice) -> Path:
     return _first_able(runs, comparisons, obstacle, on_notice)
 
 
-def _latest_comparison(out: Path) -> Path:
+def _latest_comparison(out: Path, obstacle: Obstacle, on_notice: OnNotice) -> Path:
     comparisons = newest_first(out, COMPARISON)
     if not comparisons:
         raise _missing(LATEST, out, [], COMPARISON)
-    return comparisons[0]
+    return _first_able(comparisons, [], obstacle, on_notice)
 
 
 def _first_able(

@@ -10,7 +10,10 @@ from bnrun.errors import BnrunError
 from bnrun.runs.checkpoint_files import has_checkpoint
 from bnrun.runs.lookup import COMPARISON, TRIALS
 from bnrun.runs.metrics_file import MetricsFile
-from bnrun.runs.run_records import read_run
+from bnrun.runs.run_records import read_comparison_record, read_run
+
+_AT_REST = {"completed": "it is complete", "running": "a process is training in it"}
+"""Statuses in which nothing can be continued, and why."""
 
 
 def no_epoch(path: Path) -> str | None:
@@ -29,13 +32,13 @@ def nothing_to_draw(path: Path) -> str | None:
 
 
 def nothing_left_to_train(path: Path) -> str | None:
-    """Return why a run does not continue: it is complete, or at work.
+    """Return why a run, or a comparison, does not continue: it is complete, or at work.
 
-    A damaged run has no such reason: whoever continues it is told what is damaged.
+    What is damaged has no such reason: whoever continues it is told what is damaged.
     """
+    if path in COMPARISON:
+        return _AT_REST.get(read_comparison_record(path).status or "")
     try:
-        status = read_run(path).status
+        return _AT_REST.get(read_run(path).status)
     except BnrunError:
         return None
-    reasons = {"completed": "it is complete", "running": "a process is training in it"}
-    return reasons.get(status)

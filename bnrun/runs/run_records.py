@@ -102,7 +102,7 @@ def list_runs(out: Path, limit: int | None = None) -> list[RunRecord | DamagedRu
 def records(out: Path, *kinds: DirectoryKind) -> Iterator[Record]:
     """Yield what is directly below `out`, newest first; each is read when it is asked for."""
     for path in newest_first(out, *kinds):
-        yield _read_comparison(path) if path in COMPARISON else _read_run_or_damage(path)
+        yield read_comparison_record(path) if path in COMPARISON else _read_run_or_damage(path)
 
 
 def read_run(path: Path) -> RunRecord:
@@ -229,7 +229,8 @@ def _read_run_or_damage(path: Path) -> RunRecord | DamagedRun:
         return DamagedRun(path, str(error))
 
 
-def _read_comparison(path: Path) -> ComparisonRecord:
+def read_comparison_record(path: Path) -> ComparisonRecord:
+    """Read the plan of a comparison, and its status; `damaged` where one cannot be read."""
     try:
         plan = parse((path / "compare.yaml").read_text(encoding="utf-8"), "compare.yaml").value
         arms = tuple(str(arm["name"]) for arm in plan["arms"])

@@ -196,6 +196,18 @@ def test_a_run_that_is_complete_or_at_work_has_nothing_left_to_train(run: Path) 
     assert nothing_left_to_train(run) is None
 
 
+def test_the_latest_comparison_to_continue_is_not_complete(tmp_path: Path) -> None:
+    plan = "arms: [{name: scratch}]\nseeds: [0]"
+    old, new = _make(tmp_path, "20260101T000000Z-compare-a-b", "20261101T000000Z-compare-a-b",
+                     file="compare.yaml")  # fmt: skip
+    for path, status in ((old, "interrupted"), (new, "completed")):
+        (path / "compare.yaml").write_text(plan)
+        (path / "summary.json").write_text(f'{{"status": "{status}"}}')
+    notices: list[str] = []
+    assert find_comparison("latest", tmp_path, nothing_left_to_train, notices.append) == old
+    assert notices == [f"latest is {old.name}; passed over: {new.name} (it is complete)"]
+
+
 def test_a_comparison_is_found_as_a_run_is(tmp_path: Path) -> None:
     (run,) = _make(tmp_path, NEW)
     old, new = _make(
