@@ -45,7 +45,7 @@ def compare(
         typer.Argument(
             metavar="ARM",
             help="Two or more: a norm, or NAME=NORM,KEY=VALUE,...",
-            autocompletion=completion.arms_or_runs,
+            autocompletion=completion.arms,
         ),
     ] = None,
     config: Annotated[

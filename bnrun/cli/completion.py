@@ -71,11 +71,6 @@ def arms(context: typer.Context, incomplete: str) -> list[str]:
     return of_norms if equals else of_norms + _names(context, "run")
 
 
-def arms_or_runs(context: typer.Context, incomplete: str) -> list[str]:
-    """Complete an arm, or the name of a run that exists."""
-    return [*arms(incomplete), *runs_and_comparisons(context)]
-
-
 def settings() -> list[tuple[str, str]]:
     """Complete KEY=VALUE: the values of a key where they are few, else its default."""
     from bnrun.config.schema import SECTIONS
