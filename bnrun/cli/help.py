@@ -28,6 +28,10 @@ class Command(TyperCommand):
         """Return the summary, whole."""
         return super().get_short_help_str(max(limit, WHOLE))
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Return what the line of usage shows; some releases of typer write {A} for A."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and options."""
         _write_parameters(self, ctx, formatter)

@@ -127,6 +127,7 @@ def test_a_range_is_said_in_words_and_no_type_of_python_is_shown() -> None:
     shown = _help("compare")
     assert "Trials trained at a time.  [default: 1; 1 or more]" in shown
     assert "\nArguments:\n  ARM  " in shown
+    assert _help("runs", "diff").startswith("Usage: bnrun runs diff [OPTIONS] A B\n")
 
 
 def test_version() -> None:
