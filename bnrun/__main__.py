@@ -1,13 +1,29 @@
 """The entry point: `bnrun`, and `python -m bnrun`."""
 
+import signal
 import sys
+from typing import Any
 
-from bnrun.errors import INTERRUPTED
+from bnrun.errors import INTERRUPTED, NOTHING_KEPT
 from bnrun.show.plain_text import spell_out
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C.
+
+    Not KeyboardInterrupt itself: where that passes through an `exec` of a text, such as that of a
+    dataclass, Python ends the process by a signal instead of its exit code, also if it is caught.
+    """
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise Interrupted
 
 
 def main() -> None:
     """Run the command line; Ctrl-C exits with 130, even while modules are still loading."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored
+        signal.signal(signal.SIGINT, _interrupt)
     for stream in (sys.stdout, sys.stderr):
         spell_out(stream)
     try:
@@ -15,7 +31,11 @@ def main() -> None:
 
         app(prog_name="bnrun")
     except KeyboardInterrupt:
+        sys.stderr.write(f"interrupted: {NOTHING_KEPT}\n")
         sys.exit(INTERRUPTED)
+    finally:
+        # The interpreter takes a moment to end, in which Ctrl-C would only raise a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,10 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 
+NOTHING_KEPT = "nothing was kept; run the command again to start over."
+"""What is said after Ctrl-C where there is nothing to continue."""
+
+
 class BnrunError(Exception):
     """What was asked cannot be done.
 

@@ -163,6 +163,13 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Activity:
+    """What the work does from here on, until its next event, where it counts nothing."""
+
+    name: str
+
+
+@dataclass(frozen=True)
 class CheckpointReady:
     """All that a run needs to continue after an epoch: tensors and plain values."""
 
@@ -180,7 +187,7 @@ class RunEnded:
     reason: str | None = None
 
 
-Event = RunStarted | Progress | EpochEnded | Notice | CheckpointReady | RunEnded
+Event = RunStarted | Progress | EpochEnded | Notice | Activity | CheckpointReady | RunEnded
 
 
 @dataclass(frozen=True)

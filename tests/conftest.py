@@ -23,6 +23,7 @@ import contextlib
 import functools
 import gc
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -138,8 +139,10 @@ def bnrun_here(
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         texts = [*map(str, arguments)]
         monkeypatch.setattr(sys, "argv", ["bnrun", *texts])
+        handler = signal.getsignal(signal.SIGINT)
         with pytest.raises(SystemExit) as end:
             main()
+        signal.signal(signal.SIGINT, handler)  # which a process at its end does not need
         return subprocess.CompletedProcess(texts, end.value.code, *capfd.readouterr())
 
     monkeypatch.chdir(tmp_path)

@@ -20,7 +20,15 @@ from bnrun.api.configs import resolve_config
 from bnrun.comparison import parity
 from bnrun.comparison.comparison_events import ResultSoFar
 from bnrun.data import synthetic
-from bnrun.events import CheckpointReady, EpochEnded, RunEnded, RunStarted, Stage
+from bnrun.events import (
+    Activity,
+    CheckpointReady,
+    EpochEnded,
+    Progress,
+    RunEnded,
+    RunStarted,
+    Stage,
+)
 from bnrun.locks import Lock
 
 SYNTHETIC = {"data.name": "synthetic", "training.engine": "eager"}
@@ -149,7 +157,7 @@ def test_a_class_is_a_norm() -> None:
 def test_events_are_handed_over_as_they_happen() -> None:
     events: list[object] = []
     result = bnrun.train(epochs=2, overrides=SYNTHETIC, on_event=events.append)
-    kinds = [type(event) for event in events if type(event).__name__ != "Progress"]
+    kinds = [type(event) for event in events if not isinstance(event, Progress | Activity)]
     epoch = [CheckpointReady, EpochEnded]
     assert kinds == [RunStarted, *epoch, *epoch, RunEnded]
     assert result.epochs == tuple(event for event in events if isinstance(event, EpochEnded))

@@ -27,7 +27,7 @@ def probe(**_):
         "terminals": [stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)],
         "encodings": [stream.encoding for stream in (sys.stdin, sys.stdout, sys.stderr)],
         "errors": [stream.errors for stream in (sys.stdin, sys.stdout, sys.stderr)],
-        "SIGINT": str(signal.getsignal(signal.SIGINT)),
+        "SIGINT": getattr(signal.getsignal(signal.SIGINT), "__name__", "ignored"),
         "SIGTERM": str(signal.getsignal(signal.SIGTERM)),
         "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "leads a session": os.getsid(0) == os.getpgid(0) == os.getpid(),

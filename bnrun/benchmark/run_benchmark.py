@@ -74,6 +74,7 @@ def bench(
         yield Stage(f"starting {repeated.name} again", len(arms), len(arms) + 1)
         itself = next(one for one in measured if one.arm is repeated)
         again = _start(repeated.with_engine(itself.engine), stack)  # `auto` might choose anew
+        yield Stage("starting the matrix product", len(arms), len(arms) + 1)
         matmul = Worker("the matrix product", prepare_matmul, (str(device),), LIMIT_SECONDS)
         products = yield from _rounds(
             [*measured, again], stack.enter_context(matmul), steps, rounds

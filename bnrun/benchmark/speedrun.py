@@ -14,9 +14,9 @@ from bnrun.comparison.plan import check_seeds
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
-from bnrun.events import DataUsed, EpochEnded, Stage, mapped
+from bnrun.events import Activity, DataUsed, EpochEnded, Stage, mapped
 from bnrun.training.device import device_name
-from bnrun.training.engine_choice import choose
+from bnrun.training.engine_choice import choose, describe_choice
 from bnrun.training.loop import train
 from bnrun.training_summary import Summary
 
@@ -65,7 +65,7 @@ class Speedrun:
 
 def speedrun(
     config: Config, dataset: Dataset, device: torch.device, count: int
-) -> Generator[Stage, None, Speedrun]:
+) -> Generator[Stage | Activity, None, Speedrun]:
     """Train `count` seeds, starting from the config's own; yield progress, return the result.
 
     The engine is chosen once, for all of them.
@@ -79,6 +79,7 @@ def speedrun(
     check_seeds(seeds)
     dataset = dataset.to(device)
     epochs = config.training.epochs
+    yield Activity(describe_choice(config, device))
     engine = choose(config, dataset, device, epochs).name
     arm = Arm("speedrun", config).with_engine(engine)
     trials: list[SpeedrunTrial] = []

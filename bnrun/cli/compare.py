@@ -1,8 +1,8 @@
 """`bnrun compare`: arms trained on the same seeds; what differs, and how sure that is."""
 
 import shlex
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +11,7 @@ import typer
 
 from bnrun.cli import completion
 from bnrun.cli.compare_runs import compare_runs
+from bnrun.cli.interruption import interruptible, loading_torch
 from bnrun.cli.options import (
     RUNS,
     DeviceOption,
@@ -21,7 +22,7 @@ from bnrun.cli.options import (
     SetOption,
 )
 from bnrun.errors import WORK_FAILED, ConfigError, known_value
-from bnrun.events import Notice, drain
+from bnrun.events import Activity, Notice, drain
 
 if TYPE_CHECKING:
     import torch
@@ -152,7 +153,7 @@ def compare(
     if resume is None and compare_runs(arms or (), out, criteria, json, trains):
         return
     directory = None
-    with option_names(**options):
+    with option_names(**options), interruptible(lambda: _kept(directory)):
         if resume is None:
             sweeps = [parse_sweep(text) for text in sweep or ()]
             built = build_arms(arms or [], config, overrides, sweeps)
@@ -166,13 +167,13 @@ def compare(
                 open_screen(stderr(), quiet=quiet, live=CompareBars, lines=CompareLines) as screen,
             ):
                 directory, work = begin(jobs, out, screen)
-                with directory, closing(work):
+                with directory, closing(work), _waiting_for_trials(screen):
                     for event in work:
                         directory.record(event)
                         screen.show(event)
         finally:  # after Ctrl-C or a failure, too: what was finished is worth showing
             if directory is not None:
-                _show_result(directory, json)
+                _show_result(directory, json, quiet)
     if directory.comparison.status != "completed":
         raise typer.Exit(WORK_FAILED)
 
@@ -198,11 +199,14 @@ def _new(
     plan: "Comparison", jobs: int, out: Path, screen: "Screen"
 ) -> "tuple[ComparisonDirectory, Work]":
     """Build a new comparison; its directory is made last, when nothing else can be refused."""
-    from bnrun.comparison.run_comparison import load_shared
-    from bnrun.comparison.shared_engine import resolve_engine
-    from bnrun.runs.comparison_directory import create_comparison
+    with loading_torch(screen):
+        from bnrun.comparison.run_comparison import load_shared
+        from bnrun.comparison.shared_engine import resolve_engine
+        from bnrun.runs.comparison_directory import create_comparison
+        from bnrun.training.engine_choice import describe_choice
 
     dataset, device = drain(load_shared(plan), screen.show)
+    screen.show(Activity(describe_choice(plan.arms[0].arm.config, device)))
     directory = create_comparison(out, resolve_engine(plan, dataset, device))
     return directory, _work(directory, dataset, device, jobs)
 
@@ -214,8 +218,6 @@ def _resumed(
 
     Where it `judges` by other criteria, `latest` may be complete.
     """
-    from bnrun.comparison.run_comparison import load_shared
-    from bnrun.comparison.shared_engine import resolve_engine
     from bnrun.runs.comparison_directory import reopen_comparison
     from bnrun.runs.lookup import find_comparison, no_obstacle
     from bnrun.runs.obstacles import nothing_left_to_train
@@ -225,8 +227,14 @@ def _resumed(
 
     obstacle = no_obstacle if judges else nothing_left_to_train
     directory = reopen_comparison(find_comparison(name, out, obstacle, show), show)
+    with loading_torch(screen):
+        from bnrun.comparison.run_comparison import load_shared
+        from bnrun.comparison.shared_engine import resolve_engine
+        from bnrun.training.engine_choice import describe_choice
     before = directory.comparison
+    screen.show(Notice(_resuming(directory)))
     dataset, device = drain(load_shared(before), screen.show)
+    screen.show(Activity(describe_choice(before.arms[0].arm.config, device)))
     comparison = revise(resolve_engine(before, dataset, device))
     if comparison != before:
         directory.write_plan(comparison)
@@ -243,20 +251,53 @@ def _work(
     return compare(directory.comparison, trials, dataset, device, train, jobs)
 
 
-def _show_result(directory: "ComparisonDirectory", json: bool) -> None:
-    """Show the result, draw it, and say how to continue."""
+def _resuming(directory: "ComparisonDirectory") -> str:
+    """Return where a comparison continues."""
+    from bnrun.comparison.trials import count_trials
+
+    done, planned = count_trials(directory.comparison)
+    if done < planned:
+        return f"resuming {directory.path} after {done} of {planned} trials"
+    return f"{directory.path}: all {planned} trials are trained; measuring what else it lacks"
+
+
+def _kept(directory: "ComparisonDirectory | None") -> str | None:
+    """Return what Ctrl-C leaves of a comparison; None before it has a directory."""
+    if directory is None:
+        return None
+    from bnrun.comparison.trials import count_trials
+
+    done, planned = count_trials(directory.comparison)
+    return (
+        f"{done} of {planned} trials are finished and kept; "
+        f"continue with: bnrun compare --resume {shlex.quote(str(directory.path))}"
+    )
+
+
+@contextmanager
+def _waiting_for_trials(screen: "Screen") -> Iterator[None]:
+    """Say after Ctrl-C what is waited for: trials in processes write down how far they came."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        screen.show(Activity("interrupted; waiting for the trials to end"))
+        raise
+
+
+def _show_result(directory: "ComparisonDirectory", json: bool, quiet: bool) -> None:
+    """Show the result, and draw it."""
     from bnrun.cli.plot import draw_comparison
-    from bnrun.show.console import show_note
+    from bnrun.show.console import show_note, stderr
+    from bnrun.show.progress import shown_activity
 
     comparison = directory.comparison
     show_comparison(comparison, json)
     if any(result.completed for result in comparison.arms):
         try:
-            draw_comparison(directory.path, comparison)
+            with shown_activity(stderr(), "drawing the picture", quiet=quiet):
+                draw_comparison(directory.path, comparison)
         except Exception as error:  # from the user's matplotlib settings; the result is not lost
             show_note(f"the picture can't be drawn: {error}")
-    if comparison.status == "interrupted":
-        show_note(f"continue with: bnrun compare --resume {shlex.quote(str(directory.path))}")
 
 
 def show_comparison(comparison: "Comparison", json: bool) -> None:

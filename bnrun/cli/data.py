@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnrun.cli.help import Command, Group
+from bnrun.cli.interruption import interruptible
 from bnrun.cli.options import JsonOption
 from bnrun.errors import DataError
 
@@ -66,7 +67,8 @@ def fetch(
     from bnrun.show.console import show_line, stderr
     from bnrun.show.progress import open_screen
 
-    with open_screen(stderr(), quiet=False) as screen:
+    again = "no file was changed in part; run `bnrun data fetch` again to start over."
+    with interruptible(lambda: again), open_screen(stderr(), quiet=False) as screen:
         place = drain(fetch_data(root), screen.show)
     show_line(f"{place.folder}: {place.state}")
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.interruption import loading_torch
 from bnrun.cli.options import DEVICES, JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, known_value
 
@@ -34,20 +35,21 @@ def doctor(
 
     engines = ENGINES if engine is None else (known_value("--engine", engine, ENGINES),)
 
-    import torch
-
     from bnrun.cli.overrides import option_names
     from bnrun.events import drain
     from bnrun.show.console import show_json, show_view, stderr
     from bnrun.show.doctor_tables import doctor_view
     from bnrun.show.progress import open_screen
-    from bnrun.training.device import available, device_name, pick_device
-    from bnrun.verification.doctor import examine
 
-    with option_names(device=device):
-        devices = available() if device is None else [str(pick_device(device))]
-    machines = {name: device_name(torch.device(name)) for name in devices}
     with open_screen(stderr(), quiet=quiet) as screen:
+        with loading_torch(screen):
+            import torch
+
+            from bnrun.training.device import available, device_name, pick_device
+            from bnrun.verification.doctor import examine
+        with option_names(device=device):
+            devices = available() if device is None else [str(pick_device(device))]
+        machines = {name: device_name(torch.device(name)) for name in devices}
         examination = drain(examine(machines, engines), screen.show)
     if json:
         show_json(examination.to_dict())

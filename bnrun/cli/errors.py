@@ -9,6 +9,7 @@ import typer
 
 from bnrun.cli.completion import whole_words
 from bnrun.cli.help import FIRST_COMMANDS, Group
+from bnrun.cli.interruption import show_interruption
 from bnrun.errors import CANNOT_DO, INTERRUPTED, BnrunError
 
 UsageError: Any = sys.modules[typer.BadParameter.__module__].UsageError
@@ -23,7 +24,8 @@ class Commands(Group):
 
     A `BnrunError` exits with its own code: 2, or 1 where the work failed. An error of usage (an
     unknown option) or of the operating system (a name too long, a full disk behind stdout) exits
-    with 2, and Ctrl-C with 130. With `BNRUN_DEBUG=1` the traceback is shown instead of the message.
+    with 2. Ctrl-C exits with 130, and a line says what is kept (see `interruption.py`). With
+    `BNRUN_DEBUG=1` the traceback is shown instead of the message.
     """
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
@@ -54,7 +56,10 @@ class Commands(Group):
             raise
         except UsageError as error:
             _end(_of_usage(error, ctx))
-        except (BnrunError, OSError, KeyboardInterrupt) as error:
+        except KeyboardInterrupt as interruption:
+            show_interruption(interruption)
+            raise typer.Exit(INTERRUPTED) from None
+        except (BnrunError, OSError) as error:
             _end(error)
 
 
@@ -64,18 +69,13 @@ def _of_usage(error: Any, context: Any) -> BnrunError:
     return usage_error(error, context.meta[_WORDS])
 
 
-def _end(error: BaseException) -> NoReturn:
+def _end(error: Exception) -> NoReturn:
     """Show an error, and end the command with its exit code."""
     if os.environ.get("BNRUN_DEBUG") == "1":
         traceback.print_exc()
-    elif not isinstance(error, KeyboardInterrupt):
+    else:
         from bnrun.show.console import show_error
 
         show_error(str(error))
-    raise typer.Exit(_exit_code(error)) from None
-
-
-def _exit_code(error: BaseException) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
-    return error.exit_code if isinstance(error, BnrunError) else CANNOT_DO
+    code = error.exit_code if isinstance(error, BnrunError) else CANNOT_DO
+    raise typer.Exit(code) from None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.interruption import loading_torch
 from bnrun.cli.options import (
     RUNS,
     CheckpointOption,
@@ -17,12 +18,14 @@ from bnrun.cli.options import (
     RunArgument,
 )
 from bnrun.errors import known_value
+from bnrun.events import Activity
 
 if TYPE_CHECKING:
     import torch
 
     from bnrun.config import Config
     from bnrun.data.dataset import Dataset
+    from bnrun.show.progress import Screen
     from bnrun.training.evaluation import Evaluation
 
 ImagesOption = Annotated[
@@ -67,19 +70,25 @@ def evaluate(
     from bnrun.cli.overrides import option_names
     from bnrun.config import STATISTICS
     from bnrun.runs.obstacles import no_epoch
-    from bnrun.show.console import layer_output_on_stderr, show_notice
+    from bnrun.show.console import layer_output_on_stderr, show_notice, stderr
+    from bnrun.show.progress import open_screen
 
     kinds = [
         known_value("--statistics", kind.strip(), STATISTICS) for kind in statistics.split(",")
     ]
     path = runs.find(run, out, no_epoch, show_notice)
-    state = runs.read_checkpoint(path, checkpoint)
-    from bnrun.training.evaluation import evaluate
-
-    with option_names(norm=norm, images=images, device=device):
+    with (
+        option_names(norm=norm, images=images, device=device),
+        layer_output_on_stderr(),
+        open_screen(stderr(), quiet=False) as screen,
+    ):
+        with loading_torch(screen):
+            from bnrun.training.evaluation import evaluate
+        state = runs.read_checkpoint(path, checkpoint)
         config = runs.config_with_norm(path, _config(state, images, device), norm, show_notice)
-        with layer_output_on_stderr():
-            result = evaluate(config, state, *_load(config), kinds)
+        dataset, where = _load(config, screen)
+        screen.show(Activity(f"evaluating: {', '.join(kinds)}"))
+        result = evaluate(config, state, dataset, where, kinds)
     _show(result, path, checkpoint, json)
 
 
@@ -100,20 +109,26 @@ def recalibrate(
     from bnrun import runs
     from bnrun.cli.overrides import option_names
     from bnrun.runs.obstacles import no_epoch
-    from bnrun.show.console import layer_output_on_stderr, show_notice
+    from bnrun.show.console import layer_output_on_stderr, show_notice, stderr
+    from bnrun.show.progress import open_screen
 
     path = runs.find(run, out, no_epoch, show_notice)
-    state = runs.read_checkpoint(path, checkpoint)
-    from bnrun.training.evaluation import evaluate, recalibrate
-
-    with option_names(norm=norm, images=images, device=device):
+    with (
+        option_names(norm=norm, images=images, device=device),
+        layer_output_on_stderr(),
+        open_screen(stderr(), quiet=False) as screen,
+    ):
+        with loading_torch(screen):
+            from bnrun.training.evaluation import evaluate, recalibrate
+        state = runs.read_checkpoint(path, checkpoint)
         config = runs.config_with_norm(path, _config(state, images, device), norm, show_notice)
-        with layer_output_on_stderr():
-            dataset, where = _load(config)
-            recalibrated = recalibrate(config, state, dataset, where)
-            moving, population = (
-                evaluate(config, one, dataset, where, ()) for one in (state, recalibrated)
-            )
+        dataset, where = _load(config, screen)
+        screen.show(Activity("computing population statistics"))
+        recalibrated = recalibrate(config, state, dataset, where)
+        screen.show(Activity("evaluating"))
+        moving, population = (
+            evaluate(config, one, dataset, where, ()) for one in (state, recalibrated)
+        )
     file = runs.write_population_checkpoint(path, recalibrated)
     accuracies = {**moving.accuracies, "population": population.accuracies["moving"]}
     _show(dataclasses.replace(moving, accuracies=accuracies), path, checkpoint, json, written=file)
@@ -132,17 +147,14 @@ def _config(state: Mapping[str, Any], images: int | None, device: str | None) ->
     return resolve(None, trained + config_overrides(None, images=images, device=device)).config
 
 
-def _load(config: "Config") -> "tuple[Dataset, torch.device]":
+def _load(config: "Config", screen: "Screen") -> "tuple[Dataset, torch.device]":
     """Return the dataset of a config, and the device to evaluate on."""
     from bnrun import training
     from bnrun.data.load import load
     from bnrun.events import drain
-    from bnrun.show.console import stderr
-    from bnrun.show.progress import open_screen
 
     device = training.pick_device(config.training.device)
-    with open_screen(stderr(), quiet=False) as screen:
-        return drain(load(config.data), screen.show), device
+    return drain(load(config.data), screen.show), device
 
 
 def _show(

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.interruption import loading_torch
 from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption, RunArgument
 
 
@@ -26,12 +27,14 @@ def inspect_gamma(
     from bnrun import runs
     from bnrun.cli.overrides import renamed_keys
     from bnrun.runs.obstacles import no_epoch
-    from bnrun.show.console import show_json, show_notice, show_view
+    from bnrun.show.console import show_json, show_notice, show_view, stderr
+    from bnrun.show.progress import open_screen
 
     path = runs.find(run, out, no_epoch, show_notice)
+    with open_screen(stderr(), quiet=False) as screen, loading_torch(screen):
+        from bnrun.show.gamma_tables import GammaTables
+        from bnrun.training.gamma_inspection import inspect
     state = runs.read_checkpoint(path, checkpoint)
-    from bnrun.show.gamma_tables import GammaTables
-    from bnrun.training.gamma_inspection import inspect
 
     with renamed_keys({"layer": "--layer"}):
         result = inspect(state, layer)

@@ -34,13 +34,15 @@ def plot(
     from bnrun.cli.compare_runs import draw_runs
     from bnrun.runs.lookup import LATEST, find_either
     from bnrun.runs.obstacles import nothing_to_draw
-    from bnrun.show.console import show_json, show_line, show_notice
+    from bnrun.show.console import show_json, show_line, show_notice, stderr
+    from bnrun.show.progress import shown_activity
 
-    if runs is not None and len(runs) > 1:
-        files = draw_runs(runs, out)
-    else:
-        path = find_either(runs[0] if runs else LATEST, out, nothing_to_draw, show_notice)
-        files = _draw(path, checkpoint)
+    with shown_activity(stderr(), "drawing"):
+        if runs is not None and len(runs) > 1:
+            files = draw_runs(runs, out)
+        else:
+            path = find_either(runs[0] if runs else LATEST, out, nothing_to_draw, show_notice)
+            files = _draw(path, checkpoint)
     if json:
         show_json({"files": [str(file) for file in files]})
         return

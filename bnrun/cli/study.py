@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.interruption import interruptible, loading_torch
 from bnrun.cli.options import RUNS, JsonOption, NewOutOption, QuietOption
 from bnrun.errors import ConfigError, known_value
 
@@ -81,15 +82,17 @@ def study(
 
 def _measured(name: str, budget: str, jobs: int, out: Path, quiet: bool) -> "StudyResult":
     """Run a new study; its directory is made when nothing else can be refused."""
+    from bnrun.show.console import stderr
+    from bnrun.show.progress import open_screen
     from bnrun.studies.registry import find_study
     from bnrun.studies.study import BUDGETS, plan
 
     found = find_study(name)
+    with open_screen(stderr(), quiet=quiet) as screen, loading_torch(screen):
+        import torch
 
-    import torch
-
-    from bnrun.runs.study_directory import create_study
-    from bnrun.training.device import device_name
+        from bnrun.runs.study_directory import create_study
+        from bnrun.training.device import device_name
 
     start = plan(found, known_value("--budget", budget, BUDGETS), device_name(torch.device("cpu")))
     return _finish(create_study(out, start), jobs, quiet)
@@ -125,20 +128,23 @@ def _kept(
 
 def _finish(directory: "StudyDirectory", jobs: int, quiet: bool) -> "StudyResult":
     """Measure what a study has no evidence for, and show the progress."""
-    from bnrun.show.console import show_note, stderr
+    from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
     from bnrun.studies.study import run_study
 
     work = run_study(directory.result, directory.trainer(jobs))
-    try:
-        with open_screen(stderr(), quiet=quiet) as screen, directory, closing(work):
-            for event in work:
-                directory.record(event)
-                screen.show(event)
-    except KeyboardInterrupt:
-        path = shlex.quote(str(directory.path))
-        show_note(f"continue with: bnrun study --resume {path}")
-        raise
+    path = shlex.quote(str(directory.path))
+    with (
+        interruptible(
+            lambda: f"what was measured is kept; continue with: bnrun study --resume {path}"
+        ),
+        open_screen(stderr(), quiet=quiet) as screen,
+        directory,
+        closing(work),
+    ):
+        for event in work:
+            directory.record(event)
+            screen.show(event)
     return directory.result
 
 

@@ -1,7 +1,7 @@
 """`bnrun train`: one training, new or continued."""
 
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.interruption import interruptible, loading_torch
 from bnrun.cli.options import (
     RUNS,
     DeviceOption,
@@ -19,6 +20,7 @@ from bnrun.cli.options import (
     SetOption,
 )
 from bnrun.errors import WORK_FAILED, ConfigError
+from bnrun.events import Activity, Notice
 
 if TYPE_CHECKING:
     from bnrun.config import Config, Resolved
@@ -92,13 +94,15 @@ def train(
         )
     _check_is_no_norm(config)
     run = None
-    with option_names(**options):
+    with option_names(**options), interruptible(lambda: _kept(run)):
         resolved = checked(resolve(config, overrides))
         if dry_run:
             _show_config(resolved, json)
             return
         try:
             with layer_output_on_stderr(), open_screen(stderr(), quiet=quiet) as screen:
+                with loading_torch(screen):
+                    from bnrun import training  # noqa: F401
                 if resume is None:
                     run, events = _new(resolved, out, screen)
                 else:
@@ -144,7 +148,6 @@ def _resumed(
     Any run can be trained longer, where `epochs` says so; else only one that is not complete.
     """
     from bnrun import runs
-    from bnrun.events import Notice
     from bnrun.runs.lookup import no_obstacle, refuse_trial
     from bnrun.runs.obstacles import nothing_left_to_train
 
@@ -156,6 +159,7 @@ def _resumed(
     if epochs is not None:
         refuse_trial(path)
     run, checkpoint = runs.reopen(path, epochs=epochs, norm=norm, on_notice=show)
+    screen.show(Notice(_resuming(run, checkpoint)))
     return run, _training(run.config, screen, checkpoint)
 
 
@@ -163,10 +167,32 @@ def _training(config: "Config", screen: "Screen", checkpoint: Any = None) -> "Tr
     from bnrun import training
     from bnrun.data.load import load
     from bnrun.events import drain
+    from bnrun.training.engine_choice import describe_choice
 
     device = training.pick_device(config.training.device)
     dataset = drain(load(config.data), screen.show)
+    screen.show(Activity(describe_choice(config, device)))
     return training.train(config, dataset, device, checkpoint)
+
+
+def _resuming(run: "Run", checkpoint: "Mapping[str, Any] | None") -> str:
+    """Return where a run continues, or that there is nothing left to train."""
+    done, epochs = len(checkpoint["epochs"]) if checkpoint else 0, run.config.training.epochs
+    if done < epochs:
+        return f"resuming {run.path} after epoch {done} of {epochs}"
+    longer = f"bnrun train --resume {shlex.quote(str(run.path))} --epochs {2 * epochs}"
+    return f"{run.path} is complete: epoch {done} of {epochs}. To train it longer: {longer}"
+
+
+def _kept(run: "Run | None") -> str | None:
+    """Return what Ctrl-C leaves of a run, and how to continue; None before it has a directory."""
+    if run is None:
+        return None
+    done = len(run.summary.epochs) if run.summary else 0
+    return (
+        f"{done} of {run.config.training.epochs} epochs are finished and kept; "
+        f"continue with: bnrun train --resume {shlex.quote(str(run.path))}"
+    )
 
 
 def _show_config(resolved: "Resolved", json: bool) -> None:
@@ -180,7 +206,7 @@ def _show_config(resolved: "Resolved", json: bool) -> None:
 
 
 def _show_result(summary: "Summary", json: bool) -> None:
-    from bnrun.show.console import show_json, show_line, show_note, show_view
+    from bnrun.show.console import show_json, show_line, show_view
     from bnrun.show.training_tables import training_table
 
     if json:
@@ -188,5 +214,3 @@ def _show_result(summary: "Summary", json: bool) -> None:
     else:
         show_view(training_table(summary))
         show_line(f"kept in {summary.run}")
-    if summary.status == "interrupted" and summary.run is not None:
-        show_note(f"continue with: bnrun train --resume {shlex.quote(summary.run)}")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.interruption import loading_torch
 from bnrun.cli.options import DEVICES, JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, ConfigError, known_value
 from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT, Report
@@ -100,21 +101,22 @@ def _checked(implementation: str | None) -> tuple[str, dict[str, Any]]:
 
 def _run(norm: str, device: str, quiet: bool, options: dict[str, Any]) -> Report:
     """Verify, and show the progress."""
-    import torch
-
     from bnrun.cli.overrides import option_names, renamed_keys
     from bnrun.events import drain
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
-    from bnrun.training import pick_device
-    from bnrun.verification.verify import verify
 
-    with option_names(device=device):
-        options["device"] = str(pick_device(device))
-    if options["dtype"] is not None:
-        options["dtype"] = getattr(torch, options["dtype"])
     keys = {"model.norm": "IMPL", "dtype": "--dtype", "engine": "--engine"}
     with renamed_keys(keys), open_screen(stderr(), quiet=quiet) as screen:
+        with loading_torch(screen):
+            import torch
+
+            from bnrun.training import pick_device
+            from bnrun.verification.verify import verify
+        with option_names(device=device):
+            options["device"] = str(pick_device(device))
+        if options["dtype"] is not None:
+            options["dtype"] = getattr(torch, options["dtype"])
         return drain(verify(norm, **options), screen.show)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from bnrun.comparison.parity_verdict import Parity
 from bnrun.comparison.result import Comparison, Speeds
 from bnrun.config import Config
-from bnrun.events import Event, Stage
+from bnrun.events import Activity, Event, Stage
 from bnrun.training_summary import Summary
 
 
@@ -68,6 +68,7 @@ class ResultSoFar:
 CompareEvent = (
     CompareStarted
     | Stage
+    | Activity
     | Parity
     | TrialEvent
     | TrialEnded

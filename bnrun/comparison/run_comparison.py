@@ -22,7 +22,7 @@ from bnrun.data.dataset import Dataset
 from bnrun.data.fetch import Progress
 from bnrun.data.load import load
 from bnrun.errors import BnrunError
-from bnrun.events import Stage
+from bnrun.events import Activity, Stage
 from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.device import device_name, pick_device
 from bnrun.training.model import build_model
@@ -91,6 +91,7 @@ def _measure_parity(
     unknown = [arm for arm in others if arm.name not in known]
     for done, arm in enumerate(unknown):
         yield Stage("parity", done, len(unknown))
+        yield Activity(f"measuring the parity of {arm.name}")
         parity = measure_parity(first, arm, dataset, device)
         comparison = comparison.with_parity(parity)
         yield parity

@@ -11,7 +11,7 @@ from bnrun.comparison.interleaved_timer import TimedArm, take_turns
 from bnrun.comparison.result import Speeds, Throughput
 from bnrun.comparison.speed_ratio import ratio_within_rounds
 from bnrun.comparison.timed_training import TimedTraining
-from bnrun.events import Stage
+from bnrun.events import Activity, Stage
 from bnrun.training.device import device_name
 
 ROUNDS = 10
@@ -19,7 +19,9 @@ STEPS = 10
 """Steps of a block."""
 
 
-def measure_throughput(arms: Sequence[Arm], device: torch.device) -> Generator[Stage, None, Speeds]:
+def measure_throughput(
+    arms: Sequence[Arm], device: torch.device
+) -> Generator[Stage | Activity, None, Speeds]:
     """Time every arm on its own engine, in turns; yield progress and return the speeds.
 
     The arms' configs name their engines (see `shared_engine.py`). Each arm loads its data in a
@@ -33,6 +35,7 @@ def measure_throughput(arms: Sequence[Arm], device: torch.device) -> Generator[S
         engines: list[str] = []
         for arm in (*arms, arms[0]):
             yield Stage("throughput", 0, ROUNDS)
+            yield Activity(f"starting a process for {arm.name}")
             process = stack.enter_context(TimedArm(arm.name, TimedTraining, (arm.name, arm.config)))
             timed.append(process)
             engines.append(process.ask("engine_name"))

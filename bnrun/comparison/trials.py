@@ -14,7 +14,7 @@ from typing import Any
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.result import Comparison
 from bnrun.errors import INTERRUPTED, BnrunError, NormError, TrainingFailed
-from bnrun.events import Event, Notice, mapped
+from bnrun.events import Activity, Event, Notice, mapped
 from bnrun.training_summary import Summary
 from bnrun.workers import describe_exit, process_context, start_ignoring_sigint
 
@@ -62,6 +62,12 @@ def unfinished_trials(
     return [Trial(trial.arm, trial.config, run_of(trial.name)) for trial in trials]
 
 
+def count_trials(comparison: Comparison) -> tuple[int, int]:
+    """Return how many trials are finished, and how many are planned."""
+    planned = len(comparison.arms) * len(comparison.seeds)
+    return planned - len(unfinished_trials(comparison)), planned
+
+
 def run_trials(
     trials: Sequence[Trial], train_trial: TrainTrial, jobs: int = 1
 ) -> Generator[TrialMessage, None, None]:
@@ -105,6 +111,7 @@ def _in_processes(
     with contextlib.closing(processes):
         while waiting or processes.count:
             while waiting and processes.count < jobs:
+                yield TrialEvent(waiting[0], Activity("starting a process"))
                 processes.start(waiting.popleft())
             yield from processes.receive()
 

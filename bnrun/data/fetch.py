@@ -9,14 +9,14 @@ from pathlib import Path
 
 from bnrun.data import files, places, sources
 from bnrun.errors import DataError
-from bnrun.events import Fetching, Notice
+from bnrun.events import Activity, Fetching, Notice
 from bnrun.locks import Busy, Lock
 from bnrun.paths import cache_root, user_path
 
 STAGING = "bnrun-fetching-"
 """Start of the names of folders that hold what arrives; they stand beside the raw files."""
 
-Progress = Fetching | Notice
+Progress = Fetching | Notice | Activity
 
 
 def fetch(root: str | None = None) -> Generator[Progress, None, places.Place]:
@@ -40,6 +40,7 @@ def fetch(root: str | None = None) -> Generator[Progress, None, places.Place]:
     base = cache_root() if root is None else user_path(root)
     look = places.cache if root is None else functools.partial(places.configured, root)
     try:
+        yield Activity("looking for Fashion-MNIST")
         place = look()
         if place.state == "verified":
             return place
@@ -58,6 +59,7 @@ def fetch(root: str | None = None) -> Generator[Progress, None, places.Place]:
             if place.state == "damaged":
                 yield Notice(f"{place.problems}; fetching it again")
             yield from _fetch_into(base, place, root)
+            yield Activity("verifying the files")
             return look()
         finally:
             lock.release()
@@ -103,6 +105,7 @@ def _fetch_into(
         with tempfile.TemporaryDirectory(prefix=STAGING, dir=base / places.RAW.parent) as folder:
             try:
                 found = yield from source(Path(folder))
+                yield Activity("unpacking and verifying the files")
                 _install(found, Path(folder), place)
             except sources.Unavailable as error:
                 failures.append(f"  {name}: {error}")

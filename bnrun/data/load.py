@@ -14,7 +14,7 @@ from bnrun.data.dataset import Dataset, Split
 from bnrun.data.fetch import Progress, fetch
 from bnrun.data.synthetic import synthetic
 from bnrun.errors import DataError
-from bnrun.events import Notice
+from bnrun.events import Activity, Notice
 
 
 def load(config: DataConfig) -> Generator[Progress, None, Dataset]:
@@ -27,11 +27,13 @@ def load(config: DataConfig) -> Generator[Progress, None, Dataset]:
         DataError: (while iterating) the images are missing, damaged, or cannot be fetched.
         ConfigError: (while iterating) `data.validation` leaves no image to train on.
     """
+    yield Activity("reading the images")
     if config.name == "synthetic":
         return synthetic().hold_out(config.validation)
     place = places.find(config.root)
     if place is None:
         place = yield from fetch()
+        yield Activity("reading the images")
     if place.state == "unpublished":
         yield Notice(f"{place.folder} holds other images than the published Fashion-MNIST")
     try:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bnrun.data import files, places
-from bnrun.events import Fetching
+from bnrun.events import Activity, Fetching
 
 PACKAGE = "dataset-fashion-mnist"
 
@@ -38,10 +38,10 @@ class Unavailable(Exception):
     """A source does not have the data; the message says why."""
 
 
-Source = Callable[[Path], Generator[Fetching, None, Path]]
+Source = Callable[[Path], Generator[Fetching | Activity, None, Path]]
 
 
-def from_cache(staging: Path) -> Generator[Fetching, None, Path]:
+def from_cache(staging: Path) -> Generator[Fetching | Activity, None, Path]:
     """Take the files from bnrun's own cache, for a folder elsewhere.
 
     Raises:
@@ -51,7 +51,7 @@ def from_cache(staging: Path) -> Generator[Fetching, None, Path]:
     return _verified_folder(places.cache())
 
 
-def from_debian_folder(staging: Path) -> Generator[Fetching, None, Path]:
+def from_debian_folder(staging: Path) -> Generator[Fetching | Activity, None, Path]:
     """Take the files from Debian's package, where it is installed.
 
     Raises:
@@ -69,7 +69,7 @@ def _verified_folder(place: places.Place) -> Path:
     return place.folder
 
 
-def from_mirror(staging: Path) -> Generator[Fetching, None, Path]:
+def from_mirror(staging: Path) -> Generator[Fetching | Activity, None, Path]:
     """Download the files from the first of torchvision's mirrors that has them.
 
     Raises:
@@ -119,7 +119,7 @@ def _fail(url: str, reason: str, error: Exception) -> NoReturn:
     raise Unavailable(f"{url}: {words}") from error
 
 
-def from_apt(staging: Path) -> Generator[Fetching, None, Path]:
+def from_apt(staging: Path) -> Generator[Fetching | Activity, None, Path]:
     """Download Debian's package with apt, and unpack it; neither needs root.
 
     Where this machine has no package lists, or old ones, they are downloaded too, into the same
@@ -137,17 +137,19 @@ def from_apt(staging: Path) -> Generator[Fetching, None, Path]:
     try:
         yield from _run(staging, "apt-get", "download", PACKAGE)
     except Unavailable:
+        yield Activity("fetching apt's lists of packages")
         yield from _run(staging, "apt-get", *own_lists, "update")
         yield from _run(staging, "apt-get", *own_lists, "download", PACKAGE)
     packages = sorted(staging.glob(f"{PACKAGE}_*.deb"))
     if not packages:
         raise Unavailable("apt-get left no package behind")
+    yield Activity("unpacking the package")
     yield from _run(staging, "dpkg-deb", "-x", str(packages[-1]), str(staging / "package"))
     return staging / "package" / places.DEBIAN_FOLDER.relative_to("/")
 
 
-def _run(folder: Path, *command: str) -> Generator[Fetching, None, None]:
-    """Run a command in a folder, yielding four times a second how much of a package is there.
+def _run(folder: Path, *command: str) -> Generator[Fetching | Activity, None, None]:
+    """Run a command in a folder; yield four times a second how much of a download is there.
 
     Raises:
         Unavailable: it cannot be started, fails, or takes too long. Its processes are ended then,
@@ -172,7 +174,8 @@ def _run(folder: Path, *command: str) -> Generator[Fetching, None, None]:
         while not _has_ended(process, seconds=0.25):
             if time.monotonic() - started > COMMAND_SECONDS:
                 raise Unavailable(f"{command[0]} took over {COMMAND_SECONDS / 60:.0f} minutes")
-            yield Fetching(APT, _package_bytes(folder), DOWNLOAD_BYTES)
+            if "download" in command:
+                yield Fetching(APT, _package_bytes(folder), DOWNLOAD_BYTES)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

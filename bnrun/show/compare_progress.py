@@ -1,17 +1,22 @@
 """What a person sees of a comparison while it works: a line or a bar for each trial."""
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
 from rich.console import Console
 
-from bnrun import events
 from bnrun.comparison.comparison_events import (
     CompareStarted,
     ThroughputFailed,
+    Trial,
     TrialEnded,
     TrialEvent,
 )
 from bnrun.comparison.parity_verdict import Parity
-from bnrun.events import EpochEnded, Fetching, Notice, RunStarted, Stage
-from bnrun.show.progress import LineScreen, LiveScreen, epoch_figures
+from bnrun.events import Activity, EpochEnded, Fetching, Notice, Progress, RunStarted, Stage
+from bnrun.show.bars import Figure, Row, TimeLeft, counted, figures_of
+from bnrun.show.progress import LineScreen, LiveScreen, epoch_figures, figure
 
 
 class CompareLines(LineScreen):
@@ -56,76 +61,122 @@ class CompareLines(LineScreen):
 
 
 class CompareBars(LiveScreen):
-    """Bars on a terminal: all trials, and one for each that is being trained."""
+    """Rows on a terminal: all trials, and one for each that is trained at the same time.
+
+    A trial takes the first row whose trial has ended, so that no other row moves.
+    """
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._ended = 0
-        self._done: dict[str, float] = {}  # epochs that each trial has done
-        self._epochs = 0  # epochs of all trials together
-        self._steps: dict[str, int] = {}  # steps in an epoch of each trial
+        self._trials: Sequence[Trial] = ()
+        self._ended: set[str] = set()
+        self._slots: list[_TrialRow] = []
+        self._time_left = TimeLeft()
 
     def update(self, event: object) -> None:
-        """Bring the bars up to date, without drawing them."""
+        """Bring the rows up to date, without drawing them."""
         match event:
             case CompareStarted():
-                self.remove_bar("fetching")
-                self._done = {trial.name: 0.0 for trial in event.trials}
-                self._epochs = sum(trial.config.training.epochs for trial in event.trials)
+                self._trials = event.trials
+                self.activity = ""
                 if event.engine_reason:
                     self.print(_engine_line(event))
             case Stage():
-                name = f"measuring {event.name}"
-                self.set_bar("stage", description=name, completed=event.done, total=event.total)
+                self._slots = []
+                super().update(replace(event, name=f"measuring {event.name}"))
             case Parity():
                 self.print(event.sentence)
             case TrialEvent():
-                self.remove_bar("stage")
-                self._show_trial(event)
+                if isinstance(event.event, Notice):
+                    self.print(f"{event.trial.name}: {event.event.message}")
+                else:
+                    self._slot(event.trial).update(event.event)
+                self._count_epochs()
             case TrialEnded():
-                self._ended += 1
-                self.remove_bar(event.trial.name)
-                self._done[event.trial.name] = event.trial.config.training.epochs
-                self._count()
-                self.print(f"{self._ended}/{len(self._done)} {_result(event)}")
+                self._ended.add(event.trial.name)
+                self._slot(event.trial).ended = True
+                self._count_epochs()
+                self.print(f"{len(self._ended)}/{len(self._trials)} {_result(event)}")
             case _:
                 super().update(event)
 
-    def _count(self) -> None:
-        """Set the bar of all trials, which counts their epochs."""
-        if self._ended == len(self._done):
-            self.remove_bar("all")
-            return
-        trial = f"trial {self._ended + 1}/{len(self._done)}"
-        completed = sum(self._done.values())
-        self.set_bar("all", description=trial, completed=completed, total=self._epochs)
+    def rows(self) -> list[Row]:
+        """Return the rows, from top to bottom."""
+        if not self._slots:
+            return super().rows()
+        done = self._epochs_done() / self._epochs
+        label = f"{counted(len(self._ended), len(self._trials))} trials"
+        all_trials = Row(label, done, figures_of(str(self._time_left)))
+        return [all_trials, *(slot.row() for slot in self._slots)]
 
-    def _show_trial(self, event: TrialEvent) -> None:
-        """Set a trial's own bar to where the trial is."""
-        name, inner = event.trial.name, event.event
-        match inner:
+    def _slot(self, trial: Trial) -> "_TrialRow":
+        """Return a trial's row: its own, else the first that is free, else a new one."""
+        for slot in self._slots:
+            if slot.trial == trial:
+                return slot
+        row = _TrialRow(trial)
+        free = (number for number, slot in enumerate(self._slots) if slot.ended)
+        number = next(free, len(self._slots))
+        self._slots[number : number + 1] = [row]
+        return row
+
+    @property
+    def _epochs(self) -> int:
+        return sum(trial.config.training.epochs for trial in self._trials)
+
+    def _epochs_done(self) -> float:
+        ended = (trial for trial in self._trials if trial.name in self._ended)
+        at_work = sum(slot.epochs_done for slot in self._slots if not slot.ended)
+        return at_work + sum(trial.config.training.epochs for trial in ended)
+
+    def _count_epochs(self) -> None:
+        self._time_left.count(self._epochs_done(), self._epochs)
+
+
+class _TrialRow:
+    """The row of one trial."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        self.ended = False
+        self.epochs_done = 0.0
+        self._epochs = trial.config.training.epochs
+        self._steps = 1  # in an epoch
+        self._epoch = 1
+        self._loss = self._accuracy = math.nan
+        self._activity = ""
+
+    def update(self, event: object) -> None:
+        """Move to where the trial is."""
+        self._activity = ""
+        match event:
+            case Activity():
+                self._activity = event.name
             case RunStarted():
-                self._steps[name] = inner.steps_per_epoch
-                self.set_bar(name, figures="", total=inner.epochs * inner.steps_per_epoch)
-                self._set_trial_step(event, len(inner.finished) + 1, 0)
-            case events.Progress():
-                self._set_trial_step(event, inner.epoch, inner.step)
-                figures = f"loss {inner.loss:.3f}  train {inner.accuracy:.3f}"
-                self.set_bar(name, figures=figures)
+                self._steps, self._activity = event.steps_per_epoch, "first steps"
+                self._set_step(len(event.finished) + 1, 0)
+            case Progress():
+                self._set_step(event.epoch, event.step)
+                self._loss, self._accuracy = event.loss, event.accuracy
             case EpochEnded():
-                self._set_trial_step(event, inner.epoch, self._steps[name])
-            case Notice():
-                self.print(f"{name}: {inner.message}")
+                self._set_step(event.epoch, self._steps)
+                self._loss, self._accuracy = event.loss, event.train_acc
 
-    def _set_trial_step(self, event: TrialEvent, epoch: int, step: int) -> None:
-        name, epochs = event.trial.name, event.trial.config.training.epochs
-        self._done[name] = epoch - 1 + step / self._steps[name]
-        self._count()
-        self.set_bar(
-            name,
-            completed=(epoch - 1) * self._steps[name] + step,
-            description=f"{name} epoch {epoch}/{epochs}",
+    def row(self) -> Row:
+        """Return the row: beside the loss, what is going on is the most important."""
+        doing = "ended" if self.ended else self._activity
+        texts = (
+            (figure("loss", self._loss), 0),
+            (f"epoch {counted(min(self._epoch, self._epochs), self._epochs)}", 2 if doing else 1),
+            (doing or figure("train", self._accuracy), 1 if doing else 2),
         )
+        figures = [Figure(text, rank) for text, rank in texts if text is not None]
+        share = 1.0 if self.ended else self.epochs_done / self._epochs
+        return Row(self.trial.name, share, figures)
+
+    def _set_step(self, epoch: int, step: int) -> None:
+        self._epoch = epoch
+        self.epochs_done = epoch - 1 + step / self._steps
 
 
 def _engine_line(event: CompareStarted) -> str:

@@ -7,16 +7,18 @@ Every command shows progress in the same way:
 """
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from bnrun import events
-from bnrun.events import EpochEnded, Fetching, Notice, RunStarted, Stage
+from bnrun.events import Activity, EpochEnded, Fetching, Notice, Progress, RunStarted, Stage
+from bnrun.show.bars import Row, TimeLeft, counted, figures_of, fit
+from bnrun.show.live_lines import LiveLines
+from bnrun.show.wording import figures
 
 
 class Screen(Protocol):
@@ -48,9 +50,9 @@ def open_screen(
         yield QuietScreen()
         return
     with contextlib.ExitStack() as stack:
-        if console.is_terminal:
+        if console.is_terminal and not console.is_dumb_terminal:
             bars = (live or LiveScreen)(console)
-            stack.enter_context(bars.progress)
+            stack.enter_context(bars.lines)
             screen: Screen = bars
         else:
             screen = (lines or LineScreen)(console)
@@ -58,12 +60,20 @@ def open_screen(
         yield screen
 
 
+@contextlib.contextmanager
+def shown_activity(console: Console, name: str, *, quiet: bool = False) -> Iterator[None]:
+    """Say on a terminal what the block does, for as long as that takes."""
+    with open_screen(console, quiet=quiet) as screen:
+        screen.show(Activity(name))
+        yield
+
+
 def epoch_figures(epoch: EpochEnded) -> str:
     """Write the loss and the accuracies of an epoch on one line."""
     population = epoch.test_acc_population
-    return (
-        f"loss {epoch.loss:.3f}  train acc {epoch.train_acc:.3f}  test acc {epoch.test_acc:.3f}"
-        + (f" (population {population:.3f})" if population is not None else "")
+    (loss,) = figures(epoch.loss, digits=3)
+    return f"loss {loss}  train acc {epoch.train_acc:.3f}  test acc {epoch.test_acc:.3f}" + (
+        f" (population {population:.3f})" if population is not None else ""
     )
 
 
@@ -106,96 +116,141 @@ class LineScreen:
 
 
 class LiveScreen:
-    """Bars on a terminal: of a run and its epoch, of a stage, or of bytes that arrive."""
+    """Rows on a terminal: of a run and its epoch, of a stage, or of bytes that arrive.
+
+    Whatever counts nothing for a while has its name there: loading torch, evaluating.
+    """
 
     def __init__(self, console: Console) -> None:
-        self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=8),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            # Drawn after each event, and by this thread alone: another one, drawing while the
-            # number of bars changes, would wipe out lines above them.
-            auto_refresh=False,
-        )
-        self._bars: dict[str, TaskID] = {}
-        self._run: RunStarted | None = None
+        self.console = console
+        self.lines = LiveLines(console)
+        self.activity = ""
+        self._counted: Stage | Fetching | None = None
+        self._run: _RunRows | None = None
+        self._left = TimeLeft()
 
     def show(self, event: object) -> None:
-        """Bring the bars up to date, and draw them."""
+        """Bring the rows up to date, and draw them."""
         self.update(event)
-        self.progress.refresh()
-
-    def update(self, event: object) -> None:
-        """Bring the bars up to date, without drawing them."""
-        match event:
-            case Stage():
-                figures, total = event.name, event.total
-                self.set_bar("stage", figures=figures, completed=event.done, total=total)
-            case Fetching():
-                self._show_bytes(event)
-            case Notice():
-                self.print(event.message)
-            case RunStarted():
-                self._start_run(event)
-            case events.Progress():
-                self._set_step(event.epoch, event.step)
-                rate = event.examples_per_second
-                speed = f"{rate:,.0f} examples/s" if rate else "warming up"
-                figures = f"loss {event.loss:.3f}  train {event.accuracy:.3f}  {speed}"
-                self.set_bar("epoch", figures=figures)
-            case EpochEnded():
-                self._set_step(event.epoch + 1, 0)
-                accuracies = f"train {event.train_acc:.3f}  test {event.test_acc:.3f}"
-                figures = f"after {event.epoch}: loss {event.loss:.3f}  {accuracies}"
-                self.set_bar("run", figures=figures)
-
-    def set_bar(self, name: str, **changes: Any) -> None:
-        """Change a bar's `description`, `figures`, `completed` or `total`; a new one is added."""
-        if name not in self._bars:
-            self._bars[name] = self.progress.add_task("", figures="")
-        self.progress.update(self._bars[name], **changes)
-
-    def remove_bar(self, name: str) -> None:
-        """Remove a bar, if it is there."""
-        if name in self._bars:
-            self.progress.remove_task(self._bars.pop(name))
-
-    def print(self, text: str) -> None:
-        """Print a line above the bars."""
-        self.progress.console.print(Text(text))
-
-    def _show_bytes(self, event: Fetching) -> None:
-        self.set_bar(
-            "fetching",
-            description=f"fetching: {event.source}",
-            figures=f"{event.received / 1e6:.1f} of {event.expected / 1e6:.0f} MB",
-            completed=event.received,
-            total=event.expected,
+        self.lines.draw(
+            fit(self.rows(), self.console.width, ascii_only=self.console.options.ascii_only)
         )
 
-    def _start_run(self, event: RunStarted) -> None:
-        self.remove_bar("fetching")
-        self._run = event
-        if event.engine_chosen:
-            self.print(_engine_line(event))
-        self.set_bar("run", total=event.epochs * event.steps_per_epoch)
-        self.set_bar("epoch", total=event.steps_per_epoch)
-        self._set_step(len(event.finished) + 1, 0)
+    def update(self, event: object) -> None:
+        """Bring the rows up to date, without drawing them."""
+        match event:
+            case Notice():
+                self.print(event.message)
+                return
+            case Activity():
+                self.activity = event.name
+                if isinstance(self._counted, Fetching):
+                    self._counted = None  # it has arrived
+                return
+            case Stage() | Fetching():
+                self._count(event)
+            case RunStarted():
+                self._counted = None
+                self._run = _RunRows(event)
+                if event.engine_chosen:
+                    self.print(_engine_line(event))
+            case Progress() | EpochEnded() if self._run is not None:
+                self._run.update(event)
+        self.activity = ""
 
-    def _set_step(self, epoch: int, step: int) -> None:
-        """Set the bars of the run and of the epoch to a step."""
-        run = self._run
-        assert run is not None
-        if epoch > run.epochs:
-            epoch, step = run.epochs, run.steps_per_epoch
-        completed = (epoch - 1) * run.steps_per_epoch + step
-        self.set_bar("run", completed=completed, description=f"epoch {epoch}/{run.epochs}")
-        batches = f"batch {step}/{run.steps_per_epoch}"
-        self.set_bar("epoch", completed=step, description=batches)
+    def rows(self) -> list[Row]:
+        """Return the rows, from top to bottom."""
+        if self._run is not None:
+            return self._run.rows(self.activity)
+        match self._counted:
+            case Stage(name, done, total):
+                bar = Row(counted(done, total), done / total, figures_of(str(self._left)))
+                return [bar, activity_row(self.activity or name)]
+            case Fetching(source, received, expected):
+                label = f"{received / 1e6:4.1f} of {expected / 1e6:.0f} MB"
+                bar = Row(label, received / expected, figures_of(str(self._left)))
+                return [bar, activity_row(f"fetching: {source}")]
+        return [activity_row(self.activity)] if self.activity else []
+
+    def print(self, text: str) -> None:
+        """Print a line above the rows."""
+        self.lines.print(Text(text))
+
+    def _count(self, event: Stage | Fetching) -> None:
+        before, self._counted = self._counted, event
+        if isinstance(event, Fetching):
+            self._left.count(event.received, event.expected)
+            return
+        if not isinstance(before, Stage) or before.total != event.total:
+            self._left = TimeLeft()  # of other work
+        self._left.count(event.done, event.total)
+
+
+class _RunRows:
+    """The rows of a training: the run, its epoch, and the result of the epoch before."""
+
+    def __init__(self, started: RunStarted) -> None:
+        self._run = started
+        self._now = Progress(len(started.finished) + 1, 0, math.nan, math.nan, None)
+        self._ended = started.finished[-1] if started.finished else None
+        self._left = TimeLeft()
+
+    def update(self, event: Progress | EpochEnded) -> None:
+        """Move to where the run is."""
+        if isinstance(event, Progress):
+            self._now = event
+            self._left.count(self._steps_done, self._run.epochs * self._run.steps_per_epoch)
+        else:
+            self._ended = event
+            if event.epoch < self._run.epochs:
+                self._now = Progress(event.epoch + 1, 0, event.loss, event.train_acc, None)
+
+    @property
+    def _steps_done(self) -> int:
+        return (self._now.epoch - 1) * self._run.steps_per_epoch + self._now.step
+
+    def rows(self, activity: str) -> list[Row]:
+        """Return the rows, from top to bottom."""
+        now, steps = self._now, self._run.steps_per_epoch
+        doing = activity or ("first steps" if math.isnan(now.loss) else "warming up")
+        if now.examples_per_second and not activity:
+            doing = f"{now.examples_per_second:,.0f} examples/s"
+        rows = [
+            Row(
+                f"epoch {counted(min(now.epoch, self._run.epochs), self._run.epochs)}",
+                self._steps_done / (self._run.epochs * steps),
+                figures_of(
+                    figure("loss", now.loss), str(self._left), figure("train", now.accuracy)
+                ),
+            ),
+            Row(f"batch {counted(now.step, steps)}", now.step / steps, figures_of(doing)),
+        ]
+        return rows if self._ended is None else [*rows, _epoch_row(self._ended)]
+
+
+def _epoch_row(epoch: EpochEnded) -> Row:
+    return Row(
+        f"after {epoch.epoch}",
+        figures=figures_of(
+            figure("loss", epoch.loss),
+            figure("test", epoch.test_acc),
+            figure("train", epoch.train_acc),
+            figure("validation", epoch.validation_acc),
+            figure("population", epoch.test_acc_population),
+        ),
+    )
+
+
+def activity_row(name: str) -> Row:
+    """Return the row that says what the work does."""
+    return Row(figures=figures_of(name))
+
+
+def figure(name: str, value: float | None) -> str | None:
+    """Write a loss or an accuracy with its name; None where there is none."""
+    if value is None or math.isnan(value):
+        return None
+    return f"{name} {figures(value, digits=3)[0]}"
 
 
 def _engine_line(event: RunStarted) -> str:

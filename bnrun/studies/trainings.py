@@ -5,10 +5,10 @@ from typing import Any
 
 from bnrun.comparison.comparison_events import Trial
 from bnrun.config import Config
-from bnrun.events import EpochEnded, Fetching, Notice, Stage
+from bnrun.events import Activity, EpochEnded, Fetching, Notice, Stage
 from bnrun.training_summary import Summary
 
-TrainEvent = Stage | Fetching | Notice
+TrainEvent = Stage | Fetching | Notice | Activity
 Summaries = Mapping[str, Summary]
 """Of trials that completed or diverged, by the trial's name."""
 

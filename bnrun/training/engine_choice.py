@@ -1,5 +1,6 @@
 """Choice of the engine that runs a training: the one that the config names, or the faster one."""
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass
@@ -31,6 +32,15 @@ STATISTICS_TOLERANCE = 0.2
 """Relative difference up to which the norms of two engines' moving statistics count as equal."""
 
 KEY = "training.engine"
+
+
+def describe_choice(config: Config, device: torch.device) -> str:
+    """Return what `choose` will take its time for."""
+    may_compile = config.training.engine != "eager" and not config.training.deterministic
+    with contextlib.suppress(EngineError):
+        if device.type == "cpu" and may_compile and not kernels.is_compiled():
+            return "compiling the kernels"
+    return "choosing the engine"
 
 
 def choose(config: Config, dataset: Dataset, device: torch.device, epochs: int) -> Engine:
@@ -93,8 +103,13 @@ def _faster(config: Config, train: Split, device: torch.device, steps: int) -> E
         raise EngineError("compiled steps of this model compute something else")
     compiled_ms = 1000 * min(compiled.seconds, compiled_again.seconds)
     eager_ms = 1000 * min(eager.seconds, eager_again.seconds)
-    why = f"a step takes {compiled_ms:.2g} ms compiled, {eager_ms:.2g} ms eager"
+    why = f"a step takes {_milliseconds(compiled_ms)} compiled, {_milliseconds(eager_ms)} eager"
     return Engine("compiled" if compiled_ms < eager_ms else "eager", why)
+
+
+def _milliseconds(value: float) -> str:
+    """Write a time with two digits, and never in scientific notation: "5.3 ms", "250 ms"."""
+    return f"{float(f'{value:.2g}'):,.{0 if value >= 10 else 2 if value < 1 else 1}f} ms"
 
 
 def _require_compiled(device: torch.device) -> None:

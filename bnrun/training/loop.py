@@ -22,6 +22,7 @@ from bnrun.config import Config
 from bnrun.data.dataset import Dataset
 from bnrun.errors import EngineError
 from bnrun.events import (
+    Activity,
     CheckpointReady,
     EpochEnded,
     Event,
@@ -46,7 +47,7 @@ from bnrun.training.timing import Clock, Reading
 from bnrun.training_summary import Summary, planned
 
 PROGRESS_SECONDS = 0.25
-"""Time between two `Progress` events of an epoch. Evaluation, at its end, yields none."""
+"""Time between two `Progress` events of an epoch."""
 
 
 def train(
@@ -189,6 +190,7 @@ class _Training:
                     "epoch: the norm does not update them, and predicts without normalizing"
                 )
             self.finished.append(ended)
+            yield Activity("checkpoint")
             yield CheckpointReady(epoch, self._state())
             yield ended  # after the checkpoint: an epoch that is reported can be continued from
         yield self._end("completed")
@@ -225,11 +227,12 @@ class _Training:
                 f"goes from {last:.2g} to {following:.2g}"
             )
 
-    def _epoch(self, epoch: int) -> Generator[Progress, None, EpochEnded]:
+    def _epoch(self, epoch: int) -> Generator[Progress | Activity, None, EpochEnded]:
         """Train for an epoch and evaluate after it."""
         start = time.perf_counter()
         reading, loss, train_acc = yield from self._steps(epoch)
         self.timed += reading
+        yield Activity("evaluating")
         test_accs, validation_acc = self._evaluate(epoch)
         return EpochEnded(
             epoch=epoch,

@@ -67,7 +67,7 @@ def examine(
 ) -> Generator[Stage, None, Examination]:
     """Examine torch's norms, cell by cell, in a separate process.
 
-    Yields a stage before each cell.
+    Yields a stage before the process starts, and before each cell.
 
     Args:
         machines: the devices, by torch's names, each with its name for humans.
@@ -76,6 +76,7 @@ def examine(
     """
     results: list[CellResult] = []
     every = list(cells(list(machines), engines))
+    yield Stage("loading torch in a process", 0, len(every))
     with Worker("loading torch's norms", _prepare, (), limit, records=(CellResult, Cell)) as worker:
         for cell in every:
             yield Stage(f"{cell.norm}, {cell.dtype}, {cell.engine}", len(results), len(every))

@@ -105,11 +105,12 @@ def verify_by(
         raise obstacle
     not_measured = ""
     runs: list[EngineRun] = []
-    yield Stage("loading", 0, len(EXPERIMENTS))
+    yield Stage("loading torch and the norm in a process", 0, len(EXPERIMENTS))
     with observer:
         if engine != "compiled":
             runs.append((yield from _observe_eager(observer, dtype, device)))
         if engine != "eager" and all(run.asks_for_kernels for run in runs):
+            yield Stage("loading the kernels, once compiled", 0, len(EXPERIMENTS))
             obstacle = obstacle or _obstacle_of_machine()
             if obstacle is not None and engine == "compiled":
                 raise obstacle

@@ -7,7 +7,7 @@ from bnrun.benchmark.speedrun import speedrun
 from bnrun.config import Config, parse_override, resolve
 from bnrun.data.dataset import Dataset
 from bnrun.errors import ConfigError, TrainingFailed
-from bnrun.events import EpochEnded, Stage, drain
+from bnrun.events import Activity, EpochEnded, Stage, drain
 from bnrun.training import train
 
 CPU = torch.device("cpu")
@@ -19,8 +19,8 @@ def _config(*overrides: str) -> Config:
 
 
 def test_every_seed_is_a_training_of_its_own(small: Dataset) -> None:
-    stages: list[Stage] = []
-    found = drain(speedrun(_config(), small, CPU, 3), stages.append)
+    events: list[Stage | Activity] = []
+    found = drain(speedrun(_config(), small, CPU, 3), events.append)
     assert [trial.seed for trial in found.trials] == [3, 4, 5]
     assert found.engine == "eager"
     config = _config("training.seed=5")
@@ -32,9 +32,8 @@ def test_every_seed_is_a_training_of_its_own(small: Dataset) -> None:
         sum(trial["test_acc"] for trial in document["trials"]) / 3
     )
     assert all(trial["seconds"] > 0 for trial in document["trials"])
-    assert [(s.name, s.done, s.total) for s in stages][-1] == (
-        "seed 5", 6, 6,
-    )  # fmt: skip
+    assert events[0] == Activity("choosing the engine")
+    assert events[-1] == Stage("seed 5", 6, 6)
 
 
 def test_a_seed_that_diverges_ends_it(small: Dataset) -> None:

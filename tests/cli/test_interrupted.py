@@ -167,8 +167,11 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(
 
     assert done.returncode == 130
     assert "Traceback" not in done.stdout + done.stderr
-    assert f"continue with: bnrun train --resume runs/{run.name}" in done.stderr
     summary = json.loads((run / "summary.json").read_text())
+    assert done.stderr.splitlines()[-1] == (
+        f"interrupted: {len(summary['epochs'])} of 100000 epochs are finished and kept; "
+        f"continue with: bnrun train --resume runs/{run.name}"
+    )
     assert summary["status"] == "interrupted"
     assert len(summary["epochs"]) >= 2
     state = torch.load(run / "checkpoint.pt", weights_only=True)
@@ -196,7 +199,8 @@ def test_ctrl_c_while_loading_ends_with_130_and_leaves_nothing(
     bnrun: Run, tmp_path: Path, before: str, fresh: bool
 ) -> None:
     done = bnrun("train", "--set", "data.name=synthetic", before=before, fresh=fresh)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    words = "interrupted: nothing was kept; run the command again to start over.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", words)
     assert list(tmp_path.iterdir()) == []
 
 

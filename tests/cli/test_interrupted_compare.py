@@ -65,7 +65,7 @@ def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
 ) -> None:
     command = start_bnrun("compare", "textbook", "b=mine.py:B", *arguments, before=QUICK)
     _interrupt(command, tmp_path / "b-s0 waits")
-    folder = _assert_interrupted(command, tmp_path)
+    folder = _assert_interrupted(command, tmp_path, finished=1)
     assert _statuses(folder) == {"textbook-s0": "completed", "b-s0": "interrupted"}
     finished = folder / "trials" / "textbook-s0" / "metrics.jsonl"
     before = finished.read_bytes()
@@ -73,6 +73,9 @@ def test_ctrl_c_inside_a_trial_and_going_on_end_as_the_uninterrupted_one(
     (tmp_path / "go on").touch()
     resumed = bnrun("compare", "--json", "--resume", "latest", before=QUICK)
     assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr.startswith(
+        f"resuming {folder.relative_to(tmp_path)} after 1 of 2 trials\n"
+    )
     document = json.loads(resumed.stdout)
     assert finished.read_bytes() == before  # what was finished is not repeated
     assert [arm["n"] for arm in document["arms"]] == [1, 1]
@@ -87,7 +90,7 @@ def test_ctrl_c_ends_trials_side_by_side_in_order(
     arms = ("a=mine.py:A", "b=mine.py:B")
     command = start_bnrun("compare", *arms, *arguments, "--jobs", 2)
     _interrupt(command, tmp_path / "a-s0 waits", tmp_path / "b-s0 waits")
-    folder = _assert_interrupted(command, tmp_path)
+    folder = _assert_interrupted(command, tmp_path, finished=0)
     assert _statuses(folder) == {"a-s0": "interrupted", "b-s0": "interrupted"}
 
 
@@ -105,13 +108,14 @@ def test_ctrl_c_that_a_script_in_the_background_ignores_changes_nothing(
     assert json.loads(done.stdout)["status"] == "completed"
 
 
-def _assert_interrupted(command: Any, folder: Path) -> Path:
+def _assert_interrupted(command: Any, folder: Path, finished: int) -> Path:
     """Assert that a command ends as an interrupted one, and return its comparison's directory."""
     done = command.wait(60)
     (path,) = (folder / "runs").iterdir()
     assert done.returncode == 130
     assert "Traceback" not in done.stdout + done.stderr
     assert f"continue with: bnrun compare --resume runs/{path.name}" in done.stderr
+    assert f"\ninterrupted: {finished} of 2 trials are finished and kept; " in f"\n{done.stderr}"
     assert json.loads((path / "summary.json").read_text())["status"] == "interrupted"
     return path
 

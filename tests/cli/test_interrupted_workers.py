@@ -33,6 +33,9 @@ BENCH = (
 )  # fmt: skip
 
 
+INTERRUPTED = "interrupted: nothing was kept; run the command again to start over.\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "fresh"),
     [pytest.param(VERIFY, True, id="verify"), pytest.param(BENCH, False, id="bench")],
@@ -42,7 +45,7 @@ def test_ctrl_c_ends_with_130_and_leaves_no_process(
 ) -> None:
     command, pid = _interrupted(start_bnrun, tmp_path, *arguments, fresh=fresh)
     done = command.wait(20)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", INTERRUPTED)
     assert not _is_running(pid)
 
 

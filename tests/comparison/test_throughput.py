@@ -15,7 +15,7 @@ from bnrun.comparison.speed_ratio import ratio_within_rounds
 from bnrun.comparison.timed_training import TimedTraining, prepare_timed
 from bnrun.data.dataset import Dataset
 from bnrun.errors import BnrunError, EngineError, NormError, TrainingFailed
-from bnrun.events import CheckpointReady, Stage, drain
+from bnrun.events import Activity, CheckpointReady, Stage, drain
 from bnrun.training import train
 from bnrun.training.stepper import Stepper
 from bnrun.training.timing import Reading
@@ -69,7 +69,12 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, str]]:
 
 def _measure(arms: tuple[Arm, ...]) -> tuple[list[Stage], Speeds]:
     stages: list[Stage] = []
-    return stages, drain(throughput.measure_throughput(arms, CPU), stages.append)
+
+    def note(event: Stage | Activity) -> None:
+        if isinstance(event, Stage):
+            stages.append(event)
+
+    return stages, drain(throughput.measure_throughput(arms, CPU), note)
 
 
 def test_ratios_are_medians_within_rounds_and_the_first_arm_is_its_own_noise(

@@ -11,7 +11,7 @@ from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.trials import TrainTrial, TrialFailed, run_trials
 from bnrun.config import Config
 from bnrun.errors import RunError
-from bnrun.events import Notice
+from bnrun.events import Activity, Notice
 from bnrun.training_summary import planned
 
 
@@ -87,9 +87,10 @@ def test_processes_are_asked_to_end_and_write_down_where_they_are(
 ) -> None:
     trials = [Trial(name, Config(), str(tmp_path / name)) for name in ("a", "b")]
     events = run_trials(trials, acts.wait_for_end, jobs=2)
-    for _ in trials:
-        event = next(events)
-        assert isinstance(event, TrialEvent)
-        assert event.event == Notice("started")
+    seen = [next(events) for _ in range(4)]
+    assert [event.event for event in seen if isinstance(event, TrialEvent)] == [
+        *[Activity("starting a process")] * 2,
+        *[Notice("started")] * 2,
+    ]
     events.close()  # as Ctrl-C does
     assert [Path(str(trial.run)).read_text() for trial in trials] == ["ended in order"] * 2

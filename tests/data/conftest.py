@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from bnrun.data import files, places, sources
-from bnrun.events import Fetching, Notice
+from bnrun.events import Activity, Fetching, Notice
 
 TRAIN_IMAGES, TEST_IMAGES = 300, 100
 MIRRORS = "torchvision.datasets.FashionMNIST.mirrors"  # by name: importing it takes seconds
@@ -125,7 +125,17 @@ def root(tmp_path: Path) -> Path:
 
 
 class Seen(list):
-    """The events of some work, in order."""
+    """The events of some work, in order; the names of activities apart from the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.activities: list[str] = []
+
+    def append(self, event: object) -> None:
+        if isinstance(event, Activity):
+            self.activities.append(event.name)
+        else:
+            super().append(event)
 
     @property
     def notices(self) -> list[str]:

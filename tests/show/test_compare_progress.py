@@ -15,7 +15,8 @@ from bnrun.comparison.comparison_events import (
 )
 from bnrun.comparison.parity_verdict import Agreement, Parity
 from bnrun.config import Config
-from bnrun.events import DataUsed, EpochEnded, Notice, Progress, RunStarted, Stage
+from bnrun.events import Activity, DataUsed, EpochEnded, Notice, Progress, RunStarted, Stage
+from bnrun.show.bars import fit
 from bnrun.show.compare_progress import CompareBars, CompareLines
 from bnrun.training_summary import Summary
 
@@ -41,6 +42,12 @@ EVENTS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass: a display then knows no time left."""
+    monkeypatch.setattr("bnrun.show.bars.monotonic", lambda: 0.0)
+
+
 def test_lines_tell_each_trial_that_ended() -> None:
     console = Console(file=io.StringIO(), width=80)
     screen = CompareLines(console)
@@ -59,38 +66,67 @@ def test_lines_tell_each_trial_that_ended() -> None:
     ]
 
 
-@pytest.fixture
-def bars() -> CompareBars:
-    return CompareBars(Console(file=io.StringIO(), width=80, force_terminal=True))
+def _bars(width: int) -> CompareBars:
+    return CompareBars(Console(file=io.StringIO(), width=width, force_terminal=True))
 
 
-def _tasks(bars: CompareBars) -> dict[str, tuple[float, float | None, str]]:
-    return {
-        task.description: (task.completed, task.total, task.fields["figures"])
-        for task in bars.progress.tasks
-    }
+def _shown(bars: CompareBars) -> list[str]:
+    rows = [line.plain for line in fit(bars.rows(), bars.console.width)]
+    assert all(len(row) < bars.console.width for row in rows)
+    return rows
 
 
-def test_a_bar_follows_each_trial_and_goes_when_it_ends(bars: CompareBars) -> None:
-    for event in EVENTS[:5]:
-        bars.show(event)
-    assert _tasks(bars) == {
-        "trial 1/2": (2.5, 20, ""),
-        "scratch-s0 epoch 3/10": (40, 160, "loss 0.400  train 0.800"),
-    }
-    bars.show(TrialEvent(OTHER, replace(STARTED, finished=(EPOCH,) * 4)))  # continued
-    assert _tasks(bars)["b-s0 epoch 5/10"] == (64, 160, "")
-    bars.show(TrialEnded(TRIAL, DONE))
-    assert set(_tasks(bars)) == {"trial 2/2", "b-s0 epoch 5/10"}
-    bars.show(TrialEnded(OTHER, LOST))
-    bars.show(Stage("throughput", 5, 20))
-    assert _tasks(bars)["measuring throughput"] == (5, 20, "")
-    assert set(_tasks(bars)) == {"measuring throughput"}
-
-
-def test_what_ended_stands_above_the_bars(bars: CompareBars) -> None:
+def test_a_row_follows_each_trial() -> None:
+    bars = _bars(80)
+    seen = []
     for event in EVENTS:
-        bars.show(event)
-    shown = bars.progress.console.file.getvalue()  # type: ignore[attr-defined]
+        bars.update(event)
+        seen.append(_shown(bars))
+    assert seen[1] == ["0/1  ────────────────────────  --:-- left", "measuring parity"]
+    assert seen[4] == [
+        "0/2 trials  ━━━─────────────────────  --:-- left",
+        "scratch-s0  ━━━━━━──────────────────  loss 0.400  epoch  3/10  train 0.800",
+    ]
+    assert seen[7] == [
+        "1/2 trials  ━━━━━━━━━━━━────────────  --:-- left",
+        "scratch-s0  ━━━━━━━━━━━━━━━━━━━━━━━━  loss 0.264  epoch 10/10  ended",
+    ]
+    assert seen[-2] == [" 1/20  ━───────────────────────  --:-- left", "measuring throughput"]
+
+
+def test_at_40_columns_loss_and_what_is_going_on_stay() -> None:
+    bars = _bars(40)
+    for event in (*EVENTS[:5], TrialEvent(TRIAL, Activity("evaluating"))):
+        bars.update(event)
+    assert _shown(bars) == ["0/2 trials  --:-- left", "scratch-s0  loss 0.400  evaluating"]
+
+
+def test_a_trial_takes_the_row_of_one_that_ended_and_no_other_row_moves() -> None:
+    bars, third = _bars(80), Trial("c", Config())
+    bars.update(replace(EVENTS[0], trials=(TRIAL, OTHER, third)))
+    for trial in (TRIAL, OTHER):
+        bars.update(TrialEvent(trial, Activity("starting a process")))
+    bars.update(TrialEnded(TRIAL, DONE))
+    assert [row.split()[0] for row in _shown(bars)][1:] == ["scratch-s0", "b-s0"]
+    bars.update(TrialEvent(third, Activity("starting a process")))
+    assert [row.split()[0] for row in _shown(bars)][1:] == ["c-s0", "b-s0"]
+    bars.update(TrialEnded(OTHER, LOST))
+    assert [row.split()[0] for row in _shown(bars)] == ["2/3", "c-s0", "b-s0"]
+
+
+def test_a_long_name_keeps_its_seed_and_its_loss() -> None:
+    bars, trial = _bars(40), Trial("my_batch_normalization", Config())
+    bars.update(replace(EVENTS[0], trials=(trial,)))
+    bars.update(TrialEvent(trial, STARTED))
+    bars.update(TrialEvent(trial, Progress(3, 8, 0.4, 0.8, 9e3)))
+    assert _shown(bars)[1] == "my_batch…tion-s0  loss 0.400"
+
+
+def test_what_ended_stands_above_the_rows() -> None:
+    bars = _bars(80)
+    with bars.lines:
+        for event in EVENTS:
+            bars.show(event)
+    shown = bars.console.file.getvalue()  # type: ignore[attr-defined]
     for text in ("Parity: scratch and b", "[mind] this", "2/2 b-s0: diverged"):
         assert text in shown

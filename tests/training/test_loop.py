@@ -17,6 +17,7 @@ from bnrun.data.dataset import Dataset
 from bnrun.data.synthetic import synthetic
 from bnrun.errors import EngineError, NormError, RunError, TrainingFailed
 from bnrun.events import (
+    Activity,
     CheckpointReady,
     EpochEnded,
     Event,
@@ -78,7 +79,7 @@ def _through_a_file(state: Any) -> Any:
 
 
 def test_events_come_in_order(small: Dataset) -> None:
-    events = [e for e in train(_config(), small, CPU) if not isinstance(e, Progress)]
+    events = [e for e in train(_config(), small, CPU) if not isinstance(e, Progress | Activity)]
     kinds = [type(event) for event in events]
     assert kinds == [RunStarted, *[CheckpointReady, EpochEnded] * 3, RunEnded]
     started, ended = events[0], events[-1]

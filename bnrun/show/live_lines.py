@@ -1,0 +1,86 @@
+"""Lines at the bottom of a terminal that are drawn again and again; what is printed stands above.
+
+A line is never wider than the terminal, since a wrapped line could not be found again to be erased.
+Where the terminal has become narrower since, it has wrapped the lines that stood there (as tmux and
+today's terminals do): so many rows are erased.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.control import Control
+from rich.file_proxy import FileProxy
+from rich.segment import ControlType, Segment
+from rich.text import Text
+
+
+class LiveLines(RenderHook):
+    """Draws lines below everything that this console, stdout and stderr print; a context manager.
+
+    Drawn by the thread that calls `draw`, and by no other: one that drew while a line is printed
+    would wipe out lines above.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._lines: Sequence[Text] = ()
+        self._drawn_widths: list[int] = []
+
+    def __enter__(self) -> Self:
+        self._streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = (FileProxy(self.console, stream) for stream in self._streams)
+        self.console.push_render_hook(self)
+        self.console.show_cursor(False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.draw(())
+        self.console.show_cursor(True)
+        self.console.pop_render_hook()
+        sys.stdout, sys.stderr = self._streams
+
+    def draw(self, lines: Sequence[Text]) -> None:
+        """Draw these lines in place of those that are there; as many as the terminal has room for.
+
+        Args:
+            lines: each narrower than the terminal.
+        """
+        self._lines = lines[: max(1, self.console.height - 1)]
+        with self.console:  # one write, so that nothing flickers
+            self.console.print(Control())
+
+    def print(self, text: Text) -> None:
+        """Print a text above the lines."""
+        self.console.print(text)
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """Put what the console prints between erasing the lines and drawing them again."""
+        erased = self._erased()
+        lines = [line.copy() for line in self._lines]
+        for line in lines:
+            line.rstrip()
+        self._drawn_widths = [line.cell_len for line in lines]
+        return [erased, *renderables, _Drawing(lines)]
+
+    def _erased(self) -> Control:
+        """Return what erases the lines that were drawn, and puts the cursor where they started."""
+        columns = max(1, self.console.width)
+        rows = sum(max(1, -(-width // columns)) for width in self._drawn_widths)
+        erase = (ControlType.ERASE_IN_LINE, 2)
+        up = ((ControlType.CURSOR_UP, 1), erase) * (rows - 1)
+        return Control(ControlType.CARRIAGE_RETURN, erase, *up) if rows else Control()
+
+
+class _Drawing:
+    """Lines without a newline after the last one."""
+
+    def __init__(self, lines: Iterable[Text]) -> None:
+        self._lines = list(lines)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for number, line in enumerate(self._lines):
+            if number:
+                yield Segment.line()
+            yield from line.render(console, end="")
