@@ -101,8 +101,6 @@ def train(
             return
         try:
             with layer_output_on_stderr(), open_screen(stderr(), quiet=quiet) as screen:
-                with loading_torch(screen):
-                    from bnrun import training  # noqa: F401
                 if resume is None:
                     run, events = _new(resolved, out, screen)
                 else:
@@ -136,6 +134,7 @@ def _new(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Train
     """Build a new training; its directory is made last, when nothing else can be refused."""
     from bnrun import runs
 
+    _load_torch(screen)
     events = _training(resolved.config, screen)
     return runs.create(out, resolved), events
 
@@ -158,9 +157,16 @@ def _resumed(
     path = runs.find(name, out, obstacle, show)
     if epochs is not None:
         refuse_trial(path)
+    _load_torch(screen)
     run, checkpoint = runs.reopen(path, epochs=epochs, norm=norm, on_notice=show)
     screen.show(Notice(_resuming(run, checkpoint)))
     return run, _training(run.config, screen, checkpoint)
+
+
+def _load_torch(screen: "Screen") -> None:
+    """Load torch, when nothing that can be refused without it is left."""
+    with loading_torch(screen):
+        from bnrun import training  # noqa: F401
 
 
 def _training(config: "Config", screen: "Screen", checkpoint: Any = None) -> "Training":
