@@ -6,6 +6,7 @@ import unicodedata
 from typing import TextIO
 
 SPELLED = {
+    "α": "alpha",
     "γ": "gamma",
     "β": "beta",
     "±": "+-",
@@ -24,6 +25,9 @@ SPELLED = {
     "│": "|",
     "█": "#",
     "•": "*",
+    "·": "-",
+    "↑": "^",
+    "é": "e",
     **dict.fromkeys("▌▋▊▉", "#"),
     **dict.fromkeys("▏▎▍", "-"),
 }
