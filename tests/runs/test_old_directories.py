@@ -100,6 +100,7 @@ def _checkpoint() -> bytes:
     config["data"]["name"] = "synthetic"
     for key in ("population_images", "keep_every"):
         del config["training"][key]
+    del config["model"]["norm_options"]
     config["training"] |= {"epochs": 2, "batch_size": 100, "device": "cpu", "engine": "eager"}
     state = capture(model, SGD(model.parameters(), lr=1.0)) | {
         "format": 1,
