@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 GAMMA = ("weight", "gamma", "scale")
 BETA = ("bias", "beta", "shift")
@@ -130,7 +131,9 @@ def _like(old: Tensor, values: Tensor) -> Tensor:
 
 def _is_vector(value: Any) -> bool:
     """Return whether a value is a floating-point tensor of one of the shapes named above."""
-    if not isinstance(value, Tensor) or not value.is_floating_point() or value.dim() == 0:
+    if not isinstance(value, Tensor) or is_lazy(value) or not value.is_floating_point():
+        return False
+    if value.dim() == 0:
         return False
     channels = max(value.shape)
     shapes = [(channels,), (1, channels, *[1] * (value.dim() - 2)), (channels, 1, 1)]

@@ -11,10 +11,10 @@ import torch
 from bnrun import kernels
 from bnrun.norms.user_module import WrongOutput, own_line
 from bnrun.verification.report import Engine
-from bnrun.verification.subject import NotOffered, Record, Subject
+from bnrun.verification.subject import NotInspected, NotOffered, Record, Subject
 
 R = TypeVar("R", bound=Record)
-Trouble = Literal["not offered", "raised", "hung", "exited", "not run"]
+Trouble = Literal["not offered", "raised", "hung", "exited", "not run", "not inspected"]
 LONGEST_MESSAGE = 300
 """Characters of an error's message that are shown."""
 
@@ -72,6 +72,8 @@ def _observe(experiment: Experiment[R], subject: Subject) -> Observation[R]:
         return Observation(experiment.observe(subject))
     except NotOffered as error:
         return Observation(trouble="not offered", message=str(error))
+    except NotInspected as error:
+        return Observation(trouble="not inspected", message=f"bnrun cannot inspect it: {error}")
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: the norm's code may do anything
@@ -102,12 +104,21 @@ def describe(error: BaseException) -> str:
         lines = str(error).strip().splitlines()
     except Exception:  # the error class may be faulty, too
         lines = []
-    text = f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
+    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, WrongOutput):  # bnrun's own: no name that a user could search for
         text = lines[0]
+    text = _shortened(text).rstrip(".")
     line = own_line(error).strip()
-    shown = f"{text[:LONGEST_MESSAGE]} ({line})" if line else text[:LONGEST_MESSAGE]
+    shown = f"{text} ({line})" if line else text
     return "".join(letter if letter.isprintable() else "?" for letter in shown)
+
+
+def _shortened(text: str) -> str:
+    """Return a text of few characters: cut after a sentence, or else between two words."""
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    start, end, _ = text[:LONGEST_MESSAGE].rpartition(". ")
+    return start + end.strip() if start else f"{text[:LONGEST_MESSAGE].rpartition(' ')[0]} …"
 
 
 Observations = dict[str, Observation[Any]]

@@ -11,7 +11,7 @@ from bnrun.verification.outcome import Outcome, failed, skipped, trouble
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
 from bnrun.verification.topics import outputs, side_effects
 
-NOT_MADE = ("not offered", "not run")
+NOT_MADE = ("not offered", "not run", "not inspected")
 
 
 def judge(check: Check, case: Case) -> Outcome:
@@ -53,7 +53,7 @@ def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
     asked = case.parts.asks_rank or not case.ranks
     is_required = (asked and rank in MAIN_RANKS) or rank in case.required_ranks
     is_fault = observation.trouble != "not offered" or is_required
-    if observation.trouble == "not run":
+    if observation.trouble in ("not run", "not inspected"):
         return skipped(observation.message)
     if not is_fault:
         return skipped(f"not accepted: {observation.message}")

@@ -3,21 +3,46 @@
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from bnrun.norms import NormFactory
 from bnrun.norms.introspection import MovingStatistics, channel_values, named_values
 from bnrun.norms.user_module import WrongOutput
-from bnrun.verification.situations import CHANNELS, MAIN_RANKS, RANKS, Situation, plain
+from bnrun.verification.situations import (
+    CHANNELS,
+    MAIN_RANKS,
+    RANKS,
+    Situation,
+    make_situation,
+    plain,
+)
 
 
 class NotOffered(Exception):
     """The norm does not offer what an experiment is about; the message says what."""
+
+
+class NotInspected(BaseException):
+    """bnrun itself could not read the layer, or set its state: that is not the layer's fault.
+
+    No `except Exception` of an experiment takes it for an error of the layer.
+    """
+
+
+@contextlib.contextmanager
+def inspecting() -> Iterator[None]:
+    """Turn any error in a block, which runs none of the norm's methods, into NotInspected."""
+    try:
+        yield
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        raise NotInspected(f"{type(error).__name__}: {first}") from error
 
 
 class Record:
@@ -83,13 +108,16 @@ class Subject:
         channels = CHANNELS if situation is None else situation.x.shape[1]
         dtype = dtype or self.dtype
         module = self._factory(channels, rank, **options).to(self.device, dtype)
+        if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+            like = make_situation((2, channels, *[2] * (rank - 2)), dtype)
+            _initialize(module, like.x.to(dtype).to(self.device))
         _convert_attributes(module, self.device, dtype)
         layer = Layer(module, self.device, dtype, channels)
         if channels != CHANNELS:
             # With one channel, a value shared by all, or a convolution's, looks like a gamma.
             has_gamma, has_beta = self._has
-            layer.gamma = layer.gamma if has_gamma else None
-            layer.beta = layer.beta if has_beta else None
+            layer.gammas = layer.gammas if has_gamma else []
+            layer.betas = layer.betas if has_beta else []
         if situation is not None:
             layer.set_state(situation)
         return layer
@@ -152,7 +180,8 @@ class Layer:
     """A built norm, with its gamma, beta and moving statistics, where they are found by name.
 
     A value of another length than `channels`, such as a scale that all channels share, does not
-    count as one of these.
+    count as one of these. A layer may hold several others and pick one by its input: all of them
+    are given the same state.
 
     By default, gradients are enabled in training and disabled when predicting: there all contracts
     agree.
@@ -167,25 +196,47 @@ class Layer:
     ) -> None:
         self.module = module
         self.device, self.dtype = device, dtype  # of its inputs
-        found = (channel_values(named_values(part)) for part in module.modules())
-        values = [part for part in found if part is not None and part.channels == channels]
-        self.gamma = next((part.gamma for part in values if part.gamma is not None), None)
-        self.beta = next((part.beta for part in values if part.beta is not None), None)
-        moving = MovingStatistics.find(module).values()
-        self.moving = next((m for m in moving if m.tensors()[0].numel() == channels), None)
+        with inspecting():
+            found = (channel_values(named_values(part)) for part in module.modules())
+            values = [part for part in found if part is not None and part.channels == channels]
+            self.gammas = _each_once(part.gamma for part in values)
+            self.betas = _each_once(part.beta for part in values)
+            moving = MovingStatistics.find(module).values()
+            self.statistics = [m for m in moving if m.tensors()[0].numel() == channels]
+            self._given = _copies(self.statistics)
+
+    @property
+    def gamma(self) -> Tensor | None:
+        """Return the first gamma, if it has any."""
+        return next(iter(self.gammas), None)
+
+    @property
+    def beta(self) -> Tensor | None:
+        """Return the first beta, if it has any."""
+        return next(iter(self.betas), None)
+
+    @property
+    def moving(self) -> MovingStatistics | None:
+        """Return its moving statistics, if it has any: of several, the first that have moved."""
+        for one, given in zip(self.statistics, self._given, strict=False):
+            now = zip(one.tensors(), given, strict=True)
+            if not all(torch.equal(own, before) for own, before in now):
+                return one
+        return next(iter(self.statistics), None)
 
     def set_state(self, situation: Situation) -> None:
         """Give it a situation's gamma, beta and moving statistics, as far as it has them."""
-        with torch.no_grad():
-            for own, values in ((self.gamma, situation.gamma), (self.beta, situation.beta)):
-                if own is not None:
+        with inspecting(), torch.no_grad():
+            for owned, values in ((self.gammas, situation.gamma), (self.betas, situation.beta)):
+                for own in owned:
                     own.copy_(values.reshape(own.shape).to(own.dtype))
         self.set_moving(situation.moving_mean, situation.moving_var)
 
     def set_moving(self, mean: Tensor, var: Tensor) -> None:
         """Give it moving statistics, of shape (C,), if it has any."""
-        if self.moving is not None:
-            self.moving.replace(mean, var)
+        for one in self.statistics:
+            one.replace(mean, var)
+        self._given = _copies(self.statistics)
 
     def forward(self, x: Tensor, *, training: bool, grad: bool | None = None) -> Tensor:
         """Return its output, after train() or eval() and with gradients enabled or not."""
@@ -205,31 +256,53 @@ class Layer:
         return Pass(to_record(y), gradients, self.moving_values(), y.requires_grad)
 
     def _gradients(self, y: Tensor, leaf: Tensor, situation: Situation) -> dict[str, Tensor]:
-        wanted = {"d_x": leaf, "d_gamma": self.gamma, "d_beta": self.beta}
-        learned = {k: t for k, t in wanted.items() if t is not None and t.requires_grad}
+        wanted = {"d_x": [leaf], "d_gamma": self.gammas, "d_beta": self.betas}
+        learned = [(name, t) for name, owned in wanted.items() for t in owned if t.requires_grad]
         gradients: tuple[Tensor | None, ...] = (None,) * len(learned)
         if y.requires_grad:
             g = self.own(situation.g)
-            gradients = torch.autograd.grad(y, list(learned.values()), g, allow_unused=True)
-        values = {}
-        for (name, tensor), gradient in zip(learned.items(), gradients, strict=True):
+            gradients = torch.autograd.grad(y, [t for _, t in learned], g, allow_unused=True)
+        values: dict[str, Tensor] = {}
+        for (name, tensor), gradient in zip(learned, gradients, strict=True):
             value = to_record(torch.zeros_like(tensor) if gradient is None else gradient)
-            values[name] = value if name == "d_x" else value.reshape(-1)
+            value = value if name == "d_x" else value.reshape(-1)
+            # All gammas have the same value: the gradient of that is the sum of theirs.
+            values[name] = values[name] + value if name in values else value
         return values
 
     def moving_values(self) -> dict[str, Tensor]:
         """Return the moving statistics, of shape (C,), if it has any."""
-        if self.moving is None:
-            return {}
-        mean, var = self.moving.tensors()
-        return {
-            "moving_mean": to_record(mean).reshape(-1),
-            "moving_var": to_record(var).reshape(-1),
-        }
+        with inspecting():
+            moving = self.moving
+            values = () if moving is None else moving.tensors()
+            names = ("moving_mean", "moving_var")
+            return {n: to_record(t).reshape(-1) for n, t in zip(names, values, strict=False)}
 
     def own(self, values: Tensor) -> Tensor:
         """Return a copy of values in the layer's dtype and on its device."""
         return values.to(self.dtype).to(self.device, copy=True)  # MPS accepts no float64
+
+
+def _initialize(module: nn.Module, x: Tensor) -> None:
+    """Let lazy parameters, which have no shape before the first batch, come into being.
+
+    Predicting moves no statistics. An input that the class refuses initializes it, too.
+    """
+    module.eval()
+    with contextlib.suppress(Exception), torch.no_grad():
+        module(x)
+    module.train()
+
+
+def _each_once(values: Iterable[Tensor | None]) -> list[Tensor]:
+    return list({id(value): value for value in values if value is not None}.values())
+
+
+def _copies(statistics: Sequence[MovingStatistics]) -> list[list[Tensor]]:
+    """Return copies of each mean and variance, by which to see which have moved; of one, none."""
+    if len(statistics) < 2:
+        return []
+    return [[tensor.detach().clone() for tensor in one.tensors()] for one in statistics]
 
 
 def _convert_attributes(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:

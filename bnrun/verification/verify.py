@@ -127,6 +127,7 @@ def verify_by(
         )
     yield Stage("diagnosing", len(EXPERIMENTS), len(EXPERIMENTS))
     judged_runs = _judge_all(runs, contract)
+    _require_judged(judged_runs)
     return Report(
         implementation=name,
         contract=contract,
@@ -245,6 +246,20 @@ def _judge_all(runs: list[EngineRun], contract: Contract) -> list[JudgedRun]:
             JudgedRun(measurement, case, [(check, judge(check, case)) for check in checks])
         )
     return judged_runs
+
+
+def _require_judged(runs: list[JudgedRun]) -> None:
+    """Check that anything was judged.
+
+    Raises:
+        NormError: bnrun itself could not inspect the layers.
+    """
+    if any(outcome.status != "skip" for run in runs for _, outcome in run.outcomes):
+        return
+    seen = (one for run in runs for one in run.case.observations.values())
+    message = next((one.message for one in seen if one.trouble == "not inspected"), None)
+    if message is not None:
+        raise NormError(f"{message}. Nothing of it was judged.", key="model.norm")
 
 
 def _is_computed_by_kernels(check: Check, case: Case, eager: Case | None) -> bool:

@@ -858,6 +858,21 @@ class FirstBatchInitializes(Right):
         self.started = True
 
 
+@named("average-without-start")
+class MeanWithoutStart(Right):
+    batches = 0
+
+    def __init__(self, num_features):
+        super().__init__(num_features)
+        self.register_buffer("hidden", torch.zeros(num_features))
+
+    def update(self, x, mean, var):
+        super().update(x, mean, var)
+        self.batches += 1
+        self.hidden.lerp_(self.kept_mean(mean), self.momentum)
+        self.running_mean = self.hidden / (1 - (1 - self.momentum) ** self.batches)
+
+
 @named("moves-only-when-predicting")
 class MovesOnlyWhenPredicting(Right):
     def update(self, x, mean, var):

@@ -388,3 +388,107 @@ class AffineByConvolution(Right):
 
     def output(self, x_hat):
         return self.affine(x_hat)
+
+
+class TwoInside(nn.Module):
+    """A layer for rows and one for images, picked by the rank of the input."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.rows, self.maps = nn.BatchNorm1d(num_features), nn.BatchNorm2d(num_features)
+
+    def forward(self, x):
+        return self.rows(x) if x.dim() < 4 else self.maps(x)
+
+
+class Domains(nn.Module):
+    """A layer for each domain, with gamma and beta in common; the second domain is in use."""
+
+    domain = 1
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.BatchNorm2d(num_features, affine=False) for _ in range(3))
+        self.scale = nn.Parameter(torch.ones(1, num_features, 1, 1))
+        self.shift = nn.Parameter(torch.zeros(1, num_features, 1, 1))
+
+    def forward(self, x):
+        return self.norms[self.domain](x) * self.scale + self.shift
+
+
+class Tied(nn.Module):
+    """Two layers with the same gamma and beta."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.rows, self.maps = nn.BatchNorm1d(num_features), nn.BatchNorm2d(num_features)
+        self.maps.weight, self.maps.bias = self.rows.weight, self.rows.bias
+
+    def forward(self, x):
+        return self.rows(x) if x.dim() < 4 else self.maps(x)
+
+
+class Lazy(nn.LazyBatchNorm1d):
+    """Its parameters come into being with the first batch."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.wanted = num_features
+
+    def initialize_parameters(self, input):
+        if input.shape[1] != self.wanted:
+            raise ValueError("other channels than asked for")
+        super().initialize_parameters(input)
+
+
+class LazyInside(nn.Module):
+    """A lazy layer inside, for images."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.norm = nn.LazyBatchNorm2d(eps=1e-5)
+        self.wanted = num_features
+
+    def forward(self, x):
+        if x.shape[1] != self.wanted:
+            raise ValueError("other channels than asked for")
+        return self.norm(x)
+
+
+class WithoutStart(Right):
+    """Haiku's averages: those of the batches alone, whatever the momentum."""
+
+    def __init__(self, num_features, momentum=0.1):
+        super().__init__(num_features)
+        self.momentum = momentum
+
+    def make_statistics(self):
+        super().make_statistics()
+        for name in ("hidden_mean", "hidden_var"):
+            self.register_buffer(name, torch.zeros(self.num_features))
+        self.register_buffer("batches", torch.zeros(()))
+
+    @torch.no_grad()
+    def update(self, x, mean, var):
+        self.batches += 1
+        whole = 1 - (1 - self.momentum) ** int(self.batches)
+        self.hidden_mean.lerp_(self.kept_mean(mean), self.momentum)
+        self.hidden_var.lerp_(self.kept_var(x, var), self.momentum)
+        self.running_mean.copy_(self.hidden_mean / whole)
+        self.running_var.copy_(self.hidden_var / whole)
+
+
+class FirstBatch(Right):
+    """The first batch initializes the moving statistics; momentum weighs all others."""
+
+    def __init__(self, num_features, momentum=0.1):
+        super().__init__(num_features)
+        self.momentum = momentum
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def moved(self, old, new):
+        return super().moved(old, new) if self.started else new
+
+    def update(self, x, mean, var):
+        super().update(x, mean, var)
+        self.started.fill_(True)

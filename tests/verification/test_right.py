@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
-from bnrun.errors import ConfigError
+from bnrun.errors import ConfigError, NormError
 from bnrun.events import drain
 from bnrun.verification.report import Report
 from bnrun.verification.verify import verify
@@ -59,6 +60,13 @@ def test_they_pass_in_every_dtype(report_on: ReportOn, norm: str, dtype: torch.d
         ("OtherNames", set()),
         ("AffineByConvolution", set()),
         ("StatisticsAsParameters", set()),
+        ("TwoInside", set()),
+        ("Domains", set()),
+        ("Tied", set()),
+        ("Lazy", set()),
+        ("LazyInside", set()),
+        ("WithoutStart", {"average-without-start"}),
+        ("FirstBatch", {"first-batch-initializes"}),
         ("TextbookSignature", {"biased-moving-variance", "one-value-accepted"}),
         ("KerasLike", {"biased-moving-variance", "eps-value", "momentum-value"}),
     ],
@@ -71,6 +79,23 @@ def test_right_ones_pass_or_speak_a_dialect(
     assert set(_found(report)) == dialects
     assert report.faults == []
     assert all(found.fault.speakers for found in report.dialects)
+
+
+class Unreadable(nn.BatchNorm2d):
+    """A right layer that bnrun cannot give a state."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features)
+        self.weight.copy_ = None
+
+
+def test_an_error_of_our_own_inspection_is_no_fault_of_the_class(report_on: ReportOn) -> None:
+    with pytest.raises(NormError) as error:
+        report_on(Unreadable)
+    assert error.value.reason == (
+        "bnrun cannot inspect it: TypeError: 'NoneType' object is not callable. Nothing of it was "
+        "judged."
+    )
 
 
 def test_a_device_without_float64_says_so() -> None:

@@ -138,9 +138,25 @@ NO_AVERAGE = Fault(
 KERAS_WEIGHT = 0.01  # of the new batch, which Keras calls momentum 0.99
 
 
+Share = Callable[[float, int], float]  # of the k-th batch, from momentum and k
+
+
+@dataclass(frozen=True)
+class Average:
+    """A weighted average of old and new, in which momentum decides the share of the new batch."""
+
+    weight: float = 0.1
+    share: Share = lambda weight, k: weight
+
+    def __call__(self, old: Tensor, target: Tensor, k: int) -> Tensor:
+        """Return the average after the k-th batch."""
+        share = self.share(self.weight, k)
+        return (1 - share) * old + share * target
+
+
 def exponential(weight: float) -> Update:
     """Return the exponential average, in which the new batch has this weight."""
-    return lambda old, target, k: (1 - weight) * old + weight * target
+    return Average(weight)
 
 
 def cumulative(old: Tensor, target: Tensor, k: int) -> Tensor:
@@ -196,11 +212,17 @@ UPDATE: tuple[Choice[Update], ...] = choices(
           "exponential one.", _AVERAGE,
           "PyTorch, with momentum=None"),
     wrong("first-batch-initializes",
-          lambda old, target, k: target if k == 1 else 0.9 * old + 0.1 * target,
+          Average(share=lambda weight, k: 1.0 if k == 1 else weight),
           "The first batch's statistics replace the initial moving statistics; from the second "
           "batch on they are averaged.",
           "Average the first batch, too: 0.9 * old + 0.1 * new.",
           "some: it starts the average where the data is"),
+    wrong("average-without-start",
+          Average(share=lambda weight, k: weight / (1 - (1 - weight)**k)),
+          "The moving statistics are averages of the batches alone: the initial 0 and 1 have no "
+          "weight in them (the sum over batches is divided by 1 - 0.9^k after k batches).",
+          "Use (1 - momentum) * old + momentum * new without dividing by 1 - (1 - momentum)**k.",
+          "Haiku, Sonnet, and TensorFlow with zero_debias"),
     weight_of(KERAS_WEIGHT),
     fix=_AVERAGE,
 )

@@ -86,10 +86,10 @@ def state_dict(subject: Subject) -> Copy:
     layer.run(situation, training=True)  # it may change what it stores beside its state
     state = layer.module.state_dict()
     missing = {}
-    if layer.moving is not None:
-        owner = layer.moving.module
+    for one in layer.statistics:
+        owner = one.module
         path = next(name for name, part in layer.module.named_modules() if part is owner)
-        for name in layer.moving.names:
+        for name in one.names:
             if (f"{path}." if path else "") + name not in state:
                 missing[name] = "buffer" if name in owner._buffers else "attribute"
     buffer = io.BytesIO()

@@ -45,7 +45,7 @@ def _finite_differences(training: bool, subject: Subject) -> FiniteDifferences:
         situation = make_situation(SMALL_SHAPES[rank], subject.dtype)
         layer = subject.build(rank, situation)
         x = layer.own(situation.x).requires_grad_()
-        learned = [t for t in (layer.gamma, layer.beta) if t is not None and t.requires_grad]
+        learned = [t for t in (*layer.gammas, *layer.betas) if t.requires_grad]
         function = functools.partial(_output, layer, situation, training)
         try:
             gradcheck(function, (x, *learned), fast_mode=True)

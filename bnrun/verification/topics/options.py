@@ -1,8 +1,11 @@
 """What the constructor offers beyond the number of features, as PyTorch's does."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from torch import Tensor
 
 from bnrun.verification.check import Case, check, simulation
 from bnrun.verification.diagnostic_passes import EPS_NAMES, Outputs
@@ -10,10 +13,10 @@ from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Choice, Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
-from bnrun.verification.formula.moving_statistics import Update, cumulative, exponential
+from bnrun.verification.formula.moving_statistics import Average, Update, cumulative
 from bnrun.verification.outcome import NO_MOVING_STATISTICS, Outcome, failed, passed, skipped
 from bnrun.verification.recipe import Recipe, move, normalize
-from bnrun.verification.situations import plain, sequence
+from bnrun.verification.situations import STEPS, plain, sequence
 from bnrun.verification.subject import NotOffered, Pass, Record, Subject
 from bnrun.verification.topics.moving import State
 
@@ -48,6 +51,7 @@ TRACK_IGNORED = Fault(
 # Values to build with, far from the usual ones
 OTHER_EPS = 0.5
 OTHER_MOMENTUM = 0.3
+MOMENTUM_BATCHES = 2
 
 
 @dataclass(frozen=True)
@@ -68,25 +72,30 @@ def eps(subject: Subject) -> Outputs:
 
 
 @experiment("momentum=")
-def momentum(subject: Subject) -> Pass:
-    """Train with another momentum."""
+def momentum(subject: Subject) -> State:
+    """Train on two batches with another momentum: of the first, some take the statistics whole."""
     subject.argument("momentum")
-    return subject.run(subject.situation(plain), training=True, momentum=OTHER_MOMENTUM)
+    return State(_moved(subject, MOMENTUM_BATCHES, OTHER_MOMENTUM))
+
+
+def _moved(subject: Subject, batches: int, weight: float | None) -> dict[str, Tensor]:
+    """Return the moving statistics after some batches, of a layer built with a momentum."""
+    situations = sequence(subject.rank, subject.dtype)[:batches]
+    layer = subject.build(subject.rank, situations[0], momentum=weight)
+    for batch in situations:
+        layer.forward(layer.own(batch.x), training=True)
+    return layer.moving_values()
 
 
 @experiment("momentum=None")
 def momentum_none(subject: Subject) -> State:
     """Train on several batches with momentum=None, which averages all batches alike."""
     subject.argument("momentum")
-    batches = sequence(subject.rank, subject.dtype)
     try:
-        layer = subject.build(subject.rank, batches[0], momentum=None)
-        for batch in batches:
-            layer.forward(layer.own(batch.x), training=True)
+        return State(_moved(subject, STEPS, None))
     except Exception as error:
         name = type(error).__name__
         raise NotOffered(f"the class takes no momentum=None ({name})") from error
-    return State(layer.moving_values())
 
 
 @experiment("affine=False")
@@ -130,28 +139,45 @@ def _momentum(case: Case) -> Outcome:
     record = case.require(momentum)
     if not case.parts.moving:
         return skipped(NO_MOVING_STATISTICS)
-    expect = simulation(case.situation(plain), training=True)
 
     def with_weight(weight: float) -> Callable[[Recipe], Tensors]:
-        return lambda recipe: expect(_with_update(recipe, exponential(weight)))
+        return lambda recipe: _average(case, _weighed(recipe, weight), MOMENTUM_BATCHES)
 
-    outcome = case.compare(case.rank, record.moving, with_weight(OTHER_MOMENTUM))
+    outcome = case.compare(case.rank, record.values, with_weight(OTHER_MOMENTUM))
     if not outcome.unexplained:
         return outcome
     mistakes = _mistakes_in_updates(case)
     if mistakes:
         return failed(*mistakes, error=outcome.error)
-    of_old = case.compare(case.rank, record.moving, with_weight(1 - OTHER_MOMENTUM))
+    of_old = case.compare(case.rank, record.values, with_weight(1 - OTHER_MOMENTUM))
     if not of_old.unexplained:
         turned = () if case.contract == "textbook" else (MOMENTUM_OF_OLD,)
         faults = (*turned, *of_old.faults)
         return failed(*faults) if faults else passed(of_old.error)
-    unused = case.compare(case.rank, record.moving, expect)
+    unused = case.compare(
+        case.rank, record.values, lambda recipe: _average(case, recipe, MOMENTUM_BATCHES)
+    )
     return outcome if unused.unexplained else failed(MOMENTUM_IGNORED, error=outcome.error)
 
 
-def _with_update(recipe: Recipe, update: Update) -> Recipe:
-    return recipe.having(mean_update=Choice(update), var_update=Choice(update))
+def _weighed(recipe: Recipe, weight: float) -> Recipe:
+    """Return a recipe with another momentum, of which the kind of average stays what it is."""
+    updates = {}
+    for slot in ("mean_update", "var_update"):
+        choice: Choice[Update] = getattr(recipe, slot)
+        known = choice.value if isinstance(choice.value, Average) else Average()
+        updates[slot] = dataclasses.replace(choice, value=dataclasses.replace(known, weight=weight))
+    return recipe.having(**updates)
+
+
+def _average(case: Case, recipe: Recipe, batches: int) -> Tensors:
+    """Return the moving statistics of a recipe after some batches."""
+    situation = case.situation(plain)
+    mean, var = situation.moving_mean, situation.moving_var
+    for k, batch in enumerate(sequence(case.rank, case.dtype)[:batches], start=1):
+        if recipe.moves.value(recipe.mode.value(True, True)):
+            mean, var = move(recipe, batch.x, mean, var, k)
+    return {"moving_mean": mean, "moving_var": var}
 
 
 def _mistakes_in_updates(case: Case) -> tuple[Fault, ...]:
@@ -170,12 +196,8 @@ def _momentum_none(case: Case) -> Outcome:
         return skipped(NO_MOVING_STATISTICS)
 
     def expect(recipe: Recipe) -> Tensors:
-        situation = case.situation(plain)
-        mean, var = situation.moving_mean, situation.moving_var
-        averaging = _with_update(recipe, cumulative)
-        for k, batch in enumerate(sequence(case.rank, case.dtype), start=1):
-            mean, var = move(averaging, batch.x, mean, var, k)
-        return {"moving_mean": mean, "moving_var": var}
+        plainly = Choice[Update](cumulative)
+        return _average(case, recipe.having(mean_update=plainly, var_update=plainly), STEPS)
 
     outcome = case.compare(case.rank, record.values, expect)
     if not outcome.unexplained:

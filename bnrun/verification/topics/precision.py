@@ -71,7 +71,7 @@ def double(subject: Subject) -> DoubledLayer:
     after = Layer(layer.module, subject.device, torch.float64)
     tensors = dict(layer.module.named_parameters()) | dict(layer.module.named_buffers())
     tensors = {name: t for name, t in tensors.items() if t.is_floating_point()}
-    moving = {} if layer.moving is None else layer.moving.by_name()
+    moving = {name: t for one in layer.statistics for name, t in one.by_name().items()}
     dtypes = {name: _name(tensor.dtype) for name, tensor in (tensors | moving).items()}
     y = after.forward(after.own(situation.x), training=True)
     return DoubledLayer(dtypes, list(moving), to_record(y), _name(y.dtype))

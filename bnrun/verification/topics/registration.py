@@ -92,17 +92,15 @@ def registration(subject: Subject) -> Registration:
     named = dict(layer.module.named_parameters())
     parameters = {id(parameter) for parameter in named.values()}
     stored = {id(tensor) for tensor in layer.module.state_dict(keep_vars=True).values()}
-    moving = {} if layer.moving is None else layer.moving.by_name()
+    moving = [named for one in layer.statistics for named in one.by_name().items()]
     record = Registration()
-    record.statistics.extend(
-        n for n, t in moving.items() if t.requires_grad and id(t) in parameters
-    )
+    record.statistics.extend(n for n, t in moving if t.requires_grad and id(t) in parameters)
     for part, tensor in (("gamma", layer.gamma), ("beta", layer.beta)):
         if tensor is not None:
             is_parameter = id(tensor) in parameters
             learns = is_parameter and tensor.requires_grad
             record.parts[part] = PartRegistration(is_parameter, learns, id(tensor) in stored)
-    known = {id(tensor) for tensor in (layer.gamma, layer.beta, *moving.values())}
+    known = {id(tensor) for tensor in (*layer.gammas, *layer.betas, *(t for _, t in moving))}
     for name, parameter in named.items():
         if id(parameter) in known or not parameter.requires_grad:
             continue
