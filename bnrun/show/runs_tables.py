@@ -109,7 +109,7 @@ def diff_table(a: RunRecord, b: RunRecord) -> RenderableType:
         else:
             parts.append(Text(f"Nothing differs in {title}."))
     for remark in differences.remarks:
-        parts += ["", Text(remark)]
+        parts += ["", Paragraph(remark)]
     return Group(*parts)
 
 
