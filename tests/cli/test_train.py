@@ -68,8 +68,8 @@ def test_results_go_to_stdout_and_progress_to_stderr(trained: Trained) -> None:
     assert lines[7].startswith("loss ")
     assert ", train acc " in lines[7]
     assert ", test acc " in lines[7]
-    assert "examples/s end to end" in lines[8]
-    assert lines[8].endswith("on cpu")
+    (speed,) = (line for line in lines if "examples/s end to end" in line)  # remarks precede it
+    assert speed.endswith("on cpu")
     assert lines[-1].startswith("kept in runs/")
     assert "\x1b" not in done.stdout + done.stderr
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["epoch 1/2", "epoch 2/2"]
