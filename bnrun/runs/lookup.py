@@ -41,6 +41,10 @@ class _OtherKind(RunError):
     """A run was asked for and a comparison is there, or the other way round."""
 
 
+class _Ambiguous(RunError):
+    """Several names start as the one that was given."""
+
+
 @dataclass(frozen=True)
 class DirectoryKind:
     """A kind of directory: what it is called, the file that marks it, the command that makes it."""
@@ -189,6 +193,11 @@ def _find(name: str, out: Path, kind: DirectoryKind) -> Path | None:
 
 
 def _latest_run(out: Path, obstacle: Obstacle, on_notice: OnNotice) -> Path:
+    """Return the latest run, or the latest trial where there is no run.
+
+    Raises:
+        RunError: there is neither.
+    """
     comparisons = newest_first(out, COMPARISON)
     runs = newest_first(out, RUN)
     if not runs and comparisons:
@@ -254,6 +263,8 @@ def _trials_called(name: str, out: Path) -> list[Path]:
         return []
     try:
         comparison = find_comparison(head, out)
+    except _Ambiguous:
+        raise
     except RunError:
         return []
     trials = _trials(comparison)
@@ -296,13 +307,13 @@ def _starting_with(name: str, out: Path) -> list[Path]:
     return list(dict.fromkeys(matches))
 
 
-def _ambiguous(name: str, matches: list[Path], kind: DirectoryKind) -> RunError:
+def _ambiguous(name: str, matches: list[Path], kind: DirectoryKind) -> _Ambiguous:
     newest = sorted(matches, key=_age, reverse=True)
     lines = [f"  {path.name}" for path in newest[:CANDIDATES_SHOWN]]
     if len(newest) > CANDIDATES_SHOWN:
         lines.append(f"  and {len(newest) - CANDIDATES_SHOWN} more")
     heading = f"{len(matches)} {kind.word}s start with '{name}'; give more of the name:"
-    return RunError("\n".join([heading, *lines]))
+    return _Ambiguous("\n".join([heading, *lines]))
 
 
 def _missing(name: str, out: Path, exact: Sequence[Path], kind: DirectoryKind) -> RunError:

@@ -140,6 +140,8 @@ def test_a_trial_is_found_by_whatever_names_its_comparison(tmp_path: Path) -> No
         assert runs.find(f"{name}/mine-s10", tmp_path) == ten
         assert find_either(f"{name}/mine-s10", tmp_path) == ten
     assert "2 runs start with 'latest/mine'" in _refusal("latest/mine", tmp_path)
+    _make(tmp_path, "20261230T000000Z-compare-a-b", file="compare.yaml")
+    assert "2 comparisons start with '2026'" in _refusal("2026/mine-s1", tmp_path)
     refusal = _refusal("latest/mime-s1", tmp_path)
     assert refusal.startswith(f"there is no trial 'mime-s1' in {comparison}. Did you mean 'mine-s1")
     assert "Its trials: " in refusal
