@@ -100,6 +100,11 @@ class Summary:
         return self.why_not_learned is None
 
     @property
+    def has_rates_of_several_plans(self) -> bool:
+        """Return whether a schedule went over a run that was later made longer or shorter."""
+        return len(self.plans) > 1 and self.config["optimizer"]["schedule"] != "constant"
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """Return what deserves to be said of the result, a sentence each.
 
@@ -132,10 +137,8 @@ class Summary:
         )
 
     def _schedule_remarks(self) -> Iterator[str]:
-        if len(self.plans) < 2:
-            return
-        schedule = self.config["optimizer"]["schedule"]
-        if schedule != "constant":
+        if self.has_rates_of_several_plans:
+            schedule = self.config["optimizer"]["schedule"]
             parts = [f"from epoch {plan.first} on, of {plan.epochs}" for plan in self.plans]
             yield (
                 f"The learning rates are those of schedule {schedule} over a run of other lengths: "

@@ -97,14 +97,16 @@ class SideBySide(Comparison):
                 "`bnrun evaluate RUN` measures them."
             )
         for trial in self.trials:
-            if len(trial.plans) > 1 and trial.config["optimizer"]["schedule"] != "constant":
+            if trial.has_rates_of_several_plans:
                 totals = ", then ".join(str(plan.epochs) for plan in trial.plans)
                 yield f"{trial.run} has learning rates of a run of {totals} epochs."
 
     def _repeat_remarks(self) -> Iterator[str]:
         """Yield which arms are the same training again."""
         for first, again in itertools.combinations(self.arms, 2):
-            if _is_of_arm(first.trials[0], again.trials[0]):
+            trials = first.trials[0], again.trials[0]
+            replanned = any(trial.has_rates_of_several_plans for trial in trials)
+            if _is_of_arm(*trials) and not replanned:
                 yield (
                     f"{listed((first.arm.name, again.arm.name))} have one config and share a seed: "
                     "they differ by what they ran on, or by a change of the code."

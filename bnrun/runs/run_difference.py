@@ -54,6 +54,7 @@ def _remarks(a: RunRecord, b: RunRecord, config: tuple[Difference, ...]) -> Iter
         return
     images = (replace(run.summary.data, source="") for run in (a, b))
     seeds = a.summary.seed, b.summary.seed
+    replanned = any(run.summary.has_rates_of_several_plans for run in (a, b))
     if len(set(images)) > 1:
         yield "They have different images: their figures do not compare."
     elif seeds[0] != seeds[1]:
@@ -61,7 +62,7 @@ def _remarks(a: RunRecord, b: RunRecord, config: tuple[Difference, ...]) -> Iter
             f"One seed each ({seeds[0]} and {seeds[1]}): two runs with different seeds differ by "
             "chance, too. `bnrun compare` pairs seeds."
         )
-    elif any(one.key not in _NOT_OF_THE_TRAINING for one in config):
+    elif any(one.key not in _NOT_OF_THE_TRAINING for one in config) or replanned:
         yield (
             f"Both have seed {seeds[0]}: they share initial weights and the order of the images. "
             "One seed shows no spread; `bnrun compare` trains several."
