@@ -1,13 +1,17 @@
 """`bnrun train` as a real process: from files on disk to a table, a document, a directory."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from commands import FEW_IMAGES
+from typer.testing import CliRunner
 
+from bnrun.cli import app
 from bnrun.config import KEYS, resolve
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -135,3 +139,39 @@ def test_a_layer_that_fails_later_ends_with_one_and_shows_its_line(
     document = json.loads(done.stdout)
     assert document["status"] == "failed"
     assert [epoch["epoch"] for epoch in document["epochs"]] == [1]
+
+
+def test_a_finished_run_is_trained_longer_where_it_is(
+    bnrun: Run, trained: Trained, tmp_path: Path
+) -> None:
+    shutil.copytree(trained[0] / "runs", tmp_path / "runs")
+    (run,) = (tmp_path / "runs").iterdir()
+    done = bnrun("train", "--resume", run.name[:9], "--epochs", 3, before=FEW_IMAGES)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 3/3: " in done.stderr
+    assert "epoch 2/3: " not in done.stderr
+    summary = json.loads((run / "summary.json").read_text())
+    assert [epoch["epoch"] for epoch in summary["epochs"]] == [1, 2, 3]
+    assert summary["plans"] == [{"first": 1, "epochs": 2}, {"first": 3, "epochs": 3}]
+    assert resolve(run / "config.yaml").config.training.epochs == 3
+
+
+def test_a_run_is_not_made_shorter_than_it_is_and_a_trial_not_longer(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    comparison = Path("runs", "20260101T000000Z-compare-a-b")
+    (run,) = (trained[0] / "runs").iterdir()
+    shutil.copytree(run, comparison / "trials" / "a-s0")
+    (comparison / "compare.yaml").touch()
+    _assert_refused("latest/a-s0", "is a trial of a comparison, whose plan says how long")
+    (comparison / "trials" / "a-s0").rename("runs/mine")
+    _assert_refused(
+        "mine", "error: --epochs: received 1, but runs/mine has finished 2: its weights"
+    )
+
+
+def _assert_refused(run: str, message: str) -> None:
+    done = CliRunner().invoke(app, ["train", "--resume", run, "--epochs", "1"])
+    assert done.exit_code == 2
+    assert message in done.stderr
