@@ -75,6 +75,7 @@ def from_mirror(staging: Path) -> Generator[Fetching | Activity, None, Path]:
     Raises:
         Unavailable: none has.
     """
+    yield Activity("loading torchvision, which knows its mirrors")
     from torchvision.datasets import FashionMNIST
 
     folder = staging / "mirror"
@@ -82,6 +83,7 @@ def from_mirror(staging: Path) -> Generator[Fetching | Activity, None, Path]:
     failures = []
     for mirror in FashionMNIST.mirrors:
         received = 0
+        yield Activity("waiting for torchvision's mirror")
         try:
             for name in files.FILES:
                 with (folder / f"{name}.gz").open("wb") as file:
@@ -135,26 +137,29 @@ def from_apt(staging: Path) -> Generator[Fetching | Activity, None, Path]:
     (lists / "partial").mkdir(parents=True)
     own_lists = [f"-oDir::State::Lists={lists}", f"-oDir::Cache={staging / 'apt'}"]
     try:
-        yield from _run(staging, "apt-get", "download", PACKAGE)
+        yield from _run(staging, "waiting for apt", "apt-get", "download", PACKAGE)
     except Unavailable:
-        yield Activity("fetching apt's lists of packages")
-        yield from _run(staging, "apt-get", *own_lists, "update")
-        yield from _run(staging, "apt-get", *own_lists, "download", PACKAGE)
+        apt = ("apt-get", *own_lists)
+        yield from _run(staging, "fetching apt's lists of packages", *apt, "update")
+        yield from _run(staging, "waiting for apt", *apt, "download", PACKAGE)
     packages = sorted(staging.glob(f"{PACKAGE}_*.deb"))
     if not packages:
         raise Unavailable("apt-get left no package behind")
-    yield Activity("unpacking the package")
-    yield from _run(staging, "dpkg-deb", "-x", str(packages[-1]), str(staging / "package"))
+    unpack = ("dpkg-deb", "-x", str(packages[-1]), str(staging / "package"))
+    yield from _run(staging, "unpacking the package", *unpack)
     return staging / "package" / places.DEBIAN_FOLDER.relative_to("/")
 
 
-def _run(folder: Path, *command: str) -> Generator[Fetching | Activity, None, None]:
-    """Run a command in a folder; yield four times a second how much of a download is there.
+def _run(folder: Path, activity: str, *command: str) -> Generator[Fetching | Activity, None, None]:
+    """Run a command in a folder; yield four times a second what it does.
+
+    That is the activity; of a download, how much of the package is there, once it arrives.
 
     Raises:
         Unavailable: it cannot be started, fails, or takes too long. Its processes are ended then,
             and also when the generator is closed.
     """
+    yield Activity(activity)
     errors = folder / "errors.txt"
     started = time.monotonic()
     try:
@@ -174,8 +179,8 @@ def _run(folder: Path, *command: str) -> Generator[Fetching | Activity, None, No
         while not _has_ended(process, seconds=0.25):
             if time.monotonic() - started > COMMAND_SECONDS:
                 raise Unavailable(f"{command[0]} took over {COMMAND_SECONDS / 60:.0f} minutes")
-            if "download" in command:
-                yield Fetching(APT, _package_bytes(folder), DOWNLOAD_BYTES)
+            received = _package_bytes(folder) if "download" in command else 0
+            yield Fetching(APT, received, DOWNLOAD_BYTES) if received else Activity(activity)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

@@ -87,11 +87,7 @@ class CompareBars(LiveScreen):
             case Parity():
                 self.print(event.sentence)
             case TrialEvent():
-                if isinstance(event.event, Notice):
-                    self.print(f"{event.trial.name}: {event.event.message}")
-                else:
-                    self._slot(event.trial).update(event.event)
-                self._count_epochs()
+                self._show_trial(event)
             case TrialEnded():
                 self._ended.add(event.trial.name)
                 self._slot(event.trial).ended = True
@@ -108,6 +104,14 @@ class CompareBars(LiveScreen):
         label = f"{counted(len(self._ended), len(self._trials))} trials"
         all_trials = Row(label, done, figures_of(str(self._time_left)))
         return [all_trials, *(slot.row() for slot in self._slots)]
+
+    def _show_trial(self, event: TrialEvent) -> None:
+        if isinstance(event.event, Notice):
+            self.print(f"{event.trial.name}: {event.event.message}")
+            return
+        self._slot(event.trial).update(event.event)
+        if isinstance(event.event, Progress | EpochEnded):  # the pace does not count starting
+            self._count_epochs()
 
     def _slot(self, trial: Trial) -> "_TrialRow":
         """Return a trial's row: its own, else the first that is free, else a new one."""

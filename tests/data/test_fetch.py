@@ -15,7 +15,7 @@ import pytest
 from bnrun.data import files, sources
 from bnrun.data.fetch import STAGING, fetch
 from bnrun.errors import DataError
-from bnrun.events import Fetching, drain
+from bnrun.events import Activity, Fetching, drain
 
 IMAGES = "train-images-idx3-ubyte"
 LABELS = "t10k-labels-idx1-ubyte"
@@ -58,6 +58,8 @@ def test_torchvisions_mirror_is_a_source(mirror, cache, content, seen):
     assert MIRROR in seen.notices[-1]
     assert seen.activities == [
         "looking for Fashion-MNIST",
+        "loading torchvision, which knows its mirrors",
+        "waiting for torchvision's mirror",
         "unpacking and verifying the files",
         "verifying the files",
     ]
@@ -76,7 +78,16 @@ def test_apt_without_package_lists_fetches_them_into_its_own_folder(apt, cache, 
     assert drain(fetch(), seen.append).state == "verified"
     assert whole(cache) == content
     assert not (apt.system_lists / "fetched").exists()
-    assert seen.activities[1:3] == ["fetching apt's lists of packages", "unpacking the package"]
+    assert list(dict.fromkeys(seen.activities)) == [
+        "looking for Fashion-MNIST",
+        "loading torchvision, which knows its mirrors",
+        "waiting for torchvision's mirror",
+        "waiting for apt",
+        "fetching apt's lists of packages",
+        "unpacking the package",
+        "unpacking and verifying the files",
+        "verifying the files",
+    ]
     first, update, download = apt.calls
     assert first == "download dataset-fashion-mnist"
     assert update.endswith(" update")
@@ -445,7 +456,7 @@ def test_apt_and_what_it_started_are_ended_when_fetching_is_interrupted(apt, cac
     apt.script(f"#!/bin/sh\n/bin/sleep 60 &\necho $! > {tmp_path}/started\nwait\n")
 
     def interrupt(event):
-        if getattr(event, "source", "") == APT and (tmp_path / "started").exists():
+        if event == Activity("waiting for apt") and (tmp_path / "started").exists():
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
