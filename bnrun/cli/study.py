@@ -132,7 +132,7 @@ def _finish(directory: "StudyDirectory", jobs: int, quiet: bool) -> "StudyResult
     from bnrun.show.progress import open_screen
     from bnrun.studies.study import run_study
 
-    work = run_study(directory.result, directory.trainer(jobs))
+    work = run_study(directory.result, directory.laboratory(jobs))
     path = shlex.quote(str(directory.path))
     with (
         interruptible(

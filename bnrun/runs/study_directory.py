@@ -9,7 +9,6 @@ The evidence is what is kept: judged again by rules that have changed, it gives 
 An interrupted study continues with the claims that have no evidence, and trains no trial again.
 """
 
-import functools
 import json
 import shlex
 from collections.abc import Mapping
@@ -23,11 +22,10 @@ from bnrun.locks import Busy, Lock
 from bnrun.runs.atomic_write import write_atomically
 from bnrun.runs.lookup import STUDY, TRIALS
 from bnrun.runs.new_directory import make_directory
-from bnrun.runs.study_trials import train_in
+from bnrun.runs.study_trials import StudyTrials
 from bnrun.studies.claim import Evidence
 from bnrun.studies.registry import find_study
 from bnrun.studies.study import BUDGETS, Budget, Measured, StudyEvent, StudyResult
-from bnrun.studies.trainings import Train
 
 RESULT = "summary.json"
 
@@ -54,19 +52,9 @@ class StudyDirectory:
             raise self._unwritable(".lock", error) from error
         return self
 
-    def trainer(self, jobs: int = 1) -> Train:
-        """Return what trains the study's trials, each in a run directory of its own.
-
-        A trial that was trained to its end is read instead.
-
-        Args:
-            jobs: how many trials are trained at a time.
-
-        Raises:
-            BnrunError: (while iterating) the data cannot be read, a directory cannot be written,
-                or a trial fails; one that diverges is a result.
-        """
-        return functools.partial(train_in, self.path / TRIALS, jobs)
+    def laboratory(self, jobs: int = 1) -> StudyTrials:
+        """Return where the study's trials are trained, `jobs` at a time."""
+        return StudyTrials(self.path / TRIALS, jobs)
 
     def record(self, event: StudyEvent) -> None:
         """Write down the evidence for a claim, and how it is judged.

@@ -1,8 +1,9 @@
 """The trainings of a study, each in a run directory that is made once and read again."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from bnrun import kernels
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
@@ -12,48 +13,69 @@ from bnrun.config.difference import config_difference
 from bnrun.data.load import load
 from bnrun.errors import EngineError, RunError, TrainingFailed
 from bnrun.events import RunStarted, Stage
+from bnrun.runs.checkpoint_files import read_checkpoint
 from bnrun.runs.run_records import read_run
 from bnrun.runs.trial_directory import trial_trainer
 from bnrun.studies.trainings import Summaries, TrainEvent
 from bnrun.training_summary import Summary
 
 
-def train_in(
-    folder: Path, jobs: int, trials: Sequence[Trial]
-) -> Generator[TrainEvent, None, Summaries]:
-    """Train trials in a folder, and read those that were trained to their end before.
+class StudyTrials:
+    """The trials of a study, in a folder: a `Laboratory`.
 
     Args:
         folder: where each trial has its directory.
         jobs: how many are trained at a time.
-        trials: all have the data of the first; the engine is one for all.
-
-    Returns:
-        The summaries by the trials' names.
-
-    Raises:
-        BnrunError: (while iterating) the data cannot be read, a directory cannot be written or is
-            of another training, or a trial fails; one that diverges is a result.
     """
-    engine = _engine(folder)
-    located = [
-        Trial(trial.arm, trial.config.with_training(engine=engine), str(folder / trial.name))
-        for trial in trials
-    ]
-    summaries = {trial.name: summary for trial in located if (summary := _finished(trial))}
-    waiting = [trial for trial in located if trial.name not in summaries]
-    if not waiting:
+
+    def __init__(self, folder: Path, jobs: int = 1) -> None:
+        self._folder = folder
+        self._jobs = jobs
+
+    def train(self, trials: Sequence[Trial]) -> Generator[TrainEvent, None, Summaries]:
+        """Train trials, and read those that were trained to their end before.
+
+        Args:
+            trials: all have the data of the first; the engine is one for all.
+
+        Returns:
+            The summaries by the trials' names.
+
+        Raises:
+            BnrunError: (while iterating) the data cannot be read, a directory cannot be written or
+                is of another training, or a trial fails; one that diverges is a result.
+        """
+        engine = _engine(self._folder)
+        located = [
+            Trial(trial.arm, trial.config.with_training(engine=engine), str(self._path(trial)))
+            for trial in trials
+        ]
+        summaries = {trial.name: summary for trial in located if (summary := _finished(trial))}
+        waiting = [trial for trial in located if trial.name not in summaries]
+        if not waiting:
+            return summaries
+        dataset = yield from load(waiting[0].config.data)
+        yield Stage(waiting[0].name, len(summaries), len(trials))
+        train = trial_trainer(dataset, self._jobs)
+        with closing(run_trials(waiting, train, self._jobs)) as messages:
+            for message in messages:
+                summary = _result(message)
+                if summary is not None:
+                    summaries[message.trial.name] = summary
+                if summary is not None or _starts(message):
+                    yield Stage(message.trial.name, len(summaries), len(trials))
         return summaries
-    dataset = yield from load(waiting[0].config.data)
-    yield Stage(waiting[0].name, len(summaries), len(trials))
-    with closing(run_trials(waiting, trial_trainer(dataset, jobs), jobs)) as messages:
-        for message in messages:
-            summary = _result(message)
-            if summary is not None:
-                summaries[message.trial.name] = summary
-            if summary is not None or _starts(message):
-                yield Stage(message.trial.name, len(summaries), len(trials))
-    return summaries
+
+    def checkpoint(self, trial: Trial, epoch: int) -> Mapping[str, Any]:
+        """Return the state of a trained trial after an epoch.
+
+        Raises:
+            RunError: it was not kept, or its file is damaged.
+        """
+        return read_checkpoint(self._path(trial), str(epoch))
+
+    def _path(self, trial: Trial) -> Path:
+        return self._folder / trial.name
 
 
 def _starts(message: TrialMessage) -> bool:

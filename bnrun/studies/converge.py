@@ -8,7 +8,7 @@ from bnrun.events import EpochEnded
 from bnrun.studies.claim import Claim, Evidence, Part, Source
 from bnrun.studies.rules import Direction, Equivalence
 from bnrun.studies.study import Budget, Measured, Study, Work
-from bnrun.studies.trainings import Summaries, Train, epochs_to_reach, last_epoch, trial
+from bnrun.studies.trainings import Laboratory, Summaries, epochs_to_reach, last_epoch, trial
 
 SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 5, "thorough": 20}
 EPOCHS: Mapping[Budget, int] = {"quick": 5, "standard": 10, "thorough": 10}
@@ -66,10 +66,10 @@ CLAIMS = (
 )  # fmt: skip
 
 
-def measure(budget: Budget, ids: Collection[str], train: Train) -> Work:
+def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Choose the rates of ReLU, and train; both claims share all trainings."""
     start = time.perf_counter()
-    choice = yield from train([_choice(norm, rate) for norm in NORMS for rate in RATES])
+    choice = yield from laboratory.train([_choice(norm, rate) for norm in NORMS for rate in RATES])
     best = {norm: _best_rate(norm, choice) for norm in NORMS}
     trials = [
         one
@@ -80,7 +80,7 @@ def measure(budget: Budget, ids: Collection[str], train: Train) -> Work:
             _trial(budget, norm, "relu", best[norm], seed),
         )
     ]
-    summaries = yield from train(trials)
+    summaries = yield from laboratory.train(trials)
     remark = f"The best rates of relu: {best['none']:g} without, {best['scratch']:g} with."
     seconds = time.perf_counter() - start
     for id_, evidence in (

@@ -7,7 +7,7 @@ from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Confidence, Evidence, Part, Source
 from bnrun.studies.rules import Exact, Verdict
 from bnrun.studies.study import Budget, Measured, Study, Work
-from bnrun.studies.trainings import Train
+from bnrun.studies.trainings import Laboratory
 
 IOFFE = "Ioffe and Szegedy 2015, Batch Normalization"
 VAN_LAARHOVEN = "van Laarhoven 2017, L2 Regularization versus Batch and Weight Normalization"
@@ -200,7 +200,7 @@ CLAIMS = (
 )
 
 
-def measure(budget: Budget, ids: Collection[str], train: Train) -> Work:
+def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Measure the identities with these ids, one after the other."""
     experiments = _experiments(STEPS[budget])
     wanted = [claim for claim in CLAIMS if claim.id in ids]

@@ -7,7 +7,7 @@ from bnrun.comparison.comparison_events import Trial
 from bnrun.studies.claim import Claim, Evidence, Part, Source
 from bnrun.studies.rules import Direction, Equivalence
 from bnrun.studies.study import Budget, Measured, Study, Work
-from bnrun.studies.trainings import Summaries, Train, last_epoch, trial
+from bnrun.studies.trainings import Laboratory, Summaries, last_epoch, trial
 
 SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 3, "thorough": 10}
 OCTAVES: Mapping[Budget, Sequence[int]] = {
@@ -72,11 +72,11 @@ CLAIMS = (
 )  # fmt: skip
 
 
-def measure(budget: Budget, ids: Collection[str], train: Train) -> Work:
+def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Train the grid, which both claims share; then at the smallest rates that train."""
     start = time.perf_counter()
     grid = [trial for row in _grid(budget) for trial in row]
-    summaries = yield from train(grid)
+    summaries = yield from laboratory.train(grid)
     if "R1" in ids:
         yield Measured("R1", _largest_rates(budget, summaries), time.perf_counter() - start)
     if "R2" in ids:
@@ -89,7 +89,7 @@ def measure(budget: Budget, ids: Collection[str], train: Train) -> Work:
             if octave is not None
             for norm in NORMS
         ]
-        evidence = _at_smallest(budget, octaves, (yield from train(longer)))
+        evidence = _at_smallest(budget, octaves, (yield from laboratory.train(longer)))
         yield Measured("R2", evidence, time.perf_counter() - start)
 
 

@@ -1,12 +1,12 @@
 """The studies by name."""
 
 from bnrun.errors import ConfigError, did_you_mean
-from bnrun.studies import converge, exact, rates, start
+from bnrun.studies import converge, exact, predict, rates, start
 from bnrun.studies.study import Study
 
-STUDIES: dict[str, Study] = {
-    study.name: study for study in (exact.STUDY, start.STUDY, converge.STUDY, rates.STUDY)
-}
+_STUDIES = (exact.STUDY, start.STUDY, predict.STUDY, converge.STUDY, rates.STUDY)
+
+STUDIES: dict[str, Study] = {study.name: study for study in _STUDIES}
 
 
 def find_study(name: str) -> Study:

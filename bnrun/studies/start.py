@@ -8,7 +8,7 @@ from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Source
 from bnrun.studies.rules import Direction, Equivalence, Law
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
-from bnrun.studies.trainings import Train
+from bnrun.studies.trainings import Laboratory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,7 +99,7 @@ CLAIMS = (
 )
 
 
-def measure(budget: Budget, ids: Collection[str], train: Train) -> Work:
+def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Measure the claims with these ids, over the seeds of the budget."""
     seeds = range(SEEDS[budget])
     wanted = [claim for claim in CLAIMS if claim.id in ids]

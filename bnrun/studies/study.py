@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from bnrun.studies.claim import Claim, ClaimResult, Evidence, judge_claim
-from bnrun.studies.trainings import Train, TrainEvent
+from bnrun.studies.trainings import Laboratory, TrainEvent
 
 Budget = Literal["quick", "standard", "thorough"]
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
@@ -34,7 +34,7 @@ class Study:
         seeds: how many seeds each budget takes; 0 where nothing is random.
         seconds: what each budget takes on two cores, roughly.
         measure: the experiment: a generator of events, with one `Measured` for each claim whose id
-            it is given, in any order. It trains what it needs by the `Train` that it is given.
+            it is given, in any order. It trains what it needs in the laboratory that it is given.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Study:
     claims: tuple[Claim, ...]
     seeds: Mapping[Budget, int]
     seconds: Mapping[Budget, float]
-    measure: Callable[[Budget, Collection[str], Train], Work]
+    measure: Callable[[Budget, Collection[str], Laboratory], Work]
 
     def claim(self, id_: str) -> Claim:
         """Return the claim with an id."""
@@ -108,18 +108,20 @@ def plan(study: Study, budget: Budget, machine: str) -> StudyResult:
     return StudyResult(study, budget, machine, {}, 0.0)
 
 
-def run_study(start: StudyResult, train: Train) -> Generator[StudyEvent, None, StudyResult]:
+def run_study(
+    start: StudyResult, laboratory: Laboratory
+) -> Generator[StudyEvent, None, StudyResult]:
     """Measure the claims without evidence; yield events, and return the result.
 
     Args:
         start: what was found so far.
-        train: trains the trials of the study.
+        laboratory: trains the trials of the study, and keeps them.
 
     Raises:
         BnrunError: (while iterating) the data cannot be read, or a training failed.
     """
     result = start
-    for event in start.study.measure(start.budget, start.unfinished, train):
+    for event in start.study.measure(start.budget, start.unfinished, laboratory):
         yield event
         if isinstance(event, Measured):
             result = result.with_measured(event)

@@ -1,7 +1,7 @@
 """The trainings of a study: planned as configs, done once, and shared by its claims."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any, Protocol
 
 from bnrun.comparison.comparison_events import Trial
 from bnrun.config import Config
@@ -12,8 +12,19 @@ TrainEvent = Stage | Fetching | Notice | Activity
 Summaries = Mapping[str, Summary]
 """Of trials that completed or diverged, by the trial's name."""
 
-Train = Callable[[Sequence[Trial]], Generator[TrainEvent, None, Summaries]]
-"""Trains trials, where that was not done before; yields events and returns all summaries."""
+
+class Laboratory(Protocol):
+    """Where a study trains, and keeps what was trained."""
+
+    def train(self, trials: Sequence[Trial]) -> Generator[TrainEvent, None, Summaries]:
+        """Train the trials that were not trained before; return the summaries of all."""
+
+    def checkpoint(self, trial: Trial, epoch: int) -> Mapping[str, Any]:
+        """Return the state of a trained trial after an epoch.
+
+        Raises:
+            RunError: it was not kept (see `training.keep_every`).
+        """
 
 
 def trial(arm: str, seed: int, **keys: Any) -> Trial:

@@ -25,7 +25,7 @@ def trained(directory):
     """The events and the summaries of two trials, of which one diverges."""
     events = []
     trials = [trial("a", 0, **SMALL), trial("b", 1, **SMALL, **WILD)]
-    return events, drain(directory.trainer()(trials), events.append)
+    return events, drain(directory.laboratory().train(trials), events.append)
 
 
 def test_each_trial_has_a_run_directory(directory, trained):
@@ -53,16 +53,16 @@ def test_a_stage_names_the_trial_that_trains(trained):
 
 def test_a_finished_trial_is_read_and_not_trained_again(directory, trained):
     events = []
-    again = drain(directory.trainer()([trial("a", 0, **SMALL)]), events.append)
+    again = drain(directory.laboratory().train([trial("a", 0, **SMALL)]), events.append)
     assert events == []
     assert again["a-s0"] == trained[1]["a-s0"]
 
 
 def test_a_trial_of_another_config_is_refused(directory, trained):
     with pytest.raises(RunError, match=r"a-s0 is another training .* \(optimizer.lr differ\)"):
-        drain(directory.trainer()([trial("a", 0, **SMALL, optimizer__lr=0.5)]))
+        drain(directory.laboratory().train([trial("a", 0, **SMALL, optimizer__lr=0.5)]))
 
 
 def test_a_trial_that_fails_ends_the_study(directory, trained):
     with pytest.raises(TrainingFailed, match="c-s0: .* more than 1 value per channel"):
-        drain(directory.trainer()([trial("c", 0, **{**SMALL, "training__batch_size": 1})]))
+        drain(directory.laboratory().train([trial("c", 0, **{**SMALL, "training__batch_size": 1})]))

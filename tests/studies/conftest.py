@@ -26,7 +26,7 @@ CLAIMS = (
 )
 
 
-def measure(budget, ids, train):
+def measure(budget, ids, laboratory):
     """Yield the evidence above for the claims with these ids."""
     for done, id_ in enumerate(ids):
         yield Stage(id_, done, len(ids))

@@ -28,15 +28,16 @@ def _summary(trial, *epochs, status="completed"):
 
 
 def _made_up(outcome):
-    """Return what trains trials as `outcome` says, and the list of those it was asked for."""
+    """Return a laboratory whose trials end as `outcome` says, and the list of those asked for."""
     asked = []
 
-    def train(trials):
-        asked.extend(trials)
-        yield from ()
-        return {trial.name: outcome(trial) for trial in trials}
+    class Laboratory:
+        def train(self, trials):
+            asked.extend(trials)
+            yield from ()
+            return {trial.name: outcome(trial) for trial in trials}
 
-    return train, asked
+    return Laboratory(), asked
 
 
 def test_a_trial_has_the_defaults_and_its_keys():
@@ -83,8 +84,8 @@ def _by_rate(one):
 
 
 def test_rates_finds_the_largest_and_the_smallest_rate_that_train():
-    train, asked = _made_up(_by_rate)
-    result = drain(run_study(plan(rates.STUDY, "quick", "a machine"), train))
+    laboratory, asked = _made_up(_by_rate)
+    result = drain(run_study(plan(rates.STUDY, "quick", "a machine"), laboratory))
     largest, smallest = (result.evidence[id_] for id_ in ("R1", "R2"))
     assert dict(largest.values) == {"relu": [8.0, 8.0], "sigmoid": [6.0, 6.0]}
     assert largest.remark == (
@@ -100,8 +101,8 @@ def test_rates_finds_the_largest_and_the_smallest_rate_that_train():
 
 
 def test_where_nothing_trains_the_smallest_rate_is_not_decided():
-    train, _ = _made_up(lambda one: _summary(one, _epoch(1, loss=2.3)))
-    result = drain(run_study(plan(rates.STUDY, "quick", "a machine"), train))
+    laboratory, _ = _made_up(lambda one: _summary(one, _epoch(1, loss=2.3)))
+    result = drain(run_study(plan(rates.STUDY, "quick", "a machine"), laboratory))
     assert dict(result.evidence["R1"].values) == {"relu": [0.0, 0.0], "sigmoid": [0.0, 0.0]}
     assert dict(result.evidence["R2"].values) == {"relu": [], "sigmoid": []}
     assert result.claims[1].verdict == "not decided"
@@ -125,8 +126,8 @@ def _converging(one):
 
 
 def test_converge_compares_steps_and_accuracies():
-    train, asked = _made_up(_converging)
-    result = drain(run_study(plan(converge.STUDY, "quick", "a machine"), train))
+    laboratory, asked = _made_up(_converging)
+    result = drain(run_study(plan(converge.STUDY, "quick", "a machine"), laboratory))
     speed, accuracy = (result.evidence[id_] for id_ in ("C1", "C2"))
     assert speed.values["sigmoid, same rate"] == pytest.approx([5.0, 5.0])
     assert speed.values["relu, each at its best rate"] == pytest.approx([5.0, 5.0])
@@ -148,17 +149,17 @@ def test_a_network_that_never_gets_there_is_not_faster():
         epochs = tuple(dataclasses.replace(epoch, train_acc=0.2) for epoch in summary.epochs)
         return dataclasses.replace(summary, epochs=epochs)
 
-    train, _ = _made_up(slow)
-    result = drain(run_study(plan(converge.STUDY, "quick", "a machine"), train))
+    laboratory, _ = _made_up(slow)
+    result = drain(run_study(plan(converge.STUDY, "quick", "a machine"), laboratory))
     assert result.evidence["C1"].values["sigmoid, same rate"] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("study", [rates, converge])
 def test_claims_that_have_evidence_are_not_measured_again(study):
-    train, _ = _made_up(_by_rate if study is rates else _converging)
+    laboratory, _ = _made_up(_by_rate if study is rates else _converging)
     first, second = (claim.id for claim in study.CLAIMS)
     start = plan(study.STUDY, "quick", "a machine")
-    whole = drain(run_study(start, train))
+    whole = drain(run_study(start, laboratory))
     begun = dataclasses.replace(start, evidence={first: whole.evidence[first]})
-    assert dict(drain(run_study(begun, train)).evidence) == dict(whole.evidence)
+    assert dict(drain(run_study(begun, laboratory)).evidence) == dict(whole.evidence)
     assert begun.unfinished == (second,)
