@@ -218,7 +218,7 @@ class SeesHanging(InProcess):
 
 
 def _seen_hanging(name: str) -> Report:
-    observer = SeesHanging(f"{FOLDER}/faulty_norms.py:{name}", "cpu")
+    observer = SeesHanging(f"{FOLDER}/faulty_norms.py:{name}", {}, "cpu")
     return drain(verify_by(observer, name))
 
 
