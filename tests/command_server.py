@@ -40,11 +40,11 @@ from typing import Any
 
 CAN_SHARE_WORKERS = sys.version_info < (3, 14)  # later, clients of a fork server need a key
 STANDARD_STREAMS = 3
-LATER = {"torch", "matplotlib.figure"}  # what bnrun imports inside functions
-NOT_IMPORTED = {
-    "bnrun.__main__",  # `runpy` runs it
-    "bnrun.benchmark.textbook_loop",  # imports torchvision, which takes as long as all the rest
+LATER = {
+    *("torch", "matplotlib.figure"),  # bnrun imports them inside functions
+    "torch.fx.experimental.symbolic_shapes",  # torch imports it in the first backward pass: 0.3 s
 }
+NOT_IMPORTED = {"bnrun.__main__"}  # `runpy` runs it
 
 
 def main() -> None:
