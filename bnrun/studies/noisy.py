@@ -1,0 +1,117 @@
+"""Study `noisy`: covariate shift, put in on purpose after batch norm."""
+
+import time
+from collections.abc import Collection, Generator, Mapping
+
+from bnrun.comparison.comparison_events import Trial
+from bnrun.events import Stage
+from bnrun.studies.claim import Claim, Evidence, Part, Source
+from bnrun.studies.rules import Direction
+from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
+from bnrun.studies.trainings import Laboratory, Summaries, last_epoch, trial
+
+SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 5, "thorough": 20}
+EPOCHS: Mapping[Budget, int] = {"quick": 1, "standard": 3, "thorough": 3}
+STEPS: Mapping[Budget, int] = {"quick": 60, "standard": 235, "thorough": 235}
+"""Steps over which the means of what enters the nonlinearities are followed."""
+
+LEARNS = 2.0
+"""Loss below which a network learns: guessing has ln 10 = 2.303."""
+
+CLAIMS = (
+    Claim(
+        "N1",
+        "noisy-bn",
+        "Noisy batch norm is less stable than no batch norm, and still trains like batch norm: so "
+        "batch norm does not help by reducing covariate shift.",
+        (
+            Source("Santurkar, Tsipras, Ilyas and Madry 2018, How Does Batch Normalization Help",
+                   "section 2.1, figures 2 and 8, appendix A.2.1", "read"),
+        ),
+        "a number for each part: the change of a channel's mean from step to step, noisy less none "
+        "(its mean over channels and steps); the share of the gap between the losses of none and "
+        "batch norm that noisy closes; the last epoch's loss with noise alone",
+        (
+            Part("less stable than none", Direction(0.0), "supported"),
+            Part("closes half of the gap or more", Direction(0.5), "supported"),
+            Part("noise without batch norm: no learning, sigmoid", Direction(LEARNS), "supported"),
+            Part("noise without batch norm: no learning, relu", Direction(LEARNS), "contradicted"),
+        ),
+        "medium",
+        "LeNet, Fashion-MNIST, plain SGD at rate 1.0, sigmoid where not said; the paper: a network "
+        "like VGG, CIFAR-10, batches of 128, rate .1, 15,000 steps",
+        "Training losses: the paper does not say how noise predicts. relu trains at rate .1.",
+    ),
+)  # fmt: skip
+
+RELU_RATE = 0.1
+
+
+def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
+    """Train the four networks; follow the means of two of them in trainings of their own."""
+    start = time.perf_counter()
+    arms = ("none", "scratch", "noisy", "noise")
+    trials = [
+        _trial(budget, norm, "sigmoid", seed) for seed in range(SEEDS[budget]) for norm in arms
+    ]
+    trials += [_trial(budget, "noise", "relu", seed) for seed in range(SEEDS[budget])]
+    summaries = yield from laboratory.train(trials)
+    values = _losses(budget, summaries)
+    values["less stable than none"] = yield from _instability(budget)
+    if "N1" in ids:
+        yield Measured("N1", Evidence(values), time.perf_counter() - start)
+
+
+def _trial(budget: Budget, norm: str, activation: str, seed: int) -> Trial:
+    return trial(
+        f"{norm}-{activation}",
+        seed,
+        model__norm=norm,
+        model__activation=activation,
+        optimizer__lr=1.0 if activation == "sigmoid" else RELU_RATE,
+        training__epochs=EPOCHS[budget],
+    )
+
+
+def _losses(budget: Budget, summaries: Summaries) -> dict[str, list[float]]:
+    """Return what the last epochs' losses say, by part; a training that diverged learns nothing."""
+
+    def loss(norm: str, activation: str, seed: int) -> float:
+        epoch = last_epoch(summaries[_trial(budget, norm, activation, seed).name])
+        return float("inf") if epoch is None else epoch.loss
+
+    values: dict[str, list[float]] = {part.name: [] for part in CLAIMS[0].parts}
+    for seed in range(SEEDS[budget]):
+        none, bn, noisy = (loss(norm, "sigmoid", seed) for norm in ("none", "scratch", "noisy"))
+        values["closes half of the gap or more"].append((none - noisy) / (none - bn))
+        for act in ("sigmoid", "relu"):
+            part = f"noise without batch norm: no learning, {act}"
+            values[part].append(min(loss("noise", act, seed), 10.0))
+    return values
+
+
+def _instability(budget: Budget) -> Generator[StudyEvent, None, list[float]]:
+    """Return, seed by seed, how much more the means move with noisy batch norm than with none."""
+    from bnrun.data.load import load
+    from bnrun.studies.stability import mean_change
+
+    dataset = yield from load(_trial(budget, "none", "sigmoid", 0).config.data)
+    differences = []
+    for seed in range(SEEDS[budget]):
+        yield Stage(f"N1 means of channels, seed {seed}", seed, SEEDS[budget])
+        noisy, none = (
+            mean_change(_trial(budget, norm, "sigmoid", seed).config, dataset.train, STEPS[budget])
+            for norm in ("noisy", "none")
+        )
+        differences.append(noisy - none)
+    return differences
+
+
+STUDY = Study(
+    name="noisy",
+    question="Does batch norm help by reducing covariate shift?",
+    claims=CLAIMS,
+    seeds=SEEDS,
+    seconds={"quick": 40, "standard": 240, "thorough": 960},
+    measure=measure,
+)
