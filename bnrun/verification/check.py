@@ -1,6 +1,7 @@
 """A check: what it asks, and the case that it is judged on."""
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from bnrun.verification.distance import Tensors, first_difference, largest_dista
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.experiment import Experiment, R
 from bnrun.verification.fault import Fault
-from bnrun.verification.outcome import IDENTITY, UNEXPLAINED, Outcome, failed, passed
+from bnrun.verification.outcome import IDENTITY, UNEXPLAINED, Outcome, failed, passed, trouble
 from bnrun.verification.recipe import Recipe, deviations, simulate
 from bnrun.verification.report import Contract, Group
 from bnrun.verification.situations import LAYOUTS, Situation, plain
@@ -82,6 +83,16 @@ class Case(Evidence):
             for passes in map(self.record, (TRAINING[rank], PREDICTING[rank]))
         )
 
+    def failed_from(self, kind: str, message: str) -> Outcome:
+        """Return a failure from an error; of errors that differ in numbers alone, the first."""
+        text = _without_numbers(message)
+        for seen in self.observations.values():
+            if seen.trouble is not None and _without_numbers(seen.message) == text:
+                kind = "raised" if seen.trouble == "not offered" else seen.trouble
+                message = seen.message
+                break
+        return failed(trouble(kind, message), note=message if kind == "misaligned" else "")
+
     def recipe(self, rank: int) -> Recipe:
         """Return what reproduces the observations for inputs of a rank."""
         return self.diagnosis.recipes.get(rank, self.right)
@@ -120,6 +131,11 @@ class Case(Evidence):
         if self.narrowing is not None and remaining > bound:
             needed.append(self.narrowing)
         return failed(*dict.fromkeys(needed), error=error)
+
+
+def _without_numbers(text: str) -> str:
+    """Return a message without the numbers in which shapes differ."""
+    return re.sub(r"[\d ,()]+", " ", text)
 
 
 def simulation(

@@ -83,7 +83,9 @@ def _trains(mode: Choice[modes.Mode]) -> list[bool]:
 def _mistakes(mode: Choice[modes.Mode], right: Recipe, record: Switches, has_moving: bool) -> int:
     """Return how many mistakes a mode needs to give what was seen."""
     trains = _trains(mode)
-    own, moves = record.own, record.moves
+    moves = record.moves
+    # What is used by way of moved statistics are the moving ones.
+    own = [own and not moved for own, moved in zip(record.own, record.by_moved, strict=True)]
     if own != trains and len(set(own)) > 1:
         return IMPOSSIBLE
     opposite = [not does for does in trains]

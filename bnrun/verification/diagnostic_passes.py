@@ -1,5 +1,6 @@
 """The experiments that the diagnosis rests on: passes through the norm, in each mode and rank."""
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -8,8 +9,17 @@ from torch import Tensor
 from bnrun.norms.user_module import WrongOutput
 from bnrun.verification.distance import distance
 from bnrun.verification.experiment import Experiment, describe, experiment
-from bnrun.verification.situations import LAYOUTS, RANKS, faint, plain
-from bnrun.verification.subject import NotOffered, Pass, Record, Subject
+from bnrun.verification.situations import (
+    CHANNELS,
+    LAYOUTS,
+    MAIN_RANKS,
+    RANKS,
+    SHAPES,
+    faint,
+    make_situation,
+    plain,
+)
+from bnrun.verification.subject import Misaligned, NotOffered, Pass, Record, Subject
 
 EPS_NAMES = ("eps", "epsilon")
 
@@ -57,6 +67,10 @@ def _passes(rank: int, training: bool, grad: bool, subject: Subject) -> Passes:
     )
 
 
+REFUSALS = (ValueError, NotImplementedError, AssertionError)
+"""What a class raises to refuse an input. Other errors are mistakes, for rows and for images."""
+
+
 def _training(rank: int, subject: Subject) -> Passes:
     situation = subject.situation(plain, rank)
     try:
@@ -65,8 +79,37 @@ def _training(rank: int, subject: Subject) -> Passes:
     except WrongOutput:
         raise
     except Exception as error:
+        if rank in MAIN_RANKS and not isinstance(error, REFUSALS):
+            raise
         raise NotOffered(describe(error)) from error
     return _passes(rank, True, True, subject)
+
+
+def _predicting(rank: int, grad: bool, subject: Subject) -> Passes:
+    try:
+        return _passes(rank, False, grad, subject)
+    except RuntimeError as error:
+        if rank > 2 and subject.accepts(rank) and _are_along_last(rank, subject):
+            raise Misaligned from error
+        raise
+
+
+def _are_along_last(rank: int, subject: Subject) -> bool:
+    """Return whether moving statistics lie along the last dimension of an input, when predicting.
+
+    Of an input with as many columns as channels, those of the first channel then change the first
+    column of all channels.
+    """
+    situation = make_situation((*SHAPES[rank][:-1], CHANNELS), subject.dtype)
+    mean, var = situation.moving_mean.clone(), situation.moving_var.clone()
+    mean[0], var[0] = mean[0] + 1, var[0] + 1
+    other = dataclasses.replace(situation, moving_mean=mean, moving_var=var)
+    try:
+        first, second = (subject.run(one, training=False).y for one in (situation, other))
+    except Exception:
+        return False
+    elsewhere = (first != second)[:, 1:].nonzero()[:, -1]
+    return len(elsewhere) > 0 and not elsewhere.any()
 
 
 TRAINING = {
@@ -76,7 +119,7 @@ TRAINING = {
 PREDICTING, PREDICTING_WITH_GRADIENTS = (
     {
         rank: Experiment(
-            f"predicting{how}, {LAYOUTS[rank]}", functools.partial(_passes, rank, False, grad)
+            f"predicting{how}, {LAYOUTS[rank]}", functools.partial(_predicting, rank, grad)
         )
         for rank in RANKS
     }

@@ -11,10 +11,12 @@ import torch
 from bnrun import kernels
 from bnrun.norms.user_module import WrongOutput, own_line
 from bnrun.verification.report import Engine
-from bnrun.verification.subject import NotInspected, NotOffered, Record, Subject
+from bnrun.verification.subject import Misaligned, NotInspected, NotOffered, Record, Subject
 
 R = TypeVar("R", bound=Record)
-Trouble = Literal["not offered", "raised", "hung", "exited", "not run", "not inspected"]
+Trouble = Literal[
+    "not offered", "raised", "hung", "exited", "not run", "not inspected", "misaligned"
+]
 LONGEST_MESSAGE = 300
 """Characters of an error's message that are shown."""
 
@@ -72,6 +74,8 @@ def _observe(experiment: Experiment[R], subject: Subject) -> Observation[R]:
         return Observation(experiment.observe(subject))
     except NotOffered as error:
         return Observation(trouble="not offered", message=str(error))
+    except Misaligned as error:
+        return Observation(trouble="misaligned", message=describe(error.__cause__ or error))
     except NotInspected as error:
         return Observation(trouble="not inspected", message=f"bnrun cannot inspect it: {error}")
     except KeyboardInterrupt:

@@ -1,13 +1,11 @@
 """Judging one check: by what was observed, or by what went wrong in observing it."""
 
-import re
-from typing import Any
+import dataclasses
 
 from bnrun.verification.check import Case, Check
 from bnrun.verification.diagnostic_passes import TRAINING
-from bnrun.verification.experiment import Observation
 from bnrun.verification.fault import Fault
-from bnrun.verification.outcome import Outcome, failed, skipped, trouble
+from bnrun.verification.outcome import Outcome, failed, skipped
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
 from bnrun.verification.topics import outputs, side_effects
 
@@ -26,7 +24,7 @@ def judge(check: Check, case: Case) -> Outcome:
             return skipped(observation.message)
         if observation.trouble is not None:
             outcome = check.on_trouble(case, observation.message)
-            return outcome or failed(trouble(observation.trouble, observation.message))
+            return outcome or case.failed_from(observation.trouble, observation.message)
     outcome = check.judge(case)
     disturbance = _disturbance(case)
     of_values = all(fault.of_values for fault in outcome.faults)
@@ -46,8 +44,8 @@ def _disturbance(case: Case) -> Fault | None:
 def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
     """Judge a check for inputs of a rank with which no forward pass works.
 
-    The rank is not offered, unless the class asked for it when it was built, accepts none at all,
-    or accepts it under another engine.
+    The rank is not offered where the class refuses it, unless it asked for it when it was built,
+    accepts none at all, or accepts it under another engine.
     """
     observation = case.of(TRAINING[rank])
     asked = case.parts.asks_rank or not case.ranks
@@ -59,17 +57,17 @@ def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
         return skipped(f"not accepted: {observation.message}")
     if check.experiments != (TRAINING[rank],):
         return skipped(f"no pass forward and backward works for {LAYOUTS[rank]}")
-    return failed(_trouble_of_rank(observation, case.of(TRAINING[2])))
-
-
-def _trouble_of_rank(observation: Observation[Any], of_rows: Observation[Any]) -> Fault:
-    """Return the fault of a forward pass that fails; where rows fail alike, in their words."""
-    if _without_numbers(of_rows.message) == _without_numbers(observation.message):
-        observation = of_rows
-    kind = "raised" if observation.trouble == "not offered" else str(observation.trouble)
-    return trouble(kind, observation.message)
-
-
-def _without_numbers(text: str) -> str:
-    """Return a message without the numbers in which shapes differ."""
-    return re.sub(r"[\d ,()]+", " ", text)
+    if side_effects.IN_PLACE in observation.message:
+        return side_effects.from_in_place(case, observation.message)
+    outcome = case.failed_from("raised", observation.message)
+    if observation.trouble != "raised" or asked:
+        return outcome
+    (fault,) = outcome.faults
+    layout = LAYOUTS[rank]
+    return failed(
+        dataclasses.replace(
+            fault,
+            fix=f"{fault.fix} If the class is not for {layout}, let it say so: raise a ValueError "
+            f"where x.dim() is {rank}.",
+        )
+    )

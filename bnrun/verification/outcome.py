@@ -26,6 +26,14 @@ UNEXPLAINED = Fault(
     of_values=True,
 )
 
+MISALIGNED = Fault(
+    "moving-statistics-not-reshaped",
+    "When predicting on images, the moving statistics are not reshaped to (1, C, 1, 1): of shape "
+    "(C,), they line up with the columns, not with the channels.",
+    "Reshape both in that line: self.running_mean.view(1, -1, 1, 1), and so on; or, for any rank "
+    "of input, .view(1, -1, *[1] * (x.dim() - 2)).",
+)
+
 
 def trouble(kind: str, message: str) -> Fault:
     """Return the fault of code that raises, hangs or exits."""
@@ -34,6 +42,8 @@ def trouble(kind: str, message: str) -> Fault:
         return Fault(kind, f"It {message}.", fix)
     if kind == "exited":
         return Fault(kind, f"It {message}.", "Raise an error instead of ending the process.")
+    if kind == "misaligned":
+        return MISALIGNED
     if "forward returned" in message:
         fix = "Return one tensor, of the input's shape, and nothing else."
         return Fault(kind, f"{message}.", fix)

@@ -233,7 +233,8 @@ class Search:
                 if distance(gradient, choice.value(backward).detach()) <= self._tolerance:
                     changes[slot] = choice
                     break
-        if trains and formula.source is not batch_statistics.BY_BATCH and "x_gradient" in changes:
+        usual = (batch_statistics.BY_BATCH,) if trains else batch_statistics.PREDICTING_SOURCE[:-1]
+        if formula.source not in usual and "x_gradient" in changes:
             # Statistics that are not the batch's own may well be constants: no fault of its own.
             changes["x_gradient"] = Choice(changes["x_gradient"].value)
         return formula.having(**changes)

@@ -28,6 +28,10 @@ class NotOffered(Exception):
     """The norm does not offer what an experiment is about; the message says what."""
 
 
+class Misaligned(Exception):
+    """Moving statistics lie along the last dimension of x; the cause is the error that follows."""
+
+
 class NotInspected(BaseException):
     """bnrun itself could not read the layer, or set its state: that is not the layer's fault.
 

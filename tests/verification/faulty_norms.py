@@ -1285,3 +1285,80 @@ class Prints(Functional):
         print("on stderr", file=sys.stderr)
         os.write(1, b"from C\n")
         return super().forward(x)
+
+
+# ---- as people slip
+
+
+@named("moves-when-predicting")
+class UpdatesInEitherMode(Right):
+    """The update stands before `if self.training`."""
+
+    def forward(self, x):
+        self.check(x)
+        mean, var = self.statistics(x)
+        self.update(x, mean, var)
+        if not self.training:
+            mean, var = self.used_when_predicting(x)
+        return self.output(self.normalized(x, mean, var))
+
+
+@named("moves-when-predicting")
+class TorchUpdatesInEitherMode(nn.BatchNorm2d):
+    """Calls torch's function for the update alone, in either mode."""
+
+    def __init__(self, num_features):
+        super().__init__(num_features)
+
+    def forward(self, x):
+        self._check_input_dim(x)
+        moving = (self.running_mean, self.running_var)
+        y = nn.functional.batch_norm(x, *moving, self.weight, self.bias, True, 0.1, self.eps)
+        if self.training:
+            return y
+        return nn.functional.batch_norm(x, *moving, self.weight, self.bias, False, 0.1, self.eps)
+
+
+@named("writes-into-input")
+class SubtractsInPlace(Right):
+    """In training, its backward pass then raises."""
+
+    def normalized(self, x, mean, var):
+        x -= mean
+        x /= self.denominator(var)
+        return x
+
+
+@named("overwrites-what-backward-needs")
+class InvertsInPlace(Right):
+    def normalized(self, x, mean, var):
+        deviation = self.denominator(var)
+        inverse = deviation.reciprocal_()
+        return (x - mean) * inverse
+
+
+@named("moving-statistics-not-reshaped")
+class MovingNotReshaped(Right):
+    def used_when_predicting(self, x):
+        return self.running_mean, self.running_var
+
+
+@named("moving-statistics-not-reshaped")
+class MovingVarianceNotReshaped(Right):
+    def used_when_predicting(self, x):
+        return self.shaped(self.running_mean, x), self.running_var
+
+
+@named("raised")
+class FlattensImages(Right):
+    """Wrong for images, by mistake."""
+
+    def statistics(self, x):
+        rows = x.view(-1, self.num_features)[: len(x)].view(x.shape)
+        return super().statistics(rows)
+
+
+@named("raised")
+class ShapesForRows(Right):
+    def shaped(self, vector, x):
+        return vector.view(1, -1).expand(x.shape)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from bnrun.verification.fault import Choice, choices, wrong
+from bnrun.verification.formula.modes import MOVES_WHEN_PREDICTING
 
 Dims = tuple[int, ...]
 Over = Callable[[int], Dims]  # from the rank of x to the dimensions of a mean
@@ -99,6 +100,7 @@ BY_MOVING: Choice[Source] = wrong(
     "trains-with-moving", lambda own, moving, updated: moving,
     "In training, it normalizes with the moving statistics, not with those of the batch.",
     "Use the batch's mean and variance in training; the moving ones are for predicting.")
+BY_MOVED: Choice[Source] = Choice(lambda own, moving, updated: updated, MOVES_WHEN_PREDICTING)
 TRAINING_SOURCE: tuple[Choice[Source], ...] = choices(
     BY_BATCH,
     BY_MOVING,
@@ -124,6 +126,7 @@ PREDICTING_SOURCE: tuple[Choice[Source], ...] = choices(
           "variance."),
     wrong("moving-statistics-swapped-in-use", lambda own, moving, updated: (moving[1], moving[0]),
           "When predicting, moving mean and moving variance are swapped."),
+    BY_MOVED,
     fix="When not training, subtract the moving mean, and divide by the root of the moving "
     "variance plus eps.",
 )

@@ -5,7 +5,7 @@ PyTorch's layer looks at `module.training` alone, the textbook's at `torch.is_gr
 
 from collections.abc import Callable
 
-from bnrun.verification.fault import Choice, choices, wrong
+from bnrun.verification.fault import Choice, Fault, choices, wrong
 
 Mode = Callable[[bool, bool], bool]  # from module.training and whether gradients are enabled
 Moves = Callable[[bool], bool]  # from whether it trains
@@ -42,11 +42,13 @@ MODES: tuple[Choice[Mode], ...] = choices(
     fix=_CHECK_TRAINING,
 )
 
+MOVES_WHEN_PREDICTING = Fault(
+    "moves-when-predicting",
+    "The moving statistics are updated when predicting, too: test images leak into the model.",
+    "Update them under `if self.training:`, and only there.")
 MOVES: tuple[Choice[Moves], ...] = choices(
     lambda trains: trains,
-    wrong("moves-when-predicting", lambda trains: True,
-          "The moving statistics are updated when predicting, too: test images leak into the "
-          "model."),
+    Choice(lambda trains: True, MOVES_WHEN_PREDICTING),
     wrong("moves-only-when-predicting", lambda trains: not trains,
           "The moving statistics are updated when predicting, and not in training."),
     fix="Update them in training, and only there.",

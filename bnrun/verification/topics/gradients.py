@@ -12,7 +12,7 @@ from bnrun.verification.diagnostic_passes import PREDICTING_WITH_GRADIENTS, TRAI
 from bnrun.verification.experiment import Experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed
-from bnrun.verification.situations import CHANNELS, Situation, make_situation, plain
+from bnrun.verification.situations import CHANNELS, MAIN_RANKS, Situation, make_situation, plain
 from bnrun.verification.subject import Layer, NotOffered, Record, Subject
 
 # fmt: off
@@ -101,6 +101,15 @@ def _differences(case: Case, training: bool) -> Outcome:
     return failed(*dict.fromkeys(faults))
 
 
+def _passes_raise(case: Case, message: str, training: bool) -> Outcome | None:
+    """Return the failure of the pass that finite differences are made of, if that raises, too."""
+    for rank in (rank for rank in MAIN_RANKS if rank in case.ranks):
+        seen = case.of(BACKWARD[training][rank])
+        if seen.trouble is not None:
+            return case.failed_from(seen.trouble, seen.message)
+    return None
+
+
 def _faults(case: Case, rank: int, training: bool) -> list[Fault]:
     """Return the diagnosed faults that finite differences can show.
 
@@ -126,4 +135,5 @@ for training in HOW:
         FINITE_DIFFERENCES[training],
         "mathematics",
         "the gradients against finite differences of its own output (gradcheck)",
+        on_trouble=functools.partial(_passes_raise, training=training),
     )(functools.partial(_differences, training=training))

@@ -11,7 +11,7 @@ from bnrun.verification.check import Case, check
 from bnrun.verification.distance import distance
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
-from bnrun.verification.outcome import Outcome, failed, passed, skipped, trouble
+from bnrun.verification.outcome import Outcome, failed, passed, skipped
 from bnrun.verification.situations import Situation, plain
 from bnrun.verification.subject import Record, Subject, to_record
 
@@ -68,7 +68,7 @@ def _output(subject: Subject, situation: Situation, x: Tensor, training: bool) -
 def _layouts(case: Case, names: Sequence[str]) -> Outcome:
     record = case.require(layouts)
     if "contiguous" in record.errors:
-        return failed(trouble("raised", record.errors["contiguous"]))
+        return case.failed_from("raised", record.errors["contiguous"])
     errors = [record.errors[name] for name in names if name in record.errors]
     if errors:
         return failed(REFUSES, note=errors[0])

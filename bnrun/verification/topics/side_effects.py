@@ -8,7 +8,7 @@ from bnrun.verification.check import Case, check
 from bnrun.verification.diagnostic_passes import repeat
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
-from bnrun.verification.outcome import Outcome, failed, passed
+from bnrun.verification.outcome import Outcome, failed, passed, skipped
 from bnrun.verification.situations import plain
 from bnrun.verification.subject import Record, Subject
 
@@ -18,6 +18,11 @@ WRITES_INTO_INPUT = Fault(
     "It writes into its input: whatever else uses that tensor (a skip connection, say) gets "
     "other values.",
     "Use x = x - mean instead of x -= mean, x.sub_(mean) and the like.")
+OVERWRITES = Fault(
+    "overwrites-what-backward-needs",
+    "An operation in place (-=, *=, mul_() and the like) overwrites a tensor that the backward "
+    "pass needs, so that raises.",
+    "Use y = y * gamma instead of y *= gamma, y.mul_(gamma) and the like.")
 NOT_REPEATABLE = Fault(
     "not-repeatable",
     "The same state and the same input give a different output the second time.",
@@ -76,7 +81,28 @@ def torch_state(subject: Subject) -> Changes:
     return Changes(list(dict.fromkeys(changes)))
 
 
-@check(input_afterwards, "mathematics", "the input holds the same values afterwards")
+IN_PLACE = "modified by an inplace operation"
+"""Part of torch's error where the backward pass needs a tensor that was overwritten."""
+
+
+def from_in_place(case: Case, message: str) -> Outcome:
+    """Return the failure from torch's error of an operation in place."""
+    record = case.record(input_afterwards)
+    writes = record is not None and record.changes
+    return failed(WRITES_INTO_INPUT if writes else OVERWRITES, note=f"backward raises {message}")
+
+
+def _without_forward(case: Case, message: str) -> Outcome | None:
+    return None if case.ranks else skipped("no forward pass works")
+
+
+@check(
+    input_afterwards,
+    "mathematics",
+    "the input holds the same values afterwards",
+    needs_forward=False,
+    on_trouble=_without_forward,
+)
 def _input_afterwards(case: Case) -> Outcome:
     record = case.require(input_afterwards)
     if not record.changes:

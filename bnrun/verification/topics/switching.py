@@ -36,19 +36,24 @@ CHANGE = 1e-6
 class Switches(Record):
     """What the norm uses, and whether it moves, in each of COMBINATIONS.
 
-    `own`: whether it uses the batch's own statistics. Only through those does one value of the
-    output depend on other values of the input.
+    Attributes:
+        own: whether it uses the batch's own statistics. Only through those does one value of the
+            output depend on other values of the input.
+        moves: whether the moving statistics move.
+        by_moved: whether it uses the batch's statistics by way of moving ones that it has just
+            moved: its output depends on what those were. This is looked for after eval() alone.
     """
 
     own: list[bool]
     moves: list[bool]
+    by_moved: list[bool]
 
 
 @experiment("mode")
 def switches(subject: Subject) -> Switches:
     """Change all values of the input but the first, in each mode."""
     situation = subject.situation(plain)
-    record = Switches([], [])
+    record = Switches([], [], [])
     for training, grad in COMBINATIONS:
         outputs, moves = [], False
         for x in (situation.x, others_changed(situation.x)):
@@ -57,8 +62,16 @@ def switches(subject: Subject) -> Switches:
             y = layer.forward(layer.own(x), training=training, grad=grad)
             outputs.append(float(y.detach().flatten()[0]))
             moves = moves or changed(before, layer.moving_values())
-        record.own.append(abs(outputs[0] - outputs[1]) > CHANGE)
+        own = abs(outputs[0] - outputs[1]) > CHANGE
+        by_moved = False
+        if own and moves and not training:
+            layer = subject.build(subject.rank, situation)
+            layer.set_moving(situation.moving_mean + 1, situation.moving_var + 1)
+            y = layer.forward(layer.own(situation.x), training=training, grad=grad)
+            by_moved = abs(float(y.detach().flatten()[0]) - outputs[0]) > CHANGE
+        record.own.append(own)
         record.moves.append(moves)
+        record.by_moved.append(by_moved)
     return record
 
 
