@@ -27,14 +27,22 @@ def test_a_change_is_that_of_a_layers_own_channels():
 
 
 def test_the_means_are_those_of_what_enters_the_nonlinearities(small):
-    stepper, seen = Stepper(_config("scratch"), small.train), []
-    stepper.model.norm4.register_forward_hook(lambda layer, x, y: seen.append(y.detach().mean(0)))
+    stepper, seen = Stepper(_config("none"), small.train), []
+
+    def keep(layer, inputs):
+        if layer is not stepper.model.act or inputs[0].dim() == 2:  # it also activates pools
+            seen.append(inputs[0].detach())
+
+    for layer in (stepper.model.act, stepper.model.act_pool):
+        layer.register_forward_pre_hook(keep)
     for _ in range(3):
         stepper.step()
-    alone = [stability._change(seen, layers=1)]
-    whole = stability.mean_change(_config("scratch"), small.train, steps=3)
-    assert alone[0] < 1e-6  # batch norm holds the mean at beta, which has hardly moved
-    assert 0 <= whole < 1e-2
+    changes, layers = [], len(seen) // 3
+    for sooner, later in zip(seen, seen[layers:], strict=False):
+        over = [0, *range(2, sooner.dim())]
+        changes += (later.mean(over) - sooner.mean(over)).abs().tolist()
+    expected = sum(changes) / len(changes)
+    assert stability.mean_change(_config("none"), small.train, steps=3) == pytest.approx(expected)
 
 
 def test_noise_makes_the_means_move(small):
