@@ -15,6 +15,7 @@ def load_data(
     *,
     root: str | Path | None = None,
     validation: int = 0,
+    images: int | None = None,
     on_event: Callable[[object], object] = lambda event: None,
 ) -> Dataset:
     """Load the images that bnrun trains on, as tensors in memory.
@@ -28,11 +29,12 @@ def load_data(
             `synthetic`, 4,000 + 1,000 generated images that need no download.
         root: a folder with Fashion-MNIST in torchvision's layout, in place of the cache.
         validation: how many training images to hold out, as `dataset.validation`.
+        images: how many of the other training images to keep, the first ones; None keeps all.
         on_event: called with the progress of a download (`Fetching`), and with notices.
 
     Raises:
         DataError: the images are missing, damaged, or cannot be fetched.
-        ConfigError: `validation` leaves no image to train on.
+        ConfigError: `validation` leaves no image to train on, or there are fewer than `images`.
 
     Example:
         >>> import bnrun
@@ -42,4 +44,5 @@ def load_data(
         (torch.Size([256, 1, 28, 28]), torch.float32)
     """
     folder = None if root is None else str(root)
-    return drain(load(DataConfig(name=name, root=folder, validation=validation)), on_event)
+    config = DataConfig(name=name, root=folder, validation=validation, images=images)
+    return drain(load(config), on_event)

@@ -15,7 +15,8 @@ from bnrun.errors import ConfigError
 LOOP = "loop:"
 MAX_WORKERS = 64
 SHARED_KEYS = (
-    "training.device", "training.batch_size", "data.name", "data.root", "data.validation",
+    "training.device", "training.batch_size",
+    "data.name", "data.root", "data.validation", "data.images",
 )  # fmt: skip
 """Config keys that arms must have in common: without them their times are of different work."""
 

@@ -36,7 +36,9 @@ MAX_ARMS = 100
 FEW_ARMS = 3
 """Arms up to which all pairs are judged unless the user decides: 3 make 3 pairs, 6 make 15."""
 
-SHARED_KEYS = ("training.seed", "training.device", "data.name", "data.root", "data.validation")
+SHARED_KEYS = (
+    "training.seed", "training.device", "data.name", "data.root", "data.validation", "data.images",
+)  # fmt: skip
 """Config keys that arms must have in common: without them their trials would not be pairs."""
 
 

@@ -34,4 +34,5 @@ def key_requirement(key: str) -> str:
         for bound in _BOUNDS
         if hasattr(part, bound)
     }
-    return number_requirement(field.annotation is int, bounds)
+    requirement = number_requirement(field.annotation in (int, int | None), bounds)
+    return requirement if field.annotation in (int, float) else f"{requirement}, or null"

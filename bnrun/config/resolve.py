@@ -254,16 +254,21 @@ def _config_error(error: ValidationError, assignments: Mapping[str, Assignment])
 def _describe(detail: ErrorDetails) -> str:
     """Write what pydantic found: the value received, what is required, what the key means."""
     section, name = _key_of(detail).split(".")
+    field = SECTIONS[section].model_fields[name]
     received = detail["input"]
     if detail["type"] in _OF_NUMBERS:
         required = f"be {key_requirement(_key_of(detail))}"
+    elif detail["type"] == "tuple_type":
+        required = f"be a list, such as {yaml_text.inline([*field.default])}"
     else:
         required = _REQUIRED.get(detail["type"]) or detail["msg"].removeprefix("Input should ")
     near = ""
     if detail["type"] == "literal_error" and isinstance(received, str):
         near = did_you_mean(received, re.findall("'([^']*)'", detail["ctx"]["expected"]))
-    meaning = SECTIONS[section].model_fields[name].description
-    return f"received {reprlib.repr(received)}; it must {required}.{near}\n  {name}: {meaning}"
+    return (
+        f"received {reprlib.repr(received)}; it must {required}.{near}\n"
+        f"  {name}: {field.description}"
+    )
 
 
 def _key_of(detail: ErrorDetails) -> str:
@@ -286,7 +291,6 @@ _REQUIRED = {
     "string_type": "be text",
     "string_too_short": "not be empty",
     "string_pattern_mismatch": "be one of auto, cpu, cuda, cuda:N, mps",
-    "tuple_type": "be a list, such as [moving]",
     "too_short": "be a list with at least one entry",
     "norm_options": (
         "be a mapping from the names of options to numbers, true or false, text, null, or lists, "

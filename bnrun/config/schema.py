@@ -20,6 +20,12 @@ STATISTICS: tuple[Statistics, ...] = get_args(Statistics)
 SEED_LIMIT = 2**32
 """Seeds are below this: torch's generator on the CPU takes 32 bits."""
 
+NormPlace = Literal[1, 2, 3, 4]
+NORM_PLACES: tuple[NormPlace, ...] = get_args(NormPlace)
+"""The places of LeNet that a norm may stand at, `norm1` to `norm4` in the network."""
+
+NormPosition = Literal["before", "after"]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(
@@ -58,7 +64,15 @@ class ModelConfig(_Section):
     pool: Literal["avg", "max"] = "avg"
     """Pooling after each of the two convolutions, 2x2 with stride 2."""
     activation: Literal["sigmoid", "relu"] = "sigmoid"
-    """The nonlinearity after each norm."""
+    """The nonlinearity after each convolution and hidden linear layer."""
+    norm_places: Annotated[tuple[NormPlace, ...], Field(min_length=1, strict=False)] = NORM_PLACES
+    """Where the norm stands: 1 and 2 at the convolutions, 3 and 4 at the hidden linear layers."""
+    norm_position: NormPosition = "before"
+    """Whether the norm stands before or after the activation; pooling follows both."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability of dropout after each hidden linear layer, its norm and its activation."""
+    weight_scale: Annotated[float, Field(gt=0)] = 1.0
+    """A factor for the initial weights of convolutions and linear layers; not for biases."""
 
     _norm_source: NormSource | None = PrivateAttr(None)  # no part of the config's values
 
@@ -93,6 +107,21 @@ class ModelConfig(_Section):
             raise PydanticCustomError("norm_options", "")
         return options
 
+    @field_validator("norm_places", mode="before")
+    @classmethod
+    def _number_norm_places(cls, places: Any) -> Any:
+        """Replace the names of places in the network, norm1 to norm4, by their numbers."""
+        if not isinstance(places, list | tuple):
+            return places
+        numbers = {f"norm{place}": place for place in NORM_PLACES}
+        return [numbers.get(one, one) if isinstance(one, str) else one for one in places]
+
+    @field_validator("norm_places")
+    @classmethod
+    def _sort_norm_places(cls, places: tuple[NormPlace, ...]) -> tuple[NormPlace, ...]:
+        """Return the places in order, each once: equal choices are equal configs."""
+        return tuple(place for place in NORM_PLACES if place in places)
+
 
 class DataConfig(_Section):
     """Which images to train on, and where they are."""
@@ -103,6 +132,8 @@ class DataConfig(_Section):
     """A folder with the images in ROOT/FashionMNIST/raw; null means bnrun's own copy."""
     validation: Annotated[int, Field(ge=0)] = 0
     """How many training images to hold out and report on: the same ones for every seed."""
+    images: Annotated[int | None, Field(ge=1)] = None
+    """How many of the other training images to train on: the first ones; null means all."""
 
 
 class OptimizerConfig(_Section):

@@ -10,6 +10,8 @@ from bnrun.config.yaml_text import inline
 _FORMS = {
     "model.pool": "{} pool",
     "model.activation": "{}",
+    "model.norm_places": "norm at places {}",
+    "model.norm_position": "norm {} the activation",
     "data.name": "{} data",
     "data.root": "images from {}",
     "optimizer.schedule": "{} schedule",
@@ -17,6 +19,9 @@ _FORMS = {
     "training.evaluate": "evaluated with {}",
 }
 """How values are written whose key's own name would not read well before them."""
+
+_NULL = {"data.root": "images of bnrun's own copy", "data.images": "all images"}
+"""How null is written."""
 
 
 def short_text(key: str, value: Any) -> str:
@@ -26,6 +31,8 @@ def short_text(key: str, value: Any) -> str:
         return ", ".join(f"norm's {option} {inline(one)}" for option, one in value.items())
     if isinstance(value, bool):
         return name if value else f"not {name}"
+    if value is None and key in _NULL:
+        return _NULL[key]
     if key in _FORMS:
         words = ", ".join(map(inline, value)) if isinstance(value, list) else inline(value)
         return _FORMS[key].format(words)

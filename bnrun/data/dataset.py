@@ -110,6 +110,23 @@ class Dataset:
             self, train=self.train.take(order[count:]), validation=self.train.take(order[:count])
         )
 
+    def keep(self, count: int | None) -> "Dataset":
+        """Return the dataset with its first `count` training images alone; None keeps all.
+
+        Raises:
+            ConfigError: there are fewer.
+        """
+        if count is None:
+            return self
+        if count > len(self.train):
+            besides = f" besides the {len(self.validation):,} held out" if self.validation else ""
+            raise ConfigError(
+                f"received {count}; it must be at most {len(self.train):,}, which are all training "
+                f"images{besides}.",
+                key="data.images",
+            )
+        return replace(self, train=self.train.take(torch.arange(count)))
+
     def to(self, device: torch.device) -> "Dataset":
         """Return the dataset on a device."""
         return replace(

@@ -25,11 +25,12 @@ def load(config: DataConfig) -> Generator[Progress, None, Dataset]:
 
     Raises:
         DataError: (while iterating) the images are missing, damaged, or cannot be fetched.
-        ConfigError: (while iterating) `data.validation` leaves no image to train on.
+        ConfigError: (while iterating) `data.validation` leaves no image to train on, or
+            `data.images` asks for more than there are.
     """
     yield Activity("reading the images")
     if config.name == "synthetic":
-        return synthetic().hold_out(config.validation)
+        return _chosen(synthetic(), config)
     place = places.find(config.root)
     if place is None:
         place = yield from fetch()
@@ -49,7 +50,12 @@ def load(config: DataConfig) -> Generator[Progress, None, Dataset]:
         source=str(place),
         verified=place.state == "verified",
     )
-    return dataset.hold_out(config.validation)
+    return _chosen(dataset, config)
+
+
+def _chosen(dataset: Dataset, config: DataConfig) -> Dataset:
+    """Return a dataset with the training images that a config names."""
+    return dataset.hold_out(config.validation).keep(config.images)
 
 
 @contextlib.contextmanager

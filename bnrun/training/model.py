@@ -16,11 +16,15 @@ def build_model(config: Config) -> LeNet:
     Raises:
         NormError: the norm cannot be loaded or built.
     """
-    source = config.model.norm_source
+    model, source = config.model, config.model.norm_source
     return LeNet(
-        norm_factory(source.norm, config.model.norm_options, source.copy),
-        pool=config.model.pool,
-        activation=config.model.activation,
+        norm_factory(source.norm, model.norm_options, source.copy),
+        pool=model.pool,
+        activation=model.activation,
+        norm_places=model.norm_places,
+        norm_position=model.norm_position,
+        dropout=model.dropout,
+        weight_scale=model.weight_scale,
         seed=config.training.seed,
     )
 

@@ -75,6 +75,7 @@ def test_every_arm_is_evaluated_with_moving_and_population_statistics() -> None:
         (["scratch", "a=builtin,junk"], "junk: this must be KEY=VALUE"),
         (["scratch", "a=builtin,training.seed=3"], "training.seed can't differ between arms"),
         (["scratch", "a=builtin,data.validation=9"], "data.validation can't differ between arms"),
+        (["scratch", "a=builtin,data.images=9"], "data.images can't differ between arms"),
         (["scratch", "a=builtin,training={device: cpu}"], "training.device can't differ"),
     ],
 )  # fmt: skip

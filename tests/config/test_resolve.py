@@ -102,6 +102,10 @@ def test_a_section_can_be_set_whole() -> None:
             "received 'populatoin'; it must be 'moving', 'population' or 'batch'. "
             "Did you mean 'population'?",
         ),
+        ("model.norm_places=[1, 5]", "received 5; it must be 1, 2, 3 or 4"),
+        ("model.norm_places=2", r"it must be a list, such as \[1, 2, 3, 4\]"),
+        ("model.dropout=1", "received 1; it must be a number, 0 or more and below 1"),
+        ("data.images=0", "received 0; it must be a whole number, 1 or more, or null"),
         ("model.norm=[1]", r"received \[1\]; it must be text"),
         ("model.norm=''", "it must not be empty"),
         ("model=scratch", "this is a section with the keys norm, norm_options, pool, activation"),
@@ -111,6 +115,11 @@ def test_an_error_names_the_value_and_what_is_required(override: str, message: s
     with pytest.raises(ConfigError, match=message) as caught:
         resolve(None, parse_override(override))
     assert str(caught.value).startswith("--set: ")
+
+
+def test_places_of_the_norm_are_in_order_and_may_be_written_by_name() -> None:
+    config = resolve(None, parse_override("model.norm_places=[4, norm1, 1]")).config
+    assert config.model.norm_places == (1, 4)
 
 
 def test_one_error_has_every_bad_value(tmp_path: Path) -> None:

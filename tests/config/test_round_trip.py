@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bnrun.config import STATISTICS, Config, config_assignments, resolve, yaml_text
 from bnrun.config.schema import (
+    NORM_PLACES,
     SEED_LIMIT,
     DataConfig,
     ModelConfig,
@@ -40,12 +41,17 @@ CONFIGS = st.builds(
         norm=TEXT.filter(bool),
         pool=st.sampled_from(["avg", "max"]),
         activation=st.sampled_from(["sigmoid", "relu"]),
+        norm_places=st.lists(st.sampled_from([*NORM_PLACES, "norm4"]), min_size=1),
+        norm_position=st.sampled_from(["before", "after"]),
+        dropout=st.floats(0, 1, exclude_max=True),
+        weight_scale=POSITIVE,
     ),
     data=st.builds(
         DataConfig,
         name=st.sampled_from(["fashion-mnist", "synthetic"]),
         root=st.none() | TEXT,
         validation=st.integers(0, 60_000),
+        images=st.none() | st.integers(1, 60_000),
     ),
     optimizer=optimizers(),
     training=st.builds(

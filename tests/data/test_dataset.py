@@ -136,6 +136,23 @@ def test_holding_out_every_image_is_refused(dataset, count):
     assert len(dataset.hold_out(COUNT - 1).train) == 1
 
 
+def test_kept_images_are_the_first_ones_that_are_not_held_out(dataset):
+    held = dataset.hold_out(30)
+    kept = held.keep(7)
+    assert torch.equal(kept.train.labels, held.train.labels[:7])
+    assert torch.equal(kept.train.images[:, 0, 0, 0].long(), kept.train.labels)
+    assert (kept.validation, kept.test) == (held.validation, held.test)
+    assert dataset.keep(None) is dataset
+
+
+def test_more_images_than_there_are_is_refused(dataset):
+    held = dataset.hold_out(30)
+    assert len(held.keep(COUNT - 30).train) == COUNT - 30
+    message = "data.images: received 74; it must be at most 73, .* besides the 30 held out"
+    with pytest.raises(ConfigError, match=message):
+        held.keep(COUNT - 29)
+
+
 def test_a_dataset_moves_whole(dataset):
     moved = dataset.hold_out(30).to(torch.device("meta"))
     for split in (moved.train, moved.validation, moved.test):

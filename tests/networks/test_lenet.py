@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from bnrun.networks.lenet import ACTIVATIONS, POOLS, LeNet
+from bnrun.config import schema
+from bnrun.networks.lenet import ACTIVATIONS, NORM_PLACES, POOLS, LeNet
 from bnrun.norms import NORMS
 
 OWN_LAYERS = ["conv1", "conv2", "fc1", "fc2", "fc3"]
@@ -51,9 +52,10 @@ def test_the_output_is_ten_logits_an_image(norm, pool, activation):
     assert all(p.grad is not None for p in net.parameters())
 
 
-def test_the_pools_and_activations():
+def test_the_pools_activations_and_places():
     assert list(POOLS) == ["avg", "max"]
     assert list(ACTIVATIONS) == ["sigmoid", "relu"]
+    assert NORM_PLACES == schema.NORM_PLACES
 
 
 def test_the_factory_is_asked_once_for_each_place_with_width_and_rank():
@@ -67,6 +69,14 @@ def test_the_factory_is_asked_once_for_each_place_with_width_and_rank():
     assert asked == [(6, 4), (16, 4), (120, 2), (84, 2)]
 
 
+def test_a_place_without_a_norm_has_an_identity_and_no_parameters():
+    net = LeNet(NORMS["scratch"], norm_places=(1, 4))
+    without = [n for n in NORM_PLACES if type(getattr(net, f"norm{n}")) is nn.Identity]
+    assert without == [2, 3]
+    with_norm = {key.split(".")[0] for key in net.state_dict() if key.startswith("norm")}
+    assert with_norm == {"norm1", "norm4"}
+
+
 @pytest.mark.parametrize("norm", FACTORIES)
 def test_the_same_seed_gives_the_same_weights_whatever_the_norm(norm):
     expected = own_weights(LeNet(NORMS["none"], seed=3))
@@ -77,8 +87,16 @@ def test_the_same_seed_gives_the_same_weights_whatever_the_norm(norm):
         assert torch.equal(got[key], value), key
 
 
-@pytest.mark.parametrize("other", [{"pool": "max"}, {"activation": "relu"}], ids=str)
-def test_the_same_seed_gives_the_same_weights_whatever_pool_and_activation(other):
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pool": "max"},
+        {"activation": "relu"},
+        {"norm_places": [2], "norm_position": "after", "dropout": 0.5},
+    ],
+    ids=str,
+)
+def test_the_same_seed_gives_the_same_weights_whatever_surrounds_them(other):
     expected = own_weights(LeNet(NORMS["none"], seed=3))
     for key, value in own_weights(LeNet(NORMS["none"], seed=3, **other)).items():
         assert torch.equal(value, expected[key]), key
@@ -110,7 +128,31 @@ def test_weights_fill_xaviers_range(layer, fan_in, fan_out):
     assert weight.std() == pytest.approx(uniform, rel=0.15)
 
 
-def recomputed(state, x, pool, activation, training):
+def test_a_weight_scale_multiplies_the_initial_weights_and_no_bias():
+    one, three = (own_weights(LeNet(NORMS["none"], weight_scale=scale)) for scale in (1.0, 3.0))
+    for key, value in one.items():
+        assert_close(three[key], value * 3 if key.endswith("weight") else value)
+
+
+def test_dropout_is_before_the_second_and_third_linear_layer_in_training_alone():
+    net = LeNet(NORMS["scratch"], dropout=0.25)
+    zeros = {}
+
+    def count(layer, inputs):
+        zeros[layer] = float((inputs[0] == 0).double().mean())
+
+    for layer in (net.conv2, net.fc1, net.fc2, net.fc3):  # a sigmoid puts out no 0
+        layer.register_forward_pre_hook(count)
+    torch.manual_seed(0)
+    x = torch.rand(64, 1, 28, 28)
+    net(x)
+    assert [zeros[layer] for layer in (net.conv2, net.fc1)] == [0, 0]
+    assert [zeros[layer] for layer in (net.fc2, net.fc3)] == pytest.approx([0.25, 0.25], abs=0.02)
+    net.eval()(x)
+    assert set(zeros.values()) == {0}
+
+
+def recomputed(state, x, pool, activation, training, norm_position="before"):
     """LeNet written out with torch's functions, from its state_dict."""
     pool = {"avg": F.avg_pool2d, "max": F.max_pool2d}[pool]
     act = {"sigmoid": torch.sigmoid, "relu": torch.relu}[activation]
@@ -121,13 +163,16 @@ def recomputed(state, x, pool, activation, training):
         )
         return F.batch_norm(x, mean.clone(), var.clone(), weight, bias, training=training)
 
+    def both(x, name):
+        return act(norm(x, name)) if norm_position == "before" else norm(act(x), name)
+
     x = F.conv2d(x, state["conv1.weight"], state["conv1.bias"])
-    x = pool(act(norm(x, "norm1")), 2)
+    x = pool(both(x, "norm1"), 2)
     x = F.conv2d(x, state["conv2.weight"], state["conv2.bias"])
-    x = pool(act(norm(x, "norm2")), 2)
+    x = pool(both(x, "norm2"), 2)
     x = x.reshape(len(x), 256)
-    x = act(norm(F.linear(x, state["fc1.weight"], state["fc1.bias"]), "norm3"))
-    x = act(norm(F.linear(x, state["fc2.weight"], state["fc2.bias"]), "norm4"))
+    x = both(F.linear(x, state["fc1.weight"], state["fc1.bias"]), "norm3")
+    x = both(F.linear(x, state["fc2.weight"], state["fc2.bias"]), "norm4")
     return F.linear(x, state["fc3.weight"], state["fc3.bias"])
 
 
@@ -135,12 +180,16 @@ def recomputed(state, x, pool, activation, training):
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 @pytest.mark.parametrize("pool", ["avg", "max"])
 @pytest.mark.parametrize("norm", ["scratch", "builtin"])
-def test_each_norm_stands_before_its_activation_and_pool(norm, pool, activation, training):
+@pytest.mark.parametrize("norm_position", ["before", "after"])
+def test_each_norm_stands_before_or_after_its_activation_and_before_the_pool(
+    norm_position, norm, pool, activation, training
+):
     torch.manual_seed(0)
-    net = LeNet(NORMS[norm], pool=pool, activation=activation).double().train(training)
+    net = LeNet(NORMS[norm], pool=pool, activation=activation, norm_position=norm_position)
+    net = net.double().train(training)
     for key, value in net.state_dict().items():
         if key.startswith("norm") and value.is_floating_point():
             value.uniform_(0.5, 2)
     x = torch.rand(5, 1, 28, 28, dtype=torch.float64)
-    expected = recomputed(net.state_dict(), x, pool, activation, training)
+    expected = recomputed(net.state_dict(), x, pool, activation, training, norm_position)
     assert_close(net(x), expected, rtol=0, atol=1e-10)
