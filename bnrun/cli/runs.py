@@ -14,7 +14,7 @@ from bnrun.cli.options import RUNS, AnyRunArgument, JsonOption, OutOption
 from bnrun.errors import RunError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bnrun.runs.lookup import DirectoryKind
     from bnrun.runs.run_filter import Filter
@@ -93,15 +93,16 @@ def runs(
         raise RunError(f"received {out}; it must be the folder that runs are in.", key="--out")
     if all_ and limit is not None:
         raise RunError("give one of --all and --limit.", key="--all")
-    from bnrun.runs.lookup import COMPARISON, RUN
+    from bnrun.runs.lookup import COMPARISON, RUN, STUDY
     from bnrun.runs.run_filter import parse_filter
 
     filters = [parse_filter(text) for text in context.obj]
     if json:
-        _show_json(*(_listed(out, filters, limit, kind)[0] for kind in (RUN, COMPARISON)))
+        kinds = {"runs": RUN, "comparisons": COMPARISON, "studies": STUDY}
+        _show_json({name: _listed(out, filters, limit, kind)[0] for name, kind in kinds.items()})
     else:
         most = None if all_ else limit or SHOWN
-        _show_table(out, *_listed(out, filters, most, RUN, COMPARISON), context.obj)
+        _show_table(out, *_listed(out, filters, most, RUN, COMPARISON, STUDY), context.obj)
 
 
 def _listed(
@@ -117,20 +118,20 @@ def _listed(
     return found, limit is not None and next(wanted, None) is not None
 
 
-def _show_json(runs: "Sequence[Record]", comparisons: "Sequence[Record]") -> None:
+def _show_json(records: "Mapping[str, Sequence[Record]]") -> None:
     from bnrun.show.console import show_json
 
-    show_json({"runs": list(map(_entry, runs)), "comparisons": list(map(_entry, comparisons))})
+    show_json({name: list(map(_entry, found)) for name, found in records.items()})
 
 
 def _show_table(
     out: Path, found: "Sequence[Record]", has_more: bool, filters: "Sequence[str]"
 ) -> None:
-    from bnrun.runs.lookup import COMPARISON, RUN, newest_first
+    from bnrun.runs.lookup import COMPARISON, RUN, STUDY, newest_first
     from bnrun.show.console import show_line, show_view
     from bnrun.show.runs_tables import runs_table
 
-    there = len(newest_first(out, RUN, COMPARISON))
+    there = len(newest_first(out, RUN, COMPARISON, STUDY))
     if found:
         show_view(runs_table(list(reversed(found))))
     elif there:
@@ -198,10 +199,10 @@ def diff(
 
 def _entry(record: "Record") -> dict[str, Any]:
     """Return an entry of the list; of a damaged run, what is wrong."""
-    from bnrun.runs.run_records import ComparisonRecord, DamagedRun
+    from bnrun.runs.run_records import ComparisonRecord, DamagedRun, StudyRecord
 
     match record:
-        case ComparisonRecord():
+        case ComparisonRecord() | StudyRecord():
             return record.to_dict()
         case DamagedRun():
             values = {"run": str(record.path), "status": "damaged", "reason": record.problem}

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from bnrun.config import KEYS, yaml_text
 from bnrun.errors import ConfigError, did_you_mean, known_value
-from bnrun.runs.run_records import ComparisonRecord, DamagedRun, RecordStatus, RunRecord
+from bnrun.runs.run_records import DamagedRun, Record, RecordStatus, RunRecord
 
 STATUSES = (*get_args(get_args(RecordStatus)[0]), *get_args(get_args(RecordStatus)[1]), "damaged")
 """Every status that the list shows."""
@@ -30,8 +30,8 @@ class Filter:
     value: Any
     text: str
 
-    def accepts(self, record: RunRecord | DamagedRun | ComparisonRecord) -> bool:
-        """Return whether a record has the value. Of damaged runs and comparisons, only a status."""
+    def accepts(self, record: Record) -> bool:
+        """Return whether a record has the value. Only whole runs have more than a status."""
         if self.key == "status":
             status = "damaged" if isinstance(record, DamagedRun) else record.status
             return status == self.text

@@ -7,6 +7,7 @@ failed, they have no line for its end: `summary.json` says how it ended.
 import functools
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,7 +19,7 @@ from bnrun.config.yaml_text import parse
 from bnrun.errors import BnrunError, RunError
 from bnrun.events import RunEnded, RunStarted, Status
 from bnrun.locks import is_held
-from bnrun.runs.lookup import COMPARISON, RUN, DirectoryKind, newest_first, start_time
+from bnrun.runs.lookup import COMPARISON, RUN, STUDY, DirectoryKind, newest_first, start_time
 from bnrun.runs.metrics_file import MetricsFile
 from bnrun.runs.new_directory import plain
 from bnrun.runs.run_directory import LOCK
@@ -88,7 +89,32 @@ class ComparisonRecord:
         }
 
 
-Record = RunRecord | DamagedRun | ComparisonRecord
+@dataclass(frozen=True)
+class StudyRecord:
+    """A study, as its directory holds it.
+
+    `verdicts` counts those on its claims; `unfinished` are the ids of claims without one. `budget`
+    is None where the directory is damaged.
+    """
+
+    path: Path
+    budget: str | None
+    verdicts: Mapping[str, int]
+    unfinished: tuple[str, ...]
+    status: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the study's entry in what `bnrun runs --json` prints."""
+        return {
+            "run": str(self.path),
+            "status": self.status,
+            "budget": self.budget,
+            "verdicts": dict(self.verdicts),
+            "unfinished": list(self.unfinished),
+        }
+
+
+Record = RunRecord | DamagedRun | ComparisonRecord | StudyRecord
 
 
 def list_runs(out: Path, limit: int | None = None) -> list[RunRecord | DamagedRun]:
@@ -102,7 +128,12 @@ def list_runs(out: Path, limit: int | None = None) -> list[RunRecord | DamagedRu
 def records(out: Path, *kinds: DirectoryKind) -> Iterator[Record]:
     """Yield what is directly below `out`, newest first; each is read when it is asked for."""
     for path in newest_first(out, *kinds):
-        yield read_comparison_record(path) if path in COMPARISON else _read_run_or_damage(path)
+        if path in COMPARISON:
+            yield read_comparison_record(path)
+        elif path in STUDY:
+            yield _read_study(path)
+        else:
+            yield _read_run_or_damage(path)
 
 
 def read_run(path: Path) -> RunRecord:
@@ -243,3 +274,17 @@ def read_comparison_record(path: Path) -> ComparisonRecord:
     if status != "completed" and is_held(path / LOCK):
         status = "running"
     return ComparisonRecord(path, arms, seeds, status)
+
+
+def _read_study(path: Path) -> StudyRecord:
+    try:
+        budget = str(json.loads((path / STUDY.file).read_bytes())["budget"])
+        result = _read_json(path / "summary.json") or {"claims": [], "unfinished": ["all"]}
+        verdicts = Counter(str(claim["verdict"]) for claim in result["claims"])
+        unfinished = tuple(map(str, result["unfinished"]))
+    except (BnrunError, *_UNREADABLE):
+        return StudyRecord(path, None, {}, (), "damaged")
+    status = "completed"
+    if unfinished:
+        status = "running" if is_held(path / LOCK) else "interrupted"
+    return StudyRecord(path, budget, verdicts, unfinished, status)

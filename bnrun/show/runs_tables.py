@@ -14,7 +14,13 @@ from bnrun.config.difference import Difference, config_difference
 from bnrun.config.short_text import changes
 from bnrun.config.yaml_text import inline
 from bnrun.runs.run_difference import difference
-from bnrun.runs.run_records import ComparisonRecord, DamagedRun, Record, RunRecord
+from bnrun.runs.run_records import (
+    ComparisonRecord,
+    DamagedRun,
+    Record,
+    RunRecord,
+    StudyRecord,
+)
 from bnrun.show.folding import Paragraph
 from bnrun.show.tables import Table, label, number, pairs, table, text
 from bnrun.show.training_tables import training_table
@@ -48,6 +54,9 @@ def runs_table(records: Sequence[Record]) -> RenderableType:
             case ComparisonRecord():
                 shown.add_row(name, "", "", "", record.status or "no result")
                 line = _arms(record)
+            case StudyRecord():
+                shown.add_row(name, "", "", "", record.status)
+                line = _verdicts(record)
             case _:
                 shown.add_row(name, "", "", "", "damaged")
                 line = ""
@@ -149,6 +158,11 @@ def _differs(run: RunRecord) -> Iterator[str]:
     yield from changes(run.summary.config, without=(*SHOWN_ELSEWHERE, *NOT_OF_THE_TRAINING))
     if run.summary.learned is False:
         yield "did not learn"
+
+
+def _verdicts(study: StudyRecord) -> str:
+    counts = (f"{count} {verdict}" for verdict, count in study.verdicts.items())
+    return f"budget {study.budget}; {', '.join(counts) or 'no verdict yet'}" if study.budget else ""
 
 
 def _arms(comparison: ComparisonRecord) -> str:

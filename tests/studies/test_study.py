@@ -185,6 +185,32 @@ def test_the_list_names_every_study():
     assert "Which sentences about normalization are identities?" in _run().stdout
 
 
+def test_the_list_of_runs_has_studies(made_up, tmp_path):
+    path = create_study(tmp_path, plan(made_up, "quick", "a machine")).path
+
+    def listed(*arguments):
+        done = CliRunner().invoke(app, ["runs", "--out", str(tmp_path), *arguments])
+        assert done.exit_code == 0, done.stderr
+        return done.stdout
+
+    assert (
+        listed().split()[-8:]
+        == [path.name, "interrupted", *["budget", "quick;", "no", "verdict", "yet"]][-8:]
+    )
+    _run("--resume", path, "--out", tmp_path, "--json")
+    assert "budget quick; 1 contradicted, 1 supported" in listed()
+    (entry,) = json.loads(listed("--json"))["studies"]
+    assert entry == {
+        "run": str(path),
+        "status": "completed",
+        "budget": "quick",
+        "verdicts": {"contradicted": 1, "supported": 1},
+        "unfinished": [],
+    }
+    (path / "study.json").write_text("{")
+    assert path.name in listed("status=damaged")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
