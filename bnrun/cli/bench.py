@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnrun.cli import completion
-from bnrun.cli.interruption import loading_torch
+from bnrun.cli.interruption import loading
 from bnrun.cli.options import DeviceOption, JsonOption, QuietOption, SetOption
 from bnrun.errors import ConfigError
 from bnrun.events import drain
@@ -85,7 +85,7 @@ def bench(
             built = bench_arms(arms or [DEFAULT_ARMS], config, overrides)
             work = _bench(built, steps or STEPS, rounds or ROUNDS)
         with layer_output_on_stderr(), open_screen(stderr(), quiet=quiet) as screen:
-            with loading_torch(screen):
+            with loading(screen, "torch"):
                 from bnrun.benchmark import run_benchmark  # noqa: F401
             result = drain(work, screen.show)
     _show_result(result, json)

@@ -11,7 +11,7 @@ import typer
 
 from bnrun.cli import completion
 from bnrun.cli.compare_runs import compare_runs
-from bnrun.cli.interruption import interruptible, loading_torch
+from bnrun.cli.interruption import interruptible, loading
 from bnrun.cli.options import (
     RUNS,
     DeviceOption,
@@ -199,7 +199,7 @@ def _new(
     plan: "Comparison", jobs: int, out: Path, screen: "Screen"
 ) -> "tuple[ComparisonDirectory, Work]":
     """Build a new comparison; its directory is made last, when nothing else can be refused."""
-    with loading_torch(screen):
+    with loading(screen, "torch"):
         from bnrun.comparison.run_comparison import load_shared
         from bnrun.comparison.shared_engine import resolve_engine
         from bnrun.runs.comparison_directory import create_comparison
@@ -227,7 +227,7 @@ def _resumed(
 
     obstacle = no_obstacle if judges else nothing_left_to_train
     directory = reopen_comparison(find_comparison(name, out, obstacle, show), show)
-    with loading_torch(screen):
+    with loading(screen, "torch"):
         from bnrun.comparison.run_comparison import load_shared
         from bnrun.comparison.shared_engine import resolve_engine
         from bnrun.training.engine_choice import describe_choice
@@ -286,15 +286,14 @@ def _waiting_for_trials(screen: "Screen") -> Iterator[None]:
 
 def _show_result(directory: "ComparisonDirectory", json: bool, quiet: bool) -> None:
     """Show the result, and draw it."""
-    from bnrun.cli.plot import draw_comparison
-    from bnrun.show.console import show_note, stderr
-    from bnrun.show.progress import shown_activity
+    from bnrun.cli.plot import draw_comparison, drawing
+    from bnrun.show.console import show_note
 
     comparison = directory.comparison
     show_comparison(comparison, json)
     if any(result.completed for result in comparison.arms):
         try:
-            with shown_activity(stderr(), "drawing the picture", quiet=quiet):
+            with drawing(quiet=quiet):
                 draw_comparison(directory.path, comparison)
         except Exception as error:  # from the user's matplotlib settings; the result is not lost
             show_note(f"the picture can't be drawn: {error}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bnrun.cli import completion
-from bnrun.cli.interruption import loading_torch
+from bnrun.cli.interruption import loading
 from bnrun.cli.options import DEVICES, JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, known_value
 
@@ -42,7 +42,7 @@ def doctor(
     from bnrun.show.progress import open_screen
 
     with open_screen(stderr(), quiet=quiet) as screen:
-        with loading_torch(screen):
+        with loading(screen, "torch"):
             import torch
 
             from bnrun.training.device import available, device_name, pick_device

@@ -9,8 +9,8 @@ import typer
 
 from bnrun.cli.completion import whole_words
 from bnrun.cli.help import FIRST_COMMANDS, Group
-from bnrun.cli.interruption import show_interruption
-from bnrun.errors import CANNOT_DO, INTERRUPTED, BnrunError
+from bnrun.cli.interruption import end_interrupted
+from bnrun.errors import CANNOT_DO, BnrunError
 
 UsageError: Any = sys.modules[typer.BadParameter.__module__].UsageError
 """The class of errors of usage. Where it can be imported from depends on the release of typer."""
@@ -43,6 +43,8 @@ class Commands(Group):
         ctx.meta[_WORDS] = [*args]
         try:
             return super().parse_args(ctx, args)
+        except KeyboardInterrupt as interruption:
+            end_interrupted(interruption)
         except UsageError as error:
             if not ctx.meta[_WORDS]:  # the help, which is shown where nothing was typed
                 raise
@@ -57,8 +59,7 @@ class Commands(Group):
         except UsageError as error:
             _end(_of_usage(error, ctx))
         except KeyboardInterrupt as interruption:
-            show_interruption(interruption)
-            raise typer.Exit(INTERRUPTED) from None
+            end_interrupted(interruption)
         except (BnrunError, OSError) as error:
             _end(error)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnrun.cli import completion
-from bnrun.cli.interruption import loading_torch
+from bnrun.cli.interruption import loading
 from bnrun.cli.options import (
     RUNS,
     CheckpointOption,
@@ -82,7 +82,7 @@ def evaluate(
         layer_output_on_stderr(),
         open_screen(stderr(), quiet=False) as screen,
     ):
-        with loading_torch(screen):
+        with loading(screen, "torch"):
             from bnrun.training.evaluation import evaluate
         state = runs.read_checkpoint(path, checkpoint)
         config = runs.config_with_norm(path, _config(state, images, device), norm, show_notice)
@@ -118,7 +118,7 @@ def recalibrate(
         layer_output_on_stderr(),
         open_screen(stderr(), quiet=False) as screen,
     ):
-        with loading_torch(screen):
+        with loading(screen, "torch"):
             from bnrun.training.evaluation import evaluate, recalibrate
         state = runs.read_checkpoint(path, checkpoint)
         config = runs.config_with_norm(path, _config(state, images, device), norm, show_notice)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from bnrun.cli import completion
-from bnrun.cli.interruption import loading_torch
+from bnrun.cli.interruption import loading
 from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption, RunArgument
 
 
@@ -31,7 +31,7 @@ def inspect_gamma(
     from bnrun.show.progress import open_screen
 
     path = runs.find(run, out, no_epoch, show_notice)
-    with open_screen(stderr(), quiet=False) as screen, loading_torch(screen):
+    with open_screen(stderr(), quiet=False) as screen, loading(screen, "torch"):
         from bnrun.show.gamma_tables import GammaTables
         from bnrun.training.gamma_inspection import inspect
     state = runs.read_checkpoint(path, checkpoint)

@@ -5,9 +5,11 @@ import os
 import signal
 import traceback
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from bnrun.errors import NOTHING_KEPT
+import typer
+
+from bnrun.errors import INTERRUPTED, NOTHING_KEPT
 from bnrun.events import Activity
 
 if TYPE_CHECKING:
@@ -27,27 +29,29 @@ def interruptible(kept: Callable[[], str | None]) -> Iterator[None]:
         raise KeyboardInterrupt(*filter(None, [kept()])) from None
 
 
-def show_interruption(interruption: KeyboardInterrupt) -> None:
-    """Say that the command was interrupted, in a line on stderr.
+def end_interrupted(interruption: KeyboardInterrupt) -> NoReturn:
+    """Say that the command was interrupted, in a line on stderr, and end it.
 
     A second Ctrl-C is ignored from here on: it must not cut this line.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     from bnrun.show.console import show_note
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if os.environ.get("BNRUN_DEBUG") == "1":
         traceback.print_exc()
     show_note(f"interrupted: {str(interruption) or NOTHING_KEPT}")
+    raise typer.Exit(INTERRUPTED) from None
 
 
 @contextlib.contextmanager
-def loading_torch(screen: "Screen") -> Iterator[None]:
-    """Say that torch is loaded in the block; Ctrl-C waits for the end of that.
+def loading(screen: "Screen", library: str) -> Iterator[None]:
+    """Say that a large library is loaded in the block; Ctrl-C waits for the end of that.
 
-    Torch's modules are set up by C++ code, in parts of which an exception gets lost, and with it
-    Ctrl-C. A second Ctrl-C does not wait.
+    Torch and matplotlib are set up by C++ code. Where an exception comes out of Python's code in
+    the middle of that, it gets lost, and with it Ctrl-C, or the process crashes. A second Ctrl-C
+    does not wait.
     """
-    screen.show(Activity("loading torch"))
+    screen.show(Activity(f"loading {library}"))
     handler: Any = signal.getsignal(signal.SIGINT)
     if not callable(handler):  # it is ignored, as in the background of a script
         yield
@@ -59,7 +63,7 @@ def loading_torch(screen: "Screen") -> Iterator[None]:
         if interrupted:
             handler(number, frame)
         interrupted = True
-        screen.show(Activity("interrupted; waiting until torch is loaded"))
+        screen.show(Activity(f"interrupted; waiting until {library} is loaded"))
 
     signal.signal(signal.SIGINT, wait)
     try:

@@ -1,13 +1,18 @@
 """`bnrun plot`: pictures of a run, or of a comparison, in its own directory."""
 
+import contextlib
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.interruption import loading
 from bnrun.cli.options import RUNS, CheckpointOption, JsonOption, OutOption
 from bnrun.errors import RunError
+from bnrun.events import Activity
 
 if TYPE_CHECKING:
     from bnrun.comparison.result import Comparison
@@ -34,20 +39,33 @@ def plot(
     from bnrun.cli.compare_runs import draw_runs
     from bnrun.runs.lookup import LATEST, find_either
     from bnrun.runs.obstacles import nothing_to_draw
-    from bnrun.show.console import show_json, show_line, show_notice, stderr
-    from bnrun.show.progress import shown_activity
+    from bnrun.show.console import show_json, show_line, show_notice
 
-    with shown_activity(stderr(), "drawing"):
-        if runs is not None and len(runs) > 1:
-            files = draw_runs(runs, out)
-        else:
-            path = find_either(runs[0] if runs else LATEST, out, nothing_to_draw, show_notice)
-            files = _draw(path, checkpoint)
+    if runs is not None and len(runs) > 1:
+        draw = partial(draw_runs, runs, out)
+    else:
+        path = find_either(runs[0] if runs else LATEST, out, nothing_to_draw, show_notice)
+        draw = partial(_draw, path, checkpoint)
+    with drawing(quiet=False):
+        files = draw()
     if json:
         show_json({"files": [str(file) for file in files]})
         return
     for file in files:
         show_line(str(file))
+
+
+@contextlib.contextmanager
+def drawing(*, quiet: bool) -> Iterator[None]:
+    """Load matplotlib for the block, and say on a terminal that this, and drawing, takes time."""
+    from bnrun.show.console import stderr
+    from bnrun.show.progress import open_screen
+
+    with open_screen(stderr(), quiet=quiet) as screen:
+        with loading(screen, "matplotlib"):
+            from bnrun.show import pictures  # noqa: F401
+        screen.show(Activity("drawing"))
+        yield
 
 
 def _draw(path: Path, checkpoint: str) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnrun.cli import completion
-from bnrun.cli.interruption import interruptible, loading_torch
+from bnrun.cli.interruption import interruptible, loading
 from bnrun.cli.options import RUNS, JsonOption, NewOutOption, QuietOption
 from bnrun.errors import ConfigError, known_value
 
@@ -88,7 +88,7 @@ def _measured(name: str, budget: str, jobs: int, out: Path, quiet: bool) -> "Stu
     from bnrun.studies.study import BUDGETS, plan
 
     found = find_study(name)
-    with open_screen(stderr(), quiet=quiet) as screen, loading_torch(screen):
+    with open_screen(stderr(), quiet=quiet) as screen, loading(screen, "torch"):
         import torch
 
         from bnrun.runs.study_directory import create_study

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnrun.cli import completion
-from bnrun.cli.interruption import interruptible, loading_torch
+from bnrun.cli.interruption import interruptible, loading
 from bnrun.cli.options import (
     RUNS,
     DeviceOption,
@@ -165,7 +165,7 @@ def _resumed(
 
 def _load_torch(screen: "Screen") -> None:
     """Load torch, when nothing that can be refused without it is left."""
-    with loading_torch(screen):
+    with loading(screen, "torch"):
         from bnrun import training  # noqa: F401
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from bnrun.cli import completion
-from bnrun.cli.interruption import loading_torch
+from bnrun.cli.interruption import loading
 from bnrun.cli.options import DEVICES, JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, ConfigError, known_value
 from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT, Report
@@ -108,7 +108,7 @@ def _run(norm: str, device: str, quiet: bool, options: dict[str, Any]) -> Report
 
     keys = {"model.norm": "IMPL", "dtype": "--dtype", "engine": "--engine"}
     with renamed_keys(keys), open_screen(stderr(), quiet=quiet) as screen:
-        with loading_torch(screen):
+        with loading(screen, "torch"):
             import torch
 
             from bnrun.training import pick_device

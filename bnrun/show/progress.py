@@ -60,14 +60,6 @@ def open_screen(
         yield screen
 
 
-@contextlib.contextmanager
-def shown_activity(console: Console, name: str, *, quiet: bool = False) -> Iterator[None]:
-    """Say on a terminal what the block does, for as long as that takes."""
-    with open_screen(console, quiet=quiet) as screen:
-        screen.show(Activity(name))
-        yield
-
-
 def epoch_figures(epoch: EpochEnded) -> str:
     """Write the loss and the accuracies of an epoch on one line."""
     population = epoch.test_acc_population

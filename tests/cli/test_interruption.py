@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from bnrun.cli import guide
-from bnrun.cli.interruption import interruptible, loading_torch
+from bnrun.cli.interruption import interruptible, loading
 from bnrun.events import Activity
 from bnrun.show import console
 
@@ -65,7 +65,7 @@ def test_ctrl_c_waits_until_torch_is_loaded_and_a_second_one_does_not(
 ) -> None:
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     screen, steps = _Screen(), []
-    with pytest.raises(KeyboardInterrupt), loading_torch(screen):
+    with pytest.raises(KeyboardInterrupt), loading(screen, "torch"):
         for number in range(times):
             _ctrl_c()
             steps.append(number)
