@@ -146,6 +146,7 @@ def test_the_list_as_json(bnrun: Run, out: Path) -> None:
                 "seeds": [0, 1],
             }
         ],
+        "studies": [],
     }
 
 
@@ -160,7 +161,7 @@ def test_without_a_run_it_says_what_makes_one(bnrun: Run) -> None:
     done = bnrun("runs")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "No run below runs/ yet: `bnrun train` makes one.\n"
-    assert _document(bnrun("runs", "--json")) == {"runs": [], "comparisons": []}
+    assert _document(bnrun("runs", "--json")) == {"runs": [], "comparisons": [], "studies": []}
 
 
 def test_a_run_that_was_trained_is_shown(bnrun_in: Run, trained: Trained) -> None:

@@ -193,10 +193,8 @@ def test_the_list_of_runs_has_studies(made_up, tmp_path):
         assert done.exit_code == 0, done.stderr
         return done.stdout
 
-    assert (
-        listed().split()[-8:]
-        == [path.name, "interrupted", *["budget", "quick;", "no", "verdict", "yet"]][-8:]
-    )
+    shown = " ".join(listed().split())
+    assert shown.endswith(f"{path.name} interrupted budget quick; no verdict yet")
     _run("--resume", path, "--out", tmp_path, "--json")
     assert "budget quick; 1 contradicted, 1 supported" in listed()
     (entry,) = json.loads(listed("--json"))["studies"]
