@@ -110,7 +110,7 @@ def verify_by(
         if engine != "compiled":
             runs.append((yield from _observe_eager(observer, dtype, device)))
         if engine != "eager" and all(run.asks_for_kernels for run in runs):
-            yield Stage("loading the kernels, once compiled", 0, len(EXPERIMENTS))
+            yield Stage("loading the kernels, or compiling them first", 0, len(EXPERIMENTS))
             obstacle = obstacle or _obstacle_of_machine()
             if obstacle is not None and engine == "compiled":
                 raise obstacle
