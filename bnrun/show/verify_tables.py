@@ -107,7 +107,8 @@ def _closing(report: Report) -> Iterator[RenderableType]:
     }
     found = [_count(len(report.faults), "fault"), _count(len(report.dialects), "dialect")]
     named = ", ".join(text for text in found if text)
-    verdict = Text(report.verdict, style=STYLES[report.verdict]).append(
+    in_part = " in part" if report.verdict == "pass" and report.not_judged else ""
+    verdict = Text(f"{report.verdict}{in_part}", style=STYLES[report.verdict]).append(
         f"{': ' + named if named else ''} ({counts['pass']} checks passed, {counts['fail']} "
         f"failed, {counts['skip']} skipped, in {report.seconds:.1f} s)",
         style="not bold default",
@@ -124,6 +125,8 @@ def _closing(report: Report) -> Iterator[RenderableType]:
     if report.takes and report.not_taken:
         layouts = " and ".join(report.not_taken)
         yield Paragraph(f"Not covered: {layouts}, which the class does not accept (see above).")
+    if "moving statistics" in report.not_judged:
+        yield Paragraph("Not judged: its moving statistics, which are not found (see above).")
     if report.printed:
         yield Paragraph(f"The norm printed {_count(report.printed, 'line')}, not shown here.")
 

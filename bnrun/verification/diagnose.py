@@ -61,7 +61,7 @@ def _mode(evidence: Evidence, right: Recipe) -> tuple[Choice[modes.Mode], Choice
     record = evidence.record(switches)
     if record is None:
         return right.mode, right.moves
-    has_moving = evidence.parts.moving
+    has_moving = evidence.parts.moves
     mode = min(
         (right.mode, *modes.MODES), key=lambda mode: _mistakes(mode, right, record, has_moving)
     )

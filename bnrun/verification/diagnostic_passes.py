@@ -28,7 +28,11 @@ EPS_NAMES = ("eps", "epsilon")
 class Parts(Record):
     """What the class has; what it lacks is not looked for any further.
 
-    `eps` is the value of the attribute `eps`, or None if the class has no such attribute.
+    Attributes:
+        gamma, beta, moving: whether there are such values under the usual names.
+        asks_rank: see Subject.
+        eps: the value of the attribute `eps`, or None if the class has no such attribute.
+        read: whether there are moving statistics without such names, read from predictions.
     """
 
     gamma: bool
@@ -36,6 +40,12 @@ class Parts(Record):
     moving: bool
     asks_rank: bool = False
     eps: float | None = None
+    read: bool = False
+
+    @property
+    def moves(self) -> bool:
+        """Return whether the moving statistics can be observed."""
+        return self.moving or self.read
 
 
 @experiment("parts")
@@ -49,6 +59,7 @@ def parts(subject: Subject) -> Parts:
         moving=layer.moving is not None,
         asks_rank=subject.asks_rank,
         eps=float(eps) if isinstance(eps, int | float) else None,
+        read=layer.moving is None and subject.eps_read() is not None,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bnrun.verification.check import Case, Check
 from bnrun.verification.fault import Fault
+from bnrun.verification.formula.moving_statistics import AVERAGES_DEVIATION
 from bnrun.verification.outcome import Outcome
 from bnrun.verification.recipe import deviations
 from bnrun.verification.report import CheckResult, Finding, Measurement
@@ -76,6 +77,8 @@ def _where(fault: Fault, found_in: Sequence[JudgedRun], engines: int) -> str:
 
 
 def _places(case: Case, fault: Fault) -> list[str]:
+    if fault == AVERAGES_DEVIATION.fault:  # no mean can have it
+        return []
     deviating = [
         (deviation.place, deviation.part, rank)
         for rank in case.ranks

@@ -6,11 +6,6 @@ from dataclasses import dataclass, field
 from bnrun.verification.fault import Fault
 from bnrun.verification.report import Status
 
-NO_MOVING_STATISTICS = (
-    "no moving statistics under the usual names (running_mean, running_var; moving_mean, "
-    "moving_var)"
-)
-
 # ---- faults that any check may fail from
 
 IDENTITY = Fault(

@@ -17,6 +17,11 @@ Status = Literal["pass", "fail", "skip"]
 Group = Literal["mathematics", "moving statistics", "module contract"]
 GROUPS: tuple[Group, ...] = ("mathematics", "moving statistics", "module contract")
 
+NO_MOVING_STATISTICS = (
+    "no moving statistics under the usual names (running_mean, running_var; moving_mean, "
+    "moving_var), and predictions show none"
+)
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -137,6 +142,13 @@ class Report:
         return [layout for layout in ("(N, C)", "(N, C, H, W)") if layout not in self.takes]
 
     @property
+    def not_judged(self) -> list[str]:
+        """Return what the verdict is not about: inputs, or moving statistics that are not found."""
+        untold = any(check.message == NO_MOVING_STATISTICS for check in self.checks)
+        inputs = self.not_taken if self.takes else []
+        return [*inputs, *(["moving statistics"] if untold else [])]
+
+    @property
     def verdict(self) -> Literal["pass", "fail"]:
         """Return whether all checks that could be made passed; dialects pass."""
         return "fail" if any(check.status == "fail" for check in self.checks) else "pass"
@@ -165,6 +177,7 @@ class Report:
             ],
             "not_measured": self.not_measured,
             "takes": list(self.takes),
+            "not_judged": self.not_judged,
             "faults": [finding.to_dict() for finding in self.faults],
             "dialects": [finding.to_dict() for finding in self.dialects],
             "checks": [check.to_dict() for check in self.checks],

@@ -22,12 +22,16 @@ from bnrun.verification.fault import Choice
 from bnrun.verification.formula import batch_statistics, gradients, normalization
 from bnrun.verification.formula.batch_statistics import Pair
 from bnrun.verification.formula.moving_statistics import (
+    AVERAGES_DEVIATION,
+    HOLDS_EPS,
     MEAN_TARGET,
     UPDATE,
     VAR_TARGET,
+    VAR_UPDATE,
     Target,
     weight_of,
 )
+from bnrun.verification.formula.normalization import NO_EPS
 from bnrun.verification.recipe import (
     Formula,
     Recipe,
@@ -80,8 +84,8 @@ class Search:
         start = recipe.predicting.having(over=training.over, spread=training.spread)
         recipe = recipe.having(predicting=start)
         recipe = recipe.having(predicting=self._formula("predicting", recipe))
-        if self._evidence.parts.moving:
-            recipe = self._moving(recipe)
+        if self._evidence.parts.moves:
+            recipe = _with_moving_deviation(self._moving(recipe))
         for part in ("training", "predicting"):
             recipe = recipe.having(**{part: self._gradients(part, recipe)})
         return recipe
@@ -182,7 +186,7 @@ class Search:
             for target, spread in itertools.product(ordered, spreads)
         ]
         as_right = moving[: len(spreads)]
-        usual, *others = UPDATE
+        usual, *others = UPDATE if name == "mean" else VAR_UPDATE
         for ways, updates in itertools.product((as_right, moving), ([usual], others)):
             for way, update in itertools.product(ways, updates):
                 yield way.having(**{f"{name}_update": update})
@@ -273,6 +277,18 @@ class _Output:
             denominator = formula.denominator.value(var, formula.eps.value)
             self._x_hat[key] = formula.centring.value(self._situation.x, mean) / denominator
         return self._x_hat[key]
+
+
+def _with_moving_deviation(recipe: Recipe) -> Recipe:
+    """Return a recipe in which eps in a moving deviation, and none beside it, are no faults."""
+    averages = recipe.var_update
+    if averages is not AVERAGES_DEVIATION or recipe.predicting.denominator is not NO_EPS:
+        return recipe
+    holds = recipe.var_target is HOLDS_EPS
+    return recipe.having(
+        predicting=recipe.predicting.having(denominator=Choice(NO_EPS.value, averages.fault)),
+        var_target=Choice(HOLDS_EPS.value) if holds else recipe.var_target,
+    )
 
 
 def _moving_as(recipe: Recipe, other: Recipe, name: str) -> Recipe:

@@ -14,10 +14,12 @@ from torch.nn.parameter import is_lazy
 from bnrun.norms import NormFactory
 from bnrun.norms.introspection import MovingStatistics, channel_values, named_values
 from bnrun.norms.user_module import WrongOutput
+from bnrun.verification.reading import Reading, initial_eps, read
 from bnrun.verification.situations import (
     CHANNELS,
     MAIN_RANKS,
     RANKS,
+    SHAPES,
     Situation,
     make_situation,
     plain,
@@ -94,6 +96,8 @@ class Subject:
         self.asks_rank, self.device, self.dtype = asks_rank, device, dtype
         self._factory = factory
         self._accepts: dict[int, bool] = {}
+        self._has_read = False
+        self._eps_read: float | None = None
         self.cls = type(factory(CHANNELS, 2))
 
     def build(
@@ -124,7 +128,38 @@ class Subject:
             layer.betas = layer.betas if has_beta else []
         if situation is not None:
             layer.set_state(situation)
+        if not layer.statistics:
+            shape = (SHAPES[rank][0], channels, *SHAPES[rank][2:])
+            layer.reads = functools.partial(self._read, make_situation(shape, dtype), layer)
         return layer
+
+    def eps_read(self) -> float | None:
+        """Return eps, if moving statistics without a known name can be read from predictions."""
+        if not self._has_read:
+            self._has_read = True  # before what follows, which reads, too
+            if self.dtype == torch.float64:
+                self._eps_read = self._measured_eps()
+        return self._eps_read
+
+    def _measured_eps(self) -> float | None:
+        situation = self.situation(plain)
+        layer = self.build(self.rank, situation)
+        if layer.statistics:
+            return None
+        try:
+            before = layer.predicted(situation)
+            layer.forward(layer.own(situation.x), training=True)
+            return initial_eps(before, layer.predicted(situation))
+        except Exception:
+            return None
+
+    def _read(self, situation: Situation, layer: "Layer") -> dict[str, Tensor]:
+        """Return the moving statistics of a layer that shows them in its predictions alone."""
+        eps = self.eps_read()
+        reading = None if eps is None else layer.predicted(situation)
+        if eps is None or reading is None:
+            return {}
+        return {"moving_mean": reading[0], "moving_var": reading[1] - eps}
 
     def situation(
         self, kind: Callable[[int, torch.dtype], Situation], rank: int | None = None
@@ -200,6 +235,7 @@ class Layer:
     ) -> None:
         self.module = module
         self.device, self.dtype = device, dtype  # of its inputs
+        self.reads: Callable[[], dict[str, Tensor]] = dict
         with inspecting():
             found = (channel_values(named_values(part)) for part in module.modules())
             values = [part for part in found if part is not None and part.channels == channels]
@@ -275,12 +311,25 @@ class Layer:
         return values
 
     def moving_values(self) -> dict[str, Tensor]:
-        """Return the moving statistics, of shape (C,), if it has any."""
+        """Return the moving statistics, of shape (C,), if it has any: by name, or as predicted."""
         with inspecting():
             moving = self.moving
-            values = () if moving is None else moving.tensors()
-            names = ("moving_mean", "moving_var")
-            return {n: to_record(t).reshape(-1) for n, t in zip(names, values, strict=False)}
+            if moving is not None:
+                mean, var = (to_record(values).reshape(-1) for values in moving.tensors())
+                return {"moving_mean": mean, "moving_var": var}
+        return self.reads()
+
+    def predicted(self, situation: Situation) -> Reading | None:
+        """Return the moving statistics that its predictions show, whatever they are called."""
+        y = to_record(self.forward(self.own(situation.x), training=False))
+        gamma, beta = (
+            start if own is None else to_record(own).reshape(-1)
+            for own, start in (
+                (self.gamma, torch.ones_like(situation.gamma)),
+                (self.beta, torch.zeros_like(situation.beta)),
+            )
+        )
+        return read(situation.x, y, gamma, beta)
 
     def own(self, values: Tensor) -> Tensor:
         """Return a copy of values in the layer's dtype and on its device."""

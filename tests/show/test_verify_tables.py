@@ -11,7 +11,14 @@ from bnrun.show.verify_tables import catalogue_view, report_view
 from bnrun.verification.catalogue import known_faults
 from bnrun.verification.doctor_result import Cell, CellResult, Examination
 from bnrun.verification.fault import Fault
-from bnrun.verification.report import CheckResult, Finding, Measurement, Report, Status
+from bnrun.verification.report import (
+    NO_MOVING_STATISTICS,
+    CheckResult,
+    Finding,
+    Measurement,
+    Report,
+    Status,
+)
 from bnrun.verification.topics import CHECKS
 
 ROOT = Fault("root-missing", "The root is missing: it divides by var + eps.", "Divide by the root.")
@@ -132,7 +139,17 @@ def test_a_report_says_why_the_compiled_engine_was_not_checked() -> None:
 def test_a_report_says_which_inputs_the_verdict_does_not_cover() -> None:
     report = dataclasses.replace(_report(CHECK_MODE), takes=("(N, C)",))
     lines = _render(report_view(report)).splitlines()
+    assert lines[-2] == "pass in part (1 checks passed, 0 failed, 0 skipped, in 1.2 s)"
     assert lines[-1] == "Not covered: (N, C, H, W), which the class does not accept (see above)."
+
+
+def test_a_report_says_that_moving_statistics_were_not_judged() -> None:
+    skipped = CheckResult("first update", "moving statistics", "skip", None, NO_MOVING_STATISTICS)
+    report = _report(CHECK_MODE, skipped)
+    lines = _render(report_view(report)).splitlines()
+    assert lines[-2].startswith("pass in part (")
+    assert lines[-1] == "Not judged: its moving statistics, which are not found (see above)."
+    assert report.to_dict()["not_judged"] == ["moving statistics"]
 
 
 def test_a_report_for_json_has_the_keys_of_the_contract() -> None:

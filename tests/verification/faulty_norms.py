@@ -1362,3 +1362,77 @@ class FlattensImages(Right):
 class ShapesForRows(Right):
     def shaped(self, vector, x):
         return vector.view(1, -1).expand(x.shape)
+
+
+@named("momentum-reversed")
+class PopulationReversed(Right):
+    """The moving statistics by the names of TensorFlow tutorials."""
+
+    def make_statistics(self):
+        self.register_buffer("pop_mean", torch.zeros(self.num_features))
+        self.register_buffer("pop_var", torch.ones(self.num_features))
+
+    def used_when_predicting(self, x):
+        return self.shaped(self.pop_mean, x), self.shaped(self.pop_var, x)
+
+    def update(self, x, mean, var):
+        with torch.no_grad():
+            self.pop_mean = self.moved(self.pop_mean, self.kept_mean(mean))
+            self.pop_var = self.moved(self.pop_var, self.kept_var(x, var))
+
+    def moved(self, old, new):
+        return self.momentum * old + (1 - self.momentum) * new
+
+
+@named("moves-twice")
+class ListMovesTwice(PopulationReversed):
+    """Both moving statistics in one buffer, of shape (2, C)."""
+
+    def make_statistics(self):
+        start = torch.stack([torch.zeros(self.num_features), torch.ones(self.num_features)])
+        self.register_buffer("seen", start)
+
+    def used_when_predicting(self, x):
+        return self.shaped(self.seen[0], x), self.shaped(self.seen[1], x)
+
+    @torch.no_grad()
+    def update(self, x, mean, var):
+        for _ in range(2):
+            self.seen[0].lerp_(self.kept_mean(mean), self.momentum)
+            self.seen[1].lerp_(self.kept_var(x, var), self.momentum)
+
+
+@named("averages-deviation")
+class AveragesDeviation(Right):
+    def update(self, x, mean, var):
+        deviation, super_moved = self.running_var.sqrt(), super().moved
+        with torch.no_grad():
+            self.running_mean = super_moved(self.running_mean, self.kept_mean(mean))
+            self.running_var = super_moved(deviation, self.kept_var(x, var).sqrt()) ** 2
+
+
+@named("averages-deviation")
+class KeepsDeviationWithEps(PopulationReversed):
+    def make_statistics(self):
+        self.register_buffer("running_mean", torch.zeros(self.num_features))
+        self.register_buffer("running_std", torch.ones(self.num_features))
+
+    def update(self, x, mean, var):
+        with torch.no_grad():
+            self.running_mean.lerp_(self.kept_mean(mean), self.momentum)
+            self.running_std.lerp_(self.kept_std(x, var), self.momentum)
+
+    def kept_std(self, x, var):
+        return (var.detach().flatten() + self.eps).sqrt()
+
+    def used_when_predicting(self, x):
+        return self.shaped(self.running_mean, x), self.shaped(self.running_std**2 - self.eps, x)
+
+
+@named("deviation-corrected-as-variance")
+class CorrectsDeviation(KeepsDeviationWithEps):
+    also = ("averages-deviation",)
+
+    def kept_std(self, x, var):
+        n = x.numel() / x.shape[1]
+        return super().kept_std(x, var) * n / (n - 1)

@@ -110,7 +110,7 @@ PARTS: list[tuple[str, str, Sequence[Choice[Any]]]] = [
     ("", "mean_target", moving_statistics.MEAN_TARGET),
     ("", "var_target", moving_statistics.VAR_TARGET),
     ("", "mean_update", moving_statistics.UPDATE),
-    ("", "var_update", moving_statistics.UPDATE),
+    ("", "var_update", moving_statistics.VAR_UPDATE),
 ]
 
 

@@ -76,6 +76,10 @@ BIASED: Choice[Target] = wrong(
     "Multiply the variance by n / (n - 1) in the update, n being the number of values per "
     "channel, if predictions should equal those of PyTorch's layer.",
     "Flax, Keras and the textbook")
+HOLDS_EPS: Choice[Target] = wrong(
+    "moving-variance-holds-eps", lambda batch: batch.var + batch.eps,
+    "The moving variance averages var + eps, and eps is added again when predicting.",
+    "Average the variance without eps.")
 VAR_TARGET: tuple[Choice[Target], ...] = choices(
     UNBIASED,
     BIASED,
@@ -100,9 +104,11 @@ VAR_TARGET: tuple[Choice[Target], ...] = choices(
           "The moving variance is corrected twice: an unbiased variance is multiplied by "
           "n/(n - 1) again.",
           "By default, torch's `var` is unbiased: correct it once."),
-    wrong("moving-variance-holds-eps", lambda batch: batch.var + batch.eps,
-          "The moving variance averages var + eps, and eps is added again when predicting.",
-          "Average the variance without eps."),
+    HOLDS_EPS,
+    wrong("deviation-corrected-as-variance",
+          lambda batch: (batch.var + batch.eps) * (batch.n / (batch.n - 1)) ** 2,
+          "The standard deviation is multiplied by n/(n - 1), which corrects a variance.",
+          "Correct the variance, and take the root afterwards."),
     wrong("moving-variance-keeps-inverse", lambda batch: 1 / (batch.var + batch.eps).sqrt(),
           "The moving variance averages 1 / sqrt(var + eps), not the variance."),
     wrong("moving-variance-not-centred", lambda batch: batch.squares,
@@ -226,3 +232,11 @@ UPDATE: tuple[Choice[Update], ...] = choices(
     weight_of(KERAS_WEIGHT),
     fix=_AVERAGE,
 )
+
+AVERAGES_DEVIATION: Choice[Update] = wrong(
+    "averages-deviation",
+    lambda old, target, k: (0.9 * old.clamp(min=0).sqrt() + 0.1 * target.sqrt()) ** 2,
+    "What is averaged is the standard deviation, not the variance, so predictions go by the square "
+    "of a mean of roots.",
+    "Average the variance, and take the root when predicting.")
+VAR_UPDATE: tuple[Choice[Update], ...] = (*UPDATE, AVERAGES_DEVIATION)

@@ -26,13 +26,16 @@ CENTRING: tuple[Choice[Centring], ...] = choices(
     fix="Normalize x - mean.",
 )
 
+NO_EPS: Choice[Denominator] = wrong(
+    "eps-missing", lambda var, eps: var.sqrt(),
+    "eps is missing: it divides by sqrt(var), and so by 0 for a channel of equal values.",
+    "Divide by sqrt(var + eps).")
 DENOMINATOR: tuple[Choice[Denominator], ...] = choices(
     lambda var, eps: (var + eps).sqrt(),
     wrong("eps-outside-root", lambda var, eps: var.sqrt() + eps,
           "eps is added outside the root: it divides by sqrt(var) + eps.",
           "Divide by sqrt(var + eps): then the gradient stays finite where var is 0, too."),
-    wrong("eps-missing", lambda var, eps: var.sqrt(),
-          "eps is missing: it divides by sqrt(var), and so by 0 for a channel of equal values."),
+    NO_EPS,
     wrong("eps-squared", lambda var, eps: (var + eps**2).sqrt(),
           "eps is squared: it divides by sqrt(var + eps²)."),
     wrong("root-missing", lambda var, eps: var + eps,

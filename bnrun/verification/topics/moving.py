@@ -12,7 +12,6 @@ from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import Experiment, experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import (
-    NO_MOVING_STATISTICS,
     Outcome,
     combined,
     failed,
@@ -20,6 +19,7 @@ from bnrun.verification.outcome import (
     skipped,
 )
 from bnrun.verification.recipe import Recipe, move
+from bnrun.verification.report import NO_MOVING_STATISTICS
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS, STEPS, plain, sequence
 from bnrun.verification.subject import Record, Subject, to_record
 
@@ -49,7 +49,7 @@ def initial_values(subject: Subject) -> State:
     layer = subject.build(subject.rank)
     learned = {"gamma": layer.gamma, "beta": layer.beta}
     values = {name: to_record(t).reshape(-1) for name, t in learned.items() if t is not None}
-    return State(values | layer.moving_values())
+    return State(values | ({} if layer.moving is None else layer.moving_values()))
 
 
 def _updates(rank: int, subject: Subject) -> State:
@@ -86,7 +86,7 @@ def _initial_values(case: Case) -> Outcome:
 
 
 def _one_batch(case: Case, training: bool) -> Outcome:
-    if not case.parts.moving:
+    if not case.parts.moves:
         return skipped(NO_MOVING_STATISTICS)
     return combined(
         case.compare(
@@ -97,7 +97,7 @@ def _one_batch(case: Case, training: bool) -> Outcome:
 
 
 def _order(case: Case, rank: int) -> Outcome:
-    if not case.parts.moving:
+    if not case.parts.moves:
         return skipped(NO_MOVING_STATISTICS)
     batches = [case.restrict(batch) for batch in sequence(rank, case.dtype)]
 

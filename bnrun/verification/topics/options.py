@@ -14,8 +14,9 @@ from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Choice, Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
 from bnrun.verification.formula.moving_statistics import Average, Update, cumulative
-from bnrun.verification.outcome import NO_MOVING_STATISTICS, Outcome, failed, passed, skipped
+from bnrun.verification.outcome import Outcome, failed, passed, skipped
 from bnrun.verification.recipe import Recipe, move, normalize
+from bnrun.verification.report import NO_MOVING_STATISTICS
 from bnrun.verification.situations import STEPS, plain, sequence
 from bnrun.verification.subject import NotOffered, Pass, Record, Subject
 from bnrun.verification.topics.moving import State
@@ -137,7 +138,7 @@ def _eps(case: Case) -> Outcome:
 @check(momentum, "module contract", "the argument is the weight of the new batch")
 def _momentum(case: Case) -> Outcome:
     record = case.require(momentum)
-    if not case.parts.moving:
+    if not case.parts.moves:
         return skipped(NO_MOVING_STATISTICS)
 
     def with_weight(weight: float) -> Callable[[Recipe], Tensors]:
@@ -192,7 +193,7 @@ def _mistakes_in_updates(case: Case) -> tuple[Fault, ...]:
 )
 def _momentum_none(case: Case) -> Outcome:
     record = case.require(momentum_none)
-    if not case.parts.moving:
+    if not case.parts.moves:
         return skipped(NO_MOVING_STATISTICS)
 
     def expect(recipe: Recipe) -> Tensors:

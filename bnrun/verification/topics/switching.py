@@ -94,7 +94,7 @@ def again(subject: Subject) -> Outputs:
 def _switches(case: Case) -> Outcome:
     record = case.require(switches)
     observed = {"own": _numbers(record.own), "moves": _numbers(record.moves)}
-    if not case.parts.moving:
+    if not case.parts.moves:
         del observed["moves"]
     outcome = case.compare(case.rank, observed, lambda recipe: _expected(recipe, case))
     if outcome.unexplained:
