@@ -258,7 +258,9 @@ def _resuming(directory: "ComparisonDirectory") -> str:
     done, planned = count_trials(directory.comparison)
     if done < planned:
         return f"resuming {directory.path} after {done} of {planned} trials"
-    return f"{directory.path}: all {planned} trials are trained; measuring what else it lacks"
+    if directory.comparison.status == "completed":
+        return f"{directory.path} is complete: all {planned} trials are trained"
+    return f"resuming {directory.path} after its {planned} trials"
 
 
 def _kept(directory: "ComparisonDirectory | None") -> str | None:

@@ -36,10 +36,12 @@ class LiveLines(RenderHook):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.draw(())
-        self.console.show_cursor(True)
-        self.console.pop_render_hook()
-        sys.stdout, sys.stderr = self._streams
+        try:
+            self.draw(())
+        finally:  # after a second Ctrl-C, too
+            self.console.show_cursor(True)
+            self.console.pop_render_hook()
+            sys.stdout, sys.stderr = self._streams
 
     def draw(self, lines: Sequence[Text]) -> None:
         """Draw these lines in place of those that are there; as many as the terminal has room for.

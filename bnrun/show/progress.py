@@ -195,7 +195,8 @@ class _RunRows:
         else:
             self._ended = event
             if event.epoch < self._run.epochs:
-                self._now = Progress(event.epoch + 1, 0, event.loss, event.train_acc, None)
+                rate = event.examples_per_second
+                self._now = Progress(event.epoch + 1, 0, event.loss, event.train_acc, rate)
 
     @property
     def _steps_done(self) -> int:

@@ -109,7 +109,9 @@ def _faster(config: Config, train: Split, device: torch.device, steps: int) -> E
 
 def _milliseconds(value: float) -> str:
     """Write a time with two digits, and never in scientific notation: "5.3 ms", "250 ms"."""
-    return f"{float(f'{value:.2g}'):,.{0 if value >= 10 else 2 if value < 1 else 1}f} ms"
+    rounded = float(f"{value:.2g}")
+    decimals = 0 if rounded >= 10 else 1 if rounded >= 1 else 2
+    return f"{rounded:,.{decimals}f} ms"
 
 
 def _require_compiled(device: torch.device) -> None:

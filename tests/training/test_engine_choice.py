@@ -14,7 +14,7 @@ from bnrun.errors import EngineError
 from bnrun.events import CheckpointReady, RunStarted
 from bnrun.training import engine_choice, train
 from bnrun.training.engine import COMPILED, EAGER, Engine
-from bnrun.training.engine_choice import choose
+from bnrun.training.engine_choice import choose, describe_choice
 
 CPU = torch.device("cpu")
 
@@ -69,6 +69,32 @@ def test_auto_takes_the_faster_engine_and_says_by_how_much(
     assert chosen.why == "a step takes 4.2 ms compiled, 7.6 ms eager"
     timed(0.004, 0.005)
     assert choose(_config(), data, CPU, epochs=10).name == "eager"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.00042, "0.42 ms"), (0.00997, "10 ms"), (0.249, "250 ms"), (1.23, "1,200 ms")],
+)
+def test_times_have_one_notation(
+    data: Dataset, timed: Callable[..., list[str]], seconds: float, text: str
+) -> None:
+    timed(seconds, 0.005)
+    assert choose(_config(), data, CPU, epochs=10).why.endswith(f"compiled, {text} eager")
+
+
+@pytest.mark.parametrize(
+    ("engine", "in_cache", "text"),
+    [
+        ("auto", False, "compiling the kernels"),
+        ("auto", True, "choosing the engine"),
+        ("eager", False, "choosing the engine"),
+    ],
+)
+def test_it_is_said_that_kernels_are_compiled_where_they_are(
+    timed: Callable[..., list[str]], engine: str, in_cache: bool, text: str
+) -> None:
+    timed(0.0, 0.0, in_cache=in_cache)
+    assert describe_choice(_config(engine=engine), CPU) == text
 
 
 def test_auto_measures_nothing_where_the_run_is_too_short_to_repay_it(
