@@ -201,8 +201,8 @@ def test_it_is_refused_with_a_clear_error(
         ["compare", "scratch", "builtin", *SYNTHETIC],
     ],
 )
-def test_an_absent_device_is_an_error_about_the_option(bnrun: Run, command: list[str]) -> None:
-    done = bnrun(*command, "--device", "cuda:99")
+def test_an_absent_device_is_an_error_about_the_option(bnrun_here: Run, command: list[str]) -> None:
+    done = bnrun_here(*command, "--device", "cuda:99")
     assert (done.returncode, done.stdout) == (2, "")
     assert "error: --device: received 'cuda:99', which is not on this machine" in done.stderr
 

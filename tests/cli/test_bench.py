@@ -54,8 +54,8 @@ def test_a_speedrun_is_a_document_too(bnrun: Run) -> None:
         (["--set", "training.engine=quick"], "training.engine"),
     ],
 )
-def test_bad_input_is_refused_at_once(bnrun: Run, arguments: list[str], message: str) -> None:
-    done = bnrun("bench", *arguments)
+def test_bad_input_is_refused_at_once(bnrun_here: Run, arguments: list[str], message: str) -> None:
+    done = bnrun_here("bench", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -159,7 +159,7 @@ def test_ctrl_c_keeps_what_was_finished_and_says_how_to_go_on(
     start_bnrun: Callable[..., Any], tmp_path: Path, arguments: list[str]
 ) -> None:
     endless = ("--epochs", 100_000, "--set", "training.engine=eager")
-    command = start_bnrun(*arguments, *endless, fresh=True)
+    command = start_bnrun(*arguments, *endless)
     command.wait_until(lambda: _epochs_recorded(tmp_path) >= 2)
     command.send_signal(signal.SIGINT)
     done = command.wait(30)

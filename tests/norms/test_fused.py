@@ -9,6 +9,8 @@ from torch import Tensor
 from bnrun.norms import fused, reference
 
 SHAPES = [(7, 3), (4, 3, 5), (2, 3, 4, 5), (2, 3, 2, 3, 4)]
+SMALL_SHAPES = [(5, 3), (3, 2, 4), (2, 3, 1, 4), (2, 3, 1, 2, 2)]
+"""Finite differences of second derivatives take a pass for every pair of values."""
 
 
 def _inputs(shape: tuple[int, ...], *, affine: bool = True) -> list[Tensor | None]:
@@ -53,7 +55,7 @@ def test_only_inputs_that_require_gradients_get_them(wanted: tuple[bool, ...]) -
     assert [t.grad is not None for t in inputs[:3] if t is not None] == list(wanted)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SMALL_SHAPES)
 def test_first_and_second_derivatives_are_right(shape: tuple[int, ...]) -> None:
     inputs = _inputs(shape)
     learned = tuple(t.requires_grad_() for t in inputs[:3] if t is not None)

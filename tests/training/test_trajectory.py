@@ -9,6 +9,7 @@ the 20 steps.
 import pytest
 
 from bnrun.config import Assignment, resolve
+from bnrun.data.dataset import Dataset
 from bnrun.data.synthetic import synthetic
 from bnrun.errors import EngineError
 from bnrun.training.engine import Engine
@@ -24,16 +25,21 @@ NO_NORM = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return synthetic()
+
+
 @pytest.mark.parametrize(
     ("norm", "golden"),
     [("scratch", BATCH_NORM), ("builtin", BATCH_NORM), ("textbook", BATCH_NORM), ("none", NO_NORM)],
 )
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
 def test_twenty_steps_end_where_they_always_did(
-    norm: str, golden: list[float], engine: str
+    norm: str, golden: list[float], engine: str, dataset: Dataset
 ) -> None:
     overrides = [Assignment("model.norm", norm, "test"), Assignment("training.seed", 1, "test")]
-    stepper = Stepper(resolve(None, overrides).config, synthetic().train, engine=Engine(engine))
+    stepper = Stepper(resolve(None, overrides).config, dataset.train, engine=Engine(engine))
     try:
         with stepper.computing():
             losses = [float(stepper.step()[0]) for _ in range(20)]
