@@ -135,11 +135,13 @@ def _show_list(implementation: str | None, json: bool) -> None:
     if implementation is not None:
         raise ConfigError("this lists everything, whatever the norm: leave IMPL out.", "--list")
 
-    from bnrun.show.console import show_json, show_view
+    from bnrun.show.console import show_json, show_view, stderr
+    from bnrun.show.progress import open_screen
     from bnrun.show.verify_tables import catalogue_view
-    from bnrun.verification.catalogue import known_faults
-    from bnrun.verification.topics import CHECKS
 
+    with open_screen(stderr(), quiet=False) as screen, loading(screen, "torch"):
+        from bnrun.verification.catalogue import known_faults
+        from bnrun.verification.topics import CHECKS
     faults = known_faults()
     if json:
         checks = [{"name": c.name, "group": c.group, "about": c.about} for c in CHECKS]
