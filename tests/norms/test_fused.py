@@ -34,8 +34,10 @@ def test_values_and_gradients_equal_the_plain_formula(
         inputs = _inputs(shape, affine=affine)
         learned = [t.requires_grad_() for t in inputs[:3] if t is not None]
         y, *moved = function(*inputs, training=training, momentum=0.3, eps=1e-3)
-        gradients = torch.autograd.grad((y * y.detach().sin()).sum(), learned)
-        results.append([y, *moved, *gradients])
+        loss = (y * y.detach().sin()).sum()
+        with_graph = torch.autograd.grad(loss, learned, create_graph=True)  # other code
+        gradients = torch.autograd.grad(loss, learned)
+        results.append([y, *moved, *gradients, *with_graph])
     for plain, fast in zip(*results, strict=True):
         assert torch.allclose(plain, fast, rtol=0, atol=1e-10)
 
