@@ -99,43 +99,23 @@ def _mean_only(
     return MeanOnlyBatchNorm(num_features, momentum=momentum, affine=affine)
 
 
-def _variance_only(
-    num_features: int,
-    num_dims: int,
-    *,
-    eps: float = 1e-5,
-    momentum: float | None = 0.1,
-    affine: bool = True,
-) -> "nn.Module":
-    from bnrun.norms.batch_variants import VarianceOnlyBatchNorm
+def _variant(name: str) -> Callable[..., "nn.Module"]:
+    """Return the factory of a class of `batch_variants` with the options of `scratch`'s formula."""
 
-    return VarianceOnlyBatchNorm(num_features, eps, momentum, affine)
+    def build(
+        num_features: int,
+        num_dims: int,
+        *,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+    ) -> "nn.Module":
+        from bnrun.norms import batch_variants
 
+        layer: nn.Module = getattr(batch_variants, name)(num_features, eps, momentum, affine)
+        return layer
 
-def _l1(
-    num_features: int,
-    num_dims: int,
-    *,
-    eps: float = 1e-5,
-    momentum: float | None = 0.1,
-    affine: bool = True,
-) -> "nn.Module":
-    from bnrun.norms.batch_variants import L1BatchNorm
-
-    return L1BatchNorm(num_features, eps, momentum, affine)
-
-
-def _linf(
-    num_features: int,
-    num_dims: int,
-    *,
-    eps: float = 1e-5,
-    momentum: float | None = 0.1,
-    affine: bool = True,
-) -> "nn.Module":
-    from bnrun.norms.batch_variants import LInfBatchNorm
-
-    return LInfBatchNorm(num_features, eps, momentum, affine)
+    return build
 
 
 def _renorm(
@@ -202,9 +182,9 @@ NORMS: dict[str, Callable[..., "nn.Module"]] = {
     "instance": _instance,
     "rms": _rms,
     "mean-only": _mean_only,
-    "variance-only": _variance_only,
-    "l1": _l1,
-    "linf": _linf,
+    "variance-only": _variant("VarianceOnlyBatchNorm"),
+    "l1": _variant("L1BatchNorm"),
+    "linf": _variant("LInfBatchNorm"),
     "renorm": _renorm,
     "noisy": _noisy,
     "noise": _noise,

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from bnrun.show.folding import Indented, Paragraph
 from bnrun.show.tables import label, number, pairs, table, text
-from bnrun.studies.claim import ClaimResult, Part, is_surprise
+from bnrun.studies.claim import ClaimResult, Part, Source, is_surprise
 from bnrun.studies.rules import Judgment, Verdict
 from bnrun.studies.study import Study, StudyResult
 
@@ -49,7 +49,7 @@ def _claim(result: ClaimResult) -> Iterator[RenderableType]:
     claim = result.claim
     yield Paragraph(Text(f"{claim.id}  {claim.sentence}", style="bold"))
     rows = [
-        ("says", "; ".join(f"{one.text}, {one.place}" for one in claim.sources)),
+        ("says", "; ".join(map(_source, claim.sources))),
         ("here", claim.differs),
         ("number", claim.statistic),
         *([("limits", claim.limits)] if claim.limits else []),
@@ -57,9 +57,24 @@ def _claim(result: ClaimResult) -> Iterator[RenderableType]:
     ]
     yield Indented(pairs(rows), 4)
     shown = table(label("part"), number("measured"), label("verdict"), label("expected"))
-    for part in claim.parts:
-        shown.add_row(*_part(part, result.judgments[part.name]))
+    for one in claim.parts:
+        shown.add_row(*_part(one, result.judgments[one.name]))
     yield Indented(shown, 4)
+    for part, (seeds, seconds) in result.needs.items():
+        yield Indented(Paragraph(_need(part, seeds, seconds)), 4)
+
+
+def _source(source: Source) -> str:
+    numbers = f" ({source.numbers})" if source.numbers else ""
+    return f"{source.text}, {source.place}{numbers}"
+
+
+def _need(part: str, seeds: int, seconds: float) -> str:
+    minutes = f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
+    return (
+        f"{part}: {seeds} seeds with this mean and spread would decide; the study takes about "
+        f"{minutes} for so many."
+    )
 
 
 def _part(part: Part, judgment: Judgment) -> Iterator[str | Text]:

@@ -1,7 +1,7 @@
 """A claim as data: the sentence, who says it, how it is decided, and what is expected."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from bnrun.studies.rules import Judgment, Rule, Verdict, combined, judge
@@ -90,11 +90,19 @@ class Evidence:
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """A claim, judged."""
+    """A claim, judged.
+
+    Attributes:
+        claim: what is claimed.
+        judgments: by the part's name.
+        remark: see `Evidence`.
+        seconds_per_seed: what the whole study took for each seed; 0 where it has none.
+    """
 
     claim: Claim
-    judgments: Mapping[str, Judgment] = field(default_factory=dict)
+    judgments: Mapping[str, Judgment]
     remark: str = ""
+    seconds_per_seed: float = 0.0
 
     @property
     def verdict(self) -> Verdict:
@@ -126,6 +134,20 @@ class ClaimResult:
             sentences.append(f"{told[0].upper()}{told[1:]}.")
         return " ".join([*sentences, *([self.remark] if self.remark else [])])
 
+    @property
+    def needs(self) -> dict[str, tuple[int, float]]:
+        """Return what would decide each part that is not decided: seeds, and the study's seconds.
+
+        They are of seeds with the same mean and spread. A part that no number of seeds would
+        decide is left out.
+        """
+        needed = {name: one.seeds_needed for name, one in self.judgments.items()}
+        return {
+            name: (seeds, seeds * self.seconds_per_seed)
+            for name, seeds in needed.items()
+            if seeds is not None
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Return the claim's entry in what `bnrun study --json` prints."""
         part, judgment = self.deciding
@@ -146,8 +168,8 @@ class ClaimResult:
             "parts": [self._part(one, self.judgments[one.name]) for one in self.claim.parts],
         }
 
-    @staticmethod
-    def _part(part: Part, judgment: Judgment) -> dict[str, Any]:
+    def _part(self, part: Part, judgment: Judgment) -> dict[str, Any]:
+        seeds, seconds = self.needs.get(part.name, (None, None))
         return {
             "name": part.name,
             "rule": part.rule.kind,
@@ -157,7 +179,8 @@ class ClaimResult:
             "estimate": judgment.estimate,
             "ci95": judgment.ci95,
             "n": judgment.n,
-            "seeds_needed": judgment.seeds_needed,
+            "seeds_needed": seeds,
+            "seconds_needed": seconds,
         }
 
 
@@ -166,7 +189,8 @@ def is_surprise(part: Part, judgment: Judgment) -> bool:
     return judgment.verdict not in ("not decided", part.expected)
 
 
-def judge_claim(claim: Claim, evidence: Evidence) -> ClaimResult:
+def judge_claim(claim: Claim, evidence: Evidence, seconds_per_seed: float = 0.0) -> ClaimResult:
     """Judge a claim by its own rules."""
     rules = {part.name: part.rule for part in claim.parts}
-    return ClaimResult(claim, judge(rules, evidence.values), evidence.remark)
+    judgments = judge(rules, evidence.values)
+    return ClaimResult(claim, judgments, evidence.remark, seconds_per_seed)

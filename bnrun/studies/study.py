@@ -72,8 +72,9 @@ class StudyResult:
     @property
     def claims(self) -> tuple[ClaimResult, ...]:
         """Return the claims that were measured, judged, in the study's order."""
+        seeds = self.study.seeds[self.budget]
         return tuple(
-            judge_claim(claim, self.evidence[claim.id])
+            judge_claim(claim, self.evidence[claim.id], self.seconds / seeds if seeds else 0.0)
             for claim in self.study.claims
             if claim.id in self.evidence
         )

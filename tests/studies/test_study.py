@@ -65,6 +65,17 @@ def test_what_is_not_decided_is_no_surprise(made_up):
     assert "surprise" not in as_text(study_view(_finished(made_up)), 80).partition("M2")[2][:300]
 
 
+def test_what_is_not_decided_says_what_would_decide(made_up):
+    evidence = {"M2": Evidence({"accuracy": [0.0, 0.1, 0.05]})}
+    result = StudyResult(made_up, "standard", "a machine", evidence, 90.0)
+    (claim,) = result.claims
+    ((part, (seeds, seconds)),) = claim.needs.items()
+    assert (part, seconds) == ("accuracy", seeds * 30.0)
+    assert claim.to_dict()["parts"][0]["seeds_needed"] == seeds > 3
+    shown = " ".join(as_text(study_view(result), 80).split())
+    assert f"accuracy: {seeds} seeds with this mean and spread would decide" in shown
+
+
 def test_the_document_has_every_figure(made_up):
     document = _finished(made_up).to_dict()
     first, second = document.pop("claims")
