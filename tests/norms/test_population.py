@@ -22,7 +22,7 @@ from bnrun.norms.population import (
     use_population,
 )
 
-IMAGES = 300
+IMAGES = 120
 
 
 class Own(nn.Module):
@@ -186,7 +186,7 @@ def test_merging_half_precision_happens_in_double() -> None:
 @NORM
 def test_population_statistics_are_those_of_all_images_in_float64(norm: str) -> None:
     model, images = _random_lenet(norm), _images()
-    use_population(model, _cut(images, 128))
+    use_population(model, _cut(images, 50))
     expected = _oracle(model, images)
     assert len(_moving_tensors(model)) == len(expected) == 4
     for moving, exact in zip(_moving_tensors(model), expected, strict=True):
@@ -197,7 +197,7 @@ def test_population_statistics_are_those_of_all_images_in_float64(norm: str) -> 
 
 def test_in_float64_they_agree_to_its_rounding() -> None:
     model, images = _random_lenet("scratch").double(), _images().double()
-    use_population(model, _cut(images, 128))
+    use_population(model, _cut(images, 50))
     for moving, exact in zip(_moving_tensors(model), _oracle(model, images), strict=True):
         assert_close(moving, exact, rtol=1e-12, atol=1e-13)
 
@@ -205,7 +205,7 @@ def test_in_float64_they_agree_to_its_rounding() -> None:
 @NORM
 def test_how_images_are_cut_into_batches_does_not_matter(norm: str) -> None:
     results = []
-    for size in (IMAGES, 128, 33):
+    for size in (IMAGES, 50, 33):
         model = _random_lenet(norm)
         use_population(model, _cut(_images(), size))
         results.append(_moving_tensors(model))
@@ -217,9 +217,9 @@ def test_how_images_are_cut_into_batches_does_not_matter(norm: str) -> None:
 @NORM
 def test_population_statistics_do_not_depend_on_those_before(norm: str) -> None:
     model = _random_lenet(norm)
-    use_population(model, _cut(_images(), 128))
+    use_population(model, _cut(_images(), 50))
     first = [tensor.clone() for pair in _moving_tensors(model) for tensor in pair]
-    use_population(model, _cut(_images(), 128))
+    use_population(model, _cut(_images(), 50))
     again = [tensor for pair in _moving_tensors(model) for tensor in pair]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
@@ -254,7 +254,7 @@ def test_a_wrapper_that_catches_every_exception_does_not_catch_the_stop() -> Non
 
 def test_batch_statistics_predict_as_the_builtin_layer_trains() -> None:
     model, twin = _random_lenet("builtin"), _random_lenet("builtin")
-    for images in _images().split(128):  # 128, 128 and 44
+    for images in _images().split(50):  # 50, 50 and 20
         with batch_statistics(model), predicting(model):
             ours = model(images)
         with torch.no_grad():
