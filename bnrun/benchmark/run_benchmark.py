@@ -21,6 +21,7 @@ from bnrun.errors import TrainingFailed
 from bnrun.events import Stage
 from bnrun.networks.lenet import flops
 from bnrun.training.device import device_name, pick_device
+from bnrun.training.norm_batch import check_norm_batch
 from bnrun.workers import Worker, WorkerLost
 
 PHASE_STEPS = 30
@@ -66,6 +67,9 @@ def bench(
     """
     repeated = next((arm for arm in arms if not arm.is_loop), arms[0])
     device = pick_device(repeated.config.training.device)
+    for arm in arms:
+        if not arm.is_loop:
+            check_norm_batch(arm.config, len(dataset.train))
     with contextlib.ExitStack() as stack:
         measured: list[_Measured] = []
         for done, arm in enumerate(arms):

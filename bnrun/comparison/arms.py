@@ -29,9 +29,12 @@ class Arm:
     def has_network_of(self, other: "Arm") -> bool:
         """Return whether both train the same network, with the same norm, by the same code.
 
-        Arms that differ in the optimizer, the epochs or the batch size alone do.
+        How many examples are normalized together belongs to the norm. Arms that differ in the
+        optimizer, the epochs or the batch size alone do.
         """
-        return self.config.model == other.config.model and self.engine == other.engine
+        a, b = self.config, other.config
+        same_pieces = a.training.norm_batch == b.training.norm_batch
+        return a.model == b.model and same_pieces and self.engine == other.engine
 
     def with_seed(self, seed: int) -> Config:
         """Return the config of this arm's trial with a seed."""

@@ -137,9 +137,10 @@ def _uses_tf32(device: torch.device, dtype: torch.dtype) -> bool:
 
 def _gentle(config: Config, first: Config) -> Config:
     """Return a config's network, to be trained by plain steps on the first arm's batches."""
-    return Config(
+    plain = Config(
         model=config.model, optimizer=OptimizerConfig(lr=LEARNING_RATE), training=first.training
     )
+    return plain.with_training(norm_batch=config.training.norm_batch)
 
 
 def _steps(first: Stepper, other: Stepper, *, per_step: bool) -> Iterator[dict[str, float]]:

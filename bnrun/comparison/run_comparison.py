@@ -26,6 +26,7 @@ from bnrun.events import Activity, Stage
 from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.device import device_name, pick_device
 from bnrun.training.model import build_model
+from bnrun.training.norm_batch import check_norm_batch
 from bnrun.training_summary import Summary, planned
 
 
@@ -35,12 +36,16 @@ def load_shared(plan: Comparison) -> Generator[Progress, None, tuple[Dataset, to
     Raises:
         NormError: (while iterating) the norm of an arm cannot be loaded or built.
         DeviceError, DataError: (while iterating) the device or the data is not available.
+        ConfigError: (while iterating) see `check_norm_batch`.
     """
     configs = [result.arm.config for result in plan.arms]
     for config in configs:
         build_model(config)
     device = pick_device(configs[0].training.device)
-    return (yield from load(configs[0].data)), device
+    dataset = yield from load(configs[0].data)
+    for config in configs:
+        check_norm_batch(config, len(dataset.train))
+    return dataset, device
 
 
 def compare(

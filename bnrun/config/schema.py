@@ -165,6 +165,8 @@ class TrainingConfig(_Section):
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=1)] = 256
     """Images per step; the last, smaller batch of an epoch is kept."""
+    norm_batch: Annotated[int | None, Field(ge=1)] = None
+    """How many images are normalized together in training; null means the whole batch."""
     seed: Annotated[int, Field(ge=0, lt=SEED_LIMIT)] = 0
     """Seed of the initial weights and of the order of the images."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:(0|[1-9]\d{0,2}))?)$")] = "auto"

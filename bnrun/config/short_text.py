@@ -20,7 +20,11 @@ _FORMS = {
 }
 """How values are written whose key's own name would not read well before them."""
 
-_NULL = {"data.root": "images of bnrun's own copy", "data.images": "all images"}
+_NULL = {
+    "data.root": "images of bnrun's own copy",
+    "data.images": "all images",
+    "training.norm_batch": "norm over the whole batch",
+}
 """How null is written."""
 
 

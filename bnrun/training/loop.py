@@ -41,6 +41,7 @@ from bnrun.training.engine import Engine
 from bnrun.training.engine_choice import choose
 from bnrun.training.evaluation import accuracies_by_statistics, accuracy
 from bnrun.training.model import wrap_model_errors
+from bnrun.training.norm_batch import check_norm_batch
 from bnrun.training.optimizer import learning_rate
 from bnrun.training.stepper import Stepper
 from bnrun.training.timing import Clock, Reading
@@ -74,6 +75,7 @@ def train(
         checkpoint: the state of a `CheckpointReady` event, which runs/ stores as checkpoint.pt.
 
     Raises:
+        ConfigError: the norm cannot normalize a piece that `training.norm_batch` leaves.
         NormError: the norm cannot be loaded or built.
         EngineError: the engine that the config names is not available here.
         RunError: the checkpoint is of another model.
@@ -82,6 +84,7 @@ def train(
     """
     if device.type == "cpu":
         keep_freed_memory()
+    check_norm_batch(config, len(dataset.train))
     dataset = dataset.to(device)
     engine = _engine(config, dataset, device, checkpoint)
     training = _Training(config, dataset, device, engine)

@@ -7,6 +7,7 @@ from bnrun.config import Config
 from bnrun.errors import TrainingFailed
 from bnrun.networks.lenet import LeNet
 from bnrun.norms import norm_factory
+from bnrun.norms.pieces import in_pieces
 from bnrun.norms.user_module import own_line
 
 
@@ -16,9 +17,10 @@ def build_model(config: Config) -> LeNet:
     Raises:
         NormError: the norm cannot be loaded or built.
     """
-    model, source = config.model, config.model.norm_source
+    model, source, together = config.model, config.model.norm_source, config.training.norm_batch
+    norm = norm_factory(source.norm, model.norm_options, source.copy)
     return LeNet(
-        norm_factory(source.norm, model.norm_options, source.copy),
+        norm if together is None else in_pieces(norm, together),
         pool=model.pool,
         activation=model.activation,
         norm_places=model.norm_places,

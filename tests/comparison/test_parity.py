@@ -191,6 +191,16 @@ def test_a_kernel_that_computes_wrongly_is_caught_where_the_formulas_agree(
     assert "is not the same function" in found.sentence
 
 
+def test_examples_normalized_together_are_part_of_the_function(
+    small: Dataset, arms_of: Arms
+) -> None:
+    whole, in_pieces = arms_of("a=scratch", "b=scratch,training.norm_batch=16")
+    assert not in_pieces.has_network_of(whole)
+    found = _exact((whole, in_pieces), small)
+    assert found.loss is not None
+    assert found.loss > ROUNDING
+
+
 def test_an_arm_is_at_parity_with_itself_to_the_bit(small: Dataset, arms_of: Arms) -> None:
     found = _parity(arms_of("a=scratch", "b=scratch"), small)
     for measurement in (found.exact, found.as_trained):

@@ -256,8 +256,8 @@ def test_a_result_with_values_of_another_type_is_damaged(
     [
         ("name: max", "name: ../../max", "received the name '../../max'"),
         ("name: max", "name: scratch", "there are two of this name"),
-        ("- 4", "- 3", "received seed 3 twice; seeds must differ"),
-        ("- 4", "- -1", "received seed -1; seeds must be whole numbers"),
+        ("\n- 4", "\n- 3", "received seed 3 twice; seeds must differ"),
+        ("\n- 4", "\n- -1", "received seed -1; seeds must be whole numbers"),
         ("name: fashion-mnist", "name: synthetic", "data.name can't differ between arms"),
     ],
 )

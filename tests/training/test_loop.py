@@ -148,6 +148,14 @@ def test_a_resumed_run_ends_on_the_same_bits(
         _assert_same(resumed[3][part], states[3][part])
 
 
+def test_a_resumed_run_with_dropout_and_pieces_ends_on_the_same_bits(small: Dataset) -> None:
+    config = _config("training.epochs=2", "training.norm_batch=16", "model.dropout=0.5")
+    whole = list(train(config, small, CPU))
+    state = next(e.state for e in whole if isinstance(e, CheckpointReady))
+    resumed = list(train(config, small, CPU, _through_a_file(state)))
+    assert _epochs(resumed) == _epochs(whole)[1:]
+
+
 def _assert_same(a: Any, b: Any) -> None:
     if isinstance(a, dict):
         assert a.keys() == b.keys()

@@ -141,6 +141,26 @@ def test_a_captured_state_continues_at_the_same_bits(small: Dataset) -> None:
     assert [float(other.step()[0]) for _ in range(3)] == expected
 
 
+def test_both_engines_compute_pieces_dropout_and_a_norm_after_the_activation(
+    small: Dataset, compiled: None
+) -> None:
+    config = _config(
+        "model={norm_places: [1, 3], norm_position: after, dropout: 0.2}",
+        "training={batch_size: 64, norm_batch: 20}",
+        "optimizer.lr=0.01",
+    )
+    losses, calls = [], []
+    for engine in (EAGER, COMPILED):
+        stepper, before = Stepper(config, small.train, engine=engine), kernels.calls()
+        losses.append([float(stepper.step()[0]) for _ in range(3)])
+        calls.append(kernels.calls() - before)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    norms = 2 * 4 * 2  # at two places, four pieces, forward and backward
+    assert calls[0] == 0
+    assert calls[1] > 3 * norms
+    assert stepper.model.norm3.num_batches_tracked == 3 * 4
+
+
 @pytest.mark.parametrize("activation", ["sigmoid", "relu"])
 @pytest.mark.parametrize("pool", ["avg", "max"])
 def test_both_engines_train_the_same_network(compiled: None, activation: str, pool: str) -> None:

@@ -1,0 +1,54 @@
+"""A batch normalized in pieces, by any norm: ghost batch normalization.
+
+Hoffer, Hubara and Soudry, "Train longer, generalize better", NeurIPS 2017, Algorithm 1
+(arXiv:1705.08741).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnrun.norms.registry import NormFactory
+
+
+def in_pieces(factory: NormFactory, examples: int) -> NormFactory:
+    """Return a factory of the same layers, which in training normalize a batch in pieces.
+
+    A piece is so many examples that follow one another; the last one may have fewer. The layer
+    normalizes each as if it were a batch, and updates its moving statistics after each, in order.
+    In evaluation it gets the whole batch. For a batch norm, the output in training is
+    `grouped_norm(x, gamma, beta, examples=examples, channels=1, ...)`.
+
+    The layer's `forward` is replaced, and no module is put around it. So its class, its place, the
+    keys of its state_dict and its values by name stay what they are without pieces, and its hooks
+    run once for a batch. Within a piece, the kernels compute what they compute for a batch.
+    """
+
+    def build(num_features: int, num_dims: int, **options: Any) -> nn.Module:
+        layer = factory(num_features, num_dims, **options)
+        layer.forward = _InPieces(layer, examples)
+        return layer
+
+    return build
+
+
+class _InPieces:
+    """The `forward` of a layer in pieces; an object and no closure, so that it is copied with it.
+
+    Args:
+        layer: its own `forward` is called for each piece.
+        examples: how many make a piece.
+    """
+
+    def __init__(self, layer: nn.Module, examples: int) -> None:
+        self._layer = layer
+        self._forward: Callable[[Tensor], Tensor] = layer.forward
+        self._examples = examples
+
+    def __call__(self, x: Tensor) -> Tensor:
+        step = self._examples
+        if not self._layer.training or len(x) <= step:
+            return self._forward(x)
+        return torch.cat([self._forward(x[at : at + step]) for at in range(0, len(x), step)])

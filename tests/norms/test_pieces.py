@@ -1,0 +1,82 @@
+"""A norm that normalizes a batch in pieces: the grouped formula, and otherwise the same layer."""
+
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from bnrun.norms import norm_factory
+from bnrun.norms.grouped import grouped_norm
+from bnrun.norms.pieces import in_pieces
+
+EPS = 1e-3
+SHAPES = [(8, 3), (8, 3, 2, 5)]  # pieces of 3 examples, of 3 and of 2
+
+
+def _layers(norm, shape):
+    """A layer in pieces of three and a plain one, in float64 with the same random gamma."""
+    factory = norm_factory(norm, {"eps": EPS})
+    layers = [make(shape[1], len(shape)).double() for make in (in_pieces(factory, 3), factory)]
+    torch.manual_seed(0)
+    with torch.no_grad():
+        layers[0].weight.uniform_(0.5, 2)
+    layers[1].load_state_dict(layers[0].state_dict())
+    return layers
+
+
+def _input(shape):
+    return torch.randn(shape, dtype=torch.float64).mul_(2).add_(3).requires_grad_()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("norm", ["scratch", "builtin"])
+def test_a_batch_norm_in_pieces_is_the_grouped_formula_with_its_gradients(norm, shape):
+    layer, _ = _layers(norm, shape)
+    x, g = _input(shape), torch.randn(shape, dtype=torch.float64)
+    y = layer(x)
+    expected = grouped_norm(x, layer.weight, layer.bias, examples=3, channels=1, eps=EPS)
+    assert_close(y, expected, rtol=1e-12, atol=1e-12)
+    inputs = (x, layer.weight, layer.bias)
+    ours, theirs = (torch.autograd.grad(one, inputs, g) for one in (y, expected))
+    assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_moving_statistics_are_updated_after_each_piece():
+    layer, plain = _layers("scratch", SHAPES[0])
+    x = _input(SHAPES[0])
+    layer(x)
+    for piece in (x[:3], x[3:6], x[6:]):
+        plain(piece)
+    assert_close(dict(layer.named_buffers()), dict(plain.named_buffers()), rtol=0, atol=0)
+    assert layer.num_batches_tracked == 3
+
+
+def test_in_evaluation_the_whole_batch_is_one_input():
+    layer, plain = _layers("scratch", SHAPES[0])
+    seen = []
+    inner = layer.forward._forward
+    layer.forward._forward = lambda x: seen.append(len(x)) or inner(x)
+    x = _input(SHAPES[0])
+    assert torch.equal(layer.eval()(x), plain.eval()(x))
+    assert seen == [8]
+    layer.train()(x)
+    assert seen == [8, 3, 3, 2]
+
+
+def test_a_layer_in_pieces_is_the_layer_itself_to_state_dicts_and_hooks():
+    layer, plain = _layers("scratch", SHAPES[0])
+    assert type(layer) is type(plain)
+    assert list(layer.state_dict()) == list(plain.state_dict())
+    assert list(layer.named_modules()) == [("", layer)]
+    seen = []
+    layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.shape))
+    layer(_input(SHAPES[0]))
+    assert seen == [SHAPES[0]]
+
+
+def test_a_copy_in_pieces_updates_its_own_statistics():
+    layer, _ = _layers("scratch", SHAPES[0])
+    twin = copy.deepcopy(layer)
+    twin(_input(SHAPES[0]))
+    assert (int(twin.num_batches_tracked), int(layer.num_batches_tracked)) == (3, 0)
