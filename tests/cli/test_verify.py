@@ -105,9 +105,9 @@ def test_a_whole_report_as_a_real_process(bnrun: Run, tmp_path: Path) -> None:
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines[0] == "mine.py:Norm against PyTorch's layer: eager, float64; on cpu"
     assert "  forward in training, (N, C)                  fail           3e-01   1" in lines
-    at = lines.index("1   beta is not used.")
-    assert lines[at + 1] == "    Fix: Return gamma * x_hat + beta."
-    assert lines[at + 2].startswith("    Shows in: forward in training, (N, C); ")
+    at = lines.index("1  beta is not used.")
+    assert lines[at + 1] == "   Fix: Return gamma * x_hat + beta."
+    assert lines[at + 2].startswith("   Shows in: forward in training, (N, C); ")
     assert any(line.startswith("fail: 1 fault (") for line in lines)
     assert lines[-1].startswith("The norm printed ")
     assert all(len(line) <= 80 for line in lines)
