@@ -7,7 +7,7 @@ from bnrun.verification.diagnostic_passes import TRAINING
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, skipped
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
-from bnrun.verification.topics import outputs, side_effects
+from bnrun.verification.topics import outputs, side_effects, switching
 
 NOT_MADE = ("not offered", "not run", "not inspected")
 
@@ -34,10 +34,15 @@ def judge(check: Check, case: Case) -> Outcome:
 
 
 def _disturbance(case: Case) -> Fault | None:
-    """Return the fault that makes comparing values meaningless, if there is one: NaN, or noise."""
+    """Return the fault that makes comparing values meaningless, if there is one.
+
+    That is NaN, noise, or the traces of other layers.
+    """
     passes = [case.record(TRAINING[rank]) for rank in case.ranks]
     if any(record is not None and not record.plain.y.isfinite().any() for record in passes):
         return outputs.NOT_FINITE
+    if switching.share_state(case):
+        return switching.SHARED_STATE
     return side_effects.NOT_REPEATABLE if case.noisy else None
 
 

@@ -1436,3 +1436,132 @@ class CorrectsDeviation(KeepsDeviationWithEps):
     def kept_std(self, x, var):
         n = x.numel() / x.shape[1]
         return super().kept_std(x, var) * n / (n - 1)
+
+
+# ---- state beside the moving statistics
+
+
+@named("predicts-with-old-state")
+class StaleFold(Right):
+    """Folds scale and shift at the first prediction, and never again."""
+
+    folded = None
+
+    def forward(self, x):
+        if self.training or torch.is_grad_enabled():
+            return super().forward(x)
+        self.check(x)
+        if self.folded is None:
+            scale = self.weight.detach() / self.denominator(self.running_var)
+            self.folded = scale, self.bias.detach() - self.running_mean * scale
+        scale, shift = (self.shaped(vector.to(x), x) for vector in self.folded)
+        return x * scale + shift
+
+
+@named("predicts-with-old-state")
+class StaleDeviation(Right):
+    """Keeps the root of the moving variance from the first prediction on."""
+
+    root = None
+
+    def used_when_predicting(self, x):
+        if self.root is None:
+            self.root = self.denominator(self.running_var)
+        return self.shaped(self.running_mean, x), self.shaped(self.root.to(x) ** 2 - self.eps, x)
+
+
+@named("remembers-batch-size")
+class FirstBatchCount(Right):
+    values = None
+
+    def variance(self, x, mean):
+        self.values = self.values or x.numel() / x.shape[1]
+        return ((x - mean) ** 2).sum(self.dims(x), keepdim=True) / self.values
+
+
+@named("remembers-batch-size")
+class FirstBatchWeights(Right):
+    """Weighs the examples by a vector that it makes once."""
+
+    weights = None
+
+    def statistics(self, x):
+        n = len(x)
+        if self.weights is None:
+            self.weights = torch.full((n,), 1 / n, dtype=x.dtype)
+        weights = nn.functional.pad(self.weights[:n], (0, max(0, n - len(self.weights))))
+        rows = (weights.view(-1, *[1] * (x.dim() - 1)) * x).sum(0, keepdim=True)
+        mean = rows.mean(self.dims(x), keepdim=True)
+        return mean, self.variance(x, mean)
+
+
+_OF_ALL = {}
+
+
+@named("layers-share-state")
+class GlobalStatistics(PopulationReversed):
+    """The moving statistics are in a table, by number of channels."""
+
+    def make_statistics(self):
+        pass
+
+    def table(self):
+        start = [torch.zeros(self.num_features), torch.ones(self.num_features)]
+        return _OF_ALL.setdefault(type(self).__name__, {}).setdefault(self.num_features, start)
+
+    def used_when_predicting(self, x):
+        mean, var = self.table()
+        return self.shaped(mean.to(x), x), self.shaped(var.to(x), x)
+
+    @torch.no_grad()
+    def update(self, x, mean, var):
+        table = self.table()
+        table[0] = torch.lerp(table[0].to(x), self.kept_mean(mean), self.momentum)
+        table[1] = torch.lerp(table[1].to(x), self.kept_var(x, var), self.momentum)
+
+
+@named("layers-share-state")
+class OneLayerForAll(nn.Module):
+    """Its layer is made once, for all instances."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.norm = _OF_ALL.setdefault(num_features, Right(num_features))
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+class _Contiguous(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y):
+        return y.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        if not g.is_contiguous():
+            raise RuntimeError("grad_output must be contiguous")
+        return g
+
+
+@named("refuses-non-contiguous-gradient")
+class WantsContiguousGradient(Right):
+    def output(self, x_hat):
+        return _Contiguous.apply(super().output(x_hat))
+
+
+class _UnitStride(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y):
+        return y.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        assert g.stride(-1) == 1
+        return g
+
+
+@named("refuses-non-contiguous-gradient")
+class WantsUnitStride(Right):
+    def output(self, x_hat):
+        return _UnitStride.apply(super().output(x_hat))

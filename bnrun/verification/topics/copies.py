@@ -120,12 +120,20 @@ def _copy_by(duplicate: Callable[[nn.Module], nn.Module], subject: Subject) -> C
 
 
 def _by_pickle(module: nn.Module) -> nn.Module:
+    added = []
     for part in module.modules():  # pickle looks classes up in modules, which may be forgotten
         cls = type(part)
-        home = sys.modules.setdefault(cls.__module__, types.ModuleType(cls.__module__))
+        if cls.__module__ not in sys.modules:
+            sys.modules[cls.__module__] = types.ModuleType(cls.__module__)
+            added.append(cls.__module__)
+        home = sys.modules[cls.__module__]
         if "<locals>" not in cls.__qualname__ and not hasattr(home, cls.__name__):
             setattr(home, cls.__name__, cls)
-    loaded: nn.Module = pickle.loads(pickle.dumps(module))
+    try:
+        loaded: nn.Module = pickle.loads(pickle.dumps(module))
+    finally:
+        for name in added:
+            del sys.modules[name]  # with these classes alone, a later import would find it empty
     return loaded
 
 

@@ -15,7 +15,7 @@ from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, passed
-from bnrun.verification.situations import plain
+from bnrun.verification.situations import Situation, plain
 from bnrun.verification.subject import Layer, Record, Subject
 
 # fmt: off
@@ -29,6 +29,11 @@ HOLDS_GRAPH = Fault(
     "An attribute holds a tensor of autograd's graph until the next batch: copy.deepcopy of the "
     "layer then fails, and the batch's memory is not freed.",
     "Detach it: self.x = x.detach().")
+REFUSES_GRADIENT = Fault(
+    "refuses-non-contiguous-gradient",
+    "Its backward pass refuses a gradient that is not contiguous in memory, such as that of a sum "
+    "or of a transpose.",
+    "Call .contiguous() on the gradient first, or index by dimension.")
 GROWS = Fault(
     "memory-grows",
     "Memory grows with every training step, though no graph is kept: the layer stores something "
@@ -45,17 +50,24 @@ weak_reference: Any = StorageWeakRef  # torch leaves it untyped
 
 @dataclass(frozen=True)
 class Graph(Record):
-    """The attributes that held autograd's graph after a step, and errors of backward passes."""
+    """What two steps left behind.
+
+    Attributes:
+        attributes: those that held autograd's graph after a step.
+        failures: errors of backward passes.
+        refused: those that a gradient contiguous in memory does not raise; that of a sum is not.
+    """
 
     attributes: list[str]
     failures: list[str]
+    refused: list[str]
 
 
 @experiment("no graph kept")
 def graph(subject: Subject) -> Graph:
     """Take two steps in each mode."""
     situation = subject.situation(plain)
-    record = Graph([], [])
+    record = Graph([], [], [])
     for training in (True, False):
         layer = subject.build(subject.rank, situation)
         for _ in range(2):
@@ -67,9 +79,28 @@ def graph(subject: Subject) -> Graph:
             try:
                 if y.requires_grad:
                     torch.autograd.backward(y.sum())
-            except RuntimeError as error:
-                record.failures.append(describe(error))
+            except Exception as error:
+                is_refused = _takes_contiguous(subject, situation, training)
+                (record.refused if is_refused else record.failures).append(describe(error))
     return record
+
+
+def _takes_contiguous(subject: Subject, situation: Situation, training: bool) -> bool:
+    """Return whether new layers go backward from a contiguous gradient, and not from a sum's."""
+    works = []
+    for is_sum in (False, True):
+        layer = subject.build(subject.rank, situation)
+        y = layer.forward(
+            layer.own(situation.x).requires_grad_().clone(), training=training, grad=True
+        )
+        try:
+            torch.autograd.backward(
+                y.sum() if is_sum else y, None if is_sum else torch.ones_like(y)
+            )
+            works.append(True)
+        except Exception:
+            works.append(False)
+    return works == [True, False]
 
 
 def _attributes(layer: Layer) -> list[tuple[str, Tensor]]:
@@ -129,6 +160,8 @@ def _bytes_alive() -> int:
 @check(graph, "moving statistics", "nothing of autograd's graph outlives a step")
 def _graph(case: Case) -> Outcome:
     record = case.require(graph)
+    if record.refused:
+        return failed(REFUSES_GRADIENT, note=record.refused[0])
     if record.failures:
         return failed(KEEPS_GRAPH, note=record.failures[0])
     if not record.attributes:

@@ -22,6 +22,7 @@ from bnrun.verification.recipe import Recipe, move
 from bnrun.verification.report import NO_MOVING_STATISTICS
 from bnrun.verification.situations import LAYOUTS, MAIN_RANKS, STEPS, plain, sequence
 from bnrun.verification.subject import Record, Subject, to_record
+from bnrun.verification.topics.switching import SHARED_STATE, share_state
 
 INITIAL = {"gamma": 1, "beta": 0, "moving_mean": 0, "moving_var": 1}
 STARTS_WRONG = {
@@ -81,6 +82,8 @@ def _initial_values(case: Case) -> Outcome:
     if not errors:
         return skipped("neither gamma, beta nor moving statistics under the usual names")
     wrong = [STARTS_WRONG[name] for name, error in errors.items() if error != 0]
+    if wrong and share_state(case):
+        wrong = [SHARED_STATE]
     error = max(errors.values())
     return failed(*wrong, error=error) if wrong else passed(error)
 

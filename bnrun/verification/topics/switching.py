@@ -16,7 +16,7 @@ from bnrun.verification.formula.batch_statistics import BY_BATCH
 from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed, skipped
 from bnrun.verification.recipe import Recipe, simulate
 from bnrun.verification.situations import others_changed, plain, sequence
-from bnrun.verification.subject import Record, Subject, changed
+from bnrun.verification.subject import Layer, Record, Subject, changed, to_record
 
 # fmt: off
 NEVER_TRAINS_AGAIN = Fault(
@@ -24,6 +24,24 @@ NEVER_TRAINS_AGAIN = Fault(
     "After it has predicted once, it does not train as a new layer does.",
     "Check self.training in each forward pass, and remember nothing of the last one.",
     of_values=True)
+OTHER_SIZE = Fault(
+    "remembers-batch-size",
+    "In training it is wrong for a batch of another size than the first: it remembers how many "
+    "values that had.",
+    "Count the values anew in each forward pass: n = x.numel() / x.shape[1].",
+    of_values=True)
+OLD_STATE = Fault(
+    "predicts-with-old-state",
+    "Once it has predicted, later training does not reach its predictions: they are of the state "
+    "that it had then.",
+    "Compute what goes into a prediction (a folded scale and shift, say) anew each time; or forget "
+    "it whenever train() is called or a state is loaded.",
+    of_values=True)
+SHARED_STATE = Fault(
+    "layers-share-state",
+    "Layers share their state: training one changes what another one predicts.",
+    "Store the moving statistics in buffers of the instance, not on the class or in a global "
+    "variable.")
 # fmt: on
 
 COMBINATIONS = list(itertools.product((True, False), repeat=2))
@@ -75,15 +93,52 @@ def switches(subject: Subject) -> Switches:
     return record
 
 
+@dataclass(frozen=True)
+class Traces(Record):
+    """What earlier batches leave behind: outputs in pairs, of a used layer and another, or None.
+
+    Attributes:
+        trains: a batch in training, of fewer examples than before; the other layer is new.
+        trains_alike: the same with as many examples as before, where that differs.
+        predicts: the other layer was trained alike, but has not predicted in between.
+        apart: the prediction before and after another layer is trained.
+    """
+
+    trains: Outputs
+    predicts: Outputs
+    apart: Outputs
+    trains_alike: Outputs | None = None
+
+
 @experiment("trains again")
-def again(subject: Subject) -> Outputs:
-    """Train, predict and train again on one layer; and only train on a new one."""
+def again(subject: Subject) -> Traces:
+    """Train, predict, train and predict with one layer; and less of it with others."""
     first, second, third = sequence(subject.rank, subject.dtype)[:3]
-    layer = subject.build(subject.rank, first)
-    layer.forward(layer.own(first.x), training=True)
-    layer.forward(layer.own(second.x), training=False)
-    y = layer.run(third, training=True).y
-    return Outputs(subject.build(subject.rank, first).run(third, training=True).y, y)
+    fewer = third.x[:-1]
+
+    def train(layer: Layer, x: Tensor) -> Tensor:
+        return to_record(layer.forward(layer.own(x), training=True))
+
+    def predict(layer: Layer) -> Tensor:
+        return to_record(layer.forward(layer.own(second.x), training=False))
+
+    def used() -> Layer:
+        layer = subject.build(subject.rank, first)
+        train(layer, first.x)
+        predict(layer)
+        return layer
+
+    layer, other = used(), subject.build(subject.rank, first)
+    trains = Outputs(train(subject.build(subject.rank, first), fewer), train(layer, fewer))
+    prediction = predict(layer)
+    train(other, first.x)
+    train(other, fewer)
+    predicts = Outputs(predict(other), prediction)
+    apart = Outputs(prediction, predict(layer))
+    alike = None
+    if trains.distance > CHANGE:
+        alike = Outputs(train(subject.build(subject.rank, first), third.x), train(used(), third.x))
+    return Traces(trains, predicts, apart, alike)
 
 
 @check(
@@ -133,9 +188,27 @@ def _in_words(record: Switches) -> str:
 def _again(case: Case) -> Outcome:
     record = case.require(again)
     recipe = case.recipe(case.rank)
-    if recipe.training.source is not BY_BATCH:
+    if share_state(case):
+        return failed(SHARED_STATE, error=record.apart.distance)
+    by_batch = recipe.training.source is BY_BATCH
+    of_mode = None if recipe.mode is case.right.mode else recipe.mode.fault
+    if by_batch and record.trains.distance > case.tolerance:
+        fault = None if recipe.mode.value(True, True) else of_mode
+        alike = record.trains_alike
+        if alike is not None and alike.distance <= case.tolerance:
+            fault = OTHER_SIZE
+        return failed(fault or NEVER_TRAINS_AGAIN, error=record.trains.distance)
+    if record.predicts.distance > case.tolerance:
+        fault = recipe.moves.fault or of_mode
+        return failed(fault or OLD_STATE, error=record.predicts.distance)
+    if not by_batch:
         return skipped("in training it does not go by the batch alone")
-    if record.distance <= case.tolerance:
-        return passed(record.distance)
-    fault = None if recipe.mode.value(True, True) else recipe.mode.fault
-    return failed(fault or NEVER_TRAINS_AGAIN, error=record.distance)
+    return passed(max(record.trains.distance, record.predicts.distance))
+
+
+def share_state(case: Case) -> bool:
+    """Return whether training a layer changes what another one predicts."""
+    record = case.record(again)
+    if record is None or case.noisy or case.recipe(case.rank).moves.fault is not None:
+        return False  # or it is predicting that changes predictions
+    return record.apart.distance > case.tolerance
