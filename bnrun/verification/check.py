@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bnrun.verification.diagnostic_passes import PREDICTING, TRAINING, Passes
-from bnrun.verification.distance import Tensors, first_difference, largest_distance
+from bnrun.verification.distance import Tensors, largest_distance, worst_difference
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.experiment import Experiment, R
 from bnrun.verification.fault import Fault
@@ -121,7 +121,7 @@ class Case(Evidence):
         diagnosed = expect(recipe)
         remaining = largest_distance(observed, diagnosed)
         if remaining > slack * self.tolerance:
-            return failed(UNEXPLAINED, error=error, note=first_difference(observed, right))
+            return failed(UNEXPLAINED, error=error, note=worst_difference(observed, right))
         diagnosed = {name: diagnosed[name] for name in observed if name in diagnosed}
         needed = [
             deviation.fault

@@ -40,10 +40,12 @@ class Choice(Generic[T]):
 
     `fault` says what is wrong with it; None where it is never wrong. A contract decides what is
     right, so the right choice of one contract may carry the fault that it is under another.
+    A rare one is not looked for together with others.
     """
 
     value: T
     fault: Fault | None = None
+    rare: bool = False
 
 
 def wrong(name: str, value: T, sentence: str, fix: str = "", speakers: str = "") -> Choice[T]:
@@ -60,4 +62,4 @@ def choices(right: Choice[T] | T, *others: Choice[T], fix: str = "") -> tuple[Ch
 def _with_fix(choice: Choice[T], fix: str) -> Choice[T]:
     if choice.fault is None or choice.fault.fix:
         return choice
-    return Choice(choice.value, dataclasses.replace(choice.fault, fix=fix))
+    return dataclasses.replace(choice, fault=dataclasses.replace(choice.fault, fix=fix))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from bnrun.verification.check import Case, Check
 from bnrun.verification.fault import Fault
-from bnrun.verification.formula.moving_statistics import AVERAGES_DEVIATION
 from bnrun.verification.outcome import Outcome
 from bnrun.verification.recipe import deviations
 from bnrun.verification.report import CheckResult, Finding, Measurement
@@ -20,6 +19,9 @@ _OF_ONE_STATISTIC = {
 _PLACES = {"training": "in training only", "predicting": "when predicting only"}
 _OF_NO_RANK = {"over", "mode", "moves"}
 """Parts of which a mistake may show for images alone, or not at all, by its nature."""
+
+_OF_NO_PLACE = {"averages-deviation", "output-clipped"}
+"""Faults that show in one place alone by their nature: of a variance; of an outlier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,7 @@ def _where(fault: Fault, found_in: Sequence[JudgedRun], engines: int) -> str:
 
 
 def _places(case: Case, fault: Fault) -> list[str]:
-    if fault == AVERAGES_DEVIATION.fault:  # no mean can have it
+    if fault.name in _OF_NO_PLACE:
         return []
     deviating = [
         (deviation.place, deviation.part, rank)

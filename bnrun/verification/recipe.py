@@ -114,12 +114,17 @@ def deviations(recipe: Recipe, reference: Recipe) -> Iterator[Deviation]:
 def candidates(
     start: Formula, slots: Mapping[str, Iterable[Choice[Any]]], most: int
 ) -> Iterator[Formula]:
-    """Yield the formulas that differ from one in a single part, then in two, up to `most`."""
+    """Yield the formulas that differ from one in a single part, then in two, up to `most`.
+
+    Rare choices are yielded alone: they would multiply what is to be tried.
+    """
     others = {
         slot: [choice for choice in choices if choice is not getattr(start, slot)]
         for slot, choices in slots.items()
     }
     for many in range(1, most + 1):
+        if many == 2:
+            others = {slot: [c for c in picks if not c.rare] for slot, picks in others.items()}
         for names in itertools.combinations(others, many):
             for picked in itertools.product(*(others[name] for name in names)):
                 yield start.having(**dict(zip(names, picked, strict=True)))

@@ -113,7 +113,7 @@ class Search:
         )
         formulas: Iterable[Formula] = (getattr(recipe, part) for recipe in self._likely)
         if seen.plain.y.isfinite().any():  # otherwise, many mistakes would give it
-            others = candidates(start, self._slots(trains), self._most)
+            others = candidates(start, self._slots(trains, seen.faint.y), self._most)
             formulas = itertools.chain(formulas, others)
         for formula in formulas:
             if all(output.distance(formula) <= self._tolerance for output in outputs):
@@ -121,10 +121,11 @@ class Search:
         self.unexplained.add(part)
         return start
 
-    def _slots(self, trains: bool) -> dict[str, Iterable[Choice[Any]]]:
-        """Return the ways to compute each part of a formula."""
+    def _slots(self, trains: bool, y: Tensor) -> dict[str, Iterable[Choice[Any]]]:
+        """Return the ways to compute each part of a formula; y is the output of faint inputs."""
         known = batch_statistics
         eps = self._evidence.parts.eps
+        gamma, beta = (per_channel(v, y) for v in (self._situation.gamma, self._situation.beta))
         is_known = eps is None or any(eps == choice.value for choice in normalization.EPS)
         return {
             "source": known.TRAINING_SOURCE if trains else known.PREDICTING_SOURCE,
@@ -133,7 +134,7 @@ class Search:
             "centring": normalization.CENTRING,
             "denominator": normalization.DENOMINATOR,
             "eps": normalization.EPS + (() if is_known else (normalization.eps_of(eps or 0.0),)),
-            "affine": normalization.AFFINE,
+            "affine": normalization.AFFINE + normalization.clipped(gamma, beta, y),
         }
 
     # ---- the moving statistics
@@ -237,6 +238,10 @@ class Search:
                 if distance(gradient, choice.value(backward).detach()) <= self._tolerance:
                     changes[slot] = choice
                     break
+            else:
+                if name == "d_x" and trains:
+                    terms = gradients.terms_of(backward, gradient, self._tolerance)
+                    changes |= {} if terms is None else {slot: terms}
         usual = (batch_statistics.BY_BATCH,) if trains else batch_statistics.PREDICTING_SOURCE[:-1]
         if formula.source not in usual and "x_gradient" in changes:
             # Statistics that are not the batch's own may well be constants: no fault of its own.

@@ -3,6 +3,7 @@
 Most override one method of `Right`, so that two of them, inherited together, have both faults.
 """
 
+import math
 import os
 import sys
 import time
@@ -539,8 +540,21 @@ class _Written(torch.autograd.Function):
         return d_x, d_gamma, d_beta, None, None
 
 
+class _Factored(_Written):
+    """The same; `mistake` are the factors of the last two terms of the gradient of x."""
+
+    @staticmethod
+    def backward(ctx, g):
+        of_mean, of_variance = ctx.mistake
+        _, d_gamma, d_beta, *rest = _Written.backward(ctx, g)
+        x, mean, gamma, inv = ctx.saved_tensors
+        terms = of_mean * d_beta + of_variance * (x - mean) * inv * d_gamma
+        return gamma * inv * (g + terms / len(g)), d_gamma, d_beta, *rest
+
+
 class _WrittenOut(Right):
     mistake = ""
+    function = _Written
 
     def forward(self, x):
         if not self.training:
@@ -549,7 +563,7 @@ class _WrittenOut(Right):
         self.update(x, *self.statistics(x))
         rows = x.movedim(1, -1)
         flat = rows.reshape(-1, x.shape[1])
-        y = _Written.apply(flat, self.weight, self.bias, self.eps, self.mistake)
+        y = self.function.apply(flat, self.weight, self.bias, self.eps, self.mistake)
         return y.reshape(rows.shape).movedim(-1, 1)
 
 
@@ -1565,3 +1579,91 @@ class _UnitStride(torch.autograd.Function):
 class WantsUnitStride(Right):
     def output(self, x_hat):
         return _UnitStride.apply(super().output(x_hat))
+
+
+# ---- as papers and libraries have it
+
+
+@named("gamma-absolute")
+class AbsoluteGamma(Right):
+    def output(self, x_hat):
+        return self.shaped(self.weight.abs(), x_hat) * x_hat + self.shaped(self.bias, x_hat)
+
+
+@named("gamma-absolute")
+class AbsoluteGammaAndEps(nn.BatchNorm2d):
+    """As in-place activated batch normalization; it takes eps."""
+
+    def __init__(self, num_features, eps=1e-5):
+        super().__init__(num_features, eps)
+
+    def forward(self, x):
+        self._check_input_dim(x)
+        moving, scale = (self.running_mean, self.running_var), self.weight.abs() + self.eps
+        return nn.functional.batch_norm(x, *moving, scale, self.bias, self.training, 0.1, self.eps)
+
+
+@named("range-as-variance")
+class HalfRange(Right):
+    def statistics(self, x):
+        mean = x.mean(self.dims(x), keepdim=True)
+        return mean, self.variance(x, mean)
+
+    def variance(self, x, mean):
+        dims = self.dims(x)
+        return ((x.amax(dims, keepdim=True) - x.amin(dims, keepdim=True)) / 2) ** 2
+
+
+@named("range-as-variance")
+class NormalRange(HalfRange):
+    """Scaled as the range of n normally distributed values."""
+
+    def variance(self, x, mean):
+        n = x.numel() / x.shape[1]
+        return super().variance(x, mean) / (2 * math.log(n))
+
+
+@named("renormalizes")
+class Renormalizes(Right):
+    """Batch renormalization without its warm-up."""
+
+    def normalized(self, x, mean, var):
+        x_hat = super().normalized(x, mean, var)
+        if not self.training:
+            return x_hat
+        old_mean, old_var = self.before
+        spread = (self.shaped(old_var, x) + self.eps).sqrt()
+        r = (self.denominator(var) / spread).clamp(1 / 3, 3).detach()
+        d = ((mean - self.shaped(old_mean, x)) / spread).clamp(-5, 5).detach()
+        return x_hat * r + d
+
+    def update(self, x, mean, var):
+        self.before = self.running_mean, self.running_var
+        super().update(x, mean, var)
+
+
+@named("output-clipped")
+class ClipsNormalized(Right):
+    def normalized(self, x, mean, var):
+        return super().normalized(x, mean, var).clamp(-8, 8)
+
+
+@named("output-clipped")
+class ClipsOutput(Right):
+    def output(self, x_hat):
+        return super().output(x_hat).clamp(-20.5, 20.5)
+
+
+@named("gradient-terms-wrong")
+class BackwardTakesMeanTwice(_WrittenOut):
+    function, mistake = _Factored, (-2, -1)
+
+
+@named("gradient-terms-wrong")
+class BackwardHasAWrongSign(_WrittenOut):
+    function, mistake = _Factored, (-1, 1)
+
+
+@named("gradient-terms-wrong")
+class BackwardHasTwoWrongFactors(_WrittenOut):
+    function, mistake = _Factored, (-0.5, -2)

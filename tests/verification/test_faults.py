@@ -1,5 +1,6 @@
 """Every known mistake, made in a class, is called by its name, and by no other."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,23 @@ def test_a_fault_says_where_alone_it_is_found(report_on: ReportOn, name: str, wh
     assert found.sentence.endswith(f" ({where})." if where else found.fault.sentence)
 
 
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("ClipsNormalized", "The normalized input is clipped at ±8."),
+        ("ClipsOutput", "The output is clipped at ±20.5."),
+        (
+            "BackwardHasTwoWrongFactors",
+            "In the gradient of x, gamma / sqrt(var + eps) * (...), mean(g) has the factor -0.5, "
+            "expected -1 and x_hat * mean(g * x_hat) has the factor -2, expected -1.",
+        ),
+    ],
+)
+def test_a_number_that_is_found_is_said(report_on: ReportOn, name: str, sentence: str) -> None:
+    (found,) = report_on(f"faulty_norms.py:{name}").findings
+    assert found.sentence == sentence
+
+
 def test_a_fault_in_images_alone_says_so(report_on: ReportOn, write: Callable[[str], str]) -> None:
     spec = write(
         "import torch\n"
@@ -133,7 +151,7 @@ def test_what_no_known_mistake_explains_is_shown_with_numbers(
     report = report_on(spec)
     assert [found.fault.name for found in report.findings] == ["unexplained"]
     seen = report.findings[0].seen
-    assert seen.startswith("y[0, 0] is ")
+    assert re.match(r"y\[\d, \d\] is ", seen)
     assert ", expected " in seen
     by_name = {check.name: check for check in report.checks}
     assert by_name["finite differences in training"].status == "pass"

@@ -8,8 +8,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from bnrun.verification.fault import Choice, choices, wrong
+from bnrun.verification.fault import Choice, Fault, choices, wrong
 from bnrun.verification.formula.modes import MOVES_WHEN_PREDICTING
+
+EPS = 1e-5
 
 Dims = tuple[int, ...]
 Over = Callable[[int], Dims]  # from the rank of x to the dimensions of a mean
@@ -36,6 +38,33 @@ def _within_images(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
     return (x - own_mean).square().mean(dims, keepdim=True)
 
 
+def _normal_extreme(n: int) -> float:
+    """Return about where the largest of n normally distributed values lies."""
+    return math.sqrt(2 * math.log(max(n, 2)))
+
+
+def _squared_range(per_deviation: Callable[[int], float]) -> Spread:
+    """Return what squares the range, divided by what it is in standard deviations of n values."""
+
+    def spread(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
+        whole = x.amax(dims, keepdim=True) - x.amin(dims, keepdim=True)
+        return (whole / per_deviation(count(x, dims))).square()
+
+    return spread
+
+
+def _renormalized(own: Pair, moving: Pair, updated: Pair) -> Pair:
+    """Return the pair that normalizes as batch renormalization does, with r_max 3 and d_max 5.
+
+    Its correction is a constant in gradients: x_hat * r + d.
+    """
+    (mean, var), (moving_mean, moving_var) = own, moving
+    deviation, spread = (var + EPS).sqrt(), (moving_var + EPS).sqrt()
+    r = (deviation / spread).clamp(1 / 3, 3).detach()
+    d = ((mean - moving_mean) / spread).clamp(-5, 5).detach()
+    return mean - d * deviation / r, (deviation / r).square() - EPS
+
+
 # fmt: off
 # The dimensions of x that the batch's mean and variance are taken over
 OVER: tuple[Choice[Over], ...] = choices(
@@ -58,6 +87,10 @@ OVER: tuple[Choice[Over], ...] = choices(
     fix="Take both over every dimension but 1: (0,) for (N, C), and (0, 2, 3) for (N, C, H, W).",
 )
 
+RANGE = Fault(
+    "range-as-variance",
+    "The spread of a channel is taken from its largest and smallest value, not from its variance.",
+    "Use ((x - mean) ** 2).mean(...).")
 # The batch's variance
 SPREAD: tuple[Choice[Spread], ...] = choices(
     lambda x, mean, dims: (x - mean).square().mean(dims, keepdim=True),
@@ -87,6 +120,9 @@ SPREAD: tuple[Choice[Spread], ...] = choices(
     wrong("absolute-deviation-as-variance",
           lambda x, mean, dims: (x - mean).abs().mean(dims, keepdim=True),
           "The mean of |x - mean| is used in place of the variance."),
+    *(Choice(_squared_range(per_deviation), RANGE, rare=True) for per_deviation in (
+        lambda n: 2 * _normal_extreme(n), lambda n: _normal_extreme(n),
+        lambda n: 2.0, lambda n: 1.0)),
     fix="Use ((x - mean) ** 2).mean(...).",
 )
 
@@ -101,6 +137,12 @@ BY_MOVING: Choice[Source] = wrong(
     "In training, it normalizes with the moving statistics, not with those of the batch.",
     "Use the batch's mean and variance in training; the moving ones are for predicting.")
 BY_MOVED: Choice[Source] = Choice(lambda own, moving, updated: updated, MOVES_WHEN_PREDICTING)
+RENORMALIZES = Fault(
+    "renormalizes",
+    "In training, the output is corrected by the moving statistics (batch renormalization), from "
+    "the first step on, when they are still far from the data.",
+    "Use the batch's own statistics; or, for batch renormalization, raise r_max from 1 and d_max "
+    "from 0 in the first steps.")
 TRAINING_SOURCE: tuple[Choice[Source], ...] = choices(
     BY_BATCH,
     BY_MOVING,
@@ -114,6 +156,7 @@ TRAINING_SOURCE: tuple[Choice[Source], ...] = choices(
           "In training, it subtracts the batch's mean but divides by the moving variance."),
     wrong("trains-with-moving-mean", lambda own, moving, updated: (moving[0], own[1]),
           "In training, it divides by the batch's variance but subtracts the moving mean."),
+    Choice(_renormalized, RENORMALIZES, rare=True),
     fix="Use the batch's own mean and variance in training; the moving ones are for predicting.",
 )
 PREDICTING_SOURCE: tuple[Choice[Source], ...] = choices(

@@ -10,6 +10,8 @@ With m values per channel, x_hat = (x - mean) / sqrt(var + eps), and g the gradi
 cutting autograd's graph.
 """
 
+import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,7 +19,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bnrun.verification.fault import Choice, choices, wrong
+from bnrun.verification.distance import distance
+from bnrun.verification.fault import Choice, Fault, choices, wrong
 from bnrun.verification.formula.batch_statistics import Dims, count
 
 
@@ -130,3 +133,46 @@ BETA_GRADIENT: tuple[Choice[Gradient], ...] = choices(
           "torch.autograd.Function, return d_beta from backward."),
     fix="Use d_beta = sum(g): the loss averages already.",
 )
+
+WRONG_TERM = Fault(
+    "gradient-terms-wrong",
+    "The terms of the gradient of x have other factors than 1, -1 and -1.",
+    "Use d_x = gamma / sqrt(var + eps) * (g - mean(g) - x_hat * mean(g * x_hat)).")
+# fmt: on
+
+
+def terms_of(backward: BackwardPass, d_x: Tensor, tolerance: float) -> Choice[Gradient] | None:
+    """Return the gradient of x with the factors of its three terms that fit an observed one.
+
+    None where none fit, or where it is right.
+    """
+    names = ("g", "mean(g)", "x_hat * mean(g * x_hat)")
+    fit = torch.linalg.lstsq(_terms(backward).flatten(1).T, d_x.flatten()[:, None])
+    factors = fit.solution.flatten()
+    if distance(d_x, _combined(factors, backward)) > tolerance:
+        return None
+    wrong = [
+        f"{name} has the factor {float(factor) + 0.0:.4g}, expected {right}"
+        for name, factor, right in zip(names, factors, RIGHT_FACTORS, strict=True)
+        if abs(float(factor) - right) > LEAST_DEVIATION
+    ]
+    if not wrong:
+        return None
+    sentence = f"In the gradient of x, gamma / sqrt(var + eps) * (...), {' and '.join(wrong)}."
+    return Choice(
+        functools.partial(_combined, factors),
+        dataclasses.replace(WRONG_TERM, sentence=sentence),
+    )
+
+
+RIGHT_FACTORS = (1, -1, -1)
+LEAST_DEVIATION = 1e-4
+
+
+def _terms(p: BackwardPass) -> Tensor:
+    terms = (p.g, p.mean(p.g).expand_as(p.g), p.x_hat * p.mean(p.g * p.x_hat))
+    return torch.stack([p.gamma / p.denominator * term for term in terms])
+
+
+def _combined(factors: Tensor, p: BackwardPass) -> Tensor:
+    return (factors.view(-1, *[1] * p.x.dim()) * _terms(p)).sum(0)

@@ -7,6 +7,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -58,6 +59,8 @@ LARGE_EPS = Fault(
     "eps-too-large", "eps is so large that it dominates the variance; PyTorch's is 1e-05.",
     "Use 1e-5.")
 # fmt: on
+FEWEST_CLIPPED = 3
+"""Values of one size, the largest, that show that an output is clipped."""
 LARGEST_EPS = 1e-2  # the largest value that counts as a choice
 KERAS_EPS = 1e-3
 
@@ -74,7 +77,23 @@ def eps_of(value: float) -> Choice[float]:
 
 EPS = (Choice(1e-5), *map(eps_of, (KERAS_EPS, 1e-6, 1e-8, 1e-12, 1e-7, 1e-4, 1e-2)))
 
+
+@dataclass(frozen=True)
+class AbsoluteGamma:
+    """Scales by |gamma| + eps, as in-place activated batch normalization does."""
+
+    eps: float
+
+    def __call__(self, x_hat: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """Return the output."""
+        return (gamma.abs() + self.eps) * x_hat + beta
+
+
 # fmt: off
+_ABSOLUTE = Fault(
+    "gamma-absolute",
+    "It scales by the absolute value of gamma: a negative gamma does not turn the sign.",
+    "Return gamma * x_hat + beta.")
 AFFINE: tuple[Choice[Affine], ...] = choices(
     lambda x_hat, gamma, beta: gamma * x_hat + beta,
     wrong("gamma-unused", lambda x_hat, gamma, beta: x_hat + beta, "gamma is not used."),
@@ -97,7 +116,42 @@ AFFINE: tuple[Choice[Affine], ...] = choices(
     wrong("gamma-exponentiated", lambda x_hat, gamma, beta: gamma.exp() * x_hat + beta,
           "It scales by exp(gamma), not by gamma.",
           "Return gamma * x_hat + beta, and start gamma at 1."),
+    *(Choice[Affine](AbsoluteGamma(eps), _ABSOLUTE, rare=True) for eps in (0.0, EPS[0].value)),
     wrong("affine-twice", lambda x_hat, gamma, beta: gamma * (gamma * x_hat + beta) + beta,
           "gamma and beta are applied twice.", "Apply them once: gamma * x_hat + beta."),
     fix="Return gamma * x_hat + beta.",
 )
+
+CLIPS = Fault(
+    "output-clipped", "The output is clipped.",
+    "Return gamma * x_hat + beta without clamp().")
+# fmt: on
+
+
+def clipped(gamma: Tensor, beta: Tensor, y: Tensor) -> tuple[Choice[Affine], ...]:
+    """Return ways to clip, before or after gamma and beta, at what an output y is limited to."""
+    before, after = _limit((y - beta) / gamma), _limit(y)
+
+    def clip_before(x_hat: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return gamma * x_hat.clamp(-before, before) + beta
+
+    def clip_after(x_hat: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return (gamma * x_hat + beta).clamp(-after, after)
+
+    return tuple(
+        Choice(clip, dataclasses.replace(CLIPS, sentence=f"{what} clipped at ±{limit:.4g}."), True)
+        for what, limit, clip in (
+            ("The normalized input is", before, clip_before),
+            ("The output is", after, clip_after),
+        )
+        if limit > 0
+    )
+
+
+def _limit(values: Tensor) -> float:
+    """Return the largest absolute value, if several have it to rounding; else 0."""
+    sizes = values.abs().flatten()
+    largest = float(sizes.max())
+    if int((sizes > largest * (1 - 1e-9)).sum()) < FEWEST_CLIPPED:
+        return 0.0
+    return float(f"{largest:.6g}") if abs(float(f"{largest:.6g}") / largest - 1) < 1e-9 else largest

@@ -14,8 +14,9 @@ from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Choice, Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
 from bnrun.verification.formula.moving_statistics import Average, Update, cumulative
+from bnrun.verification.formula.normalization import AbsoluteGamma
 from bnrun.verification.outcome import Outcome, failed, passed, skipped
-from bnrun.verification.recipe import Recipe, move, normalize
+from bnrun.verification.recipe import Formula, Recipe, move, normalize
 from bnrun.verification.report import NO_MOVING_STATISTICS
 from bnrun.verification.situations import STEPS, plain, sequence
 from bnrun.verification.subject import NotOffered, Pass, Record, Subject
@@ -121,18 +122,22 @@ def _eps(case: Case) -> Outcome:
     record = case.require(eps)
     expect = simulation(case.situation(plain), training=True)
 
-    def with_eps(recipe: Recipe) -> Tensors:
-        other = Choice(OTHER_EPS)
-        training, predicting = (
-            recipe.training.having(eps=other),
-            recipe.predicting.having(eps=other),
-        )
+    def expect_other(recipe: Recipe) -> Tensors:
+        training, predicting = map(_with_eps, (recipe.training, recipe.predicting))
         return expect(recipe.having(training=training, predicting=predicting))
 
-    outcome = case.compare(case.rank, {"y": record.second}, with_eps)
+    outcome = case.compare(case.rank, {"y": record.second}, expect_other)
     if outcome.unexplained and record.distance <= case.rounding:
         return failed(EPS_IGNORED, error=outcome.error)
     return outcome
+
+
+def _with_eps(formula: Formula) -> Formula:
+    """Return a formula with the other eps wherever it has any."""
+    affine = formula.affine
+    if isinstance(affine.value, AbsoluteGamma) and affine.value.eps:
+        affine = Choice(AbsoluteGamma(OTHER_EPS), affine.fault)
+    return formula.having(eps=Choice(OTHER_EPS), affine=affine)
 
 
 @check(momentum, "module contract", "the argument is the weight of the new batch")
