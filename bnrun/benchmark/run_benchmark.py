@@ -69,7 +69,7 @@ def bench(
     device = pick_device(repeated.config.training.device)
     for arm in arms:
         if not arm.is_loop:
-            check_norm_batch(arm.config, len(dataset.train))
+            check_norm_batch(arm.config, len(dataset.train), f"arm {arm.name}")
     with contextlib.ExitStack() as stack:
         measured: list[_Measured] = []
         for done, arm in enumerate(arms):

@@ -43,8 +43,8 @@ def load_shared(plan: Comparison) -> Generator[Progress, None, tuple[Dataset, to
         build_model(config)
     device = pick_device(configs[0].training.device)
     dataset = yield from load(configs[0].data)
-    for config in configs:
-        check_norm_batch(config, len(dataset.train))
+    for result in plan.arms:
+        check_norm_batch(result.arm.config, len(dataset.train), f"arm {result.arm.name}")
     return dataset, device
 
 

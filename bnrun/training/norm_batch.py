@@ -15,12 +15,13 @@ CHANNELS = 120
 """Those of place 3."""
 
 
-def check_norm_batch(config: Config, images: int) -> None:
+def check_norm_batch(config: Config, images: int, source: str | None = None) -> None:
     """Check that no piece is a single example, where the norm cannot normalize one.
 
     Args:
         config: of a training.
         images: how many an epoch has.
+        source: what errors call the place that the config comes from, such as "arm scratch".
 
     Raises:
         ConfigError: a piece is. The reason names a number of examples that leaves none.
@@ -43,6 +44,7 @@ def check_norm_batch(config: Config, images: int) -> None:
         f"layer that is one value per channel, where norm '{config.model.norm_call}' has nothing "
         f"to average. Fix: --set training.norm_batch={better}",
         key="training.norm_batch",
+        source=source,
     )
 
 

@@ -20,11 +20,11 @@ from bnrun.comparison.comparison_events import (
 )
 from bnrun.comparison.plan import make_plan
 from bnrun.comparison.result import Comparison, Parity, Speeds, Throughput
-from bnrun.comparison.run_comparison import compare
+from bnrun.comparison.run_comparison import compare, load_shared
 from bnrun.comparison.trials import unfinished_trials
 from bnrun.data.dataset import Dataset
-from bnrun.errors import DataError, NormError, TrainingFailed
-from bnrun.events import Event, Stage
+from bnrun.errors import ConfigError, DataError, NormError, TrainingFailed
+from bnrun.events import Event, Stage, drain
 from bnrun.training import train
 from bnrun.training_summary import Summary
 
@@ -128,6 +128,12 @@ def test_a_diverged_arm_is_counted_and_not_timed(small: Dataset, arms_of: Arms) 
     assert found.speeds is not None
     assert [arm.arm for arm in found.speeds.arms] == ["scratch"]
     assert found.status == "failed"
+
+
+def test_an_arm_whose_pieces_its_norm_cannot_normalize_is_refused_by_name(arms_of: Arms) -> None:
+    plan = make_plan(arms_of("a=scratch", "b=scratch,training.norm_batch=31"), seeds=1)
+    with pytest.raises(ConfigError, match="^arm b: training.norm_batch: received 31"):
+        drain(load_shared(plan))
 
 
 @pytest.mark.parametrize("error", [TrainingFailed("enough"), NormError("enough")])
