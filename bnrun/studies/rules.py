@@ -78,12 +78,14 @@ class Equivalence:
 
 @dataclass(frozen=True)
 class Law:
-    """The claim predicts a number: the interval holds it, and is narrow.
+    """The claim predicts a number: the true mean is this number, within a tolerance.
+
+    The interval need not hold the number itself. Laws are of endless width or of many examples;
+    with enough seeds, every small departure from them shows.
 
     Attributes:
         number: what is predicted; not 0.
-        tolerance: how far the mean may be off, and how narrow the interval must be, as a share of
-            the number.
+        tolerance: how far off the mean may be, as a share of the number.
     """
 
     number: float
@@ -96,15 +98,12 @@ class Law:
         return self.tolerance * abs(self.number)
 
     def decide(self, low: float, high: float) -> Verdict:
-        """Compare the interval with the number."""
-        if low <= self.number <= high and high - low < 2 * self.margin:
-            return "supported"
-        outside = low > self.number + self.margin or high < self.number - self.margin
-        return "contradicted" if outside else "not decided"
+        """Compare the interval with the number and the tolerance on both sides of it."""
+        return Equivalence(self.margin).decide(low - self.number, high - self.number)
 
     def text(self) -> str:
         """Return the rule as half a sentence."""
-        return f"the interval holds {self.number:g} and is narrower than ±{self.margin:.2g}"
+        return f"the whole interval lies within {self.number:g} ± {self.margin:.2g}"
 
 
 @dataclass(frozen=True)

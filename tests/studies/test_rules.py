@@ -36,7 +36,8 @@ def _verdict(rule, values):
         (Equivalence(3), UNSURE, "not decided"),
         (Law(1.0, tolerance=0.2), SURE, "supported"),
         (Law(1.0), SURE, "not decided"),  # it holds the number, but is too wide
-        (Law(0.8), SURE, "not decided"),  # it excludes the number, but by less than a tenth
+        (Law(0.8), SURE, "not decided"),
+        (Law(1.001), [0.9999, 1.0, 1.0001], "supported"),  # off by less than the tolerance
         (Law(0.7), SURE, "contradicted"),
         (Law(-0.7), [-value for value in SURE], "contradicted"),
         (Law(1.4), SURE, "contradicted"),
@@ -125,6 +126,6 @@ def test_a_claim_is_as_good_as_its_parts(verdicts, whole):
 def test_rules_say_what_they_ask_for():
     assert Direction(0.5).text() == "the whole interval is above 0.5"
     assert Equivalence(0.005).text() == "the whole interval lies within ±0.005"
-    assert Law(1.2).text() == "the interval holds 1.2 and is narrower than ±0.12"
+    assert Law(1.2).text() == "the whole interval lies within 1.2 ± 0.12"
     assert Exact().text() == "the largest relative error in float64 is at most 1e-10"
     assert Definition().text() == "the check of the definition holds"
