@@ -96,7 +96,9 @@ class LeNet(nn.Module):
         this one, so a seed gives the same conv and linear weights whatever the norm.
         """
         for layer in (self.conv1, self.conv2, self.fc1, self.fc2, self.fc3):
-            nn.init.xavier_uniform_(layer.weight, gain=weight_scale, generator=generator)
+            nn.init.xavier_uniform_(layer.weight, generator=generator)
+            with torch.no_grad():  # a gain of Xavier's would raise where a factor is very large
+                layer.weight.mul_(weight_scale)
             assert layer.bias is not None
             bound = layer.weight[0].numel() ** -0.5
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

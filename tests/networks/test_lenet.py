@@ -134,6 +134,10 @@ def test_a_weight_scale_multiplies_the_initial_weights_and_no_bias():
         assert_close(three[key], value * 3 if key.endswith("weight") else value)
 
 
+def test_a_weight_scale_beyond_float32_makes_weights_that_are_not_finite():
+    assert LeNet(NORMS["none"], weight_scale=1e300).fc1.weight.isinf().all()
+
+
 def test_dropout_is_before_the_second_and_third_linear_layer_in_training_alone():
     net = LeNet(NORMS["scratch"], dropout=0.25)
     zeros = {}
