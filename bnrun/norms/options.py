@@ -58,9 +58,10 @@ def arguments(
     return given, keywords
 
 
-def asks_rank(target: Callable[..., Any], options: Mapping[str, Any]) -> bool:
-    """Return whether a class's constructor asks for the rank of the input."""
-    return len(_place_parameters(target, options)) > 1
+def rank_parameter(target: Callable[..., Any], options: Mapping[str, Any]) -> str:
+    """Return the name of the constructor's parameter that takes the rank, or "" without one."""
+    taking = _place_parameters(target, options)
+    return taking[1].name if len(taking) > 1 else ""
 
 
 def check_options(name: str, target: Callable[..., Any], options: Mapping[str, Any]) -> None:

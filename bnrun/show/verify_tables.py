@@ -127,6 +127,7 @@ def _closing(report: Report) -> Iterator[RenderableType]:
         yield Paragraph(f"Not covered: {layouts}, which the class does not accept (see above).")
     if "moving statistics" in report.not_judged:
         yield Paragraph("Not judged: its moving statistics, which are not found (see above).")
+    yield from map(Paragraph, report.remarks)
     if report.printed:
         yield Paragraph(f"The norm printed {_count(report.printed, 'line')}, not shown here.")
 

@@ -120,6 +120,9 @@ class Case(Evidence):
         recipe = self.recipe(rank)
         diagnosed = expect(recipe)
         remaining = largest_distance(observed, diagnosed)
+        if remaining > slack * self.tolerance and recipe.training.parts.fault is not None:
+            # How it splits a batch of another size, and what then moves, is not known.
+            return failed(recipe.training.parts.fault, error=error)
         if remaining > slack * self.tolerance:
             return failed(UNEXPLAINED, error=error, note=worst_difference(observed, right))
         diagnosed = {name: diagnosed[name] for name in observed if name in diagnosed}

@@ -30,7 +30,7 @@ class Parts(Record):
 
     Attributes:
         gamma, beta, moving: whether there are such values under the usual names.
-        asks_rank: see Subject.
+        takes_rank: see Subject.
         eps: the value of the attribute `eps`, or None if the class has no such attribute.
         read: whether there are moving statistics without such names, read from predictions.
     """
@@ -38,7 +38,7 @@ class Parts(Record):
     gamma: bool
     beta: bool
     moving: bool
-    asks_rank: bool = False
+    takes_rank: str = ""
     eps: float | None = None
     read: bool = False
 
@@ -57,7 +57,7 @@ def parts(subject: Subject) -> Parts:
         gamma=layer.gamma is not None,
         beta=layer.beta is not None,
         moving=layer.moving is not None,
-        asks_rank=subject.asks_rank,
+        takes_rank=subject.takes_rank,
         eps=float(eps) if isinstance(eps, int | float) else None,
         read=layer.moving is None and subject.eps_read() is not None,
     )

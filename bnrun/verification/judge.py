@@ -53,7 +53,7 @@ def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
     accepts none at all, or accepts it under another engine.
     """
     observation = case.of(TRAINING[rank])
-    asked = case.parts.asks_rank or not case.ranks
+    asked = bool(case.parts.takes_rank) or not case.ranks
     is_required = (asked and rank in MAIN_RANKS) or rank in case.required_ranks
     is_fault = observation.trouble != "not offered" or is_required
     if observation.trouble in ("not run", "not inspected"):

@@ -9,7 +9,7 @@ from torch import nn
 
 from bnrun.errors import NormError
 from bnrun.norms import norm_factory, norm_text
-from bnrun.norms.options import asks_rank
+from bnrun.norms.options import rank_parameter
 from bnrun.norms.user_module import is_user_norm
 from bnrun.verification.experiment import Observation, attempt
 from bnrun.verification.report import Engine
@@ -134,7 +134,7 @@ def _load(norm: Norm, options: Mapping[str, Any], device: str) -> Callable[[Job]
     """Load a norm, and return what runs experiments with it."""
     factory, where = norm_factory(norm, options), torch.device(device)
     torch.zeros(1, device=where)  # initializing a device takes time that is not the norm's
-    takes_rank = is_user_norm(norm) and asks_rank(type(factory(CHANNELS, 2)), options)
+    takes_rank = rank_parameter(type(factory(CHANNELS, 2)), options) if is_user_norm(norm) else ""
     subjects: dict[torch.dtype, Subject] = {}
 
     def run(job: Job) -> Observation[Any]:

@@ -36,6 +36,7 @@ class Formula:
     source: Choice[batch_statistics.Source]
     over: Choice[batch_statistics.Over] = batch_statistics.OVER[0]
     spread: Choice[batch_statistics.Spread] = batch_statistics.SPREAD[0]
+    parts: Choice[int] = batch_statistics.PARTS[0]
     centring: Choice[normalization.Centring] = normalization.CENTRING[0]
     denominator: Choice[normalization.Denominator] = normalization.DENOMINATOR[0]
     eps: Choice[float] = normalization.EPS[0]
@@ -140,14 +141,29 @@ def statistics(
 
     `updated` are the moving statistics after this batch, of shape (C,).
     """
-    dims = formula.over.value(x.dim())
-    own_mean = x.mean(dims, keepdim=True)
-    own = (own_mean, formula.spread.value(x, own_mean, dims))
+    own = _own_statistics(formula, x)
     moving = (per_channel(situation.moving_mean, x), per_channel(situation.moving_var, x))
     after = moving
     if updated is not None:
         after = (per_channel(updated[0], x), per_channel(updated[1], x))
     return formula.source.value(own, moving, after)
+
+
+def _own_statistics(formula: Formula, x: Tensor) -> batch_statistics.Pair:
+    """Return the mean and variance of a batch, or for each example those of its part of it."""
+    dims = formula.over.value(x.dim())
+    pairs = []
+    for part in x.chunk(formula.parts.value):
+        mean = part.mean(dims, keepdim=True)
+        pairs.append((mean, formula.spread.value(part, mean, dims)))
+    if len(pairs) == 1:
+        return pairs[0]
+    sizes = [len(part) for part in x.chunk(formula.parts.value)]
+    mean, var = (
+        torch.cat([one.expand(n, *one.shape[1:]) for one, n in zip(kind, sizes, strict=True)])
+        for kind in zip(*pairs, strict=True)
+    )
+    return mean, var
 
 
 def normalize(

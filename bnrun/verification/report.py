@@ -118,6 +118,7 @@ class Report:
         seconds: what the verification took.
         takes: the layouts of input that it accepts.
         not_measured: why the compiled engine was left out, where it could have been measured.
+        remarks: sentences on how the class was built.
     """
 
     implementation: str
@@ -130,6 +131,7 @@ class Report:
     seconds: float
     takes: tuple[str, ...] = ()
     not_measured: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def dtype(self) -> str:
@@ -181,6 +183,7 @@ class Report:
             "faults": [finding.to_dict() for finding in self.faults],
             "dialects": [finding.to_dict() for finding in self.dialects],
             "checks": [check.to_dict() for check in self.checks],
+            "remarks": list(self.remarks),
             "printed_lines": self.printed,
             "seconds": round(self.seconds, 3),
         }

@@ -131,6 +131,7 @@ class Search:
             "source": known.TRAINING_SOURCE if trains else known.PREDICTING_SOURCE,
             "over": known.OVER if trains else (),
             "spread": known.SPREAD if trains else (),
+            "parts": known.PARTS if trains else (),
             "centring": normalization.CENTRING,
             "denominator": normalization.DENOMINATOR,
             "eps": normalization.EPS + (() if is_known else (normalization.eps_of(eps or 0.0),)),
@@ -271,7 +272,7 @@ class _Output:
         return distance(self._y, formula.affine.value(self._normalized(formula), gamma, beta))
 
     def _normalized(self, formula: Formula) -> Tensor:
-        source = (formula.source, formula.over, formula.spread)
+        source = (formula.source, formula.over, formula.spread, formula.parts)
         key = (*source, formula.centring, formula.denominator, formula.eps)
         if key not in self._x_hat:
             if source not in self._statistics:

@@ -83,7 +83,8 @@ class Subject:
 
     Args:
         factory: builds its layers.
-        asks_rank: whether the class asks for the rank of its input; then it must accept 2 and 4.
+        takes_rank: the parameter by which the class asks for the rank of its input, or ""; with
+            one, it must accept 2 and 4.
         device, dtype: of its layers, and of their inputs.
 
     Raises:
@@ -91,9 +92,9 @@ class Subject:
     """
 
     def __init__(
-        self, factory: NormFactory, asks_rank: bool, device: torch.device, dtype: torch.dtype
+        self, factory: NormFactory, takes_rank: str, device: torch.device, dtype: torch.dtype
     ) -> None:
-        self.asks_rank, self.device, self.dtype = asks_rank, device, dtype
+        self.takes_rank, self.device, self.dtype = takes_rank, device, dtype
         self._factory = factory
         self._accepts: dict[int, bool] = {}
         self._has_read = False

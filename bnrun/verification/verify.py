@@ -32,6 +32,9 @@ from bnrun.verification.report import (
 from bnrun.verification.situations import LAYOUTS
 from bnrun.verification.topics import CHECKS, EXPERIMENTS, FIRST, precision
 
+WORDS_FOR_RANK = ("dim", "rank", "nd")
+"""Parts of the names of parameters that are meant for the rank."""
+
 Stages = Generator[Stage, None, "EngineRun"]
 
 
@@ -139,6 +142,18 @@ def verify_by(
         takes=tuple(LAYOUTS[rank] for rank in judged_runs[0].case.ranks),
         seconds=time.perf_counter() - start,
         not_measured=not_measured,
+        remarks=_remarks(name, judged_runs[0].case.parts.takes_rank),
+    )
+
+
+def _remarks(name: str, takes_rank: str) -> tuple[str, ...]:
+    """Say what a parameter was given, if its name does not say that it is the rank."""
+    if not takes_rank or any(word in takes_rank.lower() for word in WORDS_FOR_RANK):
+        return ()
+    norm = name.partition("(")[0]
+    return (
+        f"The constructor's {takes_rank} was given the rank of the input: 2 for (N, C), 4 for "
+        f"(N, C, H, W). If it is something else, give it: {norm}({takes_rank}=...).",
     )
 
 

@@ -1667,3 +1667,29 @@ class BackwardHasAWrongSign(_WrittenOut):
 @named("gradient-terms-wrong")
 class BackwardHasTwoWrongFactors(_WrittenOut):
     function, mistake = _Factored, (-0.5, -2)
+
+
+@named("statistics-of-parts")
+class GhostHalves(Right):
+    def forward(self, x):
+        if not self.training or len(x) % 2:
+            return super().forward(x)
+        self.check(x)
+        self.update(x, *self.statistics(x))
+        parts = [self.normalized(part, *self.statistics(part)) for part in x.chunk(2)]
+        return self.output(torch.cat(parts))
+
+
+@named("statistics-of-parts")
+class GhostSplits(nn.Module):
+    """Its second argument is no rank; and each part moves the moving statistics."""
+
+    def __init__(self, num_features, num_splits):
+        super().__init__()
+        self.splits = num_splits
+        self.norm = Right(num_features)
+
+    def forward(self, x):
+        if not self.training:
+            return self.norm(x)
+        return torch.cat([self.norm(part) for part in x.chunk(self.splits)])

@@ -114,6 +114,15 @@ def test_a_number_that_is_found_is_said(report_on: ReportOn, name: str, sentence
     assert found.sentence == sentence
 
 
+def test_a_parameter_that_may_be_no_rank_is_named(report_on: ReportOn) -> None:
+    report = report_on("faulty_norms.py:GhostSplits")
+    assert report.remarks == (
+        "The constructor's num_splits was given the rank of the input: 2 for (N, C), 4 for "
+        "(N, C, H, W). If it is something else, give it: faulty_norms:GhostSplits(num_splits=...).",
+    )
+    assert report_on("right_norms.py:TextbookSignature").remarks == ()
+
+
 def test_a_fault_in_images_alone_says_so(report_on: ReportOn, write: Callable[[str], str]) -> None:
     spec = write(
         "import torch\n"

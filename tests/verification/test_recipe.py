@@ -103,6 +103,7 @@ PARTS: list[tuple[str, str, Sequence[Choice[Any]]]] = [
     ),
     ("training", "over", batch_statistics.OVER),
     ("training", "spread", batch_statistics.SPREAD),
+    ("training", "parts", batch_statistics.PARTS),
     ("training", "source", batch_statistics.TRAINING_SOURCE),
     ("predicting", "source", batch_statistics.PREDICTING_SOURCE),
     ("", "mode", modes.MODES),

@@ -126,6 +126,15 @@ SPREAD: tuple[Choice[Spread], ...] = choices(
     fix="Use ((x - mean) ** 2).mean(...).",
 )
 
+# Into how many parts the batch is split, each with statistics of its own
+IN_PARTS = Fault(
+    "statistics-of-parts",
+    "In training, the batch is split, and each part is normalized by its own mean and variance: "
+    "that is ghost batch normalization.",
+    "Take mean and variance of the whole batch.")
+PARTS: tuple[Choice[int], ...] = (
+    Choice(1), *(Choice(parts, IN_PARTS, rare=True) for parts in (2, 3)))
+
 # Which statistics normalize: the batch's own, the moving ones, or those updated by this batch
 BY_BATCH: Choice[Source] = wrong(
     "predicts-with-batch", lambda own, moving, updated: own,

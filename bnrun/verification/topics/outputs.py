@@ -163,6 +163,9 @@ def _odd_shapes(case: Case) -> Outcome:
 
 
 def _judge_shape(case: Case, odd: OddShape) -> Outcome:
+    in_parts = case.recipe(len(odd.shape)).training.parts.fault
+    if odd.result is None and in_parts is not None:
+        return failed(in_parts, note=f"{odd.error} for an input of {odd.shape}")
     if odd.result is None:
         return failed(trouble("raised", f"{odd.error} for an input of {odd.shape}"))
     situation = case.restrict(make_situation(odd.shape, case.dtype))
