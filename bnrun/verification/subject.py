@@ -175,6 +175,11 @@ class Subject:
         layer = self.build(situation.x.dim(), situation, **options)
         return layer.run(situation, training=training, grad=grad)
 
+    def output(self, situation: Situation, **options: Any) -> Tensor:
+        """Build a layer, give it a situation's state, and return its output in training."""
+        layer = self.build(situation.x.dim(), situation, **options)
+        return to_record(layer.forward(layer.own(situation.x), training=True))
+
     @functools.cached_property
     def _has(self) -> tuple[bool, bool]:
         """Return whether the class has a gamma, and a beta, with a value for each channel."""

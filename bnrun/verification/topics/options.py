@@ -69,8 +69,7 @@ def eps(subject: Subject) -> Outputs:
     """Train with the usual eps, and with another."""
     options: dict[str, Any] = {subject.argument(*EPS_NAMES): OTHER_EPS}
     situation = subject.situation(plain)
-    usual = subject.run(situation, training=True)
-    return Outputs(usual.y, subject.run(situation, training=True, **options).y)
+    return Outputs(subject.output(situation), subject.output(situation, **options))
 
 
 @experiment("momentum=")
