@@ -45,6 +45,7 @@ class StudyTrials:
             BnrunError: (while iterating) the data cannot be read, a directory cannot be written or
                 is of another training, or a trial fails; one that diverges is a result.
         """
+        assert len({trial.config.data for trial in trials}) <= 1  # they share one dataset
         engine = _engine(self._folder)
         located = [
             Trial(trial.arm, trial.config.with_training(engine=engine), str(self._path(trial)))
