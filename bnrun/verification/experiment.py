@@ -108,6 +108,8 @@ def describe(error: BaseException) -> str:
         lines = str(error).strip().splitlines()
     except Exception:  # the error class may be faulty, too
         lines = []
+    if len(lines) > 1 and lines[0].endswith(":"):  # as torch's of a state_dict: the keys follow
+        lines[0] = f"{lines[0]} {lines[1].strip()}"
     text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
     if isinstance(error, WrongOutput):  # bnrun's own: no name that a user could search for
         text = lines[0]

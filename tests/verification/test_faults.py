@@ -176,6 +176,12 @@ def test_an_error_is_shown_with_the_users_own_line(report_on: ReportOn) -> None:
     assert "return self.weight * x_hat + self.bias" in found.fault.sentence
 
 
+def test_a_state_dict_that_is_refused_is_shown_with_the_key(report_on: ReportOn) -> None:
+    (found,) = report_on("faulty_norms.py:ChangesShape").findings
+    assert found.seen.startswith("RuntimeError: Error(s) in loading state_dict for ChangesShape: ")
+    assert "running_mean" in found.seen
+
+
 def test_an_output_that_is_no_tensor_is_named_without_the_error_of_bnrun(
     report_on: ReportOn, write: Callable[[str], str]
 ) -> None:
