@@ -83,7 +83,11 @@ class Search:
         # If predicting uses the batch's own statistics, it computes them as training does.
         start = recipe.predicting.having(over=training.over, spread=training.spread)
         recipe = recipe.having(predicting=start)
-        recipe = recipe.having(predicting=self._formula("predicting", recipe))
+        predicting = self._formula("predicting", recipe)
+        of_batch = 0 in predicting.over.value(self._rank)
+        if predicting.source is batch_statistics.BY_BATCH and not of_batch:
+            predicting = predicting.having(source=batch_statistics.BY_EXAMPLE)
+        recipe = recipe.having(predicting=predicting)
         if self._evidence.parts.moves:
             recipe = _with_moving_deviation(self._moving(recipe))
         for part in ("training", "predicting"):

@@ -114,6 +114,14 @@ def test_a_number_that_is_found_is_said(report_on: ReportOn, name: str, sentence
     assert found.sentence == sentence
 
 
+def test_a_norm_of_single_examples_is_not_said_to_depend_on_the_batch(report_on: ReportOn) -> None:
+    said = {found.fault.name: found.sentence for found in report_on("layer").faults}
+    assert said["predicts-with-batch"] == (
+        "When predicting, too, it normalizes each example with its own statistics, not with the "
+        "moving ones."
+    )
+
+
 def test_a_parameter_that_may_be_no_rank_is_named(report_on: ReportOn) -> None:
     report = report_on("faulty_norms.py:GhostSplits")
     assert report.remarks == (

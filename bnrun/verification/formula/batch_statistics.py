@@ -152,6 +152,11 @@ RENORMALIZES = Fault(
     "the first step on, when they are still far from the data.",
     "Use the batch's own statistics; or, for batch renormalization, raise r_max from 1 and d_max "
     "from 0 in the first steps.")
+BY_EXAMPLE: Choice[Source] = wrong(
+    "predicts-with-batch", BY_BATCH.value,
+    "When predicting, too, it normalizes each example with its own statistics, not with the moving "
+    "ones.",
+    "Use the moving mean and variance when not training.")
 TRAINING_SOURCE: tuple[Choice[Source], ...] = choices(
     BY_BATCH,
     BY_MOVING,
