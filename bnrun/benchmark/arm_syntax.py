@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnrun.comparison.arm_syntax import parse_arm
+from bnrun.comparison.arm_syntax import parse_arm, refuse_norm_of_all
 from bnrun.comparison.plan import check_names
 from bnrun.config import Assignment, Config, resolve
 from bnrun.config.difference import config_difference
@@ -59,6 +59,7 @@ def bench_arms(
     Raises:
         ConfigError, NormError: one is not acceptable.
     """
+    refuse_norm_of_all(overrides)
     shared = [*(read_file(config) if config else ()), *overrides]
     base = resolve(None, shared).config
     words = [word for text in texts for word in _words(text)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from bnrun.comparison.arms import Arm
 from bnrun.comparison.plan import check_arms
 from bnrun.comparison.sweep import Sweep, variations
-from bnrun.config import Assignment, parse_override, resolve
+from bnrun.config import Assignment, parse_override, resolve, yaml_text
 from bnrun.config.norm_call import norm_call, parse_norm_call, split_at_commas
 from bnrun.config.resolve import read_file
 from bnrun.config.schema import Statistics
@@ -38,7 +38,8 @@ def build_arms(
 
     Raises:
         ConfigError: there are fewer than two arms, two of one name, or a key differs that arms must
-            share; a config is not acceptable; or a sweep is not (see `sweep.py`).
+            share; an override names a norm, though arms do; a config is not acceptable; or a sweep
+            is not (see `sweep.py`).
         NormError: a norm does not exist.
     """
     if len(texts) < 2 and not sweeps:
@@ -46,10 +47,30 @@ def build_arms(
             f"compare takes two arms or more, received {len(texts)}. For example: bnrun compare "
             "scratch builtin"
         )
+    if texts:
+        refuse_norm_of_all(overrides)
     shared = [*(read_file(config) if config else ()), *overrides]
     arms = _swept(texts, shared, sweeps) if sweeps else [parse_arm(text, shared) for text in texts]
     check_arms(arms)
     return tuple(map(_evaluated, arms))
+
+
+def refuse_norm_of_all(overrides: Sequence[Assignment]) -> None:
+    """Refuse an override of the norm, which would change nothing: every arm names its own.
+
+    A config file may name a norm: it is a whole config, and what arms start from.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for override in overrides:
+        if override.key == "model.norm":
+            raise ConfigError(
+                f"received {yaml_text.inline(override.value)}; arms are norms, so this would change "
+                "nothing. Fix: leave it out, or name this norm among the arms.",
+                key=override.key,
+                source=override.source,
+            )
 
 
 def parse_arm(text: str, shared: Sequence[Assignment]) -> Arm:

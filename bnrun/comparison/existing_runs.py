@@ -93,8 +93,9 @@ class SideBySide(Comparison):
             yield from self._repeat_remarks()
         if not self.takes_population:
             yield (
-                "Not every run was evaluated with population statistics, so that row is empty; "
-                "`bnrun evaluate RUN` measures them."
+                "Not every run recorded its test accuracy with population statistics, so that "
+                "row is empty. Only a training records it: bnrun train --set "
+                "training.evaluate=[moving,population]"
             )
         for trial in self.trials:
             if trial.has_rates_of_several_plans:

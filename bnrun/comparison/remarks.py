@@ -1,10 +1,11 @@
 """What must be known to read the numbers of a comparison, in sentences."""
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bnrun.comparison.arm_words import in_words, listed
-from bnrun.comparison.arms import MAX_TIMED_ARMS, ArmResult
+from bnrun.comparison.arms import MAX_TIMED_ARMS, Arm, ArmResult
 from bnrun.comparison.paired_differences import NO_DIFFERENCE, Pair
 from bnrun.comparison.trial_metrics import METRIC_NAMES, is_vague, is_vague_difference
 from bnrun.config.yaml_text import inline
@@ -12,6 +13,8 @@ from bnrun.training_summary import METRICS, NOTABLE_POINTS
 
 if TYPE_CHECKING:
     from bnrun.comparison.result import Comparison
+
+OPTIONS = "model.norm_options"
 
 
 def remarks(comparison: "Comparison") -> Iterator[str]:
@@ -156,6 +159,8 @@ def _difference_remarks(comparison: "Comparison") -> Iterator[str]:
     """Yield each key other than the norm in which arms differ, with the arms of each value."""
     arms = [result.arm for result in comparison.arms]
     keys = list(dict.fromkeys(difference.key for difference in comparison.differences))
+    if OPTIONS in keys and not _options_differ_within_a_norm(arms):
+        keys.remove(OPTIONS)
     for key in keys:
         section, name = key.split(".")
         by_value: dict[str, list[str]] = {}
@@ -166,11 +171,20 @@ def _difference_remarks(comparison: "Comparison") -> Iterator[str]:
         who = listed(arm.name for arm in arms) if len(arms) == 2 else "The arms"
         yield f"{who} differ in {key}: {values}."
     norms = {arm.config.model.norm for arm in arms}
-    if set(keys) - {"model.norm_options"} and len(norms) > 1:
+    if set(keys) - {OPTIONS} and len(norms) > 1:
         yield (
             "Where arms differ in more than the norm, no difference can be put down to the norm "
             "alone."
         )
+
+
+def _options_differ_within_a_norm(arms: Sequence[Arm]) -> bool:
+    """Return whether two arms give the same norm other options; those of two norms are theirs."""
+    models = [arm.config.model for arm in arms]
+    return any(
+        a.norm == b.norm and a.norm_options != b.norm_options
+        for a, b in itertools.combinations(models, 2)
+    )
 
 
 def _parity_remarks(comparison: "Comparison") -> Iterator[str]:

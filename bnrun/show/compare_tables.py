@@ -35,7 +35,9 @@ def comparison_view(comparison: Comparison) -> RenderableType:
     blocks.append(map(Paragraph, _sentences(comparison)))
     pairs = comparison.pairs
     if pairs:
-        blocks.append([Paragraph(f"differences, paired by seed{_legend(pairs)}:")])
+        blocks.append(
+            [Paragraph(f"differences, paired by seed, primary metric last{_legend(pairs)}:")]
+        )
         blocks += _pair_tables(pairs, len(comparison.seeds))
     if comparison.status == "interrupted":
         blocks.append([Paragraph(_progress(comparison))])
@@ -77,8 +79,7 @@ def _arm_table(arms: Sequence[ArmResult]) -> Table:
 def _pair_tables(pairs: Sequence[Pair], planned: int) -> Iterator[list[RenderableType]]:
     """Yield the differences of two arms in one table; those of several pairs, metric by metric.
 
-    The primary metric has the first row, or the last table: of many pairs, that one is on the last
-    screen.
+    The primary metric has the last row, or the last table: it is on the last screen.
     """
     if _is_one(pairs):
         yield [Paragraph(_pair_heading(pairs[0], planned)), _pair_table(pairs)]
@@ -103,9 +104,9 @@ def _legend(pairs: Sequence[Pair]) -> str:
 
 
 def _pair_table(pairs: Sequence[Pair]) -> Table:
-    """Show a row for each metric of two arms, the primary one first."""
-    shown = table(label("primary first"), *map(number, FIGURES), text("verdict"))
-    for pair in sorted(pairs, key=lambda pair: not pair.primary):
+    """Show a row for each metric of two arms, the primary one last."""
+    shown = table(label("metric"), *map(number, FIGURES), text("verdict"))
+    for pair in sorted(pairs, key=lambda pair: pair.primary):
         shown.add_row(METRIC_NAMES[pair.metric], *_figures(pair), _verdict(pair))
     return shown
 

@@ -207,6 +207,21 @@ def test_an_absent_device_is_an_error_about_the_option(bnrun_here: Run, command:
     assert "error: --device: received 'cuda:99', which is not on this machine" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (["compare", "--norm", "none"], "Arms are norms, as in: bnrun compare none builtin"),
+        (["bench", "--norm=builtin"], "Arms are norms, as in: bnrun bench --arms 'builtin scratch"),
+        (["compare", "none", "builtin", "--set", "model.norm=x"], "arms are norms, so this would"),
+        (["bench", "--set", "model.norm=x"], "arms are norms, so this would change nothing"),
+    ],
+)
+def test_where_arms_are_norms_no_other_way_names_one(words: list[str], advice: str) -> None:
+    done = CliRunner().invoke(app, words)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert advice in " ".join(done.stderr.split())
+
+
 def test_a_mistyped_command_gets_the_closest_one(bnrun_here: Run) -> None:
     done = bnrun_here("trian")
     assert (done.returncode, done.stdout) == (2, "")

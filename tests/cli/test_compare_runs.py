@@ -80,8 +80,9 @@ test acc, population                -                -
 trained on cpu, a machine, engine eager
 These runs were chosen after they were trained: the verdicts hold if their
 results had no part in the choice.
-Not every run was evaluated with population statistics, so that row is empty;
-`bnrun evaluate RUN` measures them.
+Not every run recorded its test accuracy with population statistics, so that row
+is empty. Only a training records it: bnrun train --set
+training.evaluate=[moving,population]
 Intervals cover the choice of seeds, not the choice of test images. The primary
 metric, test acc, moving, is judged at 95 % by itself. The 2 other verdicts are
 at 95 % together: their p is adjusted (Holm), their intervals are not.
@@ -91,15 +92,15 @@ More seeds make it narrower.
 difference of this size would show in 4 of 5 comparisons of this n, with this
 spread over seeds.
 
-differences, paired by seed:
+differences, paired by seed, primary metric last:
 
 scratch - none, n = 2
-primary first        mean       95 % interval     p  verdict
+metric               mean       95 % interval     p  verdict
 ───────────────────────────────────────────────────────────────────────────
-test acc, moving        0              0 to 0  1.00  no difference detected
 loss              -0.2100  -0.3371 to -0.0829  .061  no difference detected
                                                      (0.3264 would show)
 train acc               0              0 to 0  1.00  no difference detected
+test acc, moving        0              0 to 0  1.00  no difference detected
 """
 
 

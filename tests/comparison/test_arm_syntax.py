@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bnrun.comparison.arm_syntax import build_arms
+from bnrun.comparison.sweep import parse_sweep
 from bnrun.config import Assignment, parse_override
 from bnrun.errors import ConfigError, NormError
 
@@ -83,6 +84,16 @@ def test_what_is_no_arm_is_refused_with_what_is_required(arms: list[str], messag
     with pytest.raises(ConfigError) as refused:
         build_arms(arms, None)
     assert message in str(refused.value)
+
+
+def test_a_norm_for_all_arms_is_refused_since_each_arm_names_its_own(tmp_path: Path) -> None:
+    overrides = parse_override("model.norm=none", "--set")
+    with pytest.raises(ConfigError, match="--set: model.norm: received none; arms are norms"):
+        build_arms(["scratch", "builtin"], None, overrides)
+    lr = parse_sweep("optimizer.lr=0.1,1")
+    assert build_arms([], None, overrides, [lr])[0].config.model.norm == "none"
+    (file := tmp_path / "a.yaml").write_text("model: {norm: none}")
+    assert build_arms(["scratch", "builtin"], file)[0].config.model.norm == "scratch"
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,22 @@ def test_a_key_in_which_many_arms_differ_is_one_remark() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("texts", "differ"),
+    [
+        (["scratch", "builtin(eps=1e-3)"], False),
+        (["scratch(momentum=0.2)", "builtin(eps=1e-3)", "builtin(eps=1e-3),model.pool=max"], False),
+        (["builtin(momentum=0.01)", "builtin", "scratch"], True),
+    ],
+)
+def test_options_of_two_norms_are_no_difference_beside_the_norm(
+    texts: list[str], differ: bool
+) -> None:
+    texts = [f"{name}={text}" for name, text in zip("abc", texts, strict=False)]
+    comparison = Comparison(tuple(ArmResult(arm, ()) for arm in build_arms(texts, None)), (0,))
+    assert ("differ in model.norm_options" in " ".join(comparison.remarks)) is differ
+
+
 def test_a_document_of_an_older_version_is_read_back() -> None:
     """Parity was eager and in float64 alone, and every arm was timed on one engine."""
     document = json.loads(json.dumps(_whole().to_dict()))

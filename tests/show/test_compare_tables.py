@@ -131,18 +131,18 @@ def test_two_arms(whole: Comparison) -> None:
         "+2.6 to +13.5. That much depends on the moving average, which still holds\n"
         "statistics of earlier weights.\n"
         "\n"
-        "differences, paired by seed:\n"
+        "differences, paired by seed, primary metric last:\n"
         "\n"
         "scratch - builtin, n = 3\n"
-        "primary first            mean       95 % interval     p  verdict\n"
+        "metric                   mean       95 % interval     p  verdict\n"
         "───────────────────────────────────────────────────────────────────────────────\n"
-        "test acc, population        0  -0.0025 to +0.0025  1.00  no difference detected\n"
-        "                                                         (0.0033 would show)\n"
         "loss                  +0.0013  -0.0001 to +0.0028   .17  no difference detected\n"
         "                                                         (0.0033 would show)\n"
         "train acc                   0              0 to 0  1.00  no difference detected\n"
         "test acc, moving      -0.0010  -0.0053 to +0.0033   .85  no difference detected\n"
         "                                                         (0.0098 would show)\n"
+        "test acc, population        0  -0.0025 to +0.0025  1.00  no difference detected\n"
+        "                                                         (0.0033 would show)\n"
     )
 
 
@@ -174,7 +174,7 @@ def test_three_arms() -> None:
         "Arm none keeps no moving statistics: it predicts in one way only, and that\n"
         "accuracy stands for both kinds in differences.\n"
         "\n"
-        "differences, paired by seed:\n"
+        "differences, paired by seed, primary metric last:\n"
         "\n"
         "loss:\n"
         "pair               n     mean       95 % interval     p  verdict\n"
@@ -237,18 +237,18 @@ def test_a_pair_that_lost_a_trial() -> None:
         "stands for both kinds in differences.\n"
         "wild, seed 2: diverged: the loss became nan at step 3\n"
         "\n"
-        "differences, paired by seed:\n"
+        "differences, paired by seed, primary metric last:\n"
         "\n"
         "scratch - wild, n = 2 of 3\n"
-        "primary first            mean       95 % interval  p  verdict\n"
+        "metric                   mean       95 % interval  p  verdict\n"
         "───────────────────────────────────────────────────────────────────────────────\n"
-        "test acc, population  +0.1450  -0.0583 to +0.3483  -  not judged: 1 of 3 trials\n"
-        "                                                      lost\n"
         "loss                  -0.1385  -0.1703 to -0.1067  -  not judged: 1 of 3 trials\n"
         "                                                      lost\n"
         "train acc                   0              0 to 0  -  not judged: 1 of 3 trials\n"
         "                                                      lost\n"
         "test acc, moving      +0.0600  -0.3847 to +0.5047  -  not judged: 1 of 3 trials\n"
+        "                                                      lost\n"
+        "test acc, population  +0.1450  -0.0583 to +0.3483  -  not judged: 1 of 3 trials\n"
         "                                                      lost\n"
     )
 
@@ -269,7 +269,7 @@ def test_an_arm_that_did_not_learn_is_marked_everywhere() -> None:
         "settings. It does not tell how good the arm's norm is."
     ) in words
     three = _render(comparison_view(Comparison((SCRATCH, BUILTIN, bad), (0, 1, 2))))
-    assert "differences, paired by seed (* did not learn):\n" in three
+    assert "differences, paired by seed, primary metric last (* did not learn):\n" in three
     assert three.count("scratch - bad* ") == three.count("builtin - bad* ") == 4
     document = comparison.to_dict()
     assert [arm["not_learned"] for arm in document["arms"]] == [0, 3]
@@ -283,11 +283,8 @@ def test_survivors_are_marked() -> None:
     shown = _render(comparison_view(comparison))
     assert (
         "scratch - wild, n = 2 of 3\n"
-        "primary first            mean       95 % interval     p  verdict\n"
+        "metric                   mean       95 % interval     p  verdict\n"
         "────────────────────────────────────────────────────────────────────────────────\n"
-        "test acc, population  +0.1450  -0.0583 to +0.3483  .070  no difference detected\n"
-        "                                                         (survivors: 2 of 3)\n"
-        "                                                         (0.2613 would show)\n"
         "loss                  -0.1385  -0.1703 to -0.1067  .034  wild higher (survivors:\n"
         "                                                         2 of 3)\n"
         "train acc                   0              0 to 0  1.00  no difference detected\n"
@@ -295,6 +292,9 @@ def test_survivors_are_marked() -> None:
         "test acc, moving      +0.0600  -0.3847 to +0.5047   .67  no difference detected\n"
         "                                                         (survivors: 2 of 3)\n"
         "                                                         (nothing would show)\n"
+        "test acc, population  +0.1450  -0.0583 to +0.3483  .070  no difference detected\n"
+        "                                                         (survivors: 2 of 3)\n"
+        "                                                         (0.2613 would show)\n"
     ) in shown
     assert (
         "Survivors: as asked, pairs are judged although trials were lost. Which trials\n"
@@ -306,12 +306,8 @@ def test_equivalence(whole: Comparison) -> None:
     shown = _render(comparison_view(replace(whole, criteria=Criteria(equivalence=0.005))))
     assert (
         "scratch - builtin, n = 3\n"
-        "primary first            mean       95 % interval     p  verdict\n"
+        "metric                   mean       95 % interval     p  verdict\n"
         "───────────────────────────────────────────────────────────────────────────────\n"
-        "test acc, population        0  -0.0025 to +0.0025  1.00  no difference detected\n"
-        "                                                         (0.0033 would show)\n"
-        "                                                         equivalent within\n"
-        "                                                         ±0.005\n"
         "loss                  +0.0013  -0.0001 to +0.0028   .17  no difference detected\n"
         "                                                         (0.0033 would show)\n"
         "train acc                   0              0 to 0  1.00  no difference detected\n"
@@ -319,6 +315,10 @@ def test_equivalence(whole: Comparison) -> None:
         "                                                         ±0.005\n"
         "test acc, moving      -0.0010  -0.0053 to +0.0033   .85  no difference detected\n"
         "                                                         (0.0098 would show)\n"
+        "                                                         equivalent within\n"
+        "                                                         ±0.005\n"
+        "test acc, population        0  -0.0025 to +0.0025  1.00  no difference detected\n"
+        "                                                         (0.0033 would show)\n"
         "                                                         equivalent within\n"
         "                                                         ±0.005\n"
     ) in shown
@@ -371,14 +371,14 @@ def test_one_seed_is_shown_as_one_seed_without_an_interval() -> None:
         "a and b keep no moving statistics: they predict in one way only, and that\n"
         "accuracy stands for both kinds in differences.\n"
         "\n"
-        "differences, paired by seed:\n"
+        "differences, paired by seed, primary metric last:\n"
         "\n"
         "a - b, n = 1\n"
-        "primary first        mean  95 % interval  p  verdict\n"
+        "metric               mean  95 % interval  p  verdict\n"
         "─────────────────────────────────────────────────────────────────\n"
-        "test acc, moving        0              -  -  one seed: not judged\n"
         "loss              +0.1000              -  -  one seed: not judged\n"
         "train acc               0              -  -  one seed: not judged\n"
+        "test acc, moving        0              -  -  one seed: not judged\n"
     )
 
 
@@ -395,10 +395,10 @@ def test_an_interval_that_tells_nothing_is_not_shown() -> None:
         "train acc             0.9005 ± 0.0064  0.9005 ± 0.0064\n"
         "test acc, moving           0.7225 ± ?  0.7050 ± 0.0635\n"
     ) in shown
+    assert "loss              +0.8950  -10.4771 to +12.2671  1.00  no diff" in shown
     assert (
         "test acc, moving  +0.0175                     ?   .89  no difference detected\n"
         "                                                       (nothing would show)\n"
-        "loss              +0.8950  -10.4771 to +12.2671  1.00  no difference detected\n"
     ) in shown
     words = " ".join(shown.split())
     assert (

@@ -42,7 +42,7 @@ from bnrun.verification.topics import CHECKS
 WIDTHS = (40, 50, 60, 80, 120)
 NAME_HEADINGS = {
     *("check", "key", "norm", "source", "study", "throughput", "training"),
-    *("primary", "first", "pair", "run", "or", "comparison"),
+    *("metric", "pair", "run", "or", "comparison"),
 }
 """Words of the headings above names, which blocks of lines go without."""
 SCREEN = 22
@@ -239,12 +239,9 @@ def test_a_comparison_on_50_columns() -> None:
         "+6.0. That much depends on the moving average,\n"
         "which still holds statistics of earlier weights.\n"
         "\n"
-        "differences, paired by seed:\n"
+        "differences, paired by seed, primary metric last:\n"
         "\n"
         "scratch - wild, n = 3 (wild did not learn)\n"
-        "test acc, population\n"
-        "  mean: -0.0110  95 % interval: -0.0135 to -0.0085\n"
-        "  p: .003  verdict: wild higher\n"
         "loss\n"
         "  mean: -9.19e+30\n"
         "  95 % interval: -9.19e+30 to -9.19e+30  p: -\n"
@@ -257,6 +254,9 @@ def test_a_comparison_on_50_columns() -> None:
         "  p: .45\n"
         "  verdict: no difference detected (0.0046 would\n"
         "  show)\n"
+        "test acc, population\n"
+        "  mean: -0.0110  95 % interval: -0.0135 to -0.0085\n"
+        "  p: .003  verdict: wild higher\n"
     )
 
 
