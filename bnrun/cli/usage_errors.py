@@ -54,11 +54,10 @@ def _no_such_option(error: Any, words: Sequence[str]) -> BnrunError:
         text.strip("-"): text for one in parameters for text in one.opts if text.startswith("-")
     }
     keys = _key_names() if "set" in options else {}
-    if name == "norm" and ("arms" in arguments or "arms" in options):
+    if name == "norm" and "arms" in arguments:
         value = _value_after(typed, words, "scratch")
-        arms = f"{value} {'scratch' if value == 'builtin' else 'builtin'}"
-        arms = arms if "arms" in arguments else f"--arms '{arms}'"
-        advice = f"Arms are norms, as in: {command} {arms}"
+        other = "scratch" if value == "builtin" else "builtin"
+        advice = f"Arms are norms, as in: {command} {value} {other}"
     elif name in arguments:
         value = _value_after(typed, words, arguments[name])
         advice = f"It is an argument: {command} {value}"

@@ -66,7 +66,7 @@ def refuse_norm_of_all(overrides: Sequence[Assignment]) -> None:
     for override in overrides:
         if override.key == "model.norm":
             raise ConfigError(
-                f"received {yaml_text.inline(override.value)}; arms are norms, so this would change "
+                f"received {yaml_text.inline(override.value)}; arms are norms, so this changes "
                 "nothing. Fix: leave it out, or name this norm among the arms.",
                 key=override.key,
                 source=override.source,

@@ -210,10 +210,12 @@ def test_an_absent_device_is_an_error_about_the_option(bnrun_here: Run, command:
 @pytest.mark.parametrize(
     ("words", "advice"),
     [
-        (["compare", "--norm", "none"], "Arms are norms, as in: bnrun compare none builtin"),
-        (["bench", "--norm=builtin"], "Arms are norms, as in: bnrun bench --arms 'builtin scratch"),
-        (["compare", "none", "builtin", "--set", "model.norm=x"], "arms are norms, so this would"),
-        (["bench", "--set", "model.norm=x"], "arms are norms, so this would change nothing"),
+        (["compare", "--norm", "none"], "Arms are norms, as in: root compare none builtin"),
+        (
+            ["compare", "none", "builtin", "--set", "model.norm=x"],
+            "arms are norms, so this changes",
+        ),
+        (["bench", "--set", "model.norm=none"], "arms are norms, so this changes nothing"),
     ],
 )
 def test_where_arms_are_norms_no_other_way_names_one(words: list[str], advice: str) -> None:
