@@ -1303,6 +1303,8 @@ class Prints(Functional):
 
 # ---- as people slip
 
+_FULL = len(FAULTS)
+
 
 @named("moves-when-predicting")
 class UpdatesInEitherMode(Right):
@@ -1693,3 +1695,7 @@ class GhostSplits(nn.Module):
         if not self.training:
             return self.norm(x)
         return torch.cat([self.norm(part) for part in x.chunk(self.splits)])
+
+
+OF_MAIN_RANKS = [*FAULTS][_FULL:]
+"""Classes whose faults do not need sequences and volumes to show: those from "as people slip"."""

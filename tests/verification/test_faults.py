@@ -35,7 +35,8 @@ def _names(report: Report) -> list[str]:
 def test_a_class_with_one_fault_has_that_diagnosis_and_no_other(
     report_on: ReportOn, name: str
 ) -> None:
-    report = report_on(f"faulty_norms.py:{name}")
+    main = {"main_ranks": True} if name in faulty.OF_MAIN_RANKS else {}
+    report = report_on(f"faulty_norms.py:{name}", **main)
     also = getattr(getattr(faulty, name), "also", ())  # what its fault is never without
     assert sorted(_names(report)) == sorted([faulty.FAULTS[name], *also])
     found = next(one for one in report.findings if one.fault.name == faulty.FAULTS[name])
@@ -110,7 +111,7 @@ def test_a_fault_says_where_alone_it_is_found(report_on: ReportOn, name: str, wh
     ],
 )
 def test_a_number_that_is_found_is_said(report_on: ReportOn, name: str, sentence: str) -> None:
-    (found,) = report_on(f"faulty_norms.py:{name}").findings
+    (found,) = report_on(f"faulty_norms.py:{name}", main_ranks=True).findings
     assert found.sentence == sentence
 
 
@@ -123,10 +124,10 @@ def test_a_norm_of_single_examples_is_not_said_to_depend_on_the_batch(report_on:
 
 
 def test_a_parameter_that_may_be_no_rank_is_named(report_on: ReportOn) -> None:
-    report = report_on("faulty_norms.py:GhostSplits")
+    report = report_on("faulty_norms.py:GhostSplits", main_ranks=True)
     assert report.remarks == (
         "The constructor's num_splits was given the rank of the input: 2 for (N, C), 4 for "
-        "(N, C, H, W). If it is something else, give it: faulty_norms:GhostSplits(num_splits=...).",
+        "(N, C, H, W). If it is something else, give it: GhostSplits(num_splits=...).",
     )
     assert report_on("right_norms.py:TextbookSignature").remarks == ()
 
