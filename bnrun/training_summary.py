@@ -9,7 +9,8 @@ a run back and comparing runs use it.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import statistics
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,7 @@ class Summary:
         status: how the run ended; `interrupted` until it has.
         reason: why the run diverged or failed.
         examples_per_second: training examples over wall time, evaluation excluded, of the whole
-            run; None where no step was timed.
+            run; of its finished epochs until it has ended; None where no step was timed.
         compute_examples_per_second: the same with the time of computing alone.
         run: the run's directory, where it has one.
         engine: how the steps were executed.
@@ -70,16 +71,26 @@ class Summary:
                     machine=event.machine,
                     seed=event.seed,
                     data=event.data,
-                    epochs=event.finished,
                     engine=event.engine,
                     plans=event.plans,
-                )
+                )._with_epochs(event.finished)
             case EpochEnded():
-                return dataclasses.replace(self, epochs=(*self.epochs, event))
+                return self._with_epochs((*self.epochs, event))
             case RunEnded():
                 return dataclasses.replace(self, **vars(event))
             case _:
                 return self
+
+    def _with_epochs(self, epochs: tuple[EpochEnded, ...]) -> "Summary":
+        """Return the summary with these epochs and their throughputs: each had as many examples."""
+        return dataclasses.replace(
+            self,
+            epochs=epochs,
+            examples_per_second=_mean_rate(epoch.examples_per_second for epoch in epochs),
+            compute_examples_per_second=_mean_rate(
+                epoch.compute_examples_per_second for epoch in epochs
+            ),
+        )
 
     def with_failure(self, reason: str) -> "Summary":
         """Return the summary of a training that raised an error."""
@@ -172,6 +183,12 @@ class Summary:
             "plans": [dataclasses.asdict(plan) for plan in self.plans],
             "remarks": list(self.remarks),
         }
+
+
+def _mean_rate(rates: Iterable[float | None]) -> float | None:
+    """Return the rate of equal amounts of work together; None where no rate is known."""
+    known = [rate for rate in rates if rate]
+    return statistics.harmonic_mean(known) if known else None
 
 
 def planned(config: Mapping[str, Any], run: str | None = None) -> Summary:

@@ -42,8 +42,18 @@ def test_a_run_that_continues_starts_with_its_finished_epochs_and_no_ending() ->
     summary = _fold(STARTED, _epoch(1), RunEnded("diverged", 1e4, 2e4, "why"), again)
     assert summary.epochs == (_epoch(1),)
     assert (summary.status, summary.reason) == ("interrupted", None)
-    assert summary.examples_per_second is None
+    assert summary.examples_per_second == 9e3  # that of its finished epochs
     assert (summary.config, summary.run) == (CONFIG, "runs/x")
+
+
+def test_until_it_has_ended_a_run_has_the_throughput_of_its_epochs() -> None:
+    untimed = dataclasses.replace(_epoch(1), examples_per_second=None)
+    slow = dataclasses.replace(_epoch(2), examples_per_second=1e3)
+    fast = dataclasses.replace(_epoch(3), examples_per_second=3e3)
+    assert _fold(STARTED, untimed).examples_per_second is None
+    assert _fold(STARTED, untimed, slow, fast).examples_per_second == 1.5e3
+    again = dataclasses.replace(STARTED, finished=(untimed, slow, fast))
+    assert _fold(STARTED, RunEnded("completed", 1.6e3, 9e3), again).examples_per_second == 1.5e3
 
 
 def test_a_failure_keeps_what_was_reached() -> None:

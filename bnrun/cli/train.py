@@ -148,13 +148,13 @@ def _resumed(
     """
     from bnrun import runs
     from bnrun.runs.lookup import no_obstacle, refuse_trial
-    from bnrun.runs.obstacles import nothing_left_to_train
+    from bnrun.runs.obstacles import fails_at_once, nothing_left_to_train
 
     def show(notice: str) -> None:
         screen.show(Notice(notice))
 
     obstacle = nothing_left_to_train if epochs is None else no_obstacle
-    path = runs.find(name, out, obstacle, show)
+    path = runs.find(name, out, obstacle, show, fails_at_once)
     if epochs is not None:
         refuse_trial(path)
     _load_torch(screen)

@@ -71,7 +71,11 @@ def ignore_notice(sentence: str) -> None:
 
 
 def find(
-    name: str, out: Path, obstacle: Obstacle = no_obstacle, on_notice: OnNotice = ignore_notice
+    name: str,
+    out: Path,
+    obstacle: Obstacle = no_obstacle,
+    on_notice: OnNotice = ignore_notice,
+    doubt: Obstacle = no_obstacle,
 ) -> Path:
     """Return the directory of a run; a trial of a comparison is a run, too.
 
@@ -80,11 +84,12 @@ def find(
         out: the folder that runs are in.
         obstacle: runs that have one are passed over by `latest`, unless all have.
         on_notice: called with a sentence on what `latest` has passed over.
+        doubt: runs that have one are passed over, too, unless all that are left have one.
 
     Raises:
         RunError: it does not exist, several names start like this, or it is a comparison.
     """
-    return _find(name, out, RUN) or _latest_run(out, obstacle, on_notice)
+    return _find(name, out, RUN) or _latest_run(out, obstacle, on_notice, doubt)
 
 
 def find_comparison(
@@ -192,7 +197,7 @@ def _find(name: str, out: Path, kind: DirectoryKind) -> Path | None:
     raise _missing(name, out, exact, kind)
 
 
-def _latest_run(out: Path, obstacle: Obstacle, on_notice: OnNotice) -> Path:
+def _latest_run(out: Path, obstacle: Obstacle, on_notice: OnNotice, doubt: Obstacle) -> Path:
     """Return the latest run, or the latest trial where there is no run.
 
     Raises:
@@ -204,7 +209,7 @@ def _latest_run(out: Path, obstacle: Obstacle, on_notice: OnNotice) -> Path:
         runs, comparisons = _trials(comparisons[0]), []
     if not runs:
         raise _missing(LATEST, out, [], RUN)
-    return _first_able(runs, comparisons, obstacle, on_notice)
+    return _first_able(runs, comparisons, obstacle, on_notice, doubt)
 
 
 def _latest_comparison(out: Path, obstacle: Obstacle, on_notice: OnNotice) -> Path:
@@ -215,32 +220,50 @@ def _latest_comparison(out: Path, obstacle: Obstacle, on_notice: OnNotice) -> Pa
 
 
 def _first_able(
-    candidates: Sequence[Path], others: Sequence[Path], obstacle: Obstacle, on_notice: OnNotice
+    candidates: Sequence[Path],
+    others: Sequence[Path],
+    obstacle: Obstacle,
+    on_notice: OnNotice,
+    doubt: Obstacle = no_obstacle,
 ) -> Path:
     """Return the first candidate without an obstacle, or the first one where all have one.
 
     Args:
         candidates: directories, the newest first; at least one.
         others: comparisons that are no candidates, the newest first.
-        obstacle, on_notice: see `find`.
+        obstacle, on_notice, doubt: see `find`.
     """
     reasons: dict[Path, str] = {}
+    doubtful: list[Path] = []
     for path in candidates:
         reason = obstacle(path)
+        if reason is None and (reason := doubt(path)) is not None:
+            doubtful.append(path)
         if reason is None:
-            newer = [other for other in others if _age(other) > _age(path)]
-            reasons |= dict.fromkeys(newer, "a comparison")
-            reasons |= dict.fromkeys(newer[:1], f"a comparison; for a trial of it: {_A_TRIAL}")
-            if reasons:
-                on_notice(_passed_over(path, reasons))
-            return path
+            break
         reasons[path] = reason
-    return candidates[0]
+    else:
+        if not doubtful:
+            return candidates[0]
+        path = doubtful[0]
+    newer = [other for other in (*reasons, *others) if _age(other) > _age(path)]
+    if newer:
+        on_notice(_passed_over(path, newer, reasons))
+    return path
 
 
-def _passed_over(path: Path, reasons: Mapping[Path, str]) -> str:
-    """Return the sentence that names what is newer than `path` and cannot be asked for."""
-    newest = sorted(reasons, key=_age, reverse=True)
+def _passed_over(path: Path, newer: Sequence[Path], reasons: Mapping[Path, str]) -> str:
+    """Return the sentence that names what is newer than `path` and cannot be asked for.
+
+    What has no reason is a comparison; the newest of them comes with how to ask for a trial.
+    """
+    newest = sorted(newer, key=_age, reverse=True)
+    comparisons = [other for other in newest if other not in reasons]
+    reasons = {
+        **dict.fromkeys(comparisons, "a comparison"),
+        **dict.fromkeys(comparisons[:1], f"a comparison; for a trial of it: {_A_TRIAL}"),
+        **reasons,
+    }
     named = [f"{other.name} ({reasons[other]})" for other in newest[:PASSED_OVER_SHOWN]]
     if len(newest) > PASSED_OVER_SHOWN:
         named.append(f"{len(newest) - PASSED_OVER_SHOWN} more")

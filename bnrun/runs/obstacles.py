@@ -42,3 +42,17 @@ def nothing_left_to_train(path: Path) -> str | None:
         return _AT_REST.get(read_run(path).status)
     except BnrunError:
         return None
+
+
+def fails_at_once(path: Path) -> str | None:
+    """Return why a run would probably fail again: it ended before its first epoch had.
+
+    It is no obstacle, since the user may have corrected the layer.
+    """
+    try:
+        run = read_run(path)
+    except BnrunError:
+        return None
+    if run.status not in ("diverged", "failed") or run.summary.epochs:
+        return None
+    return f"it {run.status} before an epoch was finished"

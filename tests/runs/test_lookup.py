@@ -10,7 +10,7 @@ from bnrun.config import resolve
 from bnrun.errors import RunError
 from bnrun.events import DataUsed, RunEnded, RunStarted
 from bnrun.runs.lookup import find_comparison, find_either
-from bnrun.runs.obstacles import no_epoch, nothing_left_to_train, nothing_to_draw
+from bnrun.runs.obstacles import fails_at_once, no_epoch, nothing_left_to_train, nothing_to_draw
 
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
 
@@ -194,6 +194,7 @@ def test_a_run_that_is_complete_or_at_work_has_nothing_left_to_train(run: Path) 
         assert nothing_left_to_train(run) == "a process is training in it"
         locked.record(RunEnded("completed", None, None))
         assert nothing_left_to_train(run) == "it is complete"
+        assert fails_at_once(run) is None
     (run / "config.yaml").write_text("model: [")
     assert nothing_left_to_train(run) is None
 
@@ -225,3 +226,31 @@ def test_a_comparison_is_found_as_a_run_is(tmp_path: Path) -> None:
         find_comparison("latest", tmp_path / "none")
     assert find_either("202601", tmp_path) == old
     assert find_either("latest", tmp_path) == run
+
+
+def test_a_run_that_failed_before_its_first_epoch_is_the_last_one_to_continue(
+    tmp_path: Path,
+) -> None:
+    interrupted, failed, complete = _make(
+        tmp_path, *(f"2026112{day}T000000Z-a-none-s0" for day in (1, 2, 3))
+    )
+    for path in (interrupted, failed, complete):
+        (path / "config.yaml").write_text(resolve(None).config.yaml())
+    started = RunStarted("scratch", "cpu", "CPU", 0, 1, 1, DATA)
+    for path, status in ((failed, "failed"), (complete, "completed")):
+        with runs.Run(path, resolve(None).config) as run:
+            run.record(started)
+            run.record(RunEnded(status, None, None))  # type: ignore[arg-type]
+    notices: list[str] = []
+
+    def latest() -> Path:
+        return runs.find("latest", tmp_path, nothing_left_to_train, notices.append, fails_at_once)
+
+    assert latest() == interrupted
+    assert notices.pop() == (
+        f"latest is {interrupted.name}; passed over: {complete.name} (it is complete), "
+        f"{failed.name} (it failed before an epoch was finished)"
+    )
+    (interrupted / "config.yaml").unlink()
+    assert latest() == failed
+    assert notices == [f"latest is {failed.name}; passed over: {complete.name} (it is complete)"]
