@@ -17,8 +17,9 @@ import bnrun
 import bnrun.verification.doctor
 from bnrun import verification
 from bnrun.api.configs import resolve_config
-from bnrun.comparison import parity
+from bnrun.comparison import parity, run_comparison
 from bnrun.comparison.comparison_events import ResultSoFar
+from bnrun.comparison.result import Comparison
 from bnrun.data import synthetic
 from bnrun.events import (
     Activity,
@@ -30,6 +31,7 @@ from bnrun.events import (
     Stage,
 )
 from bnrun.locks import Lock
+from bnrun.training.model import build_model
 
 SYNTHETIC = {"data.name": "synthetic", "training.engine": "eager"}
 FUNCTIONS = [name for name in bnrun.__all__ if name[0].islower()]
@@ -249,6 +251,28 @@ def test_a_comparison_that_is_kept_is_the_one_that_was_returned(tmp_path: Path) 
     assert bnrun.load_comparison(out=tmp_path) == result
     assert {Path(str(trial.run)).parent for trial in result.trials} == {directory / "trials"}
     assert ResultSoFar(result) == events[-1]
+
+
+def test_a_comparison_that_is_not_kept_trains_with_the_file_as_it_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from torch import nn\n\n\nclass Mine(nn.Identity): ...\n")
+
+    def compare(plan: Comparison, *_: object) -> Iterator[object]:
+        file.unlink()
+        for result in plan.arms:
+            yield build_model(result.arm.config)
+        return plan  # type: ignore[return-value]
+
+    monkeypatch.setattr(run_comparison, "compare", compare)
+    given = {**SYNTHETIC, "training.engine": "eager"}
+    built: list[object] = []
+    result = bnrun.compare(
+        f"{file}:Mine", "none", overrides=given, throughput=False, on_event=built.append
+    )
+    assert [type(model.norm1).__name__ for model in built[-2:]] == ["Mine", "Identity"]  # type: ignore[attr-defined]
+    assert result.arms[0].arm.config.model.norm_source == (f"{file}:Mine", None, None)
 
 
 def test_a_class_is_compared_under_its_name_and_is_not_timed(runs: Path) -> None:

@@ -2,7 +2,9 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import nn
@@ -19,7 +21,7 @@ from bnrun.comparison.sweep import make_sweep
 from bnrun.comparison.trials import unfinished_trials
 from bnrun.events import drain
 from bnrun.norms import norm_text
-from bnrun.runs.comparison_directory import create_comparison, read_comparison
+from bnrun.runs.comparison_directory import create_comparison, keep_norms, read_comparison
 from bnrun.runs.lookup import find_comparison
 from bnrun.runs.trial_directory import trial_trainer
 
@@ -102,13 +104,15 @@ def compare(
         [measure for measure in MEASURES if wanted[measure]],
     )
     dataset, where = drain(load_shared(plan), on_event)
-    plan = resolve_engine(plan, dataset, where)
+    planned = plan = resolve_engine(plan, dataset, where)
     train = trial_trainer(dataset, jobs)
     with contextlib.ExitStack() as stack:
         directory = None
         if out is not None:
             directory = stack.enter_context(create_comparison(Path(out), plan))
             plan = directory.comparison
+        else:
+            plan = keep_norms(Path(stack.enter_context(TemporaryDirectory())), plan)
         trials = unfinished_trials(plan) if directory is None else directory.unfinished_trials()
 
         def handle(event: Any) -> None:
@@ -117,7 +121,14 @@ def compare(
             on_event(event)
 
         work = run_comparison.compare(plan, trials, dataset, where, train, jobs)
-        return drain(work, handle)
+        result = drain(work, handle)
+    return result if directory is not None else _with_arms_of(planned, result)
+
+
+def _with_arms_of(plan: Comparison, result: Comparison) -> Comparison:
+    """Return a result whose arms load their norms as planned: the copies are gone."""
+    arms = zip(plan.arms, result.arms, strict=True)
+    return replace(result, arms=tuple(replace(own, arm=planned.arm) for planned, own in arms))
 
 
 def load_comparison(comparison: str | Path = "latest", *, out: str | Path = "runs") -> Comparison:

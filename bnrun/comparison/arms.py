@@ -34,7 +34,8 @@ class Arm:
         """
         a, b = self.config, other.config
         same_pieces = a.training.norm_batch == b.training.norm_batch
-        return a.model == b.model and same_pieces and self.engine == other.engine
+        same_model = a.model.model_dump() == b.model.model_dump()  # wherever its norm's copy is
+        return same_model and same_pieces and self.engine == other.engine
 
     def with_seed(self, seed: int) -> Config:
         """Return the config of this arm's trial with a seed."""

@@ -48,10 +48,12 @@ class NormSource(NamedTuple):
     """Where the class of a norm is loaded from.
 
     `norm` says where it is. `copy` is a file to import in place of the one that `norm` names.
+    `notice` is what the user was told of it.
     """
 
     norm: str
     copy: str | None = None
+    notice: str | None = None
 
 
 class ModelConfig(_Section):

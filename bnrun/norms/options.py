@@ -129,10 +129,14 @@ def _check_type(name: str, parameter: inspect.Parameter, value: Any) -> None:
     accepted = _accepted(parameter)
     if accepted is None or any(_is_one(value, kind) for kind in accepted):
         return
+    without = parameter.annotation is parameter.empty  # then None may have a meaning, or not
+    if without and value is None:
+        return
     *others, last = (_WORDS.get(kind, repr(kind)) for kind in accepted)
     required = f"{', '.join(others)} or {last}" if others else last
     call = norm_call(name, {parameter.name: value})
-    hint = " YAML's none is written null." if value == "none" else ""
+    takes_none = without or types.NoneType in accepted
+    hint = " YAML's none is written null." if value == "none" and takes_none else ""
     raise _error(f"received {call}; {parameter.name} must be {required}.{hint}")
 
 
@@ -142,9 +146,9 @@ def _accepted(parameter: inspect.Parameter) -> list[Any] | None:
         return _of_annotation(parameter.annotation)
     default = parameter.default
     if isinstance(default, bool | str):
-        return [type(default), types.NoneType]  # without annotation, None may have a meaning
+        return [type(default)]
     if isinstance(default, int | float):  # `scale=1` does not say that 0.5 is refused
-        return [float, types.NoneType]
+        return [float]
     return None
 
 

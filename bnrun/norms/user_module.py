@@ -36,6 +36,12 @@ _LIBRARIES = ("torch", "bnrun", "builtins")
 _user_files: set[str] = set()
 """Files that users' norms were loaded from: errors quote their lines."""
 
+_contents: dict[Path, bytes] = {}
+"""What was imported of each user's file, the last time: it may have changed on disk since."""
+
+_module_specs: dict[Path, Any] = {}
+"""The spec of each module whose content is known: a notebook's reload gives the module another."""
+
 
 class WrongOutput(TypeError):
     """A layer's output is not a tensor of its input's shape."""
@@ -82,6 +88,16 @@ def file_of(norm: str) -> Path | None:
         return None
     file = getattr(sys.modules.get(source), "__file__", None)
     return None if file is None else Path(file).resolve()
+
+
+def content_of(file: Path) -> bytes:
+    """Return what this process imported of a user's file; of another file, what it contains.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    file = file.resolve()
+    return _contents[file] if file in _contents else file.read_bytes()
 
 
 def load(
@@ -197,11 +213,42 @@ def _split(spec: str) -> tuple[str, str]:
     source, _, name = spec.rpartition(":")
     is_module = all(part.isidentifier() for part in source.split("."))
     if not name.isidentifier() or not (source.endswith(".py") or is_module):
+        file = spec.removesuffix(":")
+        layers = _layers_in(user_path(file)) if file.endswith(".py") else []
+        if layers:
+            written = " or ".join(f"{file}:{layer}" for layer in layers)
+            raise _error(f"received '{spec}', which names no class. Write {written}.")
         raise _error(
             f"received '{spec}'; a norm of your own is written path/to/file.py:Class, or "
             "package.module:Class where Python can import it."
         )
     return source, name
+
+
+def _layers_in(file: Path) -> list[str]:
+    """Return the classes of a file that look like layers, without running it.
+
+    They derive from something that is imported from torch or bnrun, or from another one of them.
+    """
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # see `_check_file`
+        return []
+    known, layers = set(), []
+    for statement in body:
+        match statement:
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                modules = [getattr(statement, "module", None) or one.name for one in names]
+                known |= {
+                    one.asname or one.name.partition(".")[0]
+                    for one, module in zip(names, modules, strict=True)
+                    if module.partition(".")[0] in ("torch", "bnrun")
+                }
+            case ast.ClassDef(name=name, bases=bases):
+                if any(ast.unparse(base).partition(".")[0] in known for base in bases):
+                    known.add(name)
+                    layers.append(name)
+    return layers
 
 
 def _check_file(spec: str, path: Path) -> None:
@@ -257,40 +304,56 @@ def _import_module(name: str) -> ModuleType:
             spec = importlib.util.find_spec(name)
             if spec is not None and spec.origin is not None:
                 _user_files.add(spec.origin)
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a script may call sys.exit() when imported
         raise _error(
             f"importing {name} failed: {type(error).__name__}: {error}{own_line(error)}"
         ) from error
+    file = file_of(f"{name}:")
+    if file is not None and file.is_file() and _module_specs.get(file) is not module.__spec__:
+        _module_specs[file], _contents[file] = module.__spec__, file.read_bytes()
+    return module
 
 
 def _import_file(original: Path, copy: str | None) -> ModuleType:
     """Import a file, or a copy, under a name of its own.
 
-    Files beside the original may be imported while it loads.
+    Files beside the original may be imported while it loads. Errors quote the original as long as
+    it is the same as the copy.
+
+    Raises:
+        NormError: the import fails.
     """
-    path = Path(copy) if copy else original
+    file = Path(copy) if copy else original
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise _error(f"{file} can't be read: {error.strerror}.") from error
+    path = original if _contains(original, content) else file
     name = f"{_PREFIX}{path.stem}_{zlib.crc32(str(path.resolve()).encode()):08x}"
     module_spec = importlib.util.spec_from_file_location(name, path)
     assert module_spec is not None
-    assert module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
-    _user_files.add(str(module.__file__))
+    _contents[file.resolve()] = content
+    _user_files.add(str(path))
+    lines = content.decode(errors="replace").splitlines(keepends=True)
+    linecache.cache[str(path)] = (len(content), None, lines, str(path))  # None: not read again
     path_list, entries, loaded = sys.path, list(sys.path), set(sys.modules)
     sys.modules[name] = module  # pickle and dataclasses look up a class's module here
     folder = original.resolve().parent
     sys.path.insert(0, str(folder))
     try:
-        module_spec.loader.exec_module(module)
+        # Not by the spec's loader: it takes bytecode of a file that was as long in this second.
+        exec(compile(content, str(path), "exec", dont_inherit=True), vars(module))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit too: a script may call sys.exit() when imported
         del sys.modules[name]
         raise _error(
             f"importing {path} failed: {type(error).__name__}: {error}{own_line(error)}"
-            f"{_missing_sibling(error, folder) if copy else ''}"
+            f"{_missing_sibling(error, folder) if path != original else ''}"
         ) from error
     finally:
         sys.path = path_list
@@ -299,6 +362,13 @@ def _import_file(original: Path, copy: str | None) -> ModuleType:
             if _is_beside(sibling, folder):
                 del sys.modules[sibling]  # another user's file may import one of the same name
     return module
+
+
+def _contains(file: Path, content: bytes) -> bool:
+    try:
+        return file.read_bytes() == content
+    except OSError:
+        return False
 
 
 def _missing_sibling(error: BaseException, folder: Path) -> str:

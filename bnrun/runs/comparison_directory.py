@@ -115,12 +115,22 @@ def create_comparison(out: Path, plan: Comparison) -> ComparisonDirectory:
         RunError: it cannot be made or written.
     """
     path = make_directory(out, _stem(plan)[:MAX_STEM], COMPARISON.file, _yaml(plan))
+    keep_norms(path, plan)
+    return reopen_comparison(path)
+
+
+def keep_norms(path: Path, plan: Comparison) -> Comparison:
+    """Copy the files of the arms' norms, and return the comparison with arms that load the copies.
+
+    Raises:
+        RunError: a copy cannot be written.
+    """
     for result in plan.arms:
         try:
             keep_norm(norm_folder(path, result.arm.name), result.arm.config)
         except OSError as error:
             raise RunError(f"{path} can't be written: {error.strerror or error}.") from error
-    return reopen_comparison(path)
+    return _with_norms(path, plan, lambda notice: None)
 
 
 def _stem(plan: Comparison) -> str:
@@ -172,7 +182,7 @@ def _with_norms(
     """Return a comparison whose arms load their norms as they were when it began."""
     arms = []
     for result in comparison.arms:
-        config, notice = find_norm(norm_folder(path, result.arm.name), result.arm.config)
+        config, notice = find_norm(norm_folder(path, result.arm.name), result.arm.config, True)
         if notice is not None:
             on_notice(f"arm {result.arm.name}: {notice}")
         arms.append(dataclasses.replace(result, arm=dataclasses.replace(result.arm, config=config)))

@@ -4,8 +4,9 @@
     norm/files.json   where it was, its SHA-256, and each other file that the run continued with
 
 A run loads the file where it was, as long as it is the same. Otherwise it loads the copy: the file
-moved or changed, and the weights belong to what it was. Files that a norm imports from beside it
-are not copied; they are looked for where the norm's file was.
+moved or changed, and the weights belong to what it was. A comparison loads the copy in any case,
+since the file may change while its trials train. Files that a norm imports from beside it are not
+copied; they are looked for where the norm's file was.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from bnrun.config.norm_call import norm_call, parse_norm_call
 from bnrun.config.schema import NormSource
 from bnrun.errors import ConfigError, RunError
 from bnrun.norms import check_norm
-from bnrun.norms.user_module import absolute, file_of, is_user_norm
+from bnrun.norms.user_module import absolute, content_of, file_of, is_user_norm
 from bnrun.paths import folder_name
 from bnrun.runs.atomic_write import write_atomically
 
@@ -56,7 +57,8 @@ class NormFile:
 def keep_norm(path: Path, config: Config, epoch: int = 0) -> None:
     """Copy the file that a config loads its norm from, unless it is the last one that was copied.
 
-    A norm without a file of its own leaves nothing.
+    The copy is what this process imported: on disk, the file may have changed since. A norm without
+    a file of its own leaves nothing.
 
     Args:
         path: the directory.
@@ -72,7 +74,7 @@ def keep_norm(path: Path, config: Config, epoch: int = 0) -> None:
     if original is None:
         return
     file = Path(source.copy) if source.copy else original
-    content = file.read_bytes()
+    content = content_of(file)
     sha256 = hashlib.sha256(content).hexdigest()
     norm, known = absolute(source.norm), _read(path)
     if known and (known[-1].norm, known[-1].sha256) == (norm, sha256):
@@ -88,8 +90,16 @@ def keep_norm(path: Path, config: Config, epoch: int = 0) -> None:
     write_atomically(folder / RECORD, (json.dumps(document, indent=2) + "\n").encode())
 
 
-def find_norm(path: Path, config: Config) -> tuple[Config, str | None]:
-    """Return a run's config with the file to load its norm from, and why it is the copy, if it is.
+def find_norm(path: Path, config: Config, prefers_copy: bool = False) -> tuple[Config, str | None]:
+    """Return a run's config with the file to load its norm from, and what became of that file.
+
+    Args:
+        path: the run's directory.
+        config: of the run.
+        prefers_copy: whether to load the copy although the file is the same.
+
+    Returns:
+        The config, and a sentence where the file is not as the run began with it.
 
     Raises:
         RunError: the record of the files is damaged.
@@ -102,18 +112,19 @@ def find_norm(path: Path, config: Config) -> tuple[Config, str | None]:
     if last.norm != config.model.norm:  # a later file, which the user named
         config = config.with_norm_source(NormSource(last.norm))
     if last.copy is None:
-        return config, _module_changed(last, file)
+        notice = _module_changed(last, file)
+        return config.with_norm_source(NormSource(last.norm, notice=notice)), notice
     copy = folder / last.copy
     if not file.is_file():
         reason = f"{file} is not there any more"
     elif _sha256(file) != last.sha256:
         reason = f"{file} has changed since training began"
-    else:
+    elif not prefers_copy:
         return config, None
-    return (
-        config.with_norm_source(NormSource(last.norm, str(copy.absolute()))),
-        f"{reason}: the norm is taken from the copy, {copy}",
-    )
+    else:
+        return config.with_norm_source(NormSource(last.norm, str(copy.absolute()))), None
+    notice = f"{reason}: the norm is taken from the copy, {copy}"
+    return config.with_norm_source(NormSource(last.norm, str(copy.absolute()), notice)), notice
 
 
 def config_with_norm(
@@ -181,7 +192,7 @@ def _require_file(path: Path, config: Config) -> None:
 
 
 def _module_changed(last: NormFile, file: Path) -> str | None:
-    if file.is_file() and _sha256(file) == last.sha256:
+    if file.is_file() and hashlib.sha256(content_of(file)).hexdigest() == last.sha256:
         return None
     return (
         f"{file}, of norm {last.norm}, has changed since training began; it is taken as it is now"

@@ -22,6 +22,7 @@ from typing import Any, Self
 
 from bnrun.config import Config, Resolved, resolve
 from bnrun.config.difference import config_difference
+from bnrun.config.schema import NormSource
 from bnrun.environment import describe
 from bnrun.errors import ConfigError, RunError
 from bnrun.events import CheckpointReady, EpochEnded, Event, RunStarted
@@ -183,6 +184,7 @@ def reopen(
     epochs: int | None = None,
     norm: str | None = None,
     on_notice: Callable[[str], object] = lambda notice: None,
+    source: NormSource | None = None,
 ) -> tuple[Run, Mapping[str, Any] | None]:
     """Lock a run to continue it; return it with its checkpoint, None where no epoch was finished.
 
@@ -191,6 +193,7 @@ def reopen(
         continue_command: see `Run`.
         epochs: how many epochs the run shall have, in place of what its config says.
         norm, on_notice: see `config_with_norm`.
+        source: where to load the norm from, instead.
 
     Raises:
         ConfigError: its config.yaml is not acceptable, or more epochs are finished than planned.
@@ -198,7 +201,11 @@ def reopen(
             another config. Nothing is written then.
     """
     config = resolve(path / "config.yaml").config
-    run = Run(path, config_with_norm(path, config, norm, on_notice), continue_command)
+    if source is None:
+        config = config_with_norm(path, config, norm, on_notice)
+    else:
+        config = config.with_norm_source(source)
+    run = Run(path, config, continue_command)
     run.lock()  # before the checkpoint is read: another process may be writing the next one
     checkpoint = read_last_checkpoint(path)
     if epochs is not None and epochs != run.config.training.epochs:

@@ -61,8 +61,9 @@ def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event
             for notice in map(Notice, notices):
                 run.record(notice)
                 yield notice
+            config = trial.config.with_norm_source(run.config.model.norm_source)
             events: Generator[Event, None, Summary] = mapped(
-                train(trial.config, dataset, device, checkpoint), record
+                train(config, dataset, device, checkpoint), record
             )
             yield from events
     except TrainingFailed:
@@ -90,7 +91,8 @@ def open_trial(
 
     Args:
         trial: with its run directory.
-        on_notice: is called with a sentence where that file moved or changed just now.
+        on_notice: is called with a sentence where that file moved or changed, unless the
+            comparison has said so of the arm.
 
     Raises:
         ConfigError, RunError: it cannot be made, or not continued (see `reopen`).
@@ -98,11 +100,14 @@ def open_trial(
     assert trial.run is not None
     path = Path(trial.run)
     advice = f"bnrun compare --resume {shlex.quote(str(path.parents[1]))}"
-    if trial.config.model.norm_source.copy is not None:  # the comparison has said it of the arm
-        on_notice = _say_nothing
+    config, notice = find_norm(norm_folder(path.parents[1], trial.arm), trial.config, True)
+    source = config.model.norm_source
+    if notice is not None and notice != trial.config.model.norm_source.notice:
+        on_notice(notice)
     if (path / "config.yaml").is_file():
         try:
-            return reopen(path, advice, on_notice=on_notice)
+            own = None if source.copy is None else source  # older comparisons have no copy
+            return reopen(path, advice, on_notice=on_notice, source=own)
         except RunError as error:
             raise RunError(
                 f"{error} Or move {path} away: `{advice}` then trains this trial from the start."
@@ -112,7 +117,4 @@ def open_trial(
         write_atomically(path / "config.yaml", trial.config.yaml().encode())
     except OSError as error:
         raise RunError(f"the trial's directory {path} can't be made: {error.strerror}.") from error
-    config, notice = find_norm(norm_folder(path.parents[1], trial.arm), trial.config)
-    if notice is not None:
-        on_notice(notice)
     return Run(path, config, advice), None

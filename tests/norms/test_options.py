@@ -50,8 +50,11 @@ def test_options_are_keyword_arguments(signature, options, received) -> None:
         ("n, /, eps=1", {"n": 1}, "Norm takes no option 'n'. It takes: eps."),
         ("n, eps=1", {"num_dims": 2}, "received Norm(num_dims=2); num_dims comes from the network, "
          "at each place of it. Leave it out."),
-        ("n, eps=1e-5", {"eps": "high"}, "received Norm(eps=high); eps must be a number or none."),
-        ("n, on=True", {"on": 1}, "received Norm(on=1); on must be true or false or none."),
+        ("n, eps=1e-5", {"eps": "high"}, "received Norm(eps=high); eps must be a number."),
+        ("n, on=True", {"on": 1}, "received Norm(on=1); on must be true or false."),
+        ("n, m=0.1", {"m": "none"}, "received Norm(m='none'); m must be a number. YAML's none is "
+         "written null."),
+        ("n, eps: float = 1", {"eps": "none"}, "received Norm(eps='none'); eps must be a number."),
         ("n, eps: float = 1", {"eps": None}, "received Norm(eps=none); eps must be a number."),
         ("n, m: 'float | None' = 1", {"m": [1]}, "received Norm(m=[1]); m must be a number or "
          "none."),

@@ -498,3 +498,46 @@ def test_a_class_inside_a_function_has_no_such_text():
     message = refusal(norm_text, Local)
     assert "Local can't be found again" in message
     assert "top level of a module or of a notebook" in message
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        ("class Norm(nn.Module): ...", "Write {0}:Norm."),
+        ("class Base(nn.Module): ...\nclass Norm(Base): ...\nclass Sizes(dict): ...",
+         "Write {0}:Base or {0}:Norm."),
+        ("class Norm(nn.BatchNorm2d): ...\nimport numpy as np\nclass Other(np.ndarray): ...",
+         "Write {0}:Norm."),
+    ],
+)  # fmt: skip
+def test_of_a_file_without_a_class_the_layers_in_it_are_named(write, source, advice):
+    file = write(HEAD + source).rpartition(":")[0]
+    for spec in (file, f"{file}:"):
+        assert refusal(check_norm, spec) == (
+            f"model.norm: received '{spec}', which names no class. {advice.format(file)}"
+        )
+
+
+@pytest.mark.parametrize("source", ["class Sizes(dict): ...", "class ("])
+def test_of_a_file_without_a_layer_the_form_is_told(write, source):
+    file = write(HEAD + source).rpartition(":")[0]
+    assert "a norm of your own is written path/to/file.py:Class" in refusal(check_norm, file)
+
+
+def test_a_file_that_changes_in_a_moment_is_imported_as_it_is(write, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    for version in (1, 2):  # as long, in the same second: Python's bytecode would be that of 1
+        spec = write(f"{HEAD}class Norm(nn.Identity):\n    version = {version}\n")
+        assert build(spec).version == version
+
+
+def test_errors_quote_the_file_that_was_imported(write, tmp_path):
+    """The original as long as it is the same, otherwise the copy; and the line that ran."""
+    source = f"{HEAD}class Norm(nn.Module):\n    def __init__(self, n):\n        raise ValueError\n"
+    spec, copy = write(source), tmp_path / "copy.py"
+    original = spec.rpartition(":")[0]
+    copy.write_text(source)
+    factory = norm_factory(spec, {}, str(copy))
+    write("import nothing_like_it\n")
+    assert f"{original}:4: raise ValueError" in refusal(factory, 6, 4)
+    assert f"{copy}:4: raise ValueError" in refusal(norm_factory(spec, {}, str(copy)), 6, 4)

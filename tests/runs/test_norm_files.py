@@ -1,8 +1,10 @@
 """The file of a user's norm: a run continues with what it began with, and says so."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -10,12 +12,14 @@ from bnrun import runs
 from bnrun.comparison.arm_syntax import build_arms
 from bnrun.comparison.plan import make_plan
 from bnrun.config import Config, parse_override, resolve
+from bnrun.data.dataset import Dataset
 from bnrun.errors import BnrunError, NormError, RunError
-from bnrun.events import DataUsed, RunStarted
-from bnrun.norms import checked
+from bnrun.events import DataUsed, Event, RunStarted, drain
+from bnrun.norms import checked, user_module
+from bnrun.runs import trial_directory
 from bnrun.runs.comparison_directory import create_comparison, reopen_comparison
 from bnrun.runs.norm_files import config_with_norm, find_norm, keep_norm
-from bnrun.runs.trial_directory import open_trial
+from bnrun.runs.trial_directory import open_trial, train_trial
 from bnrun.training.model import build_model
 
 SOURCE = "from torch import nn\n\n\nclass Norm(nn.Identity):\n    version = {}\n"
@@ -75,7 +79,7 @@ def test_the_same_file_is_taken_from_where_it_is_without_a_word(
     monkeypatch.chdir(tmp_path)
     run, notices = _reopen(path)
     assert notices == []
-    assert run.config.model.norm_source == (f"{mine}:Norm", None)
+    assert run.config.model.norm_source.copy is None
     assert len(_files(path)) == 1
 
 
@@ -172,7 +176,10 @@ def test_a_module_that_changed_is_told_of(
     build_model(config)
     keep_norm(tmp_path, config)
     assert find_norm(tmp_path, config)[1] is None
-    Path("importable_for_bnrun.py").write_text("")
+    file = Path("importable_for_bnrun.py")
+    file.write_text("")
+    assert find_norm(tmp_path, config)[1] is None  # this process has imported it as it was
+    monkeypatch.delitem(user_module._contents, file.resolve())  # as in a new process
     notice = str(find_norm(tmp_path, config)[1])
     assert notice.endswith("has changed since training began; it is taken as it is now")
 
@@ -203,3 +210,52 @@ def test_all_trials_of_an_arm_train_with_the_file_as_the_comparison_began(mine: 
         run, _ = open_trial(first, told.append)
     assert len(told) == 1  # said once, for the arm
     assert "version = 1" in Path(str(run.config.model.norm_source.copy)).read_text()
+
+
+def test_the_copy_is_what_was_imported(mine: Path, tmp_path: Path) -> None:
+    config = resolve(None, parse_override(f"model.norm={mine}:Norm")).config
+    build_model(config)
+    mine.write_text(SOURCE.format(2))  # just before the training says that it starts
+    keep_norm(tmp_path, config)
+    assert (tmp_path / "norm" / "mine.py").read_text() == SOURCE.format(1)
+
+
+NO_DATA = cast(Dataset, object())
+
+CHANGES: list[Callable[[Path], object]] = [
+    lambda file: file.write_text(SOURCE.format(2)),
+    lambda file: file.write_text("class ("),
+    lambda file: file.unlink(),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["changed", "broken", "gone"])
+def test_what_becomes_of_the_file_while_a_comparison_runs_changes_no_trial(
+    mine: Path, change: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[object] = []
+
+    def train(config: Config, *_: object) -> Generator[Event]:
+        trained.append(_version(config))
+        yield STARTED
+
+    monkeypatch.setattr(trial_directory, "train", train)
+    arms = build_arms(["mine.py:Norm", "other=mine.py:Norm,optimizer.lr=2"], None)
+    with create_comparison(Path("runs"), make_plan(arms, [0, 1])) as directory:
+        first, second, third, _ = directory.unfinished_trials()
+        drain(train_trial(first, NO_DATA))
+        change(mine)
+        drain(train_trial(second, NO_DATA))
+        assert trained == [1, 1]
+        (arm, other) = (result.arm for result in directory.comparison.arms)
+        assert _version(arm.config) == 1  # as parity and throughput build it
+        assert arm.has_network_of(other)
+        made = Path(str(third.run))  # as a trial leaves it that was not built
+        made.mkdir()
+        (made / "config.yaml").write_text(third.config.yaml())
+    with reopen_comparison(directory.path) as again:
+        drain(train_trial(again.unfinished_trials()[2], NO_DATA))
+    assert trained == [1, 1, 1]
+    assert {file["sha256"] for file in _files(made)} == {
+        hashlib.sha256(SOURCE.format(1).encode()).hexdigest()
+    }
