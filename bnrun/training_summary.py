@@ -187,7 +187,7 @@ class Summary:
 
 def _mean_rate(rates: Iterable[float | None]) -> float | None:
     """Return the rate of equal amounts of work together; None where no rate is known."""
-    known = [rate for rate in rates if rate]
+    known = [rate for rate in rates if rate is not None and rate > 0]
     return statistics.harmonic_mean(known) if known else None
 
 

@@ -40,11 +40,13 @@ class Row:
         label: what the row is of. Labels of all rows share a column.
         share: how much is done, from 0 to 1; None in a row without a bar.
         figures: in the order in which they stand.
+        is_name: whether the label is a name, which may lose its middle. A count may not.
     """
 
     label: str = ""
     share: float | None = None
     figures: Sequence[Figure] = ()
+    is_name: bool = False
 
 
 def fit(rows: Sequence[Row], width: int, *, ascii_only: bool = False) -> list[Text]:
@@ -57,7 +59,8 @@ def fit(rows: Sequence[Row], width: int, *, ascii_only: bool = False) -> list[Te
     """
     room = min(width, MAX_WIDTH) - 1  # a line that fills a terminal may wrap
     longest = max((len(row.label) for row in rows), default=0)
-    label = min(longest, max(MIN_LABEL, room - FIGURES_BESIDE_LABEL))
+    counts = max((len(row.label) for row in rows if not row.is_name), default=0)
+    label = min(longest, max(MIN_LABEL, counts, room - FIGURES_BESIDE_LABEL))
     bar = min(MAX_BAR, room - label - 2 * len(GAP) - FIGURES_BESIDE_BAR)
     if bar < MIN_BAR or all(row.share is None for row in rows):
         bar = 0

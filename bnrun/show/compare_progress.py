@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from rich.console import Console
 
@@ -16,7 +15,7 @@ from bnrun.comparison.comparison_events import (
 from bnrun.comparison.parity_verdict import Parity
 from bnrun.events import Activity, EpochEnded, Fetching, Notice, Progress, RunStarted, Stage
 from bnrun.show.bars import Figure, Row, TimeLeft, counted, figures_of
-from bnrun.show.progress import LineScreen, LiveScreen, epoch_figures, figure
+from bnrun.show.progress import LineScreen, LiveScreen, activity_row, epoch_figures, figure
 
 
 class CompareLines(LineScreen):
@@ -83,7 +82,7 @@ class CompareBars(LiveScreen):
                     self.print(_engine_line(event))
             case Stage():
                 self._slots = []
-                super().update(replace(event, name=f"measuring {event.name}"))
+                super().update(event)
             case Parity():
                 self.print(event.sentence)
             case TrialEvent():
@@ -98,12 +97,21 @@ class CompareBars(LiveScreen):
 
     def rows(self) -> list[Row]:
         """Return the rows, from top to bottom."""
-        if not self._slots:
-            return super().rows()
-        done = self._epochs_done() / self._epochs
+        left = str(self._time_left) if self._slots else None  # nothing is trained meanwhile
+        rows = [self._trials_row(left)] if self._trials else []
+        if self._slots:
+            return [*rows, *(slot.row() for slot in self._slots)]
+        return [*rows, *super().rows()]
+
+    def stage_rows(self, stage: Stage) -> list[Row]:
+        """Return the rows of a measurement: its time left is not that of the comparison."""
+        label = f"{stage.name} {counted(stage.done, stage.total)}"
+        row = Row(label, stage.done / stage.total, figures_of(str(self.left)))
+        return [row, activity_row(self.activity or f"measuring {stage.name}")]
+
+    def _trials_row(self, left: str | None) -> Row:
         label = f"{counted(len(self._ended), len(self._trials))} trials"
-        all_trials = Row(label, done, figures_of(str(self._time_left)))
-        return [all_trials, *(slot.row() for slot in self._slots)]
+        return Row(label, self._epochs_done() / self._epochs, figures_of(left))
 
     def _show_trial(self, event: TrialEvent) -> None:
         if isinstance(event.event, Notice):
@@ -176,7 +184,7 @@ class _TrialRow:
         )
         figures = [Figure(text, rank) for text, rank in texts if text is not None]
         share = 1.0 if self.ended else self.epochs_done / self._epochs
-        return Row(self.trial.name, share, figures)
+        return Row(self.trial.name, share, figures, is_name=True)
 
     def _set_step(self, epoch: int, step: int) -> None:
         self._epoch = epoch

@@ -119,7 +119,7 @@ class LiveScreen:
         self.activity = ""
         self._counted: Stage | Fetching | None = None
         self._run: _RunRows | None = None
-        self._left = TimeLeft()
+        self.left = TimeLeft()
 
     def show(self, event: object) -> None:
         """Bring the rows up to date, and draw them."""
@@ -155,14 +155,19 @@ class LiveScreen:
         if self._run is not None:
             return self._run.rows(self.activity)
         match self._counted:
-            case Stage(name, done, total):
-                bar = Row(counted(done, total), done / total, figures_of(str(self._left)))
-                return [bar, activity_row(self.activity or name)]
+            case Stage() as stage:
+                return self.stage_rows(stage)
             case Fetching(source, received, expected):
                 label = f"{received / 1e6:4.1f} of {expected / 1e6:.0f} MB"
-                bar = Row(label, received / expected, figures_of(str(self._left)))
+                bar = Row(label, received / expected, figures_of(str(self.left)))
                 return [bar, activity_row(f"fetching: {source}")]
         return [activity_row(self.activity)] if self.activity else []
+
+    def stage_rows(self, stage: Stage) -> list[Row]:
+        """Return the rows of a stage."""
+        label = counted(stage.done, stage.total)
+        bar = Row(label, stage.done / stage.total, figures_of(str(self.left)))
+        return [bar, activity_row(self.activity or stage.name)]
 
     def print(self, text: str) -> None:
         """Print a line above the rows."""
@@ -171,11 +176,11 @@ class LiveScreen:
     def _count(self, event: Stage | Fetching) -> None:
         before, self._counted = self._counted, event
         if isinstance(event, Fetching):
-            self._left.count(event.received, event.expected)
+            self.left.count(event.received, event.expected)
             return
         if not isinstance(before, Stage) or before.total != event.total:
-            self._left = TimeLeft()  # of other work
-        self._left.count(event.done, event.total)
+            self.left = TimeLeft()  # of other work
+        self.left.count(event.done, event.total)
 
 
 class _RunRows:
@@ -186,17 +191,18 @@ class _RunRows:
         self._now = Progress(len(started.finished) + 1, 0, math.nan, math.nan, None)
         self._ended = started.finished[-1] if started.finished else None
         self._left = TimeLeft()
+        self._rate: float | None = None  # the last known one: a process warms up once
 
     def update(self, event: Progress | EpochEnded) -> None:
         """Move to where the run is."""
+        self._rate = event.examples_per_second or self._rate
         if isinstance(event, Progress):
             self._now = event
             self._left.count(self._steps_done, self._run.epochs * self._run.steps_per_epoch)
         else:
             self._ended = event
             if event.epoch < self._run.epochs:
-                rate = event.examples_per_second
-                self._now = Progress(event.epoch + 1, 0, event.loss, event.train_acc, rate)
+                self._now = Progress(event.epoch + 1, 0, event.loss, event.train_acc, None)
 
     @property
     def _steps_done(self) -> int:
@@ -206,8 +212,8 @@ class _RunRows:
         """Return the rows, from top to bottom."""
         now, steps = self._now, self._run.steps_per_epoch
         doing = activity or ("first steps" if math.isnan(now.loss) else "warming up")
-        if now.examples_per_second and not activity:
-            doing = f"{now.examples_per_second:,.0f} examples/s"
+        if self._rate and not activity:
+            doing = f"{self._rate:,.0f} examples/s"
         rows = [
             Row(
                 f"epoch {counted(min(now.epoch, self._run.epochs), self._run.epochs)}",

@@ -82,7 +82,12 @@ def test_a_row_follows_each_trial() -> None:
     for event in EVENTS:
         bars.update(event)
         seen.append(_shown(bars))
-    assert seen[1] == ["0/1  ────────────────────────  --:-- left", "measuring parity"]
+    assert seen[0] == ["0/2 trials  ────────────────────────"]
+    assert seen[1] == [
+        "0/2 trials  ────────────────────────",
+        "parity 0/1  ────────────────────────  --:-- left",
+        "measuring parity",
+    ]
     assert seen[4] == [
         "0/2 trials  ━━━─────────────────────  --:-- left",
         "scratch-s0  ━━━━━━──────────────────  loss 0.400  epoch  3/10  train 0.800",
@@ -91,7 +96,11 @@ def test_a_row_follows_each_trial() -> None:
         "1/2 trials  ━━━━━━━━━━━━────────────  --:-- left",
         "scratch-s0  ━━━━━━━━━━━━━━━━━━━━━━━━  loss 0.264  epoch 10/10  ended",
     ]
-    assert seen[-2] == [" 1/20  ━───────────────────────  --:-- left", "measuring throughput"]
+    assert seen[-2] == [
+        "2/2 trials        ━━━━━━━━━━━━━━━━━━━",
+        "throughput  1/20  ━──────────────────  --:-- left",
+        "measuring throughput",
+    ]
 
 
 def test_at_40_columns_loss_and_what_is_going_on_stay() -> None:

@@ -102,6 +102,14 @@ AT_WORK = (STARTED, ENDED, Progress(2, 117, 0.401, 0.832, 112_345.0))
     ("width", "rows"),
     [
         (
+            36,
+            [
+                "epoch  2/10  loss 0.401  --:-- left",
+                "batch 117/235  112,345 examples/s",
+                "after 1  loss 0.602  test 0.812",
+            ],
+        ),
+        (
             40,
             [
                 "epoch  2/10    loss 0.401  --:-- left",
@@ -179,6 +187,22 @@ def test_a_display_that_does_not_move_says_what_it_waits_for(width: int) -> None
     assert [rows[1].split("  ")[-1] for rows in seen[3:]] == [
         "first steps", "9,000 examples/s", "evaluating", "checkpoint", "9,000 examples/s",
     ]  # fmt: skip
+
+
+def test_a_process_warms_up_once() -> None:
+    live = _live(80)
+    seen = []
+    for event in (
+        STARTED,
+        Progress(1, 3, 2.3, 0.1, None),
+        Progress(1, 235, 0.6, 0.7, 9_000.0),
+        replace(ENDED, examples_per_second=None),
+        Progress(2, 1, 0.4, 0.8, None),
+    ):
+        live.update(event)
+        seen.append(_shown(live)[1].split("  ")[-1])
+    rate = "9,000 examples/s"
+    assert seen == ["first steps", "warming up", rate, rate, rate]
 
 
 @pytest.mark.parametrize(
