@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import typer
 
 from bnrun.cli.completion import whole_words
-from bnrun.cli.help import FIRST_COMMANDS, Group
+from bnrun.cli.help import Group, first_screen, write_first_commands
 from bnrun.cli.interruption import end_interrupted
 from bnrun.errors import CANNOT_DO, BnrunError
 
@@ -30,8 +30,7 @@ class Commands(Group):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write what a newcomer may try."""
-        with formatter.section("First commands to try"):
-            formatter.write_dl(FIRST_COMMANDS)
+        write_first_commands(formatter)
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the command line, or complete it for a shell."""
@@ -41,13 +40,14 @@ class Commands(Group):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse what stands before the command's name."""
         ctx.meta[_WORDS] = [*args]
+        if not args and not ctx.resilient_parsing:
+            typer.echo(first_screen(self, ctx), err=True)
+            raise typer.Exit(CANNOT_DO)
         try:
             return super().parse_args(ctx, args)
         except KeyboardInterrupt as interruption:
             end_interrupted(interruption)
         except UsageError as error:
-            if not ctx.meta[_WORDS]:  # the help, which is shown where nothing was typed
-                raise
             _end(_of_usage(error, ctx))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]

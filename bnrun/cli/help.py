@@ -47,14 +47,46 @@ class Group(TyperGroup):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the options, and the commands with their summaries, whole."""
         _write_parameters(self, ctx, formatter)
+        for panel, rows in self.panels().items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+    def panels(self) -> dict[str, list[tuple[str, str]]]:
+        """Return the heading of each panel, with its commands, of one width, and summaries."""
+        width = max(map(len, self.commands))
         panels: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             panel = getattr(command, "rich_help_panel", None) or "Commands"
-            panels.setdefault(panel, []).append((name, command.get_short_help_str()))
-        width = max(len(name) for name in self.commands)
-        for panel, rows in panels.items():
-            with formatter.section(panel):
-                formatter.write_dl([(name.ljust(width), summary) for name, summary in rows])
+            row = name.ljust(width), command.get_short_help_str()
+            panels.setdefault(panel, []).append(row)
+        return panels
+
+
+def first_screen(group: Group, context: Any) -> str:
+    """Return what `bnrun` alone shows: a line for each command, on one screen of 80 x 24."""
+    formatter = context.make_formatter()
+    name = context.command_path
+    formatter.write(f"Usage: {name} COMMAND ...  In full: {name} --help\n\n")
+    rows = [row for panel in group.panels().values() for row in panel]
+    formatter.indent()
+    room = formatter.width - formatter.current_indent - len(f"{rows[0][0]}  ")
+    formatter.write_dl([(command, _one_line(summary, room)) for command, summary in rows])
+    formatter.dedent()
+    write_first_commands(formatter)
+    return str(formatter.getvalue().rstrip("\n"))
+
+
+def write_first_commands(formatter: Any) -> None:
+    """Write what a newcomer may try."""
+    with formatter.section("First commands to try"):
+        formatter.write_dl(FIRST_COMMANDS)
+
+
+def _one_line(summary: str, room: int) -> str:
+    """Return a summary, without its last clauses where these do not fit."""
+    while len(summary) > room and (clause := re.search(r"[,;:][^,;:]*$", summary)):
+        summary = f"{summary[: clause.start()]}."
+    return summary
 
 
 def _write_parameters(command: Any, context: Any, formatter: Any) -> None:

@@ -83,9 +83,37 @@ def test_help_is_whole_and_ends_with_what_to_try() -> None:
     assert _help() == HELP
 
 
-def test_without_a_command_the_help_is_shown() -> None:
+FIRST_SCREEN = """\
+Usage: bnrun COMMAND ...  In full: bnrun --help
+
+  train          Train LeNet with a norm; show loss, accuracy and speed.
+  compare        Compare norms, or anything else, over the same seeds.
+  study          Put claims about normalization to the test.
+  bench          Measure the speed of training.
+  verify         Check whether a BatchNorm is right, and name its faults.
+  doctor         Check whether torch's own norms are right on this machine.
+  inspect-gamma  Show what a run's norms have learned, channel by channel.
+  evaluate       Show a run's test accuracy with each kind of statistics.
+  recalibrate    Give a run's norms population statistics, in a new file.
+  plot           Draw a run's curves and gammas, or a comparison.
+  runs           List runs and comparisons; show one.
+  guide          Read the manual, one page per topic.
+  norms          List the norms that have a name: formula, averages, source.
+  configs        List the configs that come with bnrun.
+  help           Show the help of a command.
+  data           Show where Fashion-MNIST is, and whether it is verified.
+
+First commands to try:
+  bnrun train --epochs 1  Train for one epoch; the images are fetched once.
+  bnrun verify scratch    Check a layer, and see what is checked.
+  bnrun guide             Read the manual.
+"""
+
+
+def test_without_a_command_each_one_has_a_line_and_all_fit_on_24() -> None:
     done = _invoke()
-    assert (done.exit_code, done.stdout, done.stderr) == (2, "", HELP)
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", FIRST_SCREEN)
+    assert len(FIRST_SCREEN.splitlines()) <= 23  # the prompt has one
 
 
 @pytest.mark.parametrize(("words", "command"), COMMANDS)
