@@ -144,12 +144,19 @@ def config_with_norm(
     """
     if norm is not None:
         return with_other_norm(config, norm)
-    found, notice = find_norm(path, config)
+    kept = path if _read(path) else _arm_folder(path)
+    found, notice = find_norm(kept, config)
     if notice is not None:
         on_notice(notice)
-    if not _read(path):
+    if not _read(kept):
         _require_file(path, config)
     return found
+
+
+def _arm_folder(path: Path) -> Path:
+    """Return where a trial's comparison has the file of its norm; elsewhere, nothing is there."""
+    path = path.absolute()
+    return norm_folder(path.parents[1], path.name.rpartition("-s")[0])
 
 
 def with_other_norm(config: Config, norm: str) -> Config:

@@ -253,6 +253,8 @@ def test_what_becomes_of_the_file_while_a_comparison_runs_changes_no_trial(
         made = Path(str(third.run))  # as a trial leaves it that was not built
         made.mkdir()
         (made / "config.yaml").write_text(third.config.yaml())
+    config = config_with_norm(made, third.config, None, print)  # as `bnrun train --resume` does
+    assert _version(config) == 1
     with reopen_comparison(directory.path) as again:
         drain(train_trial(again.unfinished_trials()[2], NO_DATA))
     assert trained == [1, 1, 1]
