@@ -32,6 +32,10 @@ SHOWN_ELSEWHERE = ("model.norm", "training.seed", "training.epochs")
 NOT_OF_THE_TRAINING = ("training.device", "training.evaluate", "training.keep_every")
 """Config keys that change nothing in what is trained."""
 
+MAX_NAME = 40
+"""Longest name of a comparison or a study beside its status, which stands below a longer one: as
+wide as that, the column of names would leave too little of 80 columns to the figures of runs."""
+
 MOST_DIGITS = 8
 """Digits of a figure that are written to tell it from another one."""
 
@@ -46,24 +50,29 @@ def runs_table(records: Sequence[Record]) -> RenderableType:
     figures = map(number, ("epochs", "loss", "test acc"))
     shown = table(label("run or comparison"), *figures, label("status"), margin=1)
     for record in records:
-        name = Text(record.path.name)
-        match record:
-            case RunRecord():
-                shown.add_row(name, *_figures(record), record.status)
-                line = ", ".join(_differs(record))
-            case ComparisonRecord():
-                shown.add_row(name, "", "", "", record.status or "no result")
-                line = _arms(record)
-            case StudyRecord():
-                shown.add_row(name, "", "", "", record.status)
-                line = _verdicts(record)
-            case _:
-                shown.add_row(name, "", "", "", "damaged")
-                line = ""
+        name, (cells, line) = record.path.name, _cells_and_line(record)
+        if len(name) > MAX_NAME and not isinstance(record, RunRecord):
+            shown.add_line(Text(f" {name}"))
+            line = "; ".join(part for part in (cells[-1], line) if part)
+        else:
+            shown.add_row(Text(name), *cells)
         if line:
             shown.add_line(Text(f"   {line}"))
     damaged = (record.problem for record in records if isinstance(record, DamagedRun))
     return Group(shown, *(Paragraph(f"damaged: {problem}") for problem in damaged))
+
+
+def _cells_and_line(record: Record) -> tuple[tuple[str, ...], str]:
+    """Return what the list shows beside a record's name, and below it."""
+    match record:
+        case RunRecord():
+            return (*_figures(record), record.status), ", ".join(_differs(record))
+        case ComparisonRecord():
+            return ("", "", "", record.status or "no result"), _arms(record)
+        case StudyRecord():
+            return ("", "", "", record.status), _verdicts(record)
+        case _:
+            return ("", "", "", "damaged"), ""
 
 
 def run_view(run: RunRecord) -> RenderableType:

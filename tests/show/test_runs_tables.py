@@ -105,6 +105,23 @@ def test_runs() -> None:
     )
 
 
+def test_a_long_name_of_a_comparison_takes_no_room_from_the_figures_of_runs() -> None:
+    name = "20261121T220000Z-compare-scratch-builtin-MyNorm-instance-group-layer"
+    arms = ("scratch", "builtin", "MyNorm", "instance", "group", "layer")
+    records = [
+        ComparisonRecord(Path(name), arms, (0, 1), "interrupted"),
+        _run(sets={"training.epochs": 1}),
+    ]
+    assert _render(runs_table(records)) == (
+        "\n"
+        " run or comparison                     epochs    loss  test acc  status\n"
+        " ─────────────────────────────────────────────────────────────────────────\n"
+        f" {name}\n"
+        "   interrupted; scratch, builtin, MyNorm, instance, group, layer; 2 seeds\n"
+        " 20261121T225147Z-lenet_bn-scratch-s0       1  0.2661    0.8712  completed\n"
+    )
+
+
 def test_runs_in_a_narrow_terminal_have_a_block_each_and_whole_names() -> None:
     assert _render(runs_table(RECORDS[1:3]), 50) == (
         "\n"
