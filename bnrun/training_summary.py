@@ -9,8 +9,9 @@ a run back and comparing runs use it.
 """
 
 import dataclasses
+import itertools
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,11 +151,13 @@ class Summary:
     def _schedule_remarks(self) -> Iterator[str]:
         if self.has_rates_of_several_plans:
             schedule = self.config["optimizer"]["schedule"]
-            parts = [f"from epoch {plan.first} on, of {plan.epochs}" for plan in self.plans]
+            *parts, last = (
+                f"of a run of {_epochs(plan.epochs)} {when}"
+                for plan, when in zip(self.plans, _spans(self.plans), strict=True)
+            )
             yield (
-                f"The learning rates are those of schedule {schedule} over a run of other lengths: "
-                f"{'; '.join(parts)} epochs. A run of {self.plans[-1].epochs} epochs from the "
-                "start has other rates."
+                f"The learning rates of schedule {schedule} are those {', '.join(parts)}, and "
+                f"{last}. A run of {_epochs(self.plans[-1].epochs)} from the start has other rates."
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -183,6 +186,18 @@ class Summary:
             "plans": [dataclasses.asdict(plan) for plan in self.plans],
             "remarks": list(self.remarks),
         }
+
+
+def _spans(plans: Sequence[Plan]) -> Iterator[str]:
+    """Yield the epochs in which each plan holds: until the next one starts."""
+    for plan, following in itertools.pairwise(plans):
+        last = following.first - 1
+        yield f"in epoch {last}" if last == plan.first else f"in epochs {plan.first} to {last}"
+    yield f"from epoch {plans[-1].first} on"
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' if count != 1 else ''}"
 
 
 def _mean_rate(rates: Iterable[float | None]) -> float | None:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from bnrun.config import Config
-from bnrun.events import DataUsed, EpochEnded, Event, Notice, RunEnded, RunStarted
+from bnrun.events import DataUsed, EpochEnded, Event, Notice, Plan, RunEnded, RunStarted
 from bnrun.training_summary import Summary, planned
 
 CONFIG = Config().to_dict()
@@ -98,4 +98,18 @@ def test_a_network_that_learned_and_predicts_by_guessing_is_not_said_not_to_have
         "The test accuracy, 0.100, is that of guessing, though the network learned (train "
         "accuracy 0.800): what its norms predict with does not fit its weights, or not yet. "
         "`bnrun evaluate` tries other statistics."
+    )
+
+
+def test_rates_that_were_planned_three_times_are_told_epochs_by_epochs() -> None:
+    plans = (Plan(1, 1), Plan(2, 3), Plan(4, 6))
+    optimizer = CONFIG["optimizer"] | {"schedule": "one-cycle"}
+    summary = dataclasses.replace(
+        _fold(dataclasses.replace(STARTED, plans=plans), _epoch(1)),
+        config=CONFIG | {"optimizer": optimizer},
+    )
+    assert summary.remarks == (
+        "The learning rates of schedule one-cycle are those of a run of 1 epoch in epoch 1, of a "
+        "run of 3 epochs in epochs 2 to 3, and of a run of 6 epochs from epoch 4 on. A run of 6 "
+        "epochs from the start has other rates.",
     )

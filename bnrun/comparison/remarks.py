@@ -48,8 +48,8 @@ def _vague_remarks(comparison: "Comparison") -> Iterator[str]:
         is_vague_difference(pair.metric, pair.difference) for pair in comparison.pairs
     ):
         yield (
-            "?: from so few seeds, the 95 % interval would be wider than what is possible "
-            "(accuracies lie between 0 and 1, losses above 0), and tells nothing."
+            "?: from so few seeds, the 95 % interval would reach beyond what is possible "
+            "(accuracies lie between 0 and 1, so they differ by at most 1; losses lie above 0)."
         )
 
 

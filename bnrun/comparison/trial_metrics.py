@@ -30,23 +30,23 @@ def metric_taken(trial: Summary, metric: str) -> str:
 
 
 def is_vague(metric: str, estimate: Estimate) -> bool:
-    """Return whether the interval of a metric's mean tells nothing about it.
+    """Return whether the interval of a metric's mean reaches beyond what is possible.
 
-    Student's interval knows no bounds, and from two seeds it is wide. That of an accuracy tells
-    nothing where it is wider than all accuracies, 0 to 1; that of a loss where it reaches below 0.
+    Student's interval knows no bounds, and from two or three seeds it is wide. An accuracy lies
+    between 0 and 1, a loss above 0.
     """
     if estimate.ci95 is None:
         return False
     low, high = estimate.ci95
-    return low < 0 if metric == "loss" else high - low > 1
+    return low < 0 or (metric != "loss" and high > 1)
 
 
 def is_vague_difference(metric: str, difference: Estimate) -> bool:
-    """Return whether the interval of a difference tells nothing: it is wider than -1 to 1.
+    """Return whether the interval of a difference reaches beyond what is possible.
 
-    Two accuracies differ by no more; two losses may differ by any number.
+    Two accuracies differ by at most 1; two losses may differ by any number.
     """
     if difference.ci95 is None or metric == "loss":
         return False
     low, high = difference.ci95
-    return high - low > 2
+    return low < -1 or high > 1

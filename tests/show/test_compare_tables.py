@@ -402,8 +402,8 @@ def test_an_interval_that_tells_nothing_is_not_shown() -> None:
     ) in shown
     words = " ".join(shown.split())
     assert (
-        "?: from so few seeds, the 95 % interval would be wider than what is possible (accuracies "
-        "lie between 0 and 1, losses above 0), and tells nothing."
+        "?: from so few seeds, the 95 % interval would reach beyond what is possible (accuracies "
+        "lie between 0 and 1, so they differ by at most 1; losses lie above 0)."
     ) in words
     assert (
         "From two seeds, a 95 % interval is 13 times as wide as the two values are apart." in words

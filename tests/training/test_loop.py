@@ -203,8 +203,8 @@ def test_a_schedule_over_another_length_is_said_before_and_after(small: Dataset)
         "1, and from there on those of a run of 2; the rate goes from 4e-06 to 0.46"
     ]
     assert summary.remarks[-1] == (
-        "The learning rates are those of schedule one-cycle over a run of other lengths: from "
-        "epoch 1 on, of 1; from epoch 2 on, of 2 epochs. A run of 2 epochs from the start has "
+        "The learning rates of schedule one-cycle are those of a run of 1 epoch in epoch 1, and "
+        "of a run of 2 epochs from epoch 2 on. A run of 2 epochs from the start has "
         "other rates."
     )
     assert summary.to_dict()["plans"] == [{"first": 1, "epochs": 1}, {"first": 2, "epochs": 2}]
