@@ -112,6 +112,15 @@ class Summary:
         return self.why_not_learned is None
 
     @property
+    def images(self) -> tuple[DataUsed, str | None]:
+        """Return what is known of the images: two trainings with the same ones have equal values.
+
+        The folder counts only for images that are not the published ones.
+        """
+        root = self.config["data"]["root"] if self.data.verified is False else None
+        return dataclasses.replace(self.data, source=""), root
+
+    @property
     def has_rates_of_several_plans(self) -> bool:
         """Return whether a schedule went over a run that was later made longer or shorter."""
         return len(self.plans) > 1 and self.config["optimizer"]["schedule"] != "constant"

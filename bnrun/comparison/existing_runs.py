@@ -20,7 +20,6 @@ from bnrun.config import Config
 from bnrun.config.difference import config_difference, flat_config
 from bnrun.config.short_text import short_text
 from bnrun.errors import RunError
-from bnrun.events import DataUsed
 from bnrun.training_summary import Summary
 
 SAME_ARM = ("training.seed", "training.evaluate", "training.keep_every", "data.root")
@@ -72,7 +71,7 @@ class SideBySide(Comparison):
 
     def _why_unpaired(self) -> str:
         """Return why no two of the runs are a pair; empty where they may be."""
-        if len({_images(trial) for trial in self.trials}) > 1:
+        if len({trial.images for trial in self.trials}) > 1:
             return "they were trained on different images, so their figures do not compare"
         devices = dict.fromkeys(trial.device for trial in self.trials)
         if len(devices) > 1:
@@ -175,22 +174,13 @@ def _grouped(runs: Sequence[Summary]) -> list[list[Summary]]:
 
 def _is_of_arm(a: Summary, b: Summary) -> bool:
     keys = (pair.key for pair in config_difference(_config(a).to_dict(), _config(b).to_dict()))
-    return _images(a) == _images(b) and all(key in SAME_ARM for key in keys)
+    return a.images == b.images and all(key in SAME_ARM for key in keys)
 
 
 def _config(run: Summary) -> Config:
     """Return a run's config with the engine and the device that it was trained on."""
     config = Config.model_validate(run.config)
     return config.with_training(engine=run.engine, device=run.device)
-
-
-def _images(run: Summary) -> tuple[DataUsed, str | None]:
-    """Return what tells the images of runs apart; those that are not the published ones, by root.
-
-    Where they were read from does not.
-    """
-    root = run.config["data"]["root"] if run.data.verified is False else None
-    return dataclasses.replace(run.data, source=""), root
 
 
 def _names(configs: Sequence[Config]) -> list[str]:

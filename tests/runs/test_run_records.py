@@ -257,6 +257,17 @@ def test_what_a_difference_comes_from_is_said_truly(
     assert found.startswith(remark)
 
 
+def test_unpublished_images_of_two_folders_are_not_taken_for_the_same(tmp_path: Path) -> None:
+    images = dataclasses.replace(STARTED, data=dataclasses.replace(DATA, verified=False))
+    runs = (_create(tmp_path, data__root=root) for root in ("mine", "yours"))
+    a, b = (
+        _session(run, images, dataclasses.replace(_epoch(1), loss=loss), ENDED)
+        for run, loss in zip(runs, (0.5, 1.0), strict=True)
+    )
+    (found,) = difference(read_run(a.path), read_run(b.path)).remarks
+    assert found == "They have different images: their figures do not compare."
+
+
 LISTING = """
 import sys
 from pathlib import Path
