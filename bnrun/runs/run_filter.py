@@ -43,8 +43,11 @@ class Filter:
         section, _, name = self.key.partition(".")
         value = run.summary.config[section][name]
         match self.key:
-            case "model.norm":  # also without its folder, and the class alone
-                return self.text in (value, value.rpartition("/")[2], value.rpartition(":")[2])
+            case "model.norm":  # also with its options, without its folder, and the class alone
+                return any(
+                    self.text in (norm, norm.rpartition("/")[2], norm.rpartition(":")[2])
+                    for norm in (value, run.summary.norm)
+                )
             case "training.engine":  # also the one that `auto` has chosen
                 return self.text in (value, run.summary.engine)
             case "training.device":

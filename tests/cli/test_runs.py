@@ -27,7 +27,7 @@ def _lay(out: Path, name: str, loss: float = 0.25, **values: object) -> Path:
     """Make the directory of a finished run."""
     assignments = [Assignment(key.replace("__", "."), values[key], "test") for key in values]
     run = runs.create(out, resolve(None, assignments))
-    norm, seed = run.config.model.norm, run.config.training.seed
+    norm, seed = run.config.model.norm_call, run.config.training.seed
     with run:
         run.record(RunStarted(norm, "cpu", "a machine", seed, 1, 3, DATA))
         run.record(EpochEnded(1, loss, 0.8, 0.7, None, 9_000.0, 11_000.0, 1.5, 0.75))
@@ -89,6 +89,13 @@ def test_filters_choose_runs(out: Path, filters: tuple[str, ...], names: list[st
     assert document["comparisons"] == []
     if not names:
         assert shown == f"None of 3 below {out}/ has status=failed.\n"
+
+
+def test_a_norm_is_found_as_the_list_writes_it(tmp_path: Path) -> None:
+    _lay(tmp_path, OLD, model__norm="builtin(momentum=0.01)")
+    for norm in ("builtin", "builtin(momentum=0.01)"):
+        assert OLD in _listed(f"norm={norm}", "--out", tmp_path)
+    assert OLD not in _listed("norm=builtin(momentum=0.1)", "--out", tmp_path)
 
 
 def test_a_filter_and_a_limit_say_that_there_are_more(out: Path) -> None:
