@@ -5,7 +5,7 @@ import doctest
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -346,6 +346,14 @@ def test_a_class_inside_a_function_can_be_verified() -> None:
 def test_verify_takes_known_values_alone(given: dict[str, Any]) -> None:
     with pytest.raises(bnrun.ConfigError, match=f"{next(iter(given))}: .* Did you mean"):
         bnrun.verify("scratch", **given)
+
+
+@pytest.mark.parametrize("function", [bnrun.train, bnrun.verify])
+def test_options_of_a_norm_stand_in_place_of_those_written_with_it(
+    function: Callable[..., object],
+) -> None:
+    with pytest.raises(bnrun.NormError, match="builtin takes no option 'ep'"):
+        function(norm="builtin(eps=1)", norm_options={"ep": 1})
 
 
 def test_a_class_inside_a_function_cannot_be_named_in_a_config() -> None:

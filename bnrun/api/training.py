@@ -33,7 +33,8 @@ def train(
         config: a `Config`, a YAML file, the name of a config that comes with bnrun, or None for
             the defaults, which are `lenet_bn`.
         norm: a name, `path/to/file.py:Class`, or a class (see `help(bnrun)`).
-        norm_options: arguments for its constructor, such as `{"eps": 1e-3}`.
+        norm_options: arguments for its constructor, such as `{"eps": 1e-3}`, in place of those
+            written with `norm`.
         epochs: passes over the training images.
         seed: of the initial weights and of the order of the images.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.

@@ -1,7 +1,6 @@
 """`verify` and `doctor`: is a batch normalization right, and are torch's own norms?"""
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from bnrun.verification.verify import verify as verification
 def verify(
     norm: str | type[nn.Module],
     *,
-    norm_options: Mapping[str, Any] = MappingProxyType({}),
+    norm_options: Mapping[str, Any] | None = None,
     contract: str = "torch",
     dtype: str | None = None,
     device: str = "cpu",
@@ -37,7 +36,7 @@ def verify(
 
     Args:
         norm: a name, a file and a class, or a class (see `help(bnrun)`).
-        norm_options: arguments for its constructor, where `norm` is not written with its own. What
+        norm_options: arguments for its constructor, in place of those written with `norm`. What
             counts as right stays the same.
         contract: what counts as right: `torch`, PyTorch's layer; or `textbook`, the textbook's.
         dtype: `float64`, `float32`, `bfloat16` or `float16`. None takes float64 where norm and
@@ -69,13 +68,14 @@ def verify(
     kind = known_value("contract", contract, CONTRACTS)
     chosen = None if engine is None else known_value("engine", engine, ENGINES)
     precision = None if dtype is None else known_value("dtype", dtype, DTYPES)
+    written = None
     if isinstance(norm, str):
         norm, written = parse_norm_call(norm, "norm")
-        norm_options = norm_options if written is None else written
-    check_norm(norm, norm_options)
+    options = norm_options if norm_options is not None else written or {}
+    check_norm(norm, options)
     work = verification(
         norm,
-        norm_options,
+        options,
         contract=kind,
         dtype=None if precision is None else getattr(torch, precision),
         device=str(pick_device(device)),
