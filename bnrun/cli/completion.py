@@ -107,7 +107,7 @@ def studies() -> list[str]:
 
 def study_directories(context: typer.Context) -> list[str]:
     """Complete the name of a study's directory."""
-    return _names(context, "study")
+    return ["latest", *_names(context, "study")]
 
 
 def commands(context: typer.Context) -> list[Candidate]:

@@ -37,14 +37,17 @@ def plot(
     them, in the folder that runs are in.
     """
     from bnrun.cli.compare_runs import draw_runs
-    from bnrun.runs.lookup import LATEST, find_either
+    from bnrun.runs.lookup import COMPARISON, LATEST, find_either
     from bnrun.runs.obstacles import nothing_to_draw
     from bnrun.show.console import show_json, show_line, show_notice
 
     if runs is not None and len(runs) > 1:
+        _refuse_checkpoint(checkpoint, "several runs")
         draw = partial(draw_runs, runs, out)
     else:
         path = find_either(runs[0] if runs else LATEST, out, nothing_to_draw, show_notice)
+        if path in COMPARISON:
+            _refuse_checkpoint(checkpoint, "a comparison")
         draw = partial(_draw, path, checkpoint)
     with drawing(quiet=False):
         files = draw()
@@ -53,6 +56,20 @@ def plot(
         return
     for file in files:
         show_line(str(file))
+
+
+def _refuse_checkpoint(checkpoint: str, drawn: str) -> None:
+    """Refuse a choice of weights where only curves are drawn.
+
+    Raises:
+        RunError: there is one.
+    """
+    if checkpoint != "last":
+        raise RunError(
+            f"received '{checkpoint}', but of {drawn} only the curves are drawn, and no gammas of "
+            "a checkpoint. Leave it out, or name one run.",
+            key="--checkpoint",
+        )
 
 
 @contextlib.contextmanager

@@ -116,9 +116,10 @@ def _kept(
     from bnrun.runs.study_directory import reopen_study
 
     option = "--resume" if resume is not None else "--judge"
-    if budget is not None or (resume is not None and judge is not None):
-        other = "--budget" if budget is not None else "--judge"
-        raise ConfigError(f"a kept study has its own budget, so this takes no {other}.", option)
+    if resume is not None and judge is not None:
+        raise ConfigError("give --resume or --judge, not both.", "--judge")
+    if budget is not None:
+        raise ConfigError("a kept study has its own budget, so this takes no --budget.", option)
     directory = reopen_study(find_study_directory(resume or judge or "", out))
     kept = directory.result.study.name
     if name not in (None, kept):

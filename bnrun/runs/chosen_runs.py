@@ -49,6 +49,7 @@ def read_runs(
 
     Raises:
         RunError: one does not exist or is damaged, or there are fewer than two.
+        ConfigError: the config.yaml of one is not acceptable.
     """
     paths: dict[Path, Path] = {}
     for name in names:
@@ -56,7 +57,8 @@ def read_runs(
         trials = newest_first(path / TRIALS, RUN)[::-1] if path in COMPARISON else [path]
         paths |= {trial.resolve(): trial for trial in trials}
     if len(paths) < 2:
-        raise RunError(f"received one run, {', '.join(names)}; two or more can be compared.")
+        count = "one run" if paths else "no run that was started"
+        raise RunError(f"received {count}, {', '.join(names)}; two or more can be compared.")
     return [read_run(path).summary for path in paths.values()]
 
 

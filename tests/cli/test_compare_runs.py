@@ -136,6 +136,7 @@ def test_curves_of_runs_are_drawn_together_beside_the_runs(
         (("compare", *NAMES, "--epochs", "3"), "--epochs: 20260101T000000Z-lenet_bn-scratch-s0 is"),
         (("compare", *NAMES, "--set", "a=1"), "--set: "),
         (("plot", NAMES[0], "nope"), "there is no run 'nope'"),
+        (("plot", *NAMES, "--checkpoint", "1"), "--checkpoint: received '1', but "),
     ],
 )
 def test_what_cannot_be_compared_is_one_clear_error(
@@ -150,6 +151,8 @@ def test_a_comparison_stands_for_its_trials(out: Path) -> None:
     comparison = out / "20260201T000000Z-compare-a-b"
     (comparison / "trials").mkdir(parents=True)
     (comparison / "compare.yaml").touch()
+    _, _, error = _invoke("compare", comparison.name)
+    assert error.startswith(f"error: received no run that was started, {comparison.name}; two or ")
     for name in NAMES[2:]:
         (out / name).rename(comparison / "trials" / name[-7:])
     code, output, _ = _invoke("compare", "latest", NAMES[0], NAMES[1])

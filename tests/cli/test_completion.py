@@ -80,6 +80,7 @@ def test_the_last_word_is_completed(shell: str, line: str, values: list[str]) ->
         ("bnrun compare tex", ["textbook"]),
         ("bnrun compare 2", [RUN]),
         ("bnrun study ex", ["exact"]),
+        ("bnrun study --judge la", ["latest"]),
         ("bnrun train --device c", ["cpu", "cuda"]),
         ("bnrun compare --pairs ", ["first", "all"]),
         ("bnrun compare --sweep model.po", ["model.pool=avg", "model.pool=max"]),

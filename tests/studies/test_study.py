@@ -227,7 +227,7 @@ def test_the_list_of_runs_has_studies(made_up, tmp_path):
         (["exact", "--budget", "quik"], "Did you mean 'quick'"),
         (["all", "--json"], "--json: it prints one document"),
         (["--judge", "latest", "--budget", "quick"], "--judge: a kept study has its own budget"),
-        (["--judge", "latest", "--resume", "latest"], "this takes no --judge"),
+        (["--judge", "latest", "--resume", "latest"], "--judge: give --resume or --judge"),
         (["--judge", "nothing"], "there is no study 'nothing'"),
         (["exact", "--judge", "latest"], "is of study made-up, not of exact"),
     ],
