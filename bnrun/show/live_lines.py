@@ -3,10 +3,17 @@
 A line is never wider than the terminal, since a wrapped line could not be found again to be erased.
 Where the terminal has become narrower since, it has wrapped the lines that stood there (as tmux and
 today's terminals do): so many rows are erased.
+
+A process learns of a new width late: from tmux, after up to a quarter of a second. Lines that it
+draws meanwhile are too wide, and do not wrap, since wrapping is off while they are drawn. So the
+rows that the resize made and those drawn since are together what the lines need at the new width,
+however often they were drawn. While a window is dragged, only the start of each line is drawn, so
+that it need not wrap at the next width.
 """
 
 import sys
 from collections.abc import Iterable, Sequence
+from time import monotonic
 from typing import Self
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
@@ -14,6 +21,13 @@ from rich.control import Control
 from rich.file_proxy import FileProxy
 from rich.segment import ControlType, Segment
 from rich.text import Text
+
+WRAP_OFF, WRAP_ON = (
+    Segment(code, None, [(ControlType.CARRIAGE_RETURN,)])  # any type: rich has none for this
+    for code in ("\x1b[?7l", "\x1b[?7h")
+)
+SETTLE_SECONDS = 0.5
+"""How long a width must stay before lines take all of it: cautious, twice what tmux waits."""
 
 
 class LiveLines(RenderHook):
@@ -27,6 +41,8 @@ class LiveLines(RenderHook):
         self.console = console
         self._lines: Sequence[Text] = ()
         self._drawn_widths: list[int] = []
+        self._columns = console.width
+        self._settled = 0.0
 
     def __enter__(self) -> Self:
         self._streams = sys.stdout, sys.stderr
@@ -63,8 +79,16 @@ class LiveLines(RenderHook):
         lines = [line.copy() for line in self._lines]
         for line in lines:
             line.rstrip()
+            line.truncate(self._room())
         self._drawn_widths = [line.cell_len for line in lines]
         return [erased, *renderables, _Drawing(lines)]
+
+    def _room(self) -> int:
+        """Return the columns that a line may take: half of a width that has just changed."""
+        if self.console.width != self._columns:
+            self._columns = self.console.width
+            self._settled = monotonic() + SETTLE_SECONDS
+        return self._columns if monotonic() >= self._settled else self._columns // 2
 
     def _erased(self) -> Control:
         """Return what erases the lines that were drawn, and puts the cursor where they started."""
@@ -76,13 +100,17 @@ class LiveLines(RenderHook):
 
 
 class _Drawing:
-    """Lines without a newline after the last one."""
+    """Lines without a newline after the last one, which do not wrap."""
 
     def __init__(self, lines: Iterable[Text]) -> None:
         self._lines = list(lines)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if not self._lines:
+            return
+        yield WRAP_OFF
         for number, line in enumerate(self._lines):
             if number:
                 yield Segment.line()
             yield from line.render(console, end="")
+        yield WRAP_ON
