@@ -31,7 +31,7 @@ def one_of(*values: str) -> Callable[[], list[str]]:
     return lambda: [*values]
 
 
-def configs() -> list[Candidate]:
+def configs() -> list[tuple[str, str]]:
     """Complete the name of a config that comes with bnrun."""
     from bnrun.config import about, packaged_configs
 
@@ -81,6 +81,26 @@ def settings() -> list[tuple[str, str]]:
         for name, field in schema.model_fields.items()
         for value in _values(f"{section}.{name}", field)
     ]
+
+
+def filters(incomplete: str) -> list[tuple[str, str]]:
+    """Complete a filter of the list of runs; a key in full only where it is typed so."""
+    from bnrun.config.schema import SECTIONS
+    from bnrun.runs.run_filter import NAMES, STATUSES
+
+    fields = {
+        f"{section}.{name}": field
+        for section, schema in SECTIONS.items()
+        for name, field in schema.model_fields.items()
+    }
+    shortest = {key: name for name, key in NAMES.items()}  # the last name of a key is its short one
+    found = [(f"status={status}", "how it ended") for status in STATUSES]
+    found += [(f"config={name}", meaning) for name, meaning in configs()]
+    for name, key in NAMES.items():
+        if key in fields and ("." in incomplete or name == shortest[key]):
+            meaning = _brief(fields[key].description or "")
+            found += [(f"{name}={value}", meaning) for value in _values(key, fields[key])]
+    return [one for one in found if one[0].startswith(incomplete)]
 
 
 def runs(context: typer.Context) -> list[str]:

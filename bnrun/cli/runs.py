@@ -60,6 +60,16 @@ class RunsCommand(Group):
         rest: list[str] = super().parse_args(ctx, others)
         return rest
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Complete a command, an option or a filter."""
+        (command, *_) = super().shell_complete(ctx, "")
+        item = type(command)  # where its class can be imported from depends on the release of typer
+        filters = completion.filters(incomplete)
+        return [
+            *super().shell_complete(ctx, incomplete),
+            *(item(value, help=meaning) for value, meaning in filters),
+        ]
+
 
 app = typer.Typer(
     cls=RunsCommand, rich_markup_mode=None, subcommand_metavar="[KEY=VALUE]... | COMMAND"

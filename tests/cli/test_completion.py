@@ -13,6 +13,7 @@ from bnrun.cli import app
 from bnrun.config import KEYS
 from bnrun.guide import TOPICS
 from bnrun.norms import NORMS
+from bnrun.runs.run_filter import STATUSES
 
 CONFIGS = ["lenet_bn", "lenet_builtin", "lenet_fast", "lenet_maxpool", "lenet_nobn"]
 SHELLS = ("bash", "zsh", "fish")
@@ -93,6 +94,12 @@ def test_the_last_word_is_completed(shell: str, line: str, values: list[str]) ->
         ("bnrun help runs d", ["diff"]),
         ("bnrun evaluate --checkpoint ", ["last", "population"]),
         ("bnrun verify --dtype b", ["bfloat16"]),
+        ("bnrun runs di", ["diff"]),
+        (
+            "bnrun runs po",
+            ["pool=avg", "pool=max", "population_images=", "population_images=10000"],
+        ),
+        ("bnrun runs model.p", ["model.pool=avg", "model.pool=max"]),
         ("bnrun train my", []),  # the shell completes a file then
     ],
 )
@@ -131,6 +138,10 @@ def test_a_key_is_completed_with_its_values_or_its_default() -> None:
         ("bnrun train --norm mine.py:", ["A", "B"]),
         ("bnrun train --norm broken.py:", []),
         ("bnrun compare a=t", ["textbook"]),
+        ("bnrun runs status=", [*STATUSES]),
+        ("bnrun runs --all norm=scratch status=comp", ["completed"]),
+        ("bnrun runs config=lenet_n", ["lenet_nobn"]),
+        ("bnrun runs norm=t", ["textbook"]),
         ("bnrun compare a=mine.py:B,model.po", ["B,model.pool=avg", "B,model.pool=max"]),
     ],
 )
