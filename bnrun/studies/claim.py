@@ -130,15 +130,15 @@ class ClaimResult:
             groups: dict[Verdict, list[str]] = {}
             for name, judgment in self.judgments.items():
                 groups.setdefault(judgment.verdict, []).append(name)
-            told = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in groups.items())
-            sentences.append(f"{told[0].upper()}{told[1:]}.")
+            verdicts = "; ".join(f"{key}: {', '.join(names)}" for key, names in groups.items())
+            sentences.append(f"{verdicts[0].upper()}{verdicts[1:]}.")
         return " ".join([*sentences, *([self.remark] if self.remark else [])])
 
     @property
     def needs(self) -> dict[str, tuple[int, float]]:
-        """Return what would decide each part that is not decided: seeds, and the study's seconds.
+        """Return how many seeds would decide each open part, and the study's seconds for them.
 
-        They are of seeds with the same mean and spread. A part that no number of seeds would
+        The seeds are taken to have the same mean and spread. A part that no number of seeds would
         decide is left out.
         """
         needed = {name: one.seeds_needed for name, one in self.judgments.items()}

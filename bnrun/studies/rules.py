@@ -15,7 +15,7 @@ from bnrun.comparison.significance import LEVEL
 Verdict = Literal["supported", "contradicted", "not decided"]
 
 MOST_SEEDS = 1_000
-"""The most seeds that a study would be told to train, to decide what it did not."""
+"""The most seeds that are proposed to decide what a study did not."""
 
 
 class Rule(Protocol):
@@ -160,8 +160,9 @@ class Judgment:
         estimate: the mean of the values; None without values.
         ci95: its 95 % interval, not adjusted; None where one value decides, or is all there is.
         n: how many seeds gave a value.
-        seeds_needed: how many seeds with the same mean and spread would decide; None where it is
-            decided, where that cannot be told, or where more than `MOST_SEEDS` would not do.
+        seeds_needed: how many seeds with the same mean and spread would decide, at the confidence
+            that the verdict has. None where it is decided, where fewer than two values are there,
+            or where `MOST_SEEDS` would not do.
     """
 
     verdict: Verdict
@@ -186,16 +187,17 @@ def judge(rules: Mapping[str, Rule], values: Mapping[str, Sequence[float]]) -> d
     """
     verdicts: dict[str, Verdict] = {}
     left = [part for part in rules if values.get(part)]
+    confidence = CONFIDENCE
     while left:
         confidence = 1 - LEVEL / len(left)
-        found = {part: _decide(rules[part], values[part], confidence) for part in left}
-        decided = {part: one for part, one in found.items() if one != "not decided"}
+        outcomes = {part: _decide(rules[part], values[part], confidence) for part in left}
+        decided = {part: one for part, one in outcomes.items() if one != "not decided"}
         if not decided:
             break
         verdicts |= decided
         left = [part for part in left if part not in decided]
     return {
-        part: _judgment(rule, values.get(part, ()), verdicts.get(part, "not decided"))
+        part: _judgment(rule, values.get(part, ()), verdicts.get(part, "not decided"), confidence)
         for part, rule in rules.items()
     }
 
@@ -222,24 +224,25 @@ def _decide(rule: Rule, values: Sequence[float], confidence: float) -> Verdict:
     return "not decided" if bounds is None else rule.decide(*bounds)
 
 
-def _judgment(rule: Rule, values: Sequence[float], verdict: Verdict) -> Judgment:
+def _judgment(rule: Rule, values: Sequence[float], verdict: Verdict, confidence: float) -> Judgment:
+    """Return the judgment of a part; `confidence` is that of the last level it was judged at."""
     if not values:
         return Judgment(verdict, None, None, 0)
     if _is_single(rule):
         return Judgment(verdict, max(values), None, len(values))
-    needed = _seeds_needed(rule, values) if verdict == "not decided" else None
+    needed = _seeds_needed(rule, values, confidence) if verdict == "not decided" else None
     mean = statistics.fmean(values)
     return Judgment(verdict, mean, interval(values, CONFIDENCE), len(values), needed)
 
 
-def _seeds_needed(rule: Rule, values: Sequence[float]) -> int | None:
-    """Return how many seeds of this mean and spread the rule would decide."""
+def _seeds_needed(rule: Rule, values: Sequence[float], confidence: float) -> int | None:
+    """Return with how many seeds of this mean and spread the rule would decide."""
     if len(values) < 2:
         return None
     mean, deviation = statistics.fmean(values), statistics.stdev(values)
 
     def decides(n: int) -> bool:
-        half: float = t_quantile(CONFIDENCE, n - 1) * deviation / n**0.5
+        half: float = t_quantile(confidence, n - 1) * deviation / n**0.5
         return rule.decide(mean - half, mean + half) != "not decided"
 
     low, high = len(values), len(values) + 1

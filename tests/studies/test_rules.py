@@ -1,5 +1,7 @@
 """Every rule on made-up values, for each of its outcomes."""
 
+import statistics
+
 import pytest
 
 from bnrun.comparison.estimate import interval
@@ -129,3 +131,18 @@ def test_rules_say_what_they_ask_for():
     assert Law(1.2).text() == "the whole interval lies within 1.2 ± 0.12"
     assert Exact().text() == "the largest relative error in float64 is at most 1e-10"
     assert Definition().text() == "the check of the definition holds"
+
+
+def test_the_seeds_needed_decide_at_the_confidence_of_a_claim_of_several_parts():
+    values = [0.45, 1.25, 1.45, 2.45]
+    parts = ("a", "b", "c", "d")
+    needed = judge(dict.fromkeys(parts, Direction()), dict.fromkeys(parts, values))["a"]
+    assert needed.seeds_needed == 6  # one part alone is decided with the 4 values
+    mean, spread = statistics.fmean(values), statistics.stdev(values)
+
+    def verdict(n):
+        unit = [index - (n - 1) / 2 for index in range(n)]
+        made = [mean + spread * one / statistics.stdev(unit) for one in unit]
+        return judge(dict.fromkeys(parts, Direction()), dict.fromkeys(parts, made))["a"].verdict
+
+    assert (verdict(5), verdict(6)) == ("not decided", "supported")
