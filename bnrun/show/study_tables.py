@@ -7,8 +7,8 @@ from rich.text import Text
 
 from bnrun.show.folding import Indented, Paragraph
 from bnrun.show.tables import label, number, pairs, table, text
-from bnrun.studies.claim import ClaimResult, Part, Source, is_surprise
-from bnrun.studies.rules import Judgment, Verdict
+from bnrun.studies.claim import Claim, ClaimResult, Part, Source, is_surprise
+from bnrun.studies.rules import Definition, Exact, Judgment, Rule, Verdict
 from bnrun.studies.study import Study, StudyResult
 
 STYLES: dict[Verdict, str] = {
@@ -52,6 +52,7 @@ def _claim(result: ClaimResult) -> Iterator[RenderableType]:
         ("says", "; ".join(map(_source, claim.sources))),
         ("here", claim.differs),
         ("number", claim.statistic),
+        ("supported", f"where {_rules(claim)}"),
         *([("limits", claim.limits)] if claim.limits else []),
         *([("also", result.remark)] if result.remark else []),
     ]
@@ -62,6 +63,16 @@ def _claim(result: ClaimResult) -> Iterator[RenderableType]:
     yield Indented(shown, 4)
     for part, (seeds, seconds) in result.needs.items():
         yield Indented(Paragraph(_need(part, seeds, seconds)), 4)
+
+
+def _rules(claim: Claim) -> str:
+    """Write the rules of a claim; where they differ, each with the names of its parts."""
+    names: dict[str, list[str]] = {}
+    for part in claim.parts:
+        names.setdefault(part.rule.text(), []).append(part.name)
+    if len(names) == 1:
+        return next(iter(names))
+    return "; ".join(f"{text} ({'; '.join(parts)})" for text, parts in names.items())
 
 
 def _source(source: Source) -> str:
@@ -79,20 +90,23 @@ def _need(part: str, seeds: int, seconds: float) -> str:
 
 def _part(part: Part, judgment: Judgment) -> Iterator[str | Text]:
     yield Text(part.name)
-    yield _measured(judgment)
+    yield _measured(part.rule, judgment)
     yield Text(judgment.verdict, style=STYLES[judgment.verdict])
     surprise = "  (a surprise)" if is_surprise(part, judgment) else ""
     yield Text(part.expected + surprise)
 
 
-def _measured(judgment: Judgment) -> str:
-    """Write what was measured: a mean with its interval, or the error that decides."""
-    if judgment.estimate is None:
+def _measured(rule: Rule, judgment: Judgment) -> str:
+    """Write what was measured: a mean with its interval, or the error or check that decides."""
+    value = judgment.estimate
+    if value is None:
         return "-"
-    if judgment.ci95 is None:
-        return "0" if judgment.estimate == 0 else f"{judgment.estimate:.0e}"
-    low, high = judgment.ci95
-    return f"{judgment.estimate:.3g} ({low:.3g} to {high:.3g}), n = {judgment.n}"
+    if isinstance(rule, Exact):
+        return "0" if value == 0 else f"{value:.0e}"
+    if isinstance(rule, Definition):
+        return f"{value:g}"
+    interval = "" if judgment.ci95 is None else " ({:.3g} to {:.3g})".format(*judgment.ci95)
+    return f"{value:.3g}{interval}, n = {judgment.n}"
 
 
 def _verdicts(claims: Iterable[ClaimResult]) -> RenderableType:

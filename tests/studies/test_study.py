@@ -23,6 +23,7 @@ M1  The claim M1 holds.
     says  A paper, section 2
     here  LeNet
     number  error
+    supported  where the largest relative error in float64 is at most 1e-10
     also  With momentum, it is off by 0.4.
     part      measured  verdict       expected
     ────────────────────────────────────────────────────────
@@ -33,6 +34,7 @@ M2  The claim M2 holds.
     says  A paper, section 2
     here  LeNet
     number  error
+    supported  where the whole interval is above 0.01
     part                       measured  verdict    expected
     ──────────────────────────────────────────────────────────
     accuracy  0.05 (0.0252 to 0.0748), n = 3  supported  supported
@@ -56,6 +58,31 @@ def _words(text):
 
 def test_the_screen_ends_with_the_verdicts(made_up):
     assert _words(as_text(study_view(_finished(made_up)), 80)) == _words(SCREEN)
+
+
+def test_rules_that_differ_name_their_parts():
+    shown = " ".join(as_text(study_view(_of_start({"A1": {}})), 100).split())
+    assert (
+        "where the whole interval is above 0.3 (sigmoid; relu); the whole interval is above 0 "
+        "(sigmoid, no norm less batch norm)"
+    ) in shown
+
+
+def test_a_single_seed_has_its_value_and_no_interval():
+    shown = as_text(study_view(_of_start({"A1": {"sigmoid": [0.8125]}})), 100)
+    assert "0.812, n = 1" in shown
+
+
+def test_the_check_of_a_definition_is_shown_as_0_or_1():
+    evidence = {"S4": Evidence({"definition": [1.0]})}
+    result = StudyResult(STUDIES["predict"], "quick", "a machine", evidence, 1.0)
+    shown = [line.split() for line in as_text(study_view(result), 100).splitlines()]
+    assert ["definition", "1", "supported", "contradicted", "(a", "surprise)"] in shown
+
+
+def _of_start(values):
+    evidence = {id_: Evidence(one) for id_, one in values.items()}
+    return StudyResult(STUDIES["start"], "quick", "a machine", evidence, 1.0)
 
 
 def test_what_is_not_decided_is_no_surprise(made_up):
