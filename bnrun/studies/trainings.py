@@ -12,6 +12,9 @@ TrainEvent = Stage | Fetching | Notice | Activity
 Summaries = Mapping[str, Summary]
 """Of trials that completed or diverged, by the trial's name."""
 
+CHANCE = 0.1
+"""The accuracy of guessing among ten classes."""
+
 
 class Laboratory(Protocol):
     """Where a study trains, and keeps what was trained."""
@@ -33,7 +36,7 @@ def trial(arm: str, seed: int, **keys: Any) -> Trial:
     Args:
         arm: the name of the arm; the trial's name is `<arm>-s<seed>`.
         seed: of the initial weights and the order of the images.
-        keys: `section__key`, such as `optimizer__lr`.
+        keys: values of config keys, named `section__key`, such as `optimizer__lr`.
     """
     sections = Config().to_dict()
     for key, value in {"training__seed": seed, **keys}.items():
@@ -43,20 +46,22 @@ def trial(arm: str, seed: int, **keys: Any) -> Trial:
 
 
 def last_epoch(summary: Summary) -> EpochEnded | None:
-    """Return the last epoch of a training that completed; None of one that diverged."""
+    """Return the last epoch of a training that completed; None for one that diverged."""
     return summary.epochs[-1] if summary.status == "completed" else None
 
 
-def epochs_to_reach(summary: Summary, accuracy: float, chance: float = 0.1) -> float:
+def epochs_to_reach(summary: Summary, accuracy: float) -> float:
     """Return after how many epochs the training accuracy was this high; infinite if never.
 
-    Between the ends of two epochs, and between the start and the first, accuracy is taken to
-    grow linearly.
+    Accuracy is taken to be `CHANCE` at the start, and to grow linearly within an epoch.
+
+    Args:
+        summary: of the training.
+        accuracy: a fraction, above `CHANCE`.
     """
-    before = chance
+    before = CHANCE
     for epoch in summary.epochs:
         if epoch.train_acc >= accuracy:
-            share = (accuracy - before) / (epoch.train_acc - before)
-            return epoch.epoch - 1 + max(share, 0.0)
+            return epoch.epoch - 1 + (accuracy - before) / (epoch.train_acc - before)
         before = max(before, epoch.train_acc)
     return float("inf")

@@ -154,6 +154,20 @@ def test_a_network_that_never_gets_there_is_not_faster():
     assert result.evidence["C1"].values["sigmoid, same rate"] == [0.0, 0.0]
 
 
+def test_a_network_that_only_guesses_gives_no_ratio():
+    def guessing(one):
+        summary = _converging(one)
+        if one.config.model.norm != "none" or one.config.model.activation == "relu":
+            return summary
+        epochs = tuple(dataclasses.replace(epoch, train_acc=0.0995) for epoch in summary.epochs)
+        return dataclasses.replace(summary, epochs=epochs)
+
+    laboratory, _ = _made_up(guessing)
+    result = drain(run_study(plan(converge.STUDY, "quick", "a machine"), laboratory))
+    assert result.evidence["C1"].values["sigmoid, same rate"] == []
+    assert len(result.evidence["C1"].values["relu, each at its best rate"]) == 2
+
+
 @pytest.mark.parametrize("study", [rates, converge])
 def test_claims_that_have_evidence_are_not_measured_again(study):
     laboratory, _ = _made_up(_by_rate if study is rates else _converging)
