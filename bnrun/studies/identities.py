@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from bnrun.networks.lenet import LeNet
 from bnrun.norms import NORMS
-from bnrun.norms.grouped import GroupNorm, grouped_norm
+from bnrun.norms.grouped import grouped_norm
+from bnrun.norms.pieces import in_pieces
 from bnrun.norms.reference import batch_norm
 from bnrun.norms.textbook import TextbookBatchNorm
 from bnrun.studies.claim import Evidence
@@ -151,11 +152,11 @@ def one_formula() -> Evidence:
 
 def accumulation(pieces: int = 4) -> Evidence:
     """Measure the mean gradient of small batches against that of the whole batch, by norm."""
-    ghost = functools.partial(_Ghost, examples=IMAGES // pieces)
+    ghost = in_pieces(NORMS["scratch"], IMAGES // pieces)
     norms: dict[str, Norm] = {
         "no norm": NORMS["none"],
-        "layer norm": functools.partial(_grouped, groups=1),
-        "group norm": functools.partial(_grouped, groups=2),
+        "layer norm": NORMS["layer"],
+        "group norm": NORMS["group"],
         "batch norm": NORMS["scratch"],
     }
     errors = {
@@ -347,7 +348,7 @@ def _scaled_gradients(scale: float, eps: float) -> tuple[Tensor, Tensor]:
 
 
 def _pythagoras(steps: int, momentum: float) -> Iterator[float]:
-    """Yield how far |w'|² is from |w|² + rate² |step|², relative to |w'|², in each step."""
+    """Yield how far |w'|² is from |w|² + rate² |step|², relative to the latter, in each step."""
     model = _lenet()
     weights = [model.get_parameter(f"{name}.weight") for name in NORMALIZED]
     velocities: Mapping[nn.Parameter, Tensor] = {p: torch.zeros_like(p) for p in model.parameters()}
@@ -393,23 +394,6 @@ def _fold(convolution: nn.Conv2d, norm: nn.Module) -> nn.Conv2d:
         folded.weight.mul_(scale.view(-1, 1, 1, 1))
         _of(folded.bias).sub_(mean).mul_(scale).add_(_of(norm.bias))
     return folded
-
-
-class _Ghost(nn.Module):
-    """A batch norm that normalizes so many examples together, and updates after each of them."""
-
-    def __init__(self, num_features: int, num_dims: int, examples: int) -> None:
-        super().__init__()
-        self.norm = NORMS["scratch"](num_features, num_dims)
-        self.examples = examples
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = x.chunk(max(len(x) // self.examples, 1))
-        return torch.cat([self.norm(part) for part in parts])
-
-
-def _grouped(num_features: int, num_dims: int, groups: int) -> nn.Module:
-    return GroupNorm(num_features, groups)
 
 
 def _gradient(norm: Norm, pieces: int) -> Tensor:

@@ -25,26 +25,23 @@ def gradients_by_layer(
         layers: parts of it, such as its norms, whose outputs are what enters the nonlinearities.
         x, labels: the batch: inputs, and classes of shape (N,).
     """
-    outputs: list[Tensor] = []
-    hooks = [layer.register_forward_hook(_keeping(outputs)) for layer in layers]
-    try:
-        loss = functional.cross_entropy(model.train()(x), labels)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    logits, outputs = _forward(model, layers, x)
+    loss = functional.cross_entropy(logits, labels)
     return [rms(gradient) for gradient in torch.autograd.grad(loss, outputs)]
 
 
 def deviations_by_layer(model: nn.Module, layers: Iterable[nn.Module], x: Tensor) -> list[float]:
-    """Return the deviation over the batch of each layer's output, its RMS over the channels."""
-    outputs: list[Tensor] = []
-    hooks = [layer.register_forward_hook(_keeping(outputs)) for layer in layers]
-    try:
-        with torch.no_grad():
-            model.train()(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    """Return the deviation over the batch of each layer's output, its RMS over the channels.
+
+    In training mode. The model's moving statistics change, nothing else does.
+
+    Args:
+        model: any network.
+        layers: parts of it, whose outputs have the shape (N, C).
+        x: the batch of inputs.
+    """
+    with torch.no_grad():
+        _, outputs = _forward(model, layers, x)
     return [rms(output - output.mean(0)) for output in outputs]
 
 
@@ -77,6 +74,19 @@ def growth_law(activation: Callable[[Tensor], Tensor]) -> float:
 def rms(x: Tensor) -> float:
     """Return the root of the mean square."""
     return float(x.detach().double().square().mean().sqrt())
+
+
+def _forward(
+    model: nn.Module, layers: Iterable[nn.Module], x: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """Return a model's output in training mode, and the outputs of these layers of it."""
+    outputs: list[Tensor] = []
+    hooks = [layer.register_forward_hook(_keeping(outputs)) for layer in layers]
+    try:
+        return model.train()(x), outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _keeping(outputs: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
