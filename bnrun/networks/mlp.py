@@ -49,6 +49,7 @@ class MLP(nn.Module):
         initialization: of all weights, normally distributed: `he` has the variance 2 / inputs (He
             et al. 2015, section 2.2), `xavier` 2 / (inputs + outputs) (Glorot and Bengio 2010,
             section 4.2).
+        inputs: how many values an input has.
         seed: of the weights. They do not depend on the norm.
     """
 

@@ -11,7 +11,7 @@ from bnrun.norms.batch_norm import BatchNorm
 
 
 class ShiftingNoise(nn.Module):
-    """Scale and shift every value by random numbers; in evaluation, return the input.
+    """Scale and shift every value by random numbers in training; in evaluation, return the input.
 
     The paper's Algorithm 1. For every channel j, then for every value i of it (in a convolution,
     each position of each example is a value):
@@ -67,7 +67,7 @@ class ShiftingNoise(nn.Module):
 
 
 class NoisyBatchNorm(BatchNorm):
-    """`BatchNorm`, with `ShiftingNoise` added to its output in training.
+    """`BatchNorm`, whose output goes through `ShiftingNoise`.
 
     Args, besides `BatchNorm`'s eps and momentum: those of `ShiftingNoise`.
     """
@@ -86,6 +86,6 @@ class NoisyBatchNorm(BatchNorm):
         self.noise = ShiftingNoise(num_features, n_mu, n_sigma, r_mu, r_sigma)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize x, of shape (N, C, ...); in training, add noise."""
+        """Normalize x, of shape (N, C, ...); in training, scale and shift it by noise."""
         noisy: Tensor = self.noise(super().forward(x))
         return noisy

@@ -10,6 +10,7 @@ from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Source
 from bnrun.studies.rules import Definition, Direction, Equivalence, Law
+from bnrun.studies.sources import IOFFE, NOTES
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
 from bnrun.studies.trainings import Laboratory, Summaries, trial
 
@@ -24,8 +25,6 @@ RATES = (1.0, 0.1)
 AVERAGED = 3
 """Last epochs whose weights are averaged."""
 
-IOFFE = Source("Ioffe and Szegedy 2015, Batch Normalization", "algorithm 2", "read")
-NOTES = Source("lecture notes on Dive into Deep Learning's chapter", "text", "read")
 WU = Source("Wu and Johnson 2021, Rethinking Batch in BatchNorm", "section 3, as summarized",
             "summary")  # fmt: skip
 HERE = "LeNet, norm scratch, Fashion-MNIST, plain SGD at rate 1.0, after the last epoch"
@@ -62,7 +61,7 @@ CLAIMS = (
         "S4",
         "test-set",
         "A prediction uses the mean and variance of the images that are predicted.",
-        (NOTES, IOFFE),
+        (Source(NOTES, "text", "read"), Source(IOFFE, "algorithm 2", "read")),
         "1 where a prediction depends on the images beside it",
         (Part("definition", Definition(), "contradicted"),),
         "high",
@@ -82,8 +81,9 @@ CLAIMS = (
             Part("batches of 2 lose 10 points or more", Direction(0.1), "supported"),
         ),
         "high",
-        HERE,
-        "The test images are in random order: a batch of one class is another matter.",
+        f"{HERE}; population statistics of 10,000 training images",
+        "The batches are the test images in the file's order, which mixes the classes: a batch of "
+        "one class is another matter.",
     ),
     Claim(
         "S7",
@@ -92,19 +92,20 @@ CLAIMS = (
         (
             Source("Izmailov et al. 2018, Averaging Weights Leads to Wider Optima",
                    "section 3.2, as summarized", "summary"),
-            Source("facebookresearch/schedule_free, README", "section on batch norm", "read"),
+            Source("facebookresearch/schedule_free, README", "advice on batch norm", "read"),
         ),
         "test accuracy with statistics of the averaged weights less that with those of the last "
         "epoch",
         (Part("difference", Direction(0.01), "supported"),),
         "high",
-        f"{HERE}: the mean of the weights after the last {AVERAGED} epochs",
+        f"{HERE}: the mean of the weights after the last {AVERAGED} epochs; statistics of "
+        "10,000 training images",
     ),
     Claim(
         "S8",
         "eps",
         "Without eps, everything may be different.",
-        (NOTES,),
+        (Source(NOTES, "text", "read"),),
         "difference of test accuracies to eps = 1e-5, when predicting",
         (
             Part("eps 0", Equivalence(0.003), "supported"),
@@ -112,9 +113,9 @@ CLAIMS = (
             Part("eps 1e-1", Equivalence(0.003), "contradicted"),
         ),
         "high",
-        f"{HERE}; population statistics, float32",
-        "A part is supported where eps makes no difference. In float16, and in channels that are "
-        "always 0, it does.",
+        f"{HERE}; population statistics of 10,000 training images, float32",
+        "The parts ask the opposite of the sentence: a part is supported where this eps makes no "
+        "difference. In float16, and in channels that are always 0, it makes one.",
     ),
     Claim(
         "S9",
@@ -175,7 +176,7 @@ def _trial(budget: Budget, rate: float, seed: int) -> Trial:
 
 
 def _stale(budget: Budget, summaries: Summaries) -> Evidence:
-    """Return by what share population statistics calm the test accuracy."""
+    """Return what share of the mean square change population statistics remove, by seed."""
     shares = []
     for seed in range(SEEDS[budget]):
         epochs = summaries[_trial(budget, 1.0, seed).name].epochs

@@ -80,8 +80,8 @@ class Equivalence:
 class Law:
     """The claim predicts a number: the true mean is this number, within a tolerance.
 
-    The interval need not hold the number itself. Laws are of endless width or of many examples;
-    with enough seeds, every small departure from them shows.
+    The interval need not hold the number itself. Laws are those of infinite width or of many
+    examples; with enough seeds, every small departure from them shows.
 
     Attributes:
         number: what is predicted; not 0.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Source
 from bnrun.studies.rules import Direction, Equivalence, Law
+from bnrun.studies.sources import BJORCK, IOFFE, NOTES
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
 from bnrun.studies.trainings import Laboratory
 
@@ -22,7 +23,7 @@ DEPTH, WIDTH, INPUTS = 16, 512, 512
 ENDS = 1
 """Layers at each end of the deep network that are left out of A2's fit: they differ."""
 RESIDUAL_DEPTH, RESIDUAL_WIDTH = 64, 256
-"""The deep network of A3."""
+"""The depth and width of A3's networks."""
 
 HALVED = 0.3
 """Slope of log10 by layer where a gradient halves from one layer to the next."""
@@ -38,10 +39,10 @@ CLAIMS = (
         "gradients-shrink",
         "Without batch norm, gradients get smaller towards the input.",
         (
-            Source("lecture notes on Dive into Deep Learning's chapter", "text", "read"),
-            Source("Ioffe and Szegedy 2015, Batch Normalization", "sections 1 and 3.3", "read"),
+            Source(NOTES, "text", "read"),
+            Source(IOFFE, "sections 1 and 3.3", "read"),
         ),
-        "slope of log10 of the gradient's RMS, a layer",
+        "slope of log10 of the gradient's RMS, a layer towards the output",
         (
             Part("sigmoid", Direction(HALVED), "supported"),
             Part("sigmoid, no norm less batch norm", Direction(), "supported"),
@@ -57,15 +58,23 @@ CLAIMS = (
         "A2",
         "depth-law",
         "Batch norm makes gradients explode with depth: by √(E[φ′²] / Var φ) in each layer.",
-        (Source(YANG, "as summarized", "summary"),),
-        "growth of the gradient's RMS, a layer",
+        (
+            Source(
+                YANG,
+                "as summarized",
+                "summary",
+                "for ReLU a factor of √(π / (π - 1)) = 1.21 a layer",
+            ),
+        ),
+        "factor by which the gradient's RMS grows, a layer towards the input",
         (
             *(Part(name, Law(number), "supported") for name, number in GROWTH.items()),
             Part("relu, images", Law(GROWTH["relu"]), "supported"),
         ),
         "high",
         f"a plain network of {DEPTH} layers of {WIDTH} channels, He weights, {INPUTS} Gaussian "
-        "inputs, or as many images; the law is that of endless width",
+        "inputs, or as many images; the law is that of infinite width, "
+        "and its numbers for other nonlinearities than ReLU are computed from the formula",
         "At initialization. In LeNet, with 4 sigmoids, it is a factor of 1.07.",
     ),
     Claim(
@@ -73,11 +82,7 @@ CLAIMS = (
         "activations-explode",
         "Without a norm, activations grow exponentially with depth; batch norm holds them.",
         (
-            Source(
-                "Bjorck, Gomes, Selman and Weinberger 2018, Understanding Batch Normalization",
-                "as summarized",
-                "summary",
-            ),
+            Source(BJORCK, "as summarized", "summary"),
             Source(
                 "Brock, De and Smith 2021, Characterizing Signal Propagation",
                 "from memory",
