@@ -65,27 +65,29 @@ def study(
     from bnrun.studies.registry import STUDIES
     from bnrun.studies.study import BUDGETS
 
-    if budget is not None:
-        known_value("--budget", budget, BUDGETS)
+    chosen = STANDARD if budget is None else known_value("--budget", budget, BUDGETS)
     if list_ or (name is None and resume is None and judge is None):
         _show_list(json)
         return
     if resume is not None or judge is not None:
-        _show(_kept(name, budget, resume, judge, jobs, out, quiet), json)
+        if budget is not None:
+            reason = "a kept study has its own budget, so this takes no --budget."
+            raise ConfigError(reason, "--judge" if resume is None else "--resume")
+        _show(_continue_or_judge(name, resume, judge, jobs, out, quiet), json)
         return
     assert name is not None
     if name == "all" and json:
         raise ConfigError("it prints one document, so name one study.", key="--json")
     for one in STUDIES if name == "all" else [name]:
-        _show(_measured(one, budget or STANDARD, jobs, out, quiet), json)
+        _show(_run_new(one, chosen, jobs, out, quiet), json)
 
 
-def _measured(name: str, budget: str, jobs: int, out: Path, quiet: bool) -> "StudyResult":
+def _run_new(name: str, budget: "Budget", jobs: int, out: Path, quiet: bool) -> "StudyResult":
     """Run a new study; its directory is made when nothing else can be refused."""
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
     from bnrun.studies.registry import find_study
-    from bnrun.studies.study import BUDGETS, plan
+    from bnrun.studies.study import plan
 
     found = find_study(name)
     with open_screen(stderr(), quiet=quiet) as screen, loading(screen, "torch"):
@@ -94,13 +96,12 @@ def _measured(name: str, budget: str, jobs: int, out: Path, quiet: bool) -> "Stu
         from bnrun.runs.study_directory import create_study
         from bnrun.training.device import device_name
 
-    start = plan(found, known_value("--budget", budget, BUDGETS), device_name(torch.device("cpu")))
-    return _finish(create_study(out, start), jobs, quiet)
+    directory = create_study(out, plan(found, budget, device_name(torch.device("cpu"))))
+    return _finish(directory, jobs, quiet)
 
 
-def _kept(
+def _continue_or_judge(
     name: str | None,
-    budget: str | None,
     resume: str | None,
     judge: str | None,
     jobs: int,
@@ -110,7 +111,8 @@ def _kept(
     """Continue a study, or read what it kept.
 
     Raises:
-        ConfigError: both are asked for, a budget is given, or the directory is of another study.
+        ConfigError: both are asked for, or the directory is of another study.
+        RunError: there is no such directory, or it is damaged.
     """
     from bnrun.runs.lookup import find_study_directory
     from bnrun.runs.study_directory import reopen_study
@@ -118,8 +120,6 @@ def _kept(
     option = "--resume" if resume is not None else "--judge"
     if resume is not None and judge is not None:
         raise ConfigError("give --resume or --judge, not both.", "--judge")
-    if budget is not None:
-        raise ConfigError("a kept study has its own budget, so this takes no --budget.", option)
     directory = reopen_study(find_study_directory(resume or judge or "", out))
     kept = directory.result.study.name
     if name not in (None, kept):

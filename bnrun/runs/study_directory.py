@@ -102,7 +102,7 @@ def create_study(out: Path, plan: StudyResult) -> StudyDirectory:
 
 
 def reopen_study(path: Path) -> StudyDirectory:
-    """Return a study's directory, to continue it.
+    """Return a study's directory, to continue it, with its claims judged by today's rules.
 
     Raises:
         ConfigError: this version of bnrun has no such study.
@@ -110,16 +110,6 @@ def reopen_study(path: Path) -> StudyDirectory:
     """
     document = _read(path / STUDY.file)
     return StudyDirectory(path, _result(path, document), document["environment"])
-
-
-def read_study(path: Path) -> StudyResult:
-    """Read what a study found, and judge it by today's rules.
-
-    Raises:
-        ConfigError: this version of bnrun has no such study.
-        RunError: its file is damaged.
-    """
-    return _result(path, _read(path / STUDY.file))
 
 
 def _document(result: StudyResult, environment: Mapping[str, Any]) -> dict[str, Any]:

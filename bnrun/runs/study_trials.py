@@ -104,7 +104,8 @@ def _engine(folder: Path) -> str:
 
     Left to `auto`, it could be another one for each trial.
     """
-    for file in sorted(folder.glob("*/config.yaml")):
+    file = min(folder.glob("*/config.yaml"), default=None)
+    if file is not None:
         return resolve(file).config.training.engine
     try:
         kernels.is_compiled()

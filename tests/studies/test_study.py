@@ -9,7 +9,7 @@ from bnrun.cli import app
 from bnrun.errors import ConfigError, RunError
 from bnrun.events import drain
 from bnrun.runs.lookup import find_study_directory
-from bnrun.runs.study_directory import create_study, read_study, reopen_study
+from bnrun.runs.study_directory import create_study, reopen_study
 from bnrun.show.results import as_text
 from bnrun.show.study_tables import study_view
 from bnrun.studies.claim import Evidence
@@ -133,13 +133,13 @@ def test_a_directory_keeps_the_evidence_and_judges_it_anew(made_up, tmp_path, mo
     with create_study(tmp_path, plan(made_up, "quick", "a machine")) as directory:
         for event in run_study(directory.result, None):
             directory.record(event)
-    kept = read_study(directory.path)
+    kept = reopen_study(directory.path).result
     assert kept.to_dict() == directory.result.to_dict()
     assert json.loads((directory.path / "summary.json").read_text()) == json.loads(
         json.dumps(kept.to_dict())
     )
     monkeypatch.setattr("bnrun.studies.rules.Exact.WRONG", 0.5)
-    assert read_study(directory.path).claims[0].verdict == "not decided"
+    assert reopen_study(directory.path).result.claims[0].verdict == "not decided"
 
 
 def test_an_interrupted_study_continues_with_what_is_missing(made_up, tmp_path):
@@ -176,14 +176,14 @@ def test_a_study_at_work_is_locked(made_up, tmp_path):
 def test_a_damaged_study_is_said_to_be(made_up, tmp_path, content, words):
     (tmp_path / "study.json").write_text(content)
     with pytest.raises(RunError, match=words):
-        read_study(tmp_path)
+        reopen_study(tmp_path)
 
 
 def test_a_study_that_this_version_does_not_have_is_named(made_up, tmp_path):
     path = create_study(tmp_path, plan(made_up, "quick", "a machine")).path
     del STUDIES["made-up"]
     with pytest.raises(ConfigError, match="there is no study 'made-up'"):
-        read_study(path)
+        reopen_study(path)
 
 
 def test_it_is_found_by_its_name_or_as_the_latest(made_up, tmp_path):
