@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from bnrun.comparison.existing_runs import SideBySide
     from bnrun.comparison.paired_differences import Criteria
 
+MAX_STEM = 100
+"""Longest part of a picture's name that arms give it: file systems take names of 255 bytes."""
+
 
 def compare_runs(
     words: Sequence[str],
@@ -33,9 +36,9 @@ def compare_runs(
         ConfigError: the words are runs, and one of these options was given.
         RunError: see `read_runs`.
     """
-    from bnrun.runs.chosen_runs import name_runs
+    from bnrun.runs.chosen_runs import are_runs
 
-    if not name_runs(words, out):
+    if not are_runs(words, out):
         return False
     from bnrun.show.compare_tables import comparison_view
     from bnrun.show.console import show_json, show_view
@@ -72,10 +75,6 @@ def draw_runs(names: Sequence[str], out: Path) -> list[Path]:
     arms = "-".join(result.arm.name for result in comparison.arms)[:MAX_STEM]
     name = f"{datetime.now(UTC).strftime(TIME_FORMAT)}-plot-{plain(arms)}"
     return write_picture(out, name, pictures.render(pictures.compare(comparison)))
-
-
-MAX_STEM = 100
-"""Longest part of a picture's name that arms give it: file systems take names of 255 bytes."""
 
 
 def _read(names: Sequence[str], out: Path, criteria: "Criteria") -> "SideBySide":

@@ -1,4 +1,4 @@
-"""Ctrl-C: what a command says when it ends it, and where it has to wait."""
+"""What a command says when Ctrl-C ends it, and where Ctrl-C has to wait."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ def interruptible(kept: Callable[[], str | None]) -> Iterator[None]:
     """Say what is kept where Ctrl-C ends the block.
 
     Args:
-        kept: returns that, as it is by then, with how to go on; None where nothing is kept.
+        kept: returns what is kept at that moment and how to continue; None where nothing is.
     """
     try:
         yield
@@ -45,11 +45,10 @@ def end_interrupted(interruption: KeyboardInterrupt) -> NoReturn:
 
 @contextlib.contextmanager
 def loading(screen: "Screen", library: str) -> Iterator[None]:
-    """Say that a large library is loaded in the block; Ctrl-C waits for the end of that.
+    """Say that a large library is loaded in the block; Ctrl-C waits until it is.
 
-    Torch and matplotlib are set up by C++ code. Where an exception comes out of Python's code in
-    the middle of that, it gets lost, and with it Ctrl-C, or the process crashes. A second Ctrl-C
-    does not wait.
+    C++ code sets up torch and matplotlib. A KeyboardInterrupt in the middle of it may get lost, or
+    crash the process. A second Ctrl-C does not wait.
     """
     screen.show(Activity(f"loading {library}"))
     handler: Any = signal.getsignal(signal.SIGINT)

@@ -96,7 +96,7 @@ def runs(
     if context.invoked_subcommand is not None:
         if out != RUNS or limit is not None or all_ or json or context.obj:
             raise typer.BadParameter(
-                f"write the options of `bnrun runs {context.invoked_subcommand}` after it"
+                f"write the options of `bnrun runs {context.invoked_subcommand}` after it."
             )
         return
     if out.exists() and not out.is_dir():

@@ -124,7 +124,7 @@ def _check_is_no_norm(config: Path | None) -> None:
     """
     from bnrun.norms import NORMS
 
-    text = str(config)
+    text = "" if config is None else str(config)
     if (text in NORMS or ".py:" in text) and not Path(text).exists():
         reason = f"received '{text}', which is a norm: bnrun train --norm {shlex.quote(text)}"
         raise ConfigError(reason, key="CONFIG")
@@ -164,7 +164,7 @@ def _resumed(
 
 
 def _load_torch(screen: "Screen") -> None:
-    """Load torch, when nothing that can be refused without it is left."""
+    """Load torch, which takes seconds: after everything that can be refused without it."""
     with loading(screen, "torch"):
         from bnrun import training  # noqa: F401
 

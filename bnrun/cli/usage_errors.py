@@ -76,7 +76,7 @@ def _closest(name: str, names: Iterable[str]) -> str | None:
 
 
 def _key_names() -> dict[str, str]:
-    """Return the config key that each option which somebody may expect would set."""
+    """Return config keys by the option that a user may expect for each, without its dashes."""
     return {key.partition(".")[2].replace("_", "-"): key for key in KEYS} | OTHER_NAMES
 
 

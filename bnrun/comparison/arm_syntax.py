@@ -88,11 +88,11 @@ def _swept(
 ) -> list[Arm]:
     """Return an arm for each text and each combination of swept values."""
     bases = [_split(text) for text in texts] or [("", [])]
-    own_keys = [assignment for _, own in bases for assignment in own]
-    found = variations(sweeps, len(bases), own_keys)
+    own_of_all = [assignment for _, own in bases for assignment in own]
+    combinations = variations(sweeps, len(bases), own_of_all)
     arms = []
     for name, own in bases:
-        for variation in found:
+        for variation in combinations:
             full = f"{name}-{variation.name}" if len(bases) > 1 else variation.name
             arms.append(_arm(full, [*shared, *own, *variation.assignments], f"arm {full}"))
     return arms

@@ -24,8 +24,8 @@ from bnrun.training_summary import Summary
 
 SAME_ARM = ("training.seed", "training.evaluate", "training.keep_every", "data.root")
 """Config keys in which trials of one arm may differ. The images are compared themselves."""
-UNTOLD = ("training.seed", "training.evaluate", "training.keep_every", "model.norm_options")
-"""Config keys that are in no name of an arm; the norm's options are in the norm's."""
+NOT_IN_NAMES = ("training.seed", "training.evaluate", "training.keep_every", "model.norm_options")
+"""Config keys that no name of an arm shows; the norm's options are shown with the norm."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class SideBySide(Comparison):
         for trial in self.trials:
             done, planned = len(trial.epochs), trial.config["training"]["epochs"]
             if trial.status == "interrupted":
-                yield f"{trial.run} has finished {done} of {planned} epochs, and counts nowhere."
+                yield f"{trial.run} has finished {done} of {planned} epochs; no figure includes it."
         if reason := self._why_unpaired():
             yield f"The runs are not paired, and no difference is judged: {reason}."
         elif len(self.arms) == 1:
@@ -106,19 +106,19 @@ class SideBySide(Comparison):
         for first, again in itertools.combinations(self.arms, 2):
             trials = first.trials[0], again.trials[0]
             replanned = any(trial.has_rates_of_several_plans for trial in trials)
-            if _is_of_arm(*trials) and not replanned:
+            if _are_of_one_arm(*trials) and not replanned:
                 yield (
                     f"{listed((first.arm.name, again.arm.name))} have one config and share a seed: "
                     "they differ by what they ran on, or by a change of the code."
                 )
 
     def _seed_remarks(self) -> Iterator[str]:
-        """Yield where arms have not the same seeds, and what a choice of runs does to verdicts."""
+        """Yield the seeds of arms where they differ, and what a choice of runs does to verdicts."""
         seeds = {
             result.arm.name: tuple(trial.seed for trial in result.completed) for result in self.arms
         }
         if len(set(seeds.values())) > 1:
-            each = "; ".join(f"{name}: {_listed(taken)}" for name, taken in seeds.items())
+            each = "; ".join(f"{name}: {_seed_list(taken)}" for name, taken in seeds.items())
             yield (
                 f"The arms do not have the same seeds ({each}). Means are over all runs of an arm, "
                 "differences over the seeds that both have"
@@ -164,7 +164,7 @@ def _grouped(runs: Sequence[Summary]) -> list[list[Summary]]:
     for run in runs:
         for group in groups:
             has_seed = any(other.seed == run.seed for other in group)
-            if not has_seed and _is_of_arm(group[0], run):
+            if not has_seed and _are_of_one_arm(group[0], run):
                 group.append(run)
                 break
         else:
@@ -172,7 +172,8 @@ def _grouped(runs: Sequence[Summary]) -> list[list[Summary]]:
     return groups
 
 
-def _is_of_arm(a: Summary, b: Summary) -> bool:
+def _are_of_one_arm(a: Summary, b: Summary) -> bool:
+    """Return whether two runs differ in nothing but what trials of one arm may differ in."""
     keys = (pair.key for pair in config_difference(_config(a).to_dict(), _config(b).to_dict()))
     return a.images == b.images and all(key in SAME_ARM for key in keys)
 
@@ -205,7 +206,9 @@ def _telling_keys(configs: Sequence[Mapping[str, Any]]) -> list[str]:
     """
     keys: list[str] = []
     while True:
-        found = {key: _count([*keys, key], configs) for key in configs[0] if key not in UNTOLD}
+        found = {
+            key: _count([*keys, key], configs) for key in configs[0] if key not in NOT_IN_NAMES
+        }
         best = max(found, key=found.__getitem__)
         if found[best] == _count(keys, configs):
             return keys
@@ -235,5 +238,5 @@ def _without_population(result: ArmResult) -> ArmResult:
     return ArmResult(result.arm, tuple(trials))
 
 
-def _listed(seeds: Sequence[int]) -> str:
+def _seed_list(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds)) or "none"

@@ -256,7 +256,7 @@ def _describe(detail: ErrorDetails) -> str:
     section, name = _key_of(detail).split(".")
     field = SECTIONS[section].model_fields[name]
     received = detail["input"]
-    if detail["type"] in _OF_NUMBERS:
+    if detail["type"] in _NUMBER_ERRORS:
         required = f"be {key_requirement(_key_of(detail))}"
     elif detail["type"] == "tuple_type":
         required = f"be a list, such as {yaml_text.inline([*field.default])}"
@@ -275,7 +275,7 @@ def _key_of(detail: ErrorDetails) -> str:
     return ".".join(str(part) for part in detail["loc"][:2])
 
 
-_OF_NUMBERS = {
+_NUMBER_ERRORS = {
     "float_type",
     "int_type",
     "int_from_float",
@@ -284,7 +284,7 @@ _OF_NUMBERS = {
     "less_than",
     "less_than_equal",
 }
-"""Pydantic's kinds of error of a number that is none, or is out of its range."""
+"""Pydantic's kinds of error where a value is not a number, or a number is out of range."""
 
 _REQUIRED = {
     "bool_type": "be true or false",

@@ -20,7 +20,7 @@ from bnrun.runs.run_records import read_run
 from bnrun.training_summary import Summary
 
 
-def name_runs(words: Sequence[str], out: Path) -> bool:
+def are_runs(words: Sequence[str], out: Path) -> bool:
     """Return whether words of a command line name runs that exist, and no arms to train.
 
     A norm's name is an arm, also where a run is called so; its path names that run.

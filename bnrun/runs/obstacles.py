@@ -12,8 +12,8 @@ from bnrun.runs.lookup import COMPARISON, TRIALS
 from bnrun.runs.metrics_file import MetricsFile
 from bnrun.runs.run_records import read_comparison_record, read_run
 
-_AT_REST = {"completed": "it is complete", "running": "a process is training in it"}
-"""Statuses in which nothing can be continued, and why."""
+_NOT_RESUMABLE = {"completed": "it is complete", "running": "a process is training in it"}
+"""Why a directory of these statuses cannot be continued."""
 
 
 def no_epoch(path: Path) -> str | None:
@@ -37,9 +37,9 @@ def nothing_left_to_train(path: Path) -> str | None:
     What is damaged has no such reason: whoever continues it is told what is damaged.
     """
     if path in COMPARISON:
-        return _AT_REST.get(read_comparison_record(path).status or "")
+        return _NOT_RESUMABLE.get(read_comparison_record(path).status or "")
     try:
-        return _AT_REST.get(read_run(path).status)
+        return _NOT_RESUMABLE.get(read_run(path).status)
     except BnrunError:
         return None
 

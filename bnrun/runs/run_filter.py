@@ -8,7 +8,7 @@ from bnrun.config import KEYS, yaml_text
 from bnrun.errors import ConfigError, did_you_mean, known_value
 from bnrun.runs.run_records import DamagedRun, Record, RecordStatus, RunRecord
 
-STATUSES = (*get_args(get_args(RecordStatus)[0]), *get_args(get_args(RecordStatus)[1]), "damaged")
+STATUSES = (*get_args(RecordStatus), "damaged")
 """Every status that the list shows."""
 
 _LAST_PARTS = Counter(key.rpartition(".")[2] for key in KEYS)

@@ -25,7 +25,7 @@ from bnrun.runs.new_directory import plain
 from bnrun.runs.run_directory import LOCK
 from bnrun.training_summary import Summary, planned
 
-RecordStatus = Status | Literal["running", "unfinished"]
+RecordStatus = Literal[Status, "running", "unfinished"]
 
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, RecursionError)  # ValueError: JSON, UTF-8
 

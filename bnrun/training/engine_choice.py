@@ -35,7 +35,7 @@ KEY = "training.engine"
 
 
 def describe_choice(config: Config, device: torch.device) -> str:
-    """Return what `choose` will take its time for."""
+    """Return what takes time in `choose`, in a few words."""
     may_compile = config.training.engine != "eager" and not config.training.deterministic
     with contextlib.suppress(EngineError):
         if device.type == "cpu" and may_compile and not kernels.is_compiled():

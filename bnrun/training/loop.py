@@ -199,7 +199,7 @@ class _Training:
         yield self._end("completed")
 
     def _batch_notices(self) -> Iterator[Notice]:
-        """Yield that the last batch of an epoch has one image, where it has; most norms refuse it.
+        """Warn where the last batch of an epoch has one image, which norms over the batch refuse.
 
         After a linear layer, one image has one value per channel: it equals the mean of the batch.
         """

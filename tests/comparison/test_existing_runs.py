@@ -150,7 +150,7 @@ def test_population_accuracy_is_compared_where_every_run_has_it() -> None:
 def test_what_is_not_complete_counts_nowhere() -> None:
     waiting = _run(1, status="interrupted")
     found = _together(_run(0), waiting, _run(0, sets=BUILTIN))
-    assert "runs/scratch-1 has finished 1 of 10 epochs, and counts nowhere" in _words(found)
+    assert "runs/scratch-1 has finished 1 of 10 epochs; no figure includes it" in _words(found)
     assert len(found.arms[0].completed) == 1
     lost = _together(_run(0), _run(1), *(_run(n, sets=BUILTIN, status="diverged") for n in (0, 1)))
     assert lost.pairs == ()
