@@ -181,7 +181,7 @@ def _signed(*values: float) -> str:
 
 
 def _p(value: float | None) -> str:
-    """Write a p value with two digits, without the 0 before its point.
+    """Write a p value with three digits, without the 0 before its point: `.170`, `1.00`.
 
     A value next to .05 has as many digits as show on which side of it the verdict fell.
     """
@@ -189,10 +189,10 @@ def _p(value: float | None) -> str:
         return "-"
     if value < 0.001:
         return "<.001"
-    digits = 2 if value >= 0.1 else 3
+    digits = 3
     while round(value, digits) == 0.05 != value and digits < 6:
         digits += 1
-    return f"{value:.{digits}f}".removeprefix("0")
+    return f"{value:.{digits}f}".removeprefix("0")[: 1 + digits]
 
 
 def _throughput(speeds: Speeds) -> Iterator[RenderableType]:

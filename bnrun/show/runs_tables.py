@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config import Config
 from bnrun.config.difference import Difference, config_difference
 from bnrun.config.short_text import changes
@@ -31,6 +32,8 @@ SHOWN_ELSEWHERE = ("model.norm", "training.seed", "training.epochs")
 """Config keys that a run's name or a column of the list shows."""
 NOT_OF_THE_TRAINING = ("training.device", "training.evaluate", "training.keep_every")
 """Config keys that change nothing in what is trained."""
+RESULT_NAMES = METRIC_NAMES | {"examples_per_second": "examples/s"}
+"""What tables call the results in which two runs may differ."""
 
 MAX_NAME = 40
 """Longest name of a comparison or a study beside its status, which stands below a longer one: as
@@ -134,7 +137,7 @@ def diff_table(a: RunRecord, b: RunRecord) -> RenderableType:
 def _differences(differences: Iterable[Difference], names: tuple[str, str, str]) -> Table:
     shown = table(label(names[0]), *map(text, names[1:]), gap=3)
     for pair in differences:
-        shown.add_row(pair.key, *map(Text, _distinct(pair)))
+        shown.add_row(RESULT_NAMES.get(pair.key, pair.key), *map(Text, _distinct(pair)))
     return shown
 
 

@@ -136,10 +136,10 @@ def test_two_arms(whole: Comparison) -> None:
         "scratch - builtin, n = 3\n"
         "metric                   mean       95 % interval     p  verdict\n"
         "───────────────────────────────────────────────────────────────────────────────\n"
-        "loss                  +0.0013  -0.0001 to +0.0028   .17  no difference detected\n"
+        "loss                  +0.0013  -0.0001 to +0.0028  .172  no difference detected\n"
         "                                                         (0.0033 would show)\n"
         "train acc                   0              0 to 0  1.00  no difference detected\n"
-        "test acc, moving      -0.0010  -0.0053 to +0.0033   .85  no difference detected\n"
+        "test acc, moving      -0.0010  -0.0053 to +0.0033  .845  no difference detected\n"
         "                                                         (0.0098 would show)\n"
         "test acc, population        0  -0.0025 to +0.0025  1.00  no difference detected\n"
         "                                                         (0.0033 would show)\n"
@@ -179,7 +179,7 @@ def test_three_arms() -> None:
         "loss:\n"
         "pair               n     mean       95 % interval     p  verdict\n"
         "───────────────────────────────────────────────────────────────────────────────\n"
-        "scratch - builtin  3  +0.0013  -0.0001 to +0.0028   .40  no difference detected\n"
+        "scratch - builtin  3  +0.0013  -0.0001 to +0.0028  .400  no difference detected\n"
         "                                                         (0.0057 would show)\n"
         "scratch - none     3  -0.1440  -0.1685 to -0.1195  .013  arm none higher\n"
         "builtin - none     3  -0.1453  -0.1695 to -0.1212  .013  arm none higher\n"
@@ -196,9 +196,9 @@ def test_three_arms() -> None:
         "───────────────────────────────────────────────────────────────────────────────\n"
         "scratch - builtin  3  -0.0010  -0.0053 to +0.0033  1.00  no difference detected\n"
         "                                                         (0.0170 would show)\n"
-        "scratch - none     3  +0.0827  -0.0480 to +0.2133   .67  no difference detected\n"
+        "scratch - none     3  +0.0827  -0.0480 to +0.2133  .670  no difference detected\n"
         "                                                         (0.5167 would show)\n"
-        "builtin - none     3  +0.0837  -0.0479 to +0.2153   .67  no difference detected\n"
+        "builtin - none     3  +0.0837  -0.0479 to +0.2153  .670  no difference detected\n"
         "                                                         (0.5204 would show)\n"
         "\n"
         "primary metric, test acc, population:\n"
@@ -289,7 +289,7 @@ def test_survivors_are_marked() -> None:
         "                                                         2 of 3)\n"
         "train acc                   0              0 to 0  1.00  no difference detected\n"
         "                                                         (survivors: 2 of 3)\n"
-        "test acc, moving      +0.0600  -0.3847 to +0.5047   .67  no difference detected\n"
+        "test acc, moving      +0.0600  -0.3847 to +0.5047  .672  no difference detected\n"
         "                                                         (survivors: 2 of 3)\n"
         "                                                         (nothing would show)\n"
         "test acc, population  +0.1450  -0.0583 to +0.3483  .070  no difference detected\n"
@@ -308,12 +308,12 @@ def test_equivalence(whole: Comparison) -> None:
         "scratch - builtin, n = 3\n"
         "metric                   mean       95 % interval     p  verdict\n"
         "───────────────────────────────────────────────────────────────────────────────\n"
-        "loss                  +0.0013  -0.0001 to +0.0028   .17  no difference detected\n"
+        "loss                  +0.0013  -0.0001 to +0.0028  .172  no difference detected\n"
         "                                                         (0.0033 would show)\n"
         "train acc                   0              0 to 0  1.00  no difference detected\n"
         "                                                         equivalent within\n"
         "                                                         ±0.005\n"
-        "test acc, moving      -0.0010  -0.0053 to +0.0033   .85  no difference detected\n"
+        "test acc, moving      -0.0010  -0.0053 to +0.0033  .845  no difference detected\n"
         "                                                         (0.0098 would show)\n"
         "                                                         equivalent within\n"
         "                                                         ±0.005\n"
@@ -397,7 +397,7 @@ def test_an_interval_that_tells_nothing_is_not_shown() -> None:
     ) in shown
     assert "loss              +0.8950  -10.4771 to +12.2671  1.00  no diff" in shown
     assert (
-        "test acc, moving  +0.0175                     ?   .89  no difference detected\n"
+        "test acc, moving  +0.0175                     ?  .890  no difference detected\n"
         "                                                       (nothing would show)\n"
     ) in shown
     words = " ".join(shown.split())
@@ -443,7 +443,7 @@ def test_a_difference_too_small_for_four_digits_is_shown_by_its_size() -> None:
         _arm("a", *(_trial(s, 0.3, 0.8) for s in (0, 1, 2))),
         _arm("b", *(_trial(s, 0.3 - 1e-5 * (s + 1), 0.8) for s in (0, 1, 2))),
     )
-    assert "loss +2e-05 -5e-06 to +4e-05 .15 no difference" in _words(Comparison(arms, (0, 1, 2)))
+    assert "loss +2e-05 -5e-06 to +4e-05 .148 no difference" in _words(Comparison(arms, (0, 1, 2)))
 
 
 def test_long_names_and_many_arms_lose_no_figure() -> None:
@@ -530,7 +530,9 @@ def test_trials_of_several_machines_name_each(whole: Comparison) -> None:
         (0.0499, ".0499"),
         (0.05, ".050"),
         (0.0501, ".0501"),
-        (0.416, ".42"),
+        (0.416, ".416"),
+        (0.0996, ".100"),
+        (0.9996, "1.00"),
         (1.0, "1.00"),
     ],
 )

@@ -1,6 +1,7 @@
 """Whole tables of runs, from hand-made records, as a person reads them at 80 columns."""
 
 import dataclasses
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,21 @@ def test_a_figure_has_as_many_digits_as_tell_it_from_the_other(
 ) -> None:
     shown = _render(diff_table(_run(loss=loss), _run("b", loss=other)))
     assert " ".join(f"loss {written}".split()) in " ".join(shown.split())
+
+
+def test_results_that_differ_are_called_what_other_tables_call_them() -> None:
+    run = _run()
+    epoch = replace(run.summary.epochs[0], train_acc=0.9, test_acc=0.8, test_acc_population=0.85)
+    summary = replace(run.summary, epochs=(epoch,), examples_per_second=9_000.0)
+    shown = _render(diff_table(run, replace(run, summary=summary)))
+    assert (
+        "result                 a        b\n"
+        "──────────────────────────────────────\n"
+        "train acc              0.9009   0.9000\n"
+        "test acc, moving       0.8712   0.8000\n"
+        "test acc, population   -        0.8500\n"
+        "examples/s             17,000   9,000\n"
+    ) in shown
 
 
 def test_no_difference() -> None:

@@ -251,7 +251,7 @@ def test_a_comparison_on_50_columns() -> None:
         "  verdict: no difference detected\n"
         "test acc, moving\n"
         "  mean: -0.0010  95 % interval: -0.0035 to +0.0015\n"
-        "  p: .45\n"
+        "  p: .451\n"
         "  verdict: no difference detected (0.0046 would\n"
         "  show)\n"
         "test acc, population\n"
