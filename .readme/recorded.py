@@ -19,7 +19,7 @@ import bnrun
 from bnrun.benchmark.result import Benchmark
 from bnrun.benchmark.speedrun import Speedrun
 from bnrun.runs.run_records import read_run
-from bnrun.runs.study_directory import read_study
+from bnrun.runs.study_directory import reopen_study
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
 from bnrun.show.plot_style import render
 from bnrun.show.results import as_text
@@ -158,7 +158,7 @@ def _doctor() -> str:
 
 def _study() -> str:
     (path,) = RUNS.glob("*-study-exact")
-    return f"{as_text(study_view(read_study(path)), 80)}kept in runs/{path.name}\n"
+    return f"{as_text(study_view(reopen_study(path).result), 80)}kept in runs/{path.name}\n"
 
 
 OUTPUTS: dict[str, Callable[[], str]] = {
