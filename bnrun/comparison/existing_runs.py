@@ -94,7 +94,7 @@ class SideBySide(Comparison):
             yield (
                 "Not every run recorded its test accuracy with population statistics, so that "
                 "row is empty. Only a training records it: bnrun train --set "
-                "training.evaluate=[moving,population]"
+                "'training.evaluate=[moving,population]'"
             )
         for trial in self.trials:
             if trial.has_rates_of_several_plans:

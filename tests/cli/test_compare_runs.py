@@ -82,7 +82,7 @@ These runs were chosen after they were trained: the verdicts hold if their
 results had no part in the choice.
 Not every run recorded its test accuracy with population statistics, so that row
 is empty. Only a training records it: bnrun train --set
-training.evaluate=[moving,population]
+'training.evaluate=[moving,population]'
 Intervals cover the choice of seeds, not the choice of test images. The primary
 metric, test acc, moving, is judged at 95 % by itself. The 2 other verdicts are
 at 95 % together: their p is adjusted (Holm), their intervals are not.

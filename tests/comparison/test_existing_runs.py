@@ -143,7 +143,7 @@ def test_population_accuracy_is_compared_where_every_run_has_it() -> None:
     found = _together(_run(0, 0.3, 0.85, sets=ALL), _run(0, sets=BUILTIN))
     assert "test_acc_population" not in {pair.metric for pair in found.pairs}
     assert found.arms[0].estimate("test_acc_population") is None
-    assert "Only a training records it: bnrun train --set training.evaluate=" in _words(found)
+    assert "Only a training records it: bnrun train --set 'training.evaluate=" in _words(found)
     assert "keep" not in _words(found)
 
 
