@@ -96,8 +96,8 @@ def _seeds(seeds: Sequence[int]) -> str:
     """Write how many seeds there are, and which."""
     n = len(seeds)
     is_range = n > LISTED_SEEDS and list(seeds) == list(range(seeds[0], seeds[0] + n))
-    listed = f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
-    return f"n = {n}" + (f" seed{'s' if n != 1 else ''} ({listed})" if n else "")
+    numbers = f"{seeds[0]} to {seeds[-1]}" if is_range else ", ".join(map(str, seeds))
+    return f"n = {n}" + (f" seed{'s' if n != 1 else ''} ({numbers})" if n else "")
 
 
 def _marks(arms: Sequence[ArmResult], losses: Sequence[Series], words: Words) -> Iterator[str]:

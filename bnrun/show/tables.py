@@ -209,8 +209,8 @@ class Table:
             name, *cells = row
             yield from fold(_named(first, name) if first.kind == "number" else name, width)
             indent = " " * indentation(name.plain) + INDENT
-            held = [_named(*pair) for pair in zip(columns, cells, strict=True) if pair[1]]
-            yield from _flow(held, indent, width)
+            items = [_named(*pair) for pair in zip(columns, cells, strict=True) if pair[1]]
+            yield from _flow(items, indent, width)
 
 
 @dataclass(frozen=True)
@@ -275,16 +275,16 @@ def _shrink(most: Sequence[int], least: Sequence[int], room: int) -> list[int]:
     """Return widths that fill the room at most: the widest give way first, down to their least."""
     widths = list(most)
     while sum(widths) > room:
-        able = [at for at, width in enumerate(widths) if width > least[at]]
-        widths[max(able, key=widths.__getitem__)] -= 1
+        wider = [at for at, width in enumerate(widths) if width > least[at]]
+        widths[max(wider, key=widths.__getitem__)] -= 1
     return widths
 
 
 def _named(column: Column, cell: Text) -> Text:
     """Write a cell on one line, after its column's heading."""
-    held = Text(" ").join(cell.split("\n"))
+    line = Text(" ").join(cell.split("\n"))
     heading = " ".join(column.heading.plain.split())
-    return Text(f"{heading}: ").append_text(held) if heading else held
+    return Text(f"{heading}: ").append_text(line) if heading else line
 
 
 def _flow(items: Iterable[Text], indent: str, width: int) -> Iterator[Text]:

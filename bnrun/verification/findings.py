@@ -20,7 +20,7 @@ _PLACES = {"training": "in training only", "predicting": "when predicting only"}
 _OF_NO_RANK = {"over", "mode", "moves"}
 """Parts of which a mistake may show for images alone, or not at all, by its nature."""
 
-_OF_NO_PLACE = {"averages-deviation", "output-clipped"}
+_IN_ONE_PLACE = {"averages-deviation", "output-clipped"}
 """Faults that show in one place alone by their nature: of a variance; of an outlier."""
 
 
@@ -79,7 +79,7 @@ def _where(fault: Fault, found_in: Sequence[JudgedRun], engines: int) -> str:
 
 
 def _places(case: Case, fault: Fault) -> list[str]:
-    if fault.name in _OF_NO_PLACE:
+    if fault.name in _IN_ONE_PLACE:
         return []
     deviating = [
         (deviation.place, deviation.part, rank)

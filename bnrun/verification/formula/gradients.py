@@ -140,11 +140,22 @@ WRONG_TERM = Fault(
     "Use d_x = gamma / sqrt(var + eps) * (g - mean(g) - x_hat * mean(g * x_hat)).")
 # fmt: on
 
+RIGHT_FACTORS = (1, -1, -1)
+"""The factors of the terms g, mean(g) and x_hat * mean(g * x_hat)."""
+LEAST_DEVIATION = 1e-4
+"""How far a factor is off at least, to be called wrong."""
+
 
 def terms_of(backward: BackwardPass, d_x: Tensor, tolerance: float) -> Choice[Gradient] | None:
     """Return the gradient of x with the factors of its three terms that fit an observed one.
 
-    None where none fit, or where it is right.
+    Args:
+        backward: a right backward pass of the same input.
+        d_x: the gradient that was observed, of x's shape.
+        tolerance: the largest distance at which factors fit.
+
+    Returns:
+        None where no factors fit, or where all of them are right.
     """
     names = ("g", "mean(g)", "x_hat * mean(g * x_hat)")
     fit = torch.linalg.lstsq(_terms(backward).flatten(1).T, d_x.flatten()[:, None])
@@ -165,14 +176,12 @@ def terms_of(backward: BackwardPass, d_x: Tensor, tolerance: float) -> Choice[Gr
     )
 
 
-RIGHT_FACTORS = (1, -1, -1)
-LEAST_DEVIATION = 1e-4
-
-
 def _terms(p: BackwardPass) -> Tensor:
+    """Return the three terms, one behind the other: of shape (3, *x.shape)."""
     terms = (p.g, p.mean(p.g).expand_as(p.g), p.x_hat * p.mean(p.g * p.x_hat))
     return torch.stack([p.gamma / p.denominator * term for term in terms])
 
 
 def _combined(factors: Tensor, p: BackwardPass) -> Tensor:
+    """Return the sum of the terms, each times its factor."""
     return (factors.view(-1, *[1] * p.x.dim()) * _terms(p)).sum(0)
