@@ -184,6 +184,8 @@ def _training(config: "Config", screen: "Screen", checkpoint: Any = None) -> "Tr
 def _resuming(run: "Run", checkpoint: "Mapping[str, Any] | None") -> str:
     """Return where a run continues, or that there is nothing left to train."""
     done, epochs = len(checkpoint["epochs"]) if checkpoint else 0, run.config.training.epochs
+    if not done:
+        return f"resuming {run.path} from the start: it has finished no epoch"
     if done < epochs:
         return f"resuming {run.path} after epoch {done} of {epochs}"
     longer = f"bnrun train --resume {shlex.quote(str(run.path))} --epochs {2 * epochs}"

@@ -77,7 +77,8 @@ def _closest(name: str, names: Iterable[str]) -> str | None:
 
 def _key_names() -> dict[str, str]:
     """Return config keys by the option that a user may expect for each, without its dashes."""
-    return {key.partition(".")[2].replace("_", "-"): key for key in KEYS} | OTHER_NAMES
+    whole = {key.replace("_", "-"): key for key in KEYS}
+    return whole | {name.partition(".")[2]: key for name, key in whole.items()} | OTHER_NAMES
 
 
 def _value_after(option: str, words: Sequence[str], missing: str = "VALUE") -> str:

@@ -83,8 +83,6 @@ class CompareBars(LiveScreen):
             case Stage():
                 self._slots = []
                 super().update(event)
-            case Parity():
-                self.print(event.sentence)
             case TrialEvent():
                 self._show_trial(event)
             case TrialEnded():

@@ -141,7 +141,7 @@ class LiveScreen:
                 return
             case Stage() | Fetching():
                 self._count(event)
-            case RunStarted():
+            case RunStarted() if len(event.finished) < event.epochs:  # else nothing is trained
                 self._counted = None
                 self._run = _RunRows(event)
                 if event.engine_chosen:
@@ -178,7 +178,8 @@ class LiveScreen:
         if isinstance(event, Fetching):
             self.left.count(event.received, event.expected)
             return
-        if not isinstance(before, Stage) or before.total != event.total:
+        prepared = event.done == 0 and self.activity  # such as starting processes
+        if not isinstance(before, Stage) or before.total != event.total or prepared:
             self.left = TimeLeft()  # of other work
         self.left.count(event.done, event.total)
 

@@ -235,6 +235,8 @@ class _Training:
         start = time.perf_counter()
         reading, loss, train_acc = yield from self._steps(epoch)
         self.timed += reading
+        steps = self.stepper.steps_per_epoch
+        yield Progress(epoch, steps, loss, train_acc, reading.examples_per_second)
         yield Activity("evaluating")
         test_accs, validation_acc = self._evaluate(epoch)
         return EpochEnded(

@@ -48,7 +48,7 @@ class Parts(Record):
         return self.moving or self.read
 
 
-@experiment("parts")
+@experiment("parts of the layer")
 def parts(subject: Subject) -> Parts:
     """Look for gamma, beta, moving statistics and eps by their usual names."""
     layer = subject.build(subject.rank)

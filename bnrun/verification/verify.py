@@ -204,7 +204,7 @@ def _observe_eager(observer: Observer, dtype: torch.dtype | None, device: str) -
         return (yield from _observe(observer, "eager", dtype or torch.float32))
     first: Observations = {}
     for run in FIRST:
-        yield Stage(run.name, len(first), len(EXPERIMENTS))
+        yield Stage(f"experiment: {run.name}", len(first), len(EXPERIMENTS))
         first[run.name] = observer.observe((run.name, torch.float64, "eager"))
     if _raises(first):
         narrow = {e.name: observer.observe((e.name, torch.float32, "eager")) for e in FIRST}
@@ -225,7 +225,7 @@ def _observe(
     seen = dict(first or {})
     for name in EXPERIMENTS:
         if name not in seen:
-            yield Stage(name, len(seen), len(EXPERIMENTS))
+            yield Stage(f"experiment: {name}", len(seen), len(EXPERIMENTS))
             seen[name] = observer.observe((name, dtype, engine))
     return EngineRun(engine, dtype, seen)
 

@@ -55,6 +55,7 @@ CASES: list[tuple[tuple[str, ...], str]] = [
     (("--nonsense",), "--nonsense: bnrun train has no such option. bnrun train --help lists them"),
     (("--epoch", "3"), "--epoch: bnrun train has no such option. Did you mean '--epochs'?"),
     (("--lr", "0.5"), "--lr: .* no such option. To set this key: --set optimizer.lr=0.5$"),
+    (("--optimizer.lr", "0.5"), "no such option. To set this key: --set optimizer.lr=0.5$"),
     (("--lr=5e-1",), "--set optimizer.lr=5e-1$"),
     (("--learning-rate", ".1"), "--set optimizer.lr=.1$"),
     (("--batch_sise", "64"), "--set training.batch_size=64$"),

@@ -137,5 +137,25 @@ def test_what_ended_stands_above_the_rows() -> None:
         for event in EVENTS:
             bars.show(event)
     shown = bars.console.file.getvalue()  # type: ignore[attr-defined]
-    for text in ("Parity: scratch and b", "[mind] this", "2/2 b-s0: diverged"):
+    for text in ("[mind] this", "2/2 b-s0: diverged"):
         assert text in shown
+    assert "Parity: " not in shown  # a remark of the result, which a terminal has below this
+
+
+def test_time_left_of_throughput_does_not_count_starting_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, bars = 0.0, _bars(80)
+    monkeypatch.setattr("bnrun.show.bars.monotonic", lambda: now)
+    for event, seconds in (
+        (Stage("throughput", 0, 10), 0),
+        (Activity("starting a process for a"), 7),
+        (Stage("throughput", 0, 10), 0),
+        (Activity("starting a process for b"), 7),
+        (Stage("throughput", 0, 10), 1),
+        (Stage("throughput", 0, 10), 1),
+        (Stage("throughput", 1, 10), 0),
+    ):
+        bars.update(event)
+        now += seconds
+    assert _shown(bars)[0].endswith("  00:18 left")

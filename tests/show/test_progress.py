@@ -238,6 +238,10 @@ def test_a_run_that_continues_starts_where_it_was(finished: int) -> None:
     assert len(rows) == 2 + finished
 
 
+def test_a_run_that_is_complete_has_no_bar() -> None:
+    assert _after(80, replace(STARTED, epochs=1, finished=(ENDED,))) == []
+
+
 def test_a_terminal_that_cannot_draw_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     console = _console(terminal=True)
