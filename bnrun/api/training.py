@@ -11,7 +11,7 @@ from bnrun import runs, training
 from bnrun.api.configs import ConfigLike, resolve_config
 from bnrun.data.load import load
 from bnrun.events import CheckpointReady, drain
-from bnrun.norms import checked, norm_text
+from bnrun.norms import checked_config, norm_text
 from bnrun.training.result import TrainingResult
 
 
@@ -71,7 +71,7 @@ def train(
         "seed": seed,
         "device": device,
     }
-    resolved = checked(resolve_config(config, overrides, **keywords))
+    resolved = checked_config(resolve_config(config, overrides, **keywords))
     where = training.pick_device(resolved.config.training.device)
     dataset = drain(load(resolved.config.data), on_event)
     work = training.train(resolved.config, dataset, where)

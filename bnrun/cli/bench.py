@@ -67,7 +67,7 @@ def bench(
     from bnrun.benchmark.arm_syntax import DEFAULT_ARMS, bench_arms
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
-    from bnrun.norms import checked
+    from bnrun.norms import checked_config
     from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
 
@@ -78,7 +78,7 @@ def bench(
         )
     overrides = config_overrides(set_, device=device)
     with option_names(device=device):
-        resolved = checked(resolve(config, overrides)).config
+        resolved = checked_config(resolve(config, overrides)).config
         if speedrun is not None:
             work = _speedrun(resolved, speedrun)
         else:

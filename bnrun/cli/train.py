@@ -79,7 +79,7 @@ def train(
     """
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
-    from bnrun.norms import checked
+    from bnrun.norms import checked_config
     from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
 
@@ -95,7 +95,7 @@ def train(
     _check_is_no_norm(config)
     run = None
     with option_names(**options), interruptible(lambda: _kept(run)):
-        resolved = checked(resolve(config, overrides))
+        resolved = checked_config(resolve(config, overrides))
         if dry_run:
             _show_config(resolved, json)
             return

@@ -15,7 +15,7 @@ from bnrun.config.norm_call import norm_call, parse_norm_call, split_at_commas
 from bnrun.config.resolve import read_file
 from bnrun.config.schema import Statistics
 from bnrun.errors import ConfigError, NormError
-from bnrun.norms import checked
+from bnrun.norms import checked_config
 
 ALWAYS_EVALUATED: tuple[Statistics, ...] = ("moving", "population")
 """Kinds of statistics that every arm is evaluated with, whatever its config names."""
@@ -107,7 +107,7 @@ def _arm(name: str, assignments: Sequence[Assignment], source: str) -> Arm:
     """
     resolved = resolve(None, assignments)
     try:
-        config = checked(resolved).config
+        config = checked_config(resolved).config
     except NormError as error:  # the user wrote an arm, and no key
         raise NormError(error.reason, source=source) from error
     return Arm(name, config)

@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 from bnrun.norms.factories import NORMS
-from bnrun.norms.registry import NormFactory, check_norm, checked, norm_factory, norm_text
+from bnrun.norms.registry import NormFactory, check_norm, checked_config, norm_factory, norm_text
 
 if TYPE_CHECKING:
     from bnrun.norms.batch_norm import BatchNorm
@@ -16,7 +16,7 @@ __all__ = [
     "BatchNorm",
     "NormFactory",
     "check_norm",
-    "checked",
+    "checked_config",
     "norm_factory",
     "norm_text",
 ]

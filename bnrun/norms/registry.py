@@ -58,7 +58,7 @@ def check_norm(
         )
 
 
-def checked(resolved: Resolved) -> Resolved:
+def checked_config(resolved: Resolved) -> Resolved:
     """Return a config whose norm exists and takes its options, with the absolute path of its file.
 
     A run that continues somewhere else finds the file by that path. Neither torch nor a user's

@@ -5,12 +5,12 @@ from collections.abc import Collection, Mapping
 
 from bnrun.comparison.comparison_events import Trial
 from bnrun.events import EpochEnded
+from bnrun.learning import GUESSING_ACCURACY
 from bnrun.studies.claim import Claim, Evidence, Part, Source
 from bnrun.studies.rules import Direction, Equivalence
 from bnrun.studies.sources import IOFFE, NOTES
 from bnrun.studies.study import Budget, Measured, Study, Work
 from bnrun.studies.trainings import (
-    CHANCE,
     Laboratory,
     Summaries,
     epochs_to_reach,
@@ -156,7 +156,7 @@ def _speed(
                 summaries[_trial(budget, norm, act, rates[act][norm], seed).name] for norm in NORMS
             )
             end = last_epoch(none)
-            if end is not None and end.train_acc > CHANCE:
+            if end is not None and end.train_acc > GUESSING_ACCURACY:
                 target = end.train_acc
                 ratios[part].append(epochs_to_reach(none, target) / epochs_to_reach(bn, target))
     return ratios

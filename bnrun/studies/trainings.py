@@ -6,14 +6,12 @@ from typing import Any, Protocol
 from bnrun.comparison.comparison_events import Trial
 from bnrun.config import Config
 from bnrun.events import Activity, EpochEnded, Fetching, Notice, Stage
+from bnrun.learning import GUESSING_ACCURACY
 from bnrun.training_summary import Summary
 
 TrainEvent = Stage | Fetching | Notice | Activity
 Summaries = Mapping[str, Summary]
 """Of trials that completed or diverged, by the trial's name."""
-
-CHANCE = 0.1
-"""The accuracy of guessing among ten classes."""
 
 
 class Laboratory(Protocol):
@@ -53,13 +51,13 @@ def last_epoch(summary: Summary) -> EpochEnded | None:
 def epochs_to_reach(summary: Summary, accuracy: float) -> float:
     """Return after how many epochs the training accuracy was this high; infinite if never.
 
-    Accuracy is taken to be `CHANCE` at the start, and to grow linearly within an epoch.
+    Accuracy is taken to be `GUESSING_ACCURACY` at the start, and to grow linearly within an epoch.
 
     Args:
         summary: of the training.
-        accuracy: a fraction, above `CHANCE`.
+        accuracy: a fraction, above `GUESSING_ACCURACY`.
     """
-    before = CHANCE
+    before = GUESSING_ACCURACY
     for epoch in summary.epochs:
         if epoch.train_acc >= accuracy:
             return epoch.epoch - 1 + (accuracy - before) / (epoch.train_acc - before)

@@ -11,7 +11,7 @@ from torch import nn
 from bnrun import kernels
 from bnrun.config import parse_override, resolve
 from bnrun.errors import NormError
-from bnrun.norms import NORMS, BatchNorm, check_norm, checked, norm_factory
+from bnrun.norms import NORMS, BatchNorm, check_norm, checked_config, norm_factory
 from bnrun.norms.descriptions import DESCRIPTIONS
 from bnrun.norms.textbook import TextbookBatchNorm
 
@@ -159,7 +159,7 @@ def test_options_of_the_right_type_pass(options) -> None:
 
 def test_an_error_names_where_an_option_was_set() -> None:
     with pytest.raises(NormError) as refused:
-        checked(resolve(None, parse_override("model.norm_options={epz: 1}")))
+        checked_config(resolve(None, parse_override("model.norm_options={epz: 1}")))
     assert str(refused.value).startswith("--set: model.norm: norm scratch takes no option 'epz'.")
 
 

@@ -15,7 +15,7 @@ from bnrun.config import Config, parse_override, resolve
 from bnrun.data.dataset import Dataset
 from bnrun.errors import BnrunError, NormError, RunError
 from bnrun.events import DataUsed, Event, RunStarted, drain
-from bnrun.norms import checked, user_module
+from bnrun.norms import checked_config, user_module
 from bnrun.runs import trial_directory
 from bnrun.runs.comparison_directory import create_comparison, reopen_comparison
 from bnrun.runs.norm_files import config_with_norm, find_norm, keep_norm
@@ -40,7 +40,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _start(norm: str = "mine.py:Norm") -> runs.Run:
     """Start a run in the folder `runs`, and leave it."""
-    config = checked(resolve(None, parse_override(f"model.norm={norm}")))
+    config = checked_config(resolve(None, parse_override(f"model.norm={norm}")))
     with runs.create(Path("runs"), config) as run:
         run.record(STARTED)
     return run
