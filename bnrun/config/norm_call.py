@@ -16,7 +16,7 @@ from bnrun.errors import ConfigError
 
 _OPENING, _CLOSING, _QUOTES = "([{", ")]}", "'\""
 
-_PLAIN_TEXT = re.compile(r"[\w./+-]+")
+_PLAIN_TEXT = re.compile(r"[./+-]*\w[\w./+-]*")
 """Text that needs no quotes, unless it reads as a number, as true, false or none."""
 
 
