@@ -17,14 +17,14 @@ from bnrun.comparison.paired_differences import Criteria, Pair
 from bnrun.comparison.plan import with_pairs
 from bnrun.comparison.result import ArmDifference, Comparison
 from bnrun.config import Config
-from bnrun.config.difference import config_difference, flat_config
+from bnrun.config.difference import RECORDING_KEYS, config_difference, flat_config
 from bnrun.config.short_text import short_text
 from bnrun.errors import RunError
 from bnrun.training_summary import Summary
 
-SAME_ARM = ("training.seed", "training.evaluate", "training.keep_every", "data.root")
+SAME_ARM = ("training.seed", "data.root", *RECORDING_KEYS)
 """Config keys in which trials of one arm may differ. The images are compared themselves."""
-NOT_IN_NAMES = ("training.seed", "training.evaluate", "training.keep_every", "model.norm_options")
+NOT_IN_NAMES = ("training.seed", "model.norm_options", *RECORDING_KEYS)
 """Config keys that no name of an arm shows; the norm's options are shown with the norm."""
 
 

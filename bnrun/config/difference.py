@@ -6,6 +6,9 @@ from typing import Any
 
 from bnrun.config.schema import KEYS
 
+RECORDING_KEYS = ("training.evaluate", "training.keep_every")
+"""Config keys that say what is measured and kept of a training, and change nothing in it."""
+
 
 @dataclass(frozen=True)
 class Difference:

@@ -4,14 +4,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bnrun.config.difference import Difference, config_difference, value_differences
+from bnrun.config.difference import (
+    RECORDING_KEYS,
+    Difference,
+    config_difference,
+    value_differences,
+)
 from bnrun.runs.run_records import RunRecord
 from bnrun.training_summary import METRICS
 
 _RESULT = ("status", "epochs", *METRICS, "examples_per_second")
 _ENVIRONMENT = ("bnrun", "python", "torch", "device", "machine", "threads", "engine")
-_NOT_OF_THE_TRAINING = ("training.device", "training.engine", "training.evaluate",
-                        "training.keep_every", "data.root")  # fmt: skip
+_NOT_OF_THE_TRAINING = ("training.device", "training.engine", "data.root", *RECORDING_KEYS)
 """Config keys that do not say what is trained; images and engine are compared themselves."""
 
 
