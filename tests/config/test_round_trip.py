@@ -19,6 +19,9 @@ from bnrun.config.schema import (
 from bnrun.errors import ConfigError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)  # no lone surrogates
+NORMS = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="()"), max_size=30
+).filter(str.strip)  # brackets hold options
 POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 
 
@@ -38,7 +41,7 @@ CONFIGS = st.builds(
     Config,
     model=st.builds(
         ModelConfig,
-        norm=TEXT.filter(bool),
+        norm=NORMS,
         pool=st.sampled_from(["avg", "max"]),
         activation=st.sampled_from(["sigmoid", "relu"]),
         norm_places=st.lists(st.sampled_from([*NORM_PLACES, "norm4"]), min_size=1),
