@@ -27,7 +27,11 @@ AVERAGED = 3
 
 WU = Source("Wu and Johnson 2021, Rethinking Batch in BatchNorm", "section 3, as summarized",
             "summary")  # fmt: skip
-HERE = "LeNet, norm scratch, Fashion-MNIST, plain SGD at rate 1.0, after the last epoch"
+TRAINING = (
+    f"LeNet, norm scratch, Fashion-MNIST, plain SGD at rate 1.0, {EPOCHS['standard']} epochs "
+    f"({EPOCHS['quick']} where the budget is quick)"
+)
+HERE = f"{TRAINING}, after the last epoch"
 
 CLAIMS = (
     Claim(
@@ -41,7 +45,7 @@ CLAIMS = (
         "share of the mean square change from epoch to epoch that population statistics remove",
         (Part("share", Direction(0.5), "supported"),),
         "high",
-        "LeNet, norm scratch, Fashion-MNIST, plain SGD at rate 1.0; test accuracy after each epoch",
+        f"{TRAINING}; test accuracy after each epoch",
     ),
     Claim(
         "S2",
@@ -65,7 +69,7 @@ CLAIMS = (
         "1 where a prediction depends on the images beside it",
         (Part("definition", Definition(), "contradicted"),),
         "high",
-        "one test image, predicted alone and beside 255 others",
+        f"{HERE}: one test image, predicted alone and beside 255 others",
         "Algorithm 2 of the paper predicts with statistics of training images.",
     ),
     Claim(
@@ -98,7 +102,7 @@ CLAIMS = (
         "epoch",
         (Part("difference", Direction(0.01), "supported"),),
         "high",
-        f"{HERE}: the mean of the weights after the last {AVERAGED} epochs; statistics of "
+        f"{TRAINING}: the mean of the weights after the last {AVERAGED} epochs; statistics of "
         "10,000 training images",
     ),
     Claim(
@@ -128,7 +132,7 @@ CLAIMS = (
         "slope of log deviation of the logits against log batch size",
         (Part("slope", Law(-0.5), "supported"),),
         "high",
-        "LeNet, norm scratch, Fashion-MNIST: the logits of 4 test images, each beside 100 random "
+        f"{HERE}: the logits of 4 test images, each beside 100 random "
         "companies of 15 to 255 training images",
     ),
 )  # fmt: skip
