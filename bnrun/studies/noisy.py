@@ -45,8 +45,8 @@ CLAIMS = (
         f"LeNet, Fashion-MNIST, plain SGD at rate 1.0, {EPOCHS['standard']} epochs "
         f"({EPOCHS['quick']} where the budget is quick), sigmoid where not said, noise with the "
         f"paper's numbers; means over the first {STEPS['standard']} steps "
-        f"({STEPS['quick']}); the paper: a network like VGG, CIFAR-10, batches of 128, rate .1, 15,000 "
-        "steps",
+        f"({STEPS['quick']}); the paper: a network like VGG, CIFAR-10, batches of 128, rate .1, "
+        "15,000 steps",
         "Training losses: the paper does not say how noise predicts. relu trains at rate .1. A "
         "loss above 10, or one that diverged, counts as 10.",
     ),
