@@ -17,7 +17,13 @@ from typing import Any
 
 from bnrun.config.norm_call import norm_call
 from bnrun.events import DataUsed, EpochEnded, Event, Plan, RunEnded, RunStarted, Status
-from bnrun.learning import predicts_by_guessing, why_not_learned
+from bnrun.learning import (
+    DID_NOT_LEARN,
+    LOSS_ABOVE_GUESSING,
+    predicts_by_guessing,
+    why_loss_above_guessing,
+    why_not_learned,
+)
 
 METRICS = ("loss", "train_acc", "test_acc", "test_acc_population")
 
@@ -105,11 +111,32 @@ class Summary:
         return why_not_learned(self.epochs[-1], self.data, self.config["optimizer"]["lr"])
 
     @property
+    def why_loss_above_guessing(self) -> str | None:
+        """Return by how much the loss of a network that learned is above that of guessing.
+
+        None where it is not, where the network did not learn, or the run is not completed.
+        """
+        if self.status != "completed" or not self.epochs:
+            return None
+        return why_loss_above_guessing(self.epochs[-1], self.data, self.config["optimizer"]["lr"])
+
+    @property
     def learned(self) -> bool | None:
-        """Return whether the network learned anything; None where the run is not completed."""
+        """Return whether the network learned anything; None where the run is not completed.
+
+        It did where an accuracy, in training or on the test images, is above that of guessing. Its
+        loss may have blown up all the same: see `shortcoming`.
+        """
         if self.status != "completed" or not self.epochs:
             return None
         return self.why_not_learned is None
+
+    @property
+    def shortcoming(self) -> str:
+        """Return the mark of a bad training, in a few words; empty where there is none to name."""
+        if self.why_not_learned is not None:
+            return DID_NOT_LEARN
+        return LOSS_ABOVE_GUESSING if self.why_loss_above_guessing is not None else ""
 
     @property
     def images(self) -> tuple[DataUsed, str | None]:
@@ -129,33 +156,34 @@ class Summary:
     def remarks(self) -> tuple[str, ...]:
         """Return what deserves to be said of the result, a sentence each.
 
-        A network that did not learn does. So does one that learned and predicts badly: a wide gap
-        between moving and population statistics comes from the moving average alone, since the
-        weights are the same. So do learning rates that were planned for a run of another length.
+        A network that did not learn does, and one that learned with a loss above that of guessing.
+        So does one that learned and predicts badly: a wide gap between moving and population
+        statistics comes from the moving average alone, since the weights are the same. So do
+        learning rates that were planned for a run of another length.
         """
         return (*self._accuracy_remarks(), *self._schedule_remarks())
 
-    def _accuracy_remarks(self) -> tuple[str, ...]:
-        last = self.epochs[-1] if self.epochs else None
-        if last is None:
-            return ()
+    def _accuracy_remarks(self) -> Iterator[str]:
+        if not self.epochs:
+            return
+        last = self.epochs[-1]
+        moving, population = last.test_acc, last.test_acc_population
         if self.why_not_learned is not None:
-            return (f"The network did not learn: {self.why_not_learned}",)
-        if self.learned and predicts_by_guessing(last, self.data):
-            return (
-                f"The test accuracy, {last.test_acc:.3f}, is that of guessing, though the network "
+            yield f"The network did not learn: {self.why_not_learned}"
+        elif self.why_loss_above_guessing is not None:
+            yield f"The loss ended above that of guessing: {self.why_loss_above_guessing}"
+        elif self.learned and predicts_by_guessing(last, self.data):
+            yield (
+                f"The test accuracy, {moving:.3f}, is that of guessing, though the network "
                 f"learned (train accuracy {last.train_acc:.3f}): what its norms predict with does "
-                "not fit its weights, or not yet. `bnrun evaluate` tries other statistics.",
+                "not fit its weights, or not yet. `bnrun evaluate` tries other statistics."
             )
-        if last.test_acc_population is None:
-            return ()
-        if abs(100 * (last.test_acc_population - last.test_acc)) <= NOTABLE_POINTS:
-            return ()
-        return (
-            f"The same weights reach {last.test_acc:.3f} with moving and "
-            f"{last.test_acc_population:.3f} with population statistics: the moving average holds "
-            "what batches were under earlier weights, the population what images are under these.",
-        )
+        elif population is not None and abs(100 * (population - moving)) > NOTABLE_POINTS:
+            yield (
+                f"The same weights reach {moving:.3f} with moving and {population:.3f} with "
+                "population statistics: the moving average holds what batches were under earlier "
+                "weights, the population what images are under these."
+            )
 
     def _schedule_remarks(self) -> Iterator[str]:
         if self.has_rates_of_several_plans:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bnrun.events import DataUsed, EpochEnded
-from bnrun.learning import predicts_by_guessing, why_not_learned
+from bnrun.learning import predicts_by_guessing, why_loss_above_guessing, why_not_learned
 
 DATA = DataUsed("synthetic", "generated", None, 4_000, 0, 1_000)
 
@@ -20,9 +20,9 @@ def _epoch(loss: float, train: float, test: float, number: int = 3) -> EpochEnde
         (
             _epoch(1.135e31, 0.0975, 0.103),
             1e30,
-            "its loss ended at 1e+31, where guessing has 2.303. Its "
-            "weights have blown up without becoming infinite. Try a smaller optimizer.lr than "
-            "1e+30.",
+            "its loss ended at 1.14e+31, where guessing has 2.303, and its train accuracy, 0.098, "
+            "is that of guessing (0.100). Its weights have blown up without becoming infinite. Try "
+            "a smaller optimizer.lr than 1e+30.",
         ),
         (
             _epoch(2.5427, 0.105, 0.089),
@@ -31,18 +31,34 @@ def _epoch(loss: float, train: float, test: float, number: int = 3) -> EpochEnde
             "guessing (0.100), and its loss is 2.543 (guessing: 2.303). Try more epochs, or "
             "another optimizer.lr than 1e-06.",
         ),
-        (
-            _epoch(2.41, 0.31, 0.28),
-            4.0,
-            "its loss ended at 2.410, above the 2.303 of guessing, though its train accuracy is "
-            "0.310. Try a smaller optimizer.lr than 4.",
-        ),
     ],
 )
 def test_a_network_that_did_not_learn_has_its_figures_named_and_what_to_try(
     epoch: EpochEnded, rate: float, sentence: str
 ) -> None:
     assert why_not_learned(epoch, DATA, rate) == sentence
+
+
+BLOWN_UP = "Its weights have blown up without becoming infinite. "
+
+
+@pytest.mark.parametrize(
+    ("epoch", "figures", "blown_up"),
+    [
+        (_epoch(2.41, 0.31, 0.28), "2.410 (guessing: 2.303), though the train accuracy, 0.310", ""),
+        (_epoch(37795.967, 0.1, 0.28), "3.78e+04 (guessing: 2.303), though the test acc", ""),
+        (_epoch(2e12, 0.324, 0.394, 1), "2.00e+12 (guessing: 2.303), though the train", BLOWN_UP),
+    ],
+)
+def test_a_network_that_learned_with_a_loss_above_guessing_is_not_said_not_to_have_learned(
+    epoch: EpochEnded, figures: str, blown_up: str
+) -> None:
+    assert why_not_learned(epoch, DATA, 4.0) is None
+    why = why_loss_above_guessing(epoch, DATA, 4.0)
+    assert why is not None
+    assert why.startswith(f"it is {figures}")
+    end = f", is above that of guessing (0.100). {blown_up}Try a smaller optimizer.lr than 4."
+    assert why.endswith(end)
 
 
 def test_an_epoch_is_no_epochs() -> None:
@@ -61,6 +77,7 @@ def test_an_epoch_is_no_epochs() -> None:
 )
 def test_a_network_that_learned_is_left_alone(epoch: EpochEnded) -> None:
     assert why_not_learned(epoch, DATA, 1.0) is None
+    assert why_loss_above_guessing(epoch, DATA, 1.0) is None
 
 
 def test_how_far_a_guess_may_fall_depends_on_the_number_of_images() -> None:

@@ -91,6 +91,17 @@ def test_a_completed_run_says_whether_its_network_learned() -> None:
     assert remark.startswith("The network did not learn: after one epoch its train accuracy, 0.100")
 
 
+def test_a_loss_above_guessing_is_said_of_a_network_that_learned() -> None:
+    blown = dataclasses.replace(_epoch(1), loss=2e12, train_acc=0.324, test_acc=0.394)
+    summary = _fold(STARTED, blown, RunEnded("completed", 1e4, 2e4))
+    assert (summary.learned, summary.shortcoming) == (True, "loss above guessing")
+    assert summary.remarks == (
+        "The loss ended above that of guessing: it is 2.00e+12 (guessing: 2.303), though the train "
+        "accuracy, 0.324, is above that of guessing (0.100). Its weights have blown up without "
+        "becoming infinite. Try a smaller optimizer.lr than 1.",
+    )
+
+
 def test_a_network_that_learned_and_predicts_by_guessing_is_not_said_not_to_have_learned() -> None:
     guesses = dataclasses.replace(_epoch(1), test_acc=0.1)
     (remark,) = _fold(STARTED, guesses, RunEnded("completed", 1e4, 2e4)).remarks

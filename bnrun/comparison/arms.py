@@ -69,6 +69,16 @@ class ArmResult:
         return tuple(trial for trial in self.completed if trial.learned is False)
 
     @property
+    def above_guessing(self) -> tuple[Summary, ...]:
+        """Return the trials whose network learned, and whose loss ended above that of guessing."""
+        return tuple(trial for trial in self.completed if trial.why_loss_above_guessing is not None)
+
+    @property
+    def has_shortcoming(self) -> bool:
+        """Return whether a trial did not learn, or ended with a loss above that of guessing."""
+        return any(trial.shortcoming for trial in self.completed)
+
+    @property
     def keeps_moving_statistics(self) -> bool:
         """Return whether some norm of the arm keeps moving statistics, as far as trials show it."""
         return any(last_value(trial, "test_acc_population") is not None for trial in self.completed)

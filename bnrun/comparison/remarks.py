@@ -25,6 +25,7 @@ def remarks(comparison: "Comparison") -> Iterator[str]:
     yield from _left_out_remarks(comparison)
     yield from _lost_remarks(pairs, comparison.ask_again)
     yield from _not_learned_remarks(comparison)
+    yield from _above_guessing_remarks(comparison)
     yield from _difference_remarks(comparison)
     yield from _parity_remarks(comparison)
     yield from _population_remarks(comparison)
@@ -152,6 +153,19 @@ def _not_learned_remarks(comparison: "Comparison") -> Iterator[str]:
         yield (
             "A difference to an arm that did not learn shows just that, under these settings. It "
             "does not tell how good the arm's norm is."
+        )
+
+
+def _above_guessing_remarks(comparison: "Comparison") -> Iterator[str]:
+    """Yield which arms learned and have a loss above that of guessing, and the first trial's."""
+    for result in comparison.arms:
+        if not (trials := result.above_guessing):
+            continue
+        count, of = len(trials), len(result.completed)
+        where = "every trial" if count == of else f"{count} of {of} trials"
+        yield (
+            f"{in_words(result.arm.name)} ended with a loss above that of guessing in {where}. "
+            f"Seed {trials[0].seed}: {trials[0].why_loss_above_guessing}"
         )
 
 

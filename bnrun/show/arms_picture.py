@@ -116,7 +116,7 @@ def _draw_curves(results: Sequence[ArmResult], measured: Measured) -> Figure:
         panel_title(axes, *_panel_title(metric, measured))
         for series, drawn in zip(found, strokes, strict=True):
             _draw_series(axes, series, drawn, has_bands)
-        if any(result.not_learned for result in results):
+        if any(result.has_shortcoming for result in results):
             draw_guessing(axes, "y", metric)
         epoch_axis(axes, _last_epoch(results))
         draw_scale(axes, "y", scales[metric])
@@ -210,7 +210,7 @@ def _draw_rows(results: Sequence[ArmResult], measured: Measured) -> Figure:
         axes.set_xlabel(unit)
         for number, (series, place) in enumerate(zip(found, places, strict=True)):
             _draw_row(axes, series, stroke(number), place, scales[metric])
-        if any(result.not_learned for result in results):
+        if any(result.has_shortcoming for result in results):
             draw_guessing(axes, "x", metric)
         axes.set_ylim(0, height)
         axes.set_yticks(places, labels)

@@ -51,7 +51,7 @@ def arm_remark(result: ArmResult) -> str:
     if not n:
         return "no trial yet"
     ends: list[str] = [trial.status for trial in result.trials if trial.status != "completed"]
-    ends += ["did not learn"] * len(result.not_learned)
+    ends += [trial.shortcoming for trial in result.completed if trial.shortcoming]
     return ", ".join(
         end if ends.count(end) == n else f"{ends.count(end)} of {n} seeds {end}"
         for end in dict.fromkeys(ends)
@@ -108,7 +108,7 @@ def _marks(arms: Sequence[ArmResult], losses: Sequence[Series], words: Words) ->
         yield words.intervals
     if any(series.lost for series in losses):
         yield "×: a seed that ended here without a result; it is in no mean."
-    if any(result.not_learned for result in arms):
+    if any(result.has_shortcoming for result in arms):
         yield "Dotted: guessing one of ten classes."
 
 

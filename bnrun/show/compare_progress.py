@@ -197,5 +197,5 @@ def _result(event: TrialEnded) -> str:
     summary, name = event.summary, event.trial.name
     if summary.status != "completed":
         return f"{name}: {summary.status}: {summary.reason}"
-    mark = ": did not learn" if summary.learned is False else ""
+    mark = f": {summary.shortcoming}" if summary.shortcoming else ""
     return f"{name}: {epoch_figures(summary.epochs[-1])}{mark}"

@@ -10,6 +10,7 @@ from bnrun.comparison.estimate import Estimate
 from bnrun.comparison.paired_differences import ROUNDING, Pair
 from bnrun.comparison.result import Comparison, Speeds
 from bnrun.comparison.trial_metrics import METRIC_NAMES, is_vague, is_vague_difference
+from bnrun.learning import DID_NOT_LEARN, LOSS_ABOVE_GUESSING
 from bnrun.show.folding import Paragraph
 from bnrun.show.tables import Table, label, number, table, text
 from bnrun.show.wording import data_name, figures, fraction, rate, ratio, ratio_range
@@ -71,8 +72,11 @@ def _arm_table(arms: Sequence[ArmResult]) -> Table:
     for metric in METRICS:
         means = (_mean(metric, result.estimate(metric)) for result in arms)
         shown.add_row(METRIC_NAMES[metric], *means)
-    if any(result.not_learned for result in arms):
-        shown.add_row("did not learn", *map(_not_learned, arms))
+    for shortcoming in (DID_NOT_LEARN, LOSS_ABOVE_GUESSING):
+        ends = [[trial.shortcoming for trial in result.completed] for result in arms]
+        if any(shortcoming in trials for trials in ends):
+            counts = (f"{one.count(shortcoming)} of {len(one)}" if one else "-" for one in ends)
+            shown.add_row(shortcoming, *counts)
     return shown
 
 
@@ -166,11 +170,6 @@ def _mean(metric: str, estimate: Estimate | None) -> str:
     half_width = estimate.half_width
     written = (estimate.mean,) if half_width is None else (estimate.mean, half_width)
     return " ± ".join(figures(*written))
-
-
-def _not_learned(result: ArmResult) -> str:
-    completed = len(result.completed)
-    return f"{len(result.not_learned)} of {completed}" if completed else "-"
 
 
 def _signed(*values: float) -> str:

@@ -78,7 +78,7 @@ def curves(summary: Summary) -> Figure:
         panel_title(left, "training loss", NATS)
         panel_title(axes, "accuracy", FRACTION)
         for panel, metric in ((left, "loss"), (axes, "test_acc")):
-            if summary.learned is False:
+            if summary.shortcoming:
                 draw_guessing(panel, "y", metric)
             epoch_axis(panel, summary.epochs[-1].epoch)
         ends = [
@@ -118,7 +118,7 @@ def run_footer(summary: Summary) -> str:
     ending = "" if summary.status == "completed" else f"\n{summary.status}"
     reason = f": {summary.reason}" if ending and summary.reason else ""
     lines = provenance(f"n = 1 seed ({summary.seed})", [summary]) + ending + reason
-    if summary.learned is False:
+    if summary.shortcoming:
         lines += f"\n{' '.join(summary.remarks)} Dotted: guessing one of ten classes."
     return lines
 

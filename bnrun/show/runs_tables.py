@@ -168,8 +168,8 @@ def _differs(run: RunRecord) -> Iterator[str]:
         yield from (_when(run.started), f"norm {norm_name(run.summary.norm)}")
         yield f"seed {run.summary.seed}"
     yield from changes(run.summary.config, without=(*SHOWN_ELSEWHERE, *NOT_OF_THE_TRAINING))
-    if run.summary.learned is False:
-        yield "did not learn"
+    if run.summary.shortcoming:
+        yield run.summary.shortcoming
 
 
 def _verdicts(study: StudyRecord) -> str:

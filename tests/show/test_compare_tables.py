@@ -256,16 +256,19 @@ def test_a_pair_that_lost_a_trial() -> None:
 def test_an_arm_that_did_not_learn_is_marked_everywhere() -> None:
     """`bad=scratch,optimizer.lr=1e30`: status completed, and a loss of 31 digits."""
     config = {"optimizer": {"lr": 1e30}}
-    blown = (replace(_trial(s, 9.18e30, 0.1), config=config) for s in range(3))
-    bad = _arm("bad", *blown, overrides=("optimizer.lr=1e30",))
+    blown = [replace(_trial(s, 9.18e30, 0.1), config=config) for s in range(3)]
+    guesses = (replace(trial.epochs[0], train_acc=0.1) for trial in blown)
+    trials = (replace(trial, epochs=(one,)) for trial, one in zip(blown, guesses, strict=True))
+    bad = _arm("bad", *trials, overrides=("optimizer.lr=1e30",))
     comparison = Comparison((SCRATCH, bad), (0, 1, 2), status="completed")
     words = _words(comparison)
     assert "did not learn 0 of 3 3 of 3" in words
     assert "scratch - bad, n = 3 (bad did not learn)" in words
     assert (
-        "bad did not learn in any trial. Seed 0: its loss ended at 9e+30, where guessing has "
-        "2.303. Its weights have blown up without becoming infinite. Try a smaller optimizer.lr "
-        "than 1e+30. A difference to an arm that did not learn shows just that, under these "
+        "bad did not learn in any trial. Seed 0: its loss ended at 9.18e+30, where guessing has "
+        "2.303, and its train accuracy, 0.100, is that of guessing (0.100). Its weights have blown "
+        "up without becoming infinite. Try a smaller optimizer.lr than 1e+30. A difference to an "
+        "arm that did not learn shows just that, under these "
         "settings. It does not tell how good the arm's norm is."
     ) in words
     three = _render(comparison_view(Comparison((SCRATCH, BUILTIN, bad), (0, 1, 2))))
@@ -275,6 +278,17 @@ def test_an_arm_that_did_not_learn_is_marked_everywhere() -> None:
     assert [arm["not_learned"] for arm in document["arms"]] == [0, 3]
     assert {tuple(pair["not_learned"]) for pair in document["pairs"]} == {("bad",)}
     assert document["arms"][1]["trials"][0]["learned"] is False
+
+
+def test_an_arm_whose_loss_blew_up_is_not_said_not_to_have_learned() -> None:
+    bad = _arm("bad", _trial(0, 0.3, 0.7), _trial(1, 3.8e4, 0.7), _trial(2, 0.3, 0.7))
+    words = _words(Comparison((SCRATCH, bad), (0, 1, 2), status="completed"))
+    assert "loss above guessing 0 of 3 1 of 3" in words
+    assert (
+        "bad ended with a loss above that of guessing in 1 of 3 trials. Seed 1: it is 3.80e+04 "
+        "(guessing: 2.303), though the train accuracy, 0.901, is above that of guessing (0.100). "
+    ) in words
+    assert "did not learn" not in words
 
 
 def test_survivors_are_marked() -> None:
