@@ -1,7 +1,8 @@
 """Text in lines: it breaks between words, and never inside one."""
 
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -59,6 +60,21 @@ class Paragraph:
         """Yield the lines."""
         text = self.text if isinstance(self.text, Text) else Text(self.text)
         yield from fold(text, options.max_width)
+
+
+@dataclass(frozen=True)
+class Items:
+    """Short texts for rich to print, with commas, on as few lines as hold them; none is broken."""
+
+    items: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the lines."""
+        unbroken = (item.replace(" ", "\xa0") for item in self.items)  # where textwrap never breaks
+        for line in textwrap.wrap(
+            ", ".join(unbroken), options.max_width, break_long_words=False, break_on_hyphens=False
+        ):
+            yield Text(line.replace("\xa0", " "), no_wrap=True, overflow="ignore")
 
 
 @dataclass(frozen=True)

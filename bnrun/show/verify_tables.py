@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from bnrun.show.folding import Indented, Paragraph
+from bnrun.show.folding import Indented, Items, Paragraph
 from bnrun.show.tables import Table, label, number, pairs, table
 from bnrun.show.wording import norm_name
 from bnrun.verification.check import Check
@@ -22,7 +22,8 @@ FEW_CHECKS = 3
 def report_view(report: Report) -> RenderableType:
     """Show a report: the checks, then the faults and dialects, then the verdict.
 
-    Faults are numbered 1, 2, …, and dialects a, b, …
+    Faults are numbered 1, 2, …, and dialects a, b, … The verdict names them all once more, since
+    their sentences may fill more than a screen.
     """
     numbers = {finding.fault: str(at) for at, finding in enumerate(report.faults, start=1)}
     numbers |= {one.fault: chr(ord("a") + at) for at, one in enumerate(report.dialects)}
@@ -30,7 +31,7 @@ def report_view(report: Report) -> RenderableType:
     parts += _skips(report.checks)
     for finding in (*report.faults, *report.dialects):
         parts += [Text(), _finding(finding, numbers[finding.fault])]
-    parts += [Text(), *_closing(report)]
+    parts += [Text(), *_closing(report, numbers)]
     return Group(*parts)
 
 
@@ -100,7 +101,7 @@ def _finding(finding: Finding, number: str) -> RenderableType:
     return pairs([(number, lines[0]), *(("", line) for line in lines[1:])])
 
 
-def _closing(report: Report) -> Iterator[RenderableType]:
+def _closing(report: Report, numbers: dict[Fault, str]) -> Iterator[RenderableType]:
     counts = {
         status: sum(check.status == status for check in report.checks)
         for status in ("pass", "fail", "skip")
@@ -114,6 +115,8 @@ def _closing(report: Report) -> Iterator[RenderableType]:
         style="not bold default",
     )
     yield Paragraph(verdict)
+    if numbers:
+        yield Items([f"{number} {fault.name}" for fault, number in numbers.items()])
     for one in report.measurements:
         if one.engine == "compiled":
             count = sum(check.engine == "compiled" for check in report.checks)

@@ -85,6 +85,7 @@ def test_a_report_with_a_fault_and_a_dialect() -> None:
         "   Shows in: tiny and odd shapes; first update.\n"
         "\n"
         "fail: 1 fault, 1 dialect (3 checks passed, 2 failed, 2 skipped, in 1.2 s)\n"
+        "1 root-missing, a biased\n"
         "The norm printed 2 lines, not shown here."
     )
 
@@ -126,7 +127,27 @@ def test_a_report_on_two_engines_has_sections_of_each() -> None:
         "   Shows in: pickle.\n"
         "\n"
         "fail: 1 fault (2 checks passed, 1 failed, 0 skipped, in 1.2 s)\n"
+        "1 root-missing\n"
         "compiled: 1 check (1234 kernel calls)"
+    )
+
+
+def test_the_verdict_names_more_faults_than_a_screen_explains() -> None:
+    faults = known_faults()[:10]
+    found = tuple(Finding(fault, "", (CHECK_PICKLE.name,)) for fault in faults)
+    report = _report(dataclasses.replace(CHECK_PICKLE, status="fail"), found=found)
+    closing = _render(report_view(report), 50).rpartition("\n\n")[2]
+    assert closing == (
+        "fail: 10 faults (0 checks passed, 1 failed, 0\n"
+        "skipped, in 1.2 s)\n"
+        "1 moves-when-predicting,\n"
+        "2 statistics-over-batch-alone,\n"
+        "3 statistics-per-image, 4 statistics-per-example,\n"
+        "5 statistics-over-everything,\n"
+        "6 statistics-miss-a-dimension,\n"
+        "7 range-as-variance,\n"
+        "8 unbiased-variance-normalizes,\n"
+        "9 variance-not-centred, 10 variance-not-divided"
     )
 
 
