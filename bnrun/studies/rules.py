@@ -4,6 +4,7 @@ A rule looks at the mean over the seeds and at the interval that holds the true 
 what was expected.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ class Judgment:
 
     Attributes:
         verdict: adjusted for the number of parts (see `judge`).
-        estimate: the mean of the values; None without values.
+        estimate: the mean of the values; None without values, or where one is not finite.
         ci95: its 95 % interval, not adjusted; None where one value decides, or is all there is.
         n: how many seeds gave a value.
         seeds_needed: how many seeds with the same mean and spread would decide, at the confidence
@@ -183,7 +184,8 @@ def judge(rules: Mapping[str, Rule], values: Mapping[str, Sequence[float]]) -> d
     Args:
         rules: by the part's name.
         values: one value a seed, by the part's name; one value in all for an exact rule or a
-            definition. A part without values is not decided.
+            definition. A part without values is not decided; nor is the mean of values of which
+            one is not finite.
     """
     verdicts: dict[str, Verdict] = {}
     left = [part for part in rules if values.get(part)]
@@ -220,7 +222,7 @@ def _is_single(rule: Rule) -> bool:
 def _decide(rule: Rule, values: Sequence[float], confidence: float) -> Verdict:
     if _is_single(rule):
         return rule.decide(max(values), max(values))
-    bounds = interval(values, confidence)
+    bounds = interval(values, confidence) if all(map(math.isfinite, values)) else None
     return "not decided" if bounds is None else rule.decide(*bounds)
 
 
@@ -230,6 +232,8 @@ def _judgment(rule: Rule, values: Sequence[float], verdict: Verdict, confidence:
         return Judgment(verdict, None, None, 0)
     if _is_single(rule):
         return Judgment(verdict, max(values), None, len(values))
+    if not all(map(math.isfinite, values)):
+        return Judgment(verdict, None, None, len(values))
     needed = _seeds_needed(rule, values, confidence) if verdict == "not decided" else None
     mean = statistics.fmean(values)
     return Judgment(verdict, mean, interval(values, CONFIDENCE), len(values), needed)

@@ -10,6 +10,7 @@ from bnrun.studies.rules import (
     Direction,
     Equivalence,
     Exact,
+    Judgment,
     Law,
     combined,
     judge,
@@ -66,6 +67,12 @@ def test_fewer_than_two_seeds_decide_nothing(rule, values):
     assert judgment.n == len(values)
     assert judgment.ci95 is None
     assert judgment.seeds_needed is None
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_value_that_is_not_finite_decides_nothing(value):
+    judgment = judge({"part": Direction()}, {"part": [value, 1.0, 1.1]})["part"]
+    assert judgment == Judgment("not decided", None, None, 3)
 
 
 def test_what_is_reported_is_the_mean_with_its_interval():
