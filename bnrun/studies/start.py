@@ -99,7 +99,8 @@ CLAIMS = (
         f"networks of {RESIDUAL_DEPTH} layers of {RESIDUAL_WIDTH} channels, {RESIDUAL_WIDTH} "
         "Gaussian inputs: residual ones with ReLU and He weights, a plain one with sigmoids and "
         "Xavier weights; no convolutions",
-        "With batch norm inside the branches, a residual sum still grows, but not exponentially.",
+        "With batch norm inside the branches, a residual sum grows about as the root of the depth, "
+        "which is not exponential. Over 64 layers that is a slope of .0095: nearly the margin.",
     ),
 )
 
