@@ -48,7 +48,7 @@ class Commands(Group):
         except KeyboardInterrupt as interruption:
             end_interrupted(interruption)
         except UsageError as error:
-            _end(_of_usage(error, ctx))
+            _end(_describe_usage(error, ctx))
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
         """Run the command that was named."""
@@ -57,14 +57,15 @@ class Commands(Group):
         except BrokenPipeError:  # `bnrun … | head`: typer ends it quietly
             raise
         except UsageError as error:
-            _end(_of_usage(error, ctx))
+            _end(_describe_usage(error, ctx))
         except KeyboardInterrupt as interruption:
             end_interrupted(interruption)
         except (BnrunError, OSError) as error:
             _end(error)
 
 
-def _of_usage(error: Any, context: Any) -> BnrunError:
+def _describe_usage(error: Any, context: Any) -> BnrunError:
+    """Return an error of usage in the words of bnrun's other errors."""
     from bnrun.cli.usage_errors import usage_error  # loads the schema, which help does not need
 
     return usage_error(error, context.meta[_WORDS])

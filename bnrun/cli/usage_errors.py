@@ -106,7 +106,7 @@ def _bad_value(error: Any) -> BnrunError:
     if not hasattr(error.__cause__, "errors"):  # from pydantic, which typer checks values with
         reason = error.message or f"this is missing. {param.help or ''}".rstrip()
         return BnrunError(reason, key=name)
-    received = _shown(error.__cause__.errors()[0]["input"])
+    received = _value_text(error.__cause__.errors()[0]["input"])
     if param.name in KEYWORDS:
         required = key_requirement(KEYWORDS[param.name])
     else:
@@ -115,7 +115,7 @@ def _bad_value(error: Any) -> BnrunError:
     return BnrunError(f"received {received}; it must be {required}.", key=name)
 
 
-def _shown(text: str) -> str:
+def _value_text(text: str) -> str:
     """Return a value as errors show it: a text in quotes, a number without."""
     try:
         float(text)

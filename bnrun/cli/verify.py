@@ -75,14 +75,14 @@ def verify(
     if list_:
         _show_list(implementation, json)
         return
-    norm, options["options"] = _checked(implementation)
+    norm, options["options"] = _parse_implementation(implementation)
     report = _run(norm, device, quiet, options)
     _show(report, json)
     if report.verdict == "fail":
         raise typer.Exit(WORK_FAILED)
 
 
-def _checked(implementation: str | None) -> tuple[str, dict[str, Any]]:
+def _parse_implementation(implementation: str | None) -> tuple[str, dict[str, Any]]:
     """Return the norm and the options of IMPL, if there is such a norm.
 
     This imports no torch and runs no code of the user.

@@ -139,7 +139,7 @@ def side_by_side(runs: Sequence[Summary], criteria: Criteria) -> SideBySide:
     """
     if not any(run.status == "completed" for run in runs):
         raise RunError("none of these runs is complete: there is nothing to compare.")
-    groups = _grouped(runs)
+    groups = _groups(runs)
     configs = [_config(group[0]) for group in groups]
     names = _names(configs)
     arms = [
@@ -158,7 +158,7 @@ def side_by_side(runs: Sequence[Summary], criteria: Criteria) -> SideBySide:
     )
 
 
-def _grouped(runs: Sequence[Summary]) -> list[list[Summary]]:
+def _groups(runs: Sequence[Summary]) -> list[list[Summary]]:
     """Return the runs of each arm; a second run of one config and seed is in an arm of its own."""
     groups: list[list[Summary]] = []
     for run in runs:

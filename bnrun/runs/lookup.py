@@ -110,10 +110,12 @@ def find_study_directory(name: str, out: Path) -> Path:
         RunError: it does not exist, or several names start like this.
     """
     found = _find(name, out, STUDY)
-    newest = [] if found else newest_first(out, STUDY)
-    if not found and not newest:
+    if found is not None:
+        return found
+    studies = newest_first(out, STUDY)
+    if not studies:
         raise _missing(LATEST, out, [], STUDY)
-    return found or newest[0]
+    return studies[0]
 
 
 def find_either(

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config import Config
-from bnrun.config.difference import Difference, config_difference
+from bnrun.config.difference import RECORDING_KEYS, Difference, config_difference
 from bnrun.config.short_text import changes
 from bnrun.config.yaml_text import inline
 from bnrun.runs.run_difference import difference
@@ -30,8 +30,8 @@ from bnrun.training_summary import METRICS
 
 SHOWN_ELSEWHERE = ("model.norm", "training.seed", "training.epochs")
 """Config keys that a run's name or a column of the list shows."""
-NOT_OF_THE_TRAINING = ("training.device", "training.evaluate", "training.keep_every")
-"""Config keys that change nothing in what is trained."""
+NOT_LISTED = ("training.device", *RECORDING_KEYS)
+"""Config keys that change nothing in what is trained: the list leaves them out."""
 RESULT_NAMES = METRIC_NAMES | {"examples_per_second": "examples/s"}
 """What tables call the results in which two runs may differ."""
 
@@ -167,7 +167,7 @@ def _differs(run: RunRecord) -> Iterator[str]:
     if run.config_name is None:
         yield from (_when(run.started), f"norm {norm_name(run.summary.norm)}")
         yield f"seed {run.summary.seed}"
-    yield from changes(run.summary.config, without=(*SHOWN_ELSEWHERE, *NOT_OF_THE_TRAINING))
+    yield from changes(run.summary.config, without=(*SHOWN_ELSEWHERE, *NOT_LISTED))
     if run.summary.shortcoming:
         yield run.summary.shortcoming
 
