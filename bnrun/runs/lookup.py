@@ -1,4 +1,4 @@
-"""Finding the directory of a run, or of a comparison, by what a user calls it.
+"""Finding the directory of a run, a comparison or a study by what a user calls it.
 
 A user gives a path, a name below the folder of the runs, the start of a name, or `latest`. A trial
 of a comparison is a run, too: `COMPARISON/scratch-s0`, with whatever names the comparison.
@@ -10,6 +10,7 @@ is newer and was passed over is said in a notice.
 """
 
 import contextlib
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -187,7 +188,7 @@ def _find(name: str, out: Path, kind: DirectoryKind) -> Path | None:
     for path in exact:
         if path in kind:
             return path
-    _refuse_other_kind(exact)
+    _refuse_other_kind(exact, kind)
     if name == LATEST:
         return None
     found = _trials_called(name, out) if kind is RUN else []
@@ -344,7 +345,7 @@ def _ambiguous(name: str, matches: list[Path], kind: DirectoryKind) -> _Ambiguou
 def _missing(name: str, out: Path, exact: Sequence[Path], kind: DirectoryKind) -> RunError:
     if any(path.is_dir() for path in exact):
         return RunError(f"{name} is not a {kind.word} directory: it has no {kind.file}.")
-    _refuse_other_kind(_starting_with(name, out))
+    _refuse_other_kind(_starting_with(name, out), kind)
     names = [path.name for path in newest_first(out, kind)]
     hint = did_you_mean(name, names) or " `bnrun runs` lists them."
     if not names:
@@ -354,13 +355,15 @@ def _missing(name: str, out: Path, exact: Sequence[Path], kind: DirectoryKind) -
     return RunError(f"there is no {kind.word} '{name}', neither as a path nor below {out}/.{hint}")
 
 
-def _refuse_other_kind(paths: Sequence[Path]) -> None:
-    """Refuse a directory of the other kind, and say which kind it is.
+def _refuse_other_kind(paths: Sequence[Path], kind: DirectoryKind) -> None:
+    """Refuse a directory of another kind than was asked for, and say which kind it is.
 
     Raises:
-        _OtherKind: one of these is. The right kind has been looked for before.
+        RunError: one of these is of another kind. `_OtherKind` where it is a run or a comparison.
     """
     for path in paths:
+        if path in COMPARISON and kind is STUDY:
+            raise _OtherKind(f"{path} is a comparison, not a study.")
         if path in COMPARISON:
             first = next(iter(reversed(_trials(path))), path / "scratch-s0").name
             raise _OtherKind(
@@ -368,6 +371,7 @@ def _refuse_other_kind(paths: Sequence[Path]) -> None:
                 f"{_choice(path)}"
             )
         if path in RUN:
-            raise _OtherKind(f"{path} is a run, not a comparison.")
+            raise _OtherKind(f"{path} is a run, not a {kind.word}.")
         if path in STUDY:
-            raise RunError(f"{path} is a study: `bnrun study --judge` shows it.")
+            command = f"bnrun study --judge {shlex.quote(str(path))}"
+            raise RunError(f"{path} is a study: `{command}` shows it.")

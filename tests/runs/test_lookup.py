@@ -9,7 +9,7 @@ from bnrun import runs
 from bnrun.config import resolve
 from bnrun.errors import RunError
 from bnrun.events import DataUsed, RunEnded, RunStarted
-from bnrun.runs.lookup import find_comparison, find_either
+from bnrun.runs.lookup import find_comparison, find_either, find_study_directory
 from bnrun.runs.obstacles import fails_at_once, no_epoch, nothing_left_to_train, nothing_to_draw
 
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
@@ -254,3 +254,17 @@ def test_a_run_that_failed_before_its_first_epoch_is_the_last_one_to_continue(
     (interrupted / "config.yaml").unlink()
     assert latest() == failed
     assert notices == [f"latest is {failed.name}; passed over: {complete.name} (it is complete)"]
+
+
+def test_what_is_no_study_is_called_by_its_kind(tmp_path: Path) -> None:
+    _make(tmp_path, "run")
+    _make(tmp_path, "comparison", file="compare.yaml")
+    for word in ("run", "comparison"):
+        with pytest.raises(RunError, match=f"{word} is a {word}, not a study"):
+            find_study_directory(word, tmp_path)
+
+
+def test_a_study_is_no_run_and_the_error_has_the_command_that_shows_it(tmp_path: Path) -> None:
+    (study,) = _make(tmp_path, "study", file="study.json")
+    with pytest.raises(RunError, match=f"is a study: `bnrun study --judge {study}` shows it"):
+        runs.find("study", tmp_path)
