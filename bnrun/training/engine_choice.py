@@ -2,8 +2,8 @@
 
 import contextlib
 import math
+import statistics
 import time
-from dataclasses import dataclass
 
 import torch
 
@@ -19,7 +19,11 @@ from bnrun.training.stepper import Stepper
 WARM_UP_STEPS = 2
 """Steps at the start of a measurement whose time does not count."""
 TIMED_STEPS = 5
-"""Timed steps of a measurement; the fastest one counts."""
+"""Timed steps of an engine before the engines alternate."""
+ROUNDS = 3
+"""How often the engines alternate after that."""
+ROUND_STEPS = 2
+"""Timed steps of each engine in a round."""
 MIN_RUN_STEPS = 200
 """Shortest run for which `auto` times the engines; in a shorter one, timing costs what it saves."""
 COMPILE_SECONDS = 3.0
@@ -75,10 +79,11 @@ def choose(config: Config, dataset: Dataset, device: torch.device, epochs: int) 
 
 
 def _faster(config: Config, train: Split, device: torch.device, steps: int) -> Engine:
-    """Time both engines and return the faster.
+    """Time both engines and return the faster; on a tie, `compiled`.
 
-    The engines alternate, and the fastest step of each counts: on a shared machine one step may
-    take as long as three.
+    The engines alternate, so that both meet the same load: on a shared machine one step may take as
+    long as three. `eager` is faster where half of its steps are faster than every compiled one. A
+    smaller lead may be noise, and without load `compiled` is rarely the slower one.
 
     Raises:
         EngineError: `compiled` is not available, is not worth compiling for so few steps, or does
@@ -86,30 +91,34 @@ def _faster(config: Config, train: Split, device: torch.device, steps: int) -> E
     """
     compiled_before = device.type != "cpu" or kernels.is_compiled()
     try:
-        eager = _measure(EAGER, config, train)
+        eager = _Measurement(EAGER, config, train)
     except Exception:
         return EAGER  # training will raise the same, and say where
-    if not compiled_before and steps * eager.seconds * MIN_SAVING < COMPILE_SECONDS:
+    if not compiled_before and steps * eager.fastest * MIN_SAVING < COMPILE_SECONDS:
         raise EngineError("compiling would take longer than it saves in this run")
     _require_compiled(device)
     try:
-        compiled, eager_again, compiled_again = (
-            _measure(engine, config, train) for engine in (COMPILED, EAGER, COMPILED)
-        )
+        compiled = _Measurement(COMPILED, config, train)
+        is_equal = _are_equal(eager, compiled)
+        for _ in range(ROUNDS if is_equal else 0):
+            eager.take(ROUND_STEPS)
+            compiled.take(ROUND_STEPS)
     except Exception as error:
         name = type(error.__cause__ or error).__name__
         raise EngineError(f"compiled steps of this model raise {name}") from error
-    if not _are_equal(eager, compiled):
+    if not is_equal:
         raise EngineError("compiled steps of this model compute something else")
-    compiled_ms = 1000 * min(compiled.seconds, compiled_again.seconds)
-    eager_ms = 1000 * min(eager.seconds, eager_again.seconds)
-    why = f"a step takes {_milliseconds(compiled_ms)} compiled, {_milliseconds(eager_ms)} eager"
-    return Engine("compiled" if compiled_ms < eager_ms else "eager", why)
+    times = f"{_milliseconds(compiled.fastest)} compiled, {_milliseconds(eager.fastest)} eager"
+    why = f"a step takes {times}"
+    if statistics.median(eager.seconds) < compiled.fastest:
+        return Engine("eager", why)
+    is_tie = eager.fastest <= compiled.fastest
+    return Engine("compiled", f"{why}, the same within the noise" if is_tie else why)
 
 
-def _milliseconds(value: float) -> str:
+def _milliseconds(seconds: float) -> str:
     """Write a time with two digits, and never in scientific notation: "5.3 ms", "250 ms"."""
-    rounded = float(f"{value:.2g}")
+    rounded = float(f"{1000 * seconds:.2g}")
     decimals = 0 if rounded >= 10 else 1 if rounded >= 1 else 2
     return f"{rounded:,.{decimals}f} ms"
 
@@ -134,9 +143,9 @@ def _require_graphs(config: Config, train: Split) -> None:
         NormError, TrainingFailed: the model cannot be built, or its eager steps raise.
     """
     norm = f"norm '{config.model.norm_call}'"
-    eager = _measure(EAGER, config, train)
+    eager = _Measurement(EAGER, config, train)
     try:
-        compiled = _measure(COMPILED, config, train)
+        compiled = _Measurement(COMPILED, config, train)
     except Exception as error:
         raise EngineError(
             f"a step with {norm} can't be recorded as a CUDA graph: {error.__cause__ or error}. "
@@ -151,49 +160,61 @@ def _require_graphs(config: Config, train: Split) -> None:
         )
 
 
-@dataclass(frozen=True)
 class _Measurement:
-    """A few steps of an engine: the seconds of the fastest, and what they computed.
+    """A few steps of an engine on a model built for this alone: how long each took, and its loss.
 
-    `losses` are those of the first two steps: the second depends on the first one's gradients.
-    After that, rounding may grow: a maximum at another pixel, a ReLU on the other side of 0.
-    `moving_norms` are the Euclidean norms of the moving statistics after the last step, which may
-    be wrong while the losses are right.
+    The steps have full batches.
+
+    Attributes:
+        seconds: of each timed step.
+        losses: of each step.
+        moving_norms: the Euclidean norms of the moving statistics after the first steps, which may
+            be wrong while the losses are right.
     """
 
-    seconds: float
-    losses: list[float]
-    moving_norms: list[float]
+    def __init__(self, engine: Engine, config: Config, train: Split) -> None:
+        size = config.training.batch_size
+        count = WARM_UP_STEPS + TIMED_STEPS
+        images = size * min(count, max(len(train) // size, 1))
+        self._device = train.labels.device
+        self._stepper = Stepper(
+            config,
+            Split(train.images[:images], train.labels[:images]),
+            engine=engine,
+            name=f"trial steps of the engine {engine.name}",
+        )
+        self.seconds: list[float] = []
+        self.losses: list[float] = []
+        self.take(count)
+        del self.seconds[:WARM_UP_STEPS]
+        found = MovingStatistics.find(self._stepper.model).values()
+        self.moving_norms = [
+            float(tensor.norm()) for moving in found for tensor in moving.tensors()
+        ]
 
+    @property
+    def fastest(self) -> float:
+        """Return the seconds of the fastest timed step."""
+        return min(self.seconds)
 
-def _measure(engine: Engine, config: Config, train: Split) -> _Measurement:
-    """Time a few steps of an engine, in full batches, on a model built for this alone."""
-    size = config.training.batch_size
-    count = WARM_UP_STEPS + TIMED_STEPS
-    images = size * min(count, max(len(train) // size, 1))
-    stepper = Stepper(
-        config,
-        Split(train.images[:images], train.labels[:images]),
-        engine=engine,
-        name=f"trial steps of the engine {engine.name}",
-    )
-    seconds: list[float] = []
-    losses: list[float] = []
-    with stepper.computing():
-        for _ in range(count):
-            start = time.perf_counter()
-            loss, _ = stepper.step()
-            synchronize(train.labels.device)
-            seconds.append(time.perf_counter() - start)
-            losses.append(float(loss))
-    found = MovingStatistics.find(stepper.model).values()
-    moving_norms = [float(tensor.norm()) for moving in found for tensor in moving.tensors()]
-    return _Measurement(min(seconds[WARM_UP_STEPS:]), losses[:2], moving_norms)
+    def take(self, steps: int) -> None:
+        """Take some more steps."""
+        with self._stepper.computing():
+            for _ in range(steps):
+                start = time.perf_counter()
+                loss, _ = self._stepper.step()
+                synchronize(self._device)
+                self.seconds.append(time.perf_counter() - start)
+                self.losses.append(float(loss))
 
 
 def _are_equal(a: _Measurement, b: _Measurement) -> bool:
-    """Return whether two engines computed the same, within the tolerances above."""
-    return _are_close(a.losses, b.losses, LOSS_TOLERANCE) and _are_close(
+    """Return whether two engines computed the same, within the tolerances above.
+
+    The losses are those of two steps: the second depends on the first one's gradients. After that,
+    rounding may grow: a maximum at another pixel, a ReLU on the other side of 0.
+    """
+    return _are_close(a.losses[:2], b.losses[:2], LOSS_TOLERANCE) and _are_close(
         a.moving_norms, b.moving_norms, STATISTICS_TOLERANCE
     )
 
