@@ -13,6 +13,7 @@ SPELLED = {
     "×": "x",
     "²": "^2",
     "√": "sqrt",
+    "π": "pi",
     "φ": "phi",
     "′": "'",
     "\N{COMBINING CIRCUMFLEX ACCENT}": "^",
