@@ -1,7 +1,9 @@
 """The entry point: `bnrun`, and `python -m bnrun`."""
 
+import os
 import signal
 import sys
+import textwrap
 from typing import Any
 
 from bnrun.errors import INTERRUPTED, NOTHING_KEPT
@@ -31,7 +33,10 @@ def main() -> None:
 
         app(prog_name="bnrun")
     except KeyboardInterrupt:
-        sys.stderr.write(f"interrupted: {NOTHING_KEPT}\n")
+        words = f"interrupted: {NOTHING_KEPT}"
+        if sys.stderr.isatty():
+            words = textwrap.fill(words, os.get_terminal_size(sys.stderr.fileno()).columns or 80)
+        sys.stderr.write(f"{words}\n")
         sys.exit(INTERRUPTED)
     finally:
         # The interpreter takes a moment to end, in which Ctrl-C would only raise a traceback.

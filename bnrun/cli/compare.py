@@ -272,7 +272,7 @@ def _kept(directory: "ComparisonDirectory | None") -> str | None:
     done, planned = count_trials(directory.comparison)
     return (
         f"{done} of {planned} trials are finished and kept; "
-        f"continue with: bnrun compare --resume {shlex.quote(str(directory.path))}"
+        f"continue with:\nbnrun compare --resume {shlex.quote(str(directory.path))}"
     )
 
 
@@ -289,7 +289,7 @@ def _waiting_for_trials(screen: "Screen") -> Iterator[None]:
 def _show_result(directory: "ComparisonDirectory", json: bool, quiet: bool) -> None:
     """Show the result, and draw it."""
     from bnrun.cli.plot import draw_comparison, drawing
-    from bnrun.show.console import show_note
+    from bnrun.show.console import show_notice
 
     comparison = directory.comparison
     show_comparison(comparison, json)
@@ -298,7 +298,7 @@ def _show_result(directory: "ComparisonDirectory", json: bool, quiet: bool) -> N
             with drawing(quiet=quiet):
                 draw_comparison(directory.path, comparison)
         except Exception as error:  # from the user's matplotlib settings; the result is not lost
-            show_note(f"the picture can't be drawn: {error}")
+            show_notice(f"the picture can't be drawn: {error}")
 
 
 def show_comparison(comparison: "Comparison", json: bool) -> None:

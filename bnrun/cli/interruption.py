@@ -30,16 +30,16 @@ def interruptible(kept: Callable[[], str | None]) -> Iterator[None]:
 
 
 def end_interrupted(interruption: KeyboardInterrupt) -> NoReturn:
-    """Say that the command was interrupted, in a line on stderr, and end it.
+    """Say that the command was interrupted, on stderr, and end it.
 
-    A second Ctrl-C is ignored from here on: it must not cut this line.
+    A second Ctrl-C is ignored from here on: it must not cut these words.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    from bnrun.show.console import show_note
+    from bnrun.show.console import show_notice
 
     if os.environ.get("BNRUN_DEBUG") == "1":
         traceback.print_exc()
-    show_note(f"interrupted: {str(interruption) or NOTHING_KEPT}")
+    show_notice(f"interrupted: {str(interruption) or NOTHING_KEPT}")
     raise typer.Exit(INTERRUPTED) from None
 
 

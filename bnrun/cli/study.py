@@ -137,7 +137,7 @@ def _finish(directory: "StudyDirectory", jobs: int, quiet: bool) -> "StudyResult
     path = shlex.quote(str(directory.path))
     with (
         interruptible(
-            lambda: f"what was measured is kept; continue with: bnrun study --resume {path}"
+            lambda: f"what was measured is kept; continue with:\nbnrun study --resume {path}"
         ),
         open_screen(stderr(), quiet=quiet) as screen,
         directory,

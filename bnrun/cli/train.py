@@ -189,7 +189,7 @@ def _resuming(run: "Run", checkpoint: "Mapping[str, Any] | None") -> str:
     if done < epochs:
         return f"resuming {run.path} after epoch {done} of {epochs}"
     longer = f"bnrun train --resume {shlex.quote(str(run.path))} --epochs {2 * epochs}"
-    return f"{run.path} is complete: epoch {done} of {epochs}. To train it longer: {longer}"
+    return f"{run.path} is complete: epoch {done} of {epochs}. To train it longer:\n{longer}"
 
 
 def _kept(run: "Run | None") -> str | None:
@@ -199,7 +199,7 @@ def _kept(run: "Run | None") -> str | None:
     done = len(run.summary.epochs) if run.summary else 0
     return (
         f"{done} of {run.config.training.epochs} epochs are finished and kept; "
-        f"continue with: bnrun train --resume {shlex.quote(str(run.path))}"
+        f"continue with:\nbnrun train --resume {shlex.quote(str(run.path))}"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from bnrun.show.folding import Paragraph
+from bnrun.show.folding import Note, in_one_piece
 
 
 def stdout() -> Console:
@@ -40,14 +40,9 @@ def show_line(text: str) -> None:
     stdout().print(text, soft_wrap=True, markup=False)
 
 
-def show_note(text: str) -> None:
-    """Write a line to stderr; it is never wrapped."""
-    stderr().print(text, soft_wrap=True, markup=False)
-
-
 def show_notice(sentence: str) -> None:
     """Write a sentence to stderr: folded on a terminal, in one piece in a file or a pipe."""
-    _show_sentence(Text(sentence))
+    _show_sentence(Text(sentence if stderr().is_terminal else in_one_piece(sentence)))
 
 
 def show_error(message: str) -> None:
@@ -58,7 +53,7 @@ def show_error(message: str) -> None:
 def _show_sentence(text: Text) -> None:
     console = stderr()
     if console.is_terminal:
-        console.print(Paragraph(text), crop=False)
+        console.print(Note(text), crop=False)
     else:
         console.print(text, soft_wrap=True)
 

@@ -10,6 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.text import Text
 
+COMMAND = "bnrun "
+"""How a command begins."""
+
 
 def fold(text: Text, width: int) -> list[Text]:
     """Return a text as lines of at most `width` columns, all indented as its first line is.
@@ -60,6 +63,30 @@ class Paragraph:
         """Yield the lines."""
         text = self.text if isinstance(self.text, Text) else Text(self.text)
         yield from fold(text, options.max_width)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A message for rich to print: folded, but a command stays whole on its line, to be copied.
+
+    A command follows a colon and a newline: "continue with:\\nbnrun train --resume latest".
+    """
+
+    text: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the lines."""
+        for line in self.text.split("\n", allow_blank=True):
+            if line.plain.startswith(COMMAND):
+                line.no_wrap, line.overflow = True, "ignore"
+                yield line
+            else:
+                yield from fold(line, options.max_width)
+
+
+def in_one_piece(message: str) -> str:
+    """Return a message with its command on the same line, for a file or a pipe."""
+    return message.replace(f":\n{COMMAND}", f": {COMMAND}")
 
 
 @dataclass(frozen=True)

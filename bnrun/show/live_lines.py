@@ -16,7 +16,14 @@ from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import Self
 
-from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    ConsoleRenderable,
+    RenderableType,
+    RenderHook,
+    RenderResult,
+)
 from rich.control import Control
 from rich.file_proxy import FileProxy
 from rich.segment import ControlType, Segment
@@ -69,9 +76,9 @@ class LiveLines(RenderHook):
         with self.console:  # one write, so that nothing flickers
             self.console.print(Control())
 
-    def print(self, text: Text) -> None:
-        """Print a text above the lines."""
-        self.console.print(text)
+    def print(self, view: RenderableType) -> None:
+        """Print a view above the lines; a word that is longer than a line is left whole."""
+        self.console.print(view, crop=False)
 
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         """Put what the console prints between erasing the lines and drawing them again."""

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from bnrun.events import Activity, EpochEnded, Fetching, Notice, Progress, RunStarted, Stage
 from bnrun.show.bars import Row, TimeLeft, counted, figures_of, fit
+from bnrun.show.folding import Note, in_one_piece
 from bnrun.show.live_lines import LiveLines
 from bnrun.show.wording import figures
 
@@ -104,7 +105,7 @@ class LineScreen:
 
     def write(self, text: str) -> None:
         """Write a line, which is never wrapped."""
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(in_one_piece(text)), soft_wrap=True)
 
 
 class LiveScreen:
@@ -170,8 +171,8 @@ class LiveScreen:
         return [bar, activity_row(self.activity or stage.name)]
 
     def print(self, text: str) -> None:
-        """Print a line above the rows."""
-        self.lines.print(Text(text))
+        """Print a message above the rows."""
+        self.lines.print(Note(Text(text)))
 
     def _count(self, event: Stage | Fetching) -> None:
         before, self._counted = self._counted, event

@@ -31,13 +31,13 @@ def test_a_second_ctrl_c_does_not_cut_the_words(
     bnrun_here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guide, "known_value", _ctrl_c)
-    show_note = console.show_note
+    show_notice = console.show_notice
 
-    def interrupted_note(text: str) -> None:
+    def interrupted_notice(text: str) -> None:
         _ctrl_c()
-        show_note(text)
+        show_notice(text)
 
-    monkeypatch.setattr(console, "show_note", interrupted_note)
+    monkeypatch.setattr(console, "show_notice", interrupted_notice)
     done = bnrun_here("guide", "train")
     assert (done.returncode, done.stderr.startswith("interrupted: ")) == (130, True)
 

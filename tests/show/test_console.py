@@ -31,6 +31,23 @@ def test_a_terminal_folds_an_error_between_words(printed: io.StringIO) -> None:
     )
 
 
+CONTINUE = "interrupted: 1 of 2 epochs is kept; continue with:"
+COMMAND = "bnrun train --resume /home/you/runs/mine"
+
+
+@pytest.mark.parametrize("printed", [True], indirect=True, ids=["terminal"])
+def test_a_terminal_has_a_command_to_copy_on_one_line(printed: io.StringIO) -> None:
+    console.show_notice(f"{CONTINUE}\n{COMMAND}")
+    assert printed.getvalue() == (
+        f"interrupted: 1 of 2 epochs is\nkept; continue with:\n{COMMAND}\n"
+    )
+
+
+def test_a_file_has_a_command_on_the_line_of_its_sentence(printed: io.StringIO) -> None:
+    console.show_notice(f"{CONTINUE}\n{COMMAND}")
+    assert printed.getvalue() == f"{CONTINUE} {COMMAND}\n"
+
+
 def test_a_file_has_an_error_and_a_line_of_a_result_in_one_piece(printed: io.StringIO) -> None:
     console.show_error(MESSAGE)
     console.show_line(MESSAGE)
