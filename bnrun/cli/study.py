@@ -133,7 +133,6 @@ def _finish(directory: "StudyDirectory", jobs: int, quiet: bool) -> "StudyResult
     from bnrun.show.progress import open_screen
     from bnrun.studies.study import run_study
 
-    work = run_study(directory.result, directory.laboratory(jobs))
     path = shlex.quote(str(directory.path))
     with (
         interruptible(
@@ -141,7 +140,7 @@ def _finish(directory: "StudyDirectory", jobs: int, quiet: bool) -> "StudyResult
         ),
         open_screen(stderr(), quiet=quiet) as screen,
         directory,
-        closing(work),
+        closing(run_study(directory.result, directory.laboratory(jobs))) as work,
     ):
         for event in work:
             directory.record(event)

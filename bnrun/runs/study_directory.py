@@ -50,6 +50,8 @@ class StudyDirectory:
             raise RunError(f"{self.path}: another process is working on this study.") from error
         except OSError as error:
             raise self._unwritable(".lock", error) from error
+        # Another process may have measured something since this object was made.
+        self.result = _result(self.path, _read(self.path / STUDY.file))
         return self
 
     def laboratory(self, jobs: int = 1) -> StudyTrials:

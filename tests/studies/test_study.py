@@ -155,6 +155,16 @@ def test_an_interrupted_study_continues_with_what_is_missing(made_up, tmp_path):
     assert [event.claim for event in measured] == ["M2"]
 
 
+def test_what_another_process_measured_before_the_lock_is_kept(made_up, tmp_path):
+    first = create_study(tmp_path, plan(made_up, "quick", "a machine"))
+    second = reopen_study(first.path)
+    with first:
+        for event in run_study(first.result, None):
+            first.record(event)
+    with second:
+        assert second.result.unfinished == ()
+
+
 def test_a_study_at_work_is_locked(made_up, tmp_path):
     with (
         create_study(tmp_path, plan(made_up, "quick", "a machine")) as directory,
