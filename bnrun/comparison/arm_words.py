@@ -25,6 +25,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{arms}{', '.join(others)} and {last}"
 
 
+def quoted(name: str) -> str:
+    """Return an arm's name in quotation marks where it is several words: `'scratch lr 0.1'`."""
+    return f"'{name}'" if " " in name else name
+
+
 def capitalized(sentence: str) -> str:
     """Return a sentence with a capital where it starts with `arm` or `arms`."""
     starts_with_arm = re.match(r"arms? ", sentence)
@@ -32,4 +37,4 @@ def capitalized(sentence: str) -> str:
 
 
 def _reads_as_a_word(name: str) -> bool:
-    return _WORD.fullmatch(name) is not None or not name[0].isalpha()
+    return _WORD.fullmatch(name) is not None or not name.lstrip("'")[0].isalpha()

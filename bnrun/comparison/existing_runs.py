@@ -7,13 +7,13 @@ there is neither parity nor throughput, and the runs may lack what trials of one
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from bnrun.comparison.arm_words import listed
+from bnrun.comparison.arm_words import listed, quoted
 from bnrun.comparison.arms import Arm, ArmResult
-from bnrun.comparison.paired_differences import Criteria, Pair
+from bnrun.comparison.paired_differences import Criteria
 from bnrun.comparison.plan import with_pairs
 from bnrun.comparison.result import ArmDifference, Comparison
 from bnrun.config import Config
@@ -33,7 +33,7 @@ class SideBySide(Comparison):
     """A comparison of runs that were trained before, each by itself.
 
     Its arms have the engine and the device that their runs were trained on, in place of `auto`.
-    Where the runs have different images or devices, no seed makes two of them a pair.
+    Where two arms have different images or devices, no seed makes them a pair.
     """
 
     ask_again: ClassVar[str] = "bnrun compare RUN RUN …"
@@ -45,9 +45,13 @@ class SideBySide(Comparison):
         return _has_population(self.trials)
 
     @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """Return the pairs of arms to be judged; none where runs are no pairs."""
-        return () if self._why_unpaired() else super().pairs
+    def groups(self) -> tuple[tuple[ArmResult, ...], ...]:
+        """Return the arms in groups of the same images and device: only those may be pairs."""
+        groups: dict[Hashable, list[ArmResult]] = {}
+        for result in self.arms:
+            trial = result.trials[0]
+            groups.setdefault((trial.images, trial.device), []).append(result)
+        return tuple(map(tuple, groups.values()))
 
     @property
     def networks(self) -> tuple[tuple[Arm, ...], ...]:
@@ -70,12 +74,12 @@ class SideBySide(Comparison):
         return super().to_dict() | {"measures": [], "runs": runs}
 
     def _why_unpaired(self) -> str:
-        """Return why no two of the runs are a pair; empty where they may be."""
+        """Return what was different for arms that are no pairs; empty where all may be."""
         if len({trial.images for trial in self.trials}) > 1:
-            return "they were trained on different images, so their figures do not compare"
+            return "were trained on different images, so their figures do not compare"
         devices = dict.fromkeys(trial.device for trial in self.trials)
         if len(devices) > 1:
-            return f"they were trained on different devices ({', '.join(devices)})"
+            return f"were trained on different devices ({', '.join(devices)})"
         return ""
 
     def _own_remarks(self) -> Iterator[str]:
@@ -83,13 +87,10 @@ class SideBySide(Comparison):
             done, planned = len(trial.epochs), trial.config["training"]["epochs"]
             if trial.status == "interrupted":
                 yield f"{trial.run} has finished {done} of {planned} epochs; no figure includes it."
-        if reason := self._why_unpaired():
-            yield f"The runs are not paired, and no difference is judged: {reason}."
-        elif len(self.arms) == 1:
+        if len(self.arms) == 1:
             yield "The runs differ in nothing but the seed: they are one arm."
         else:
-            yield from self._seed_remarks()
-            yield from self._repeat_remarks()
+            yield from self._pair_remarks()
         if not self.takes_population:
             yield (
                 "Not every run recorded its test accuracy with population statistics, so that "
@@ -100,6 +101,27 @@ class SideBySide(Comparison):
             if trial.has_rates_of_several_plans:
                 totals = ", then ".join(str(plan.epochs) for plan in trial.plans)
                 yield f"{trial.run} has learning rates of a run of {totals} epochs."
+
+    def _pair_remarks(self) -> Iterator[str]:
+        """Yield which arms are paired, and what to know of their seeds."""
+        if reason := self._why_unpaired():
+            yield from self._group_remarks(reason)
+        if any(len(group) > 1 for group in self.groups):
+            yield from self._seed_remarks()
+            yield from self._repeat_remarks()
+
+    def _group_remarks(self, reason: str) -> Iterator[str]:
+        """Yield which arms are paired, where not all are, and why the others are not."""
+        groups = [[result.arm.name for result in group] for group in self.groups]
+        paired = [names for names in groups if len(names) > 1]
+        if not paired:
+            yield f"The runs are not paired, and no difference is judged: they {reason}."
+            return
+        yield f"Not all arms are paired with each other: some {reason}."
+        for names in paired:
+            yield f"Paired are {listed(map(quoted, names))}."
+        if alone := [quoted(names[0]) for names in groups if len(names) == 1]:
+            yield f"{listed(alone)} {'is' if len(alone) == 1 else 'are'} paired with no other arm."
 
     def _repeat_remarks(self) -> Iterator[str]:
         """Yield which arms are the same training again."""
@@ -115,7 +137,10 @@ class SideBySide(Comparison):
     def _seed_remarks(self) -> Iterator[str]:
         """Yield the seeds of arms where they differ, and what a choice of runs does to verdicts."""
         seeds = {
-            result.arm.name: tuple(trial.seed for trial in result.completed) for result in self.arms
+            result.arm.name: tuple(trial.seed for trial in result.completed)
+            for group in self.groups
+            for result in group
+            if len(group) > 1
         }
         if len(set(seeds.values())) > 1:
             each = "; ".join(f"{name}: {_seed_list(taken)}" for name, taken in seeds.items())

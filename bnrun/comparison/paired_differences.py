@@ -145,11 +145,18 @@ class Pair:
 
 
 def judge_pairs(
-    arms: Sequence[ArmResult], seeds: Sequence[int], criteria: Criteria
+    groups: Sequence[Sequence[ArmResult]], seeds: Sequence[int], criteria: Criteria
 ) -> tuple[Pair, ...]:
-    """Return the pairs of arms that the criteria name, on every metric that both have, judged."""
+    """Return the pairs of arms that the criteria name, on every metric that both have, judged.
+
+    Args:
+        groups: the arms; those of one group may be pairs, those of two may not.
+        seeds: those of the trials.
+        criteria: say which pairs of a group are judged, and how.
+    """
     together = [
         (a, b)
+        for arms in groups
         for a, b in itertools.combinations(arms, 2)
         if criteria.pairs != "first" or a is arms[0]
     ]

@@ -114,11 +114,16 @@ def _what_was_adjusted(judged: list[Pair]) -> str:
 
 def _left_out_remarks(comparison: "Comparison") -> Iterator[str]:
     """Yield which pairs are not judged, and how to have them judged."""
-    count = len(comparison.arms)
-    if comparison.criteria.pairs == "first" and count > 2 and comparison.pairs:
+    if comparison.criteria.pairs != "first" or not comparison.pairs:
+        return
+    for arms in comparison.groups:
+        count = len(arms)
         left_out = (count - 1) * (count - 2) // 2
+        if not left_out:
+            continue
+        among = "all pairs" if len(comparison.groups) == 1 else f"the pairs of {count} arms"
         yield (
-            f"Of all pairs, the {count - 1} with {in_words(comparison.arms[0].arm.name)} are "
+            f"Of {among}, the {count - 1} with {in_words(arms[0].arm.name)} are "
             f"judged, and {left_out} {'are' if left_out > 1 else 'is'} left out: "
             f"`{comparison.ask_again} --pairs all` adds them and trains nothing again, but adjusts "
             "more verdicts together."

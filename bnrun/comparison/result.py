@@ -159,7 +159,12 @@ class Comparison:
     @property
     def pairs(self) -> tuple[Pair, ...]:
         """Return the pairs of arms to be judged, on every metric that both have, judged."""
-        return judge_pairs(self.arms, self.seeds, self.criteria)
+        return judge_pairs(self.groups, self.seeds, self.criteria)
+
+    @property
+    def groups(self) -> tuple[tuple[ArmResult, ...], ...]:
+        """Return the arms in groups within which they may be pairs: here they all may."""
+        return (self.arms,)
 
     @property
     def networks(self) -> tuple[tuple[Arm, ...], ...]:

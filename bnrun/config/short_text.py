@@ -20,6 +20,9 @@ _FORMS = {
 }
 """How values are written whose key's own name would not read well before them."""
 
+_PROPER_NAMES = {"data.name": {"fashion-mnist": "Fashion-MNIST"}}
+"""Values that sentences and titles write in another way than a config."""
+
 _NULL = {
     "data.root": "images of bnrun's own copy",
     "data.images": "all images",
@@ -37,6 +40,8 @@ def short_text(key: str, value: Any) -> str:
         return name if value else f"not {name}"
     if value is None and key in _NULL:
         return _NULL[key]
+    if value in (proper := _PROPER_NAMES.get(key, {})):
+        return proper[value]
     if key in _FORMS:
         words = ", ".join(map(inline, value)) if isinstance(value, list) else inline(value)
         return _FORMS[key].format(words)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 
-from bnrun.comparison.arm_words import in_words, listed
+from bnrun.comparison.arm_words import in_words, listed, quoted
 from bnrun.comparison.arms import ArmResult
 from bnrun.comparison.estimate import Estimate
 from bnrun.comparison.paired_differences import ROUNDING, Pair
@@ -53,7 +53,7 @@ def _title(comparison: Comparison) -> str:
         named = f"{seeds[0]} to {seeds[-1]}"
     over = f"one seed ({named})" if len(seeds) == 1 else f"{len(seeds)} seeds ({named})"
     arms = [result.arm.name for result in comparison.arms]
-    names = ", ".join(arms) if len(arms) <= MAX_NAMED_ARMS else f"{len(arms)} arms"
+    names = ", ".join(map(quoted, arms)) if len(arms) <= MAX_NAMED_ARMS else f"{len(arms)} arms"
     images = dict.fromkeys(data_name(trial.data) for trial in trials)
     data = f", {' and '.join(images)}" if images else ""
     epochs = sorted({result.arm.config.training.epochs for result in comparison.arms})

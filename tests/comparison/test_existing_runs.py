@@ -131,6 +131,20 @@ def test_runs_on_other_images_or_devices_are_no_pairs(values: dict[str, Any], re
     assert f"The runs are not paired, and no difference is judged: {reason}" in _words(found)
 
 
+def test_of_runs_on_two_kinds_of_images_those_on_the_same_ones_are_paired() -> None:
+    synthetic = {"data": replace(DATA, name="synthetic", verified=None)}
+    runs = [_run(0, 0.3 + 0.1 * n, sets=_sets(data__name="synthetic"), **synthetic) for n in (0, 1)]
+    found = _together(_run(0), *runs)
+    first, again = "scratch synthetic data", "scratch synthetic data (2)"
+    assert _names(found) == ["scratch Fashion-MNIST", first, again]
+    assert {(pair.a, pair.b) for pair in found.pairs} == {(first, again)}
+    assert (
+        "Not all arms are paired with each other: some were trained on different images, so their "
+        f"figures do not compare.\nPaired are '{first}' and '{again}'.\n"
+        "'scratch Fashion-MNIST' is paired with no other arm."
+    ) in _words(found)
+
+
 def test_images_are_the_same_wherever_they_were_read_from() -> None:
     found = _together(_run(0), _run(0, sets=BUILTIN, data=replace(DATA, source="elsewhere")))
     assert found.pairs

@@ -40,7 +40,7 @@ def _accuracies(name: str, values: Sequence[float]) -> ArmResult:
 def _judge(
     *arms: ArmResult, criteria: Criteria = DEFAULT_CRITERIA, seeds: int | None = None
 ) -> tuple[Pair, ...]:
-    return judge_pairs(arms, range(seeds or max(len(arm.trials) for arm in arms)), criteria)
+    return judge_pairs([arms], range(seeds or max(len(arm.trials) for arm in arms)), criteria)
 
 
 def _primary(*arms: ArmResult, criteria: Criteria = DEFAULT_CRITERIA) -> Pair:
