@@ -12,7 +12,9 @@ from commands import FEW_IMAGES
 from typer.testing import CliRunner
 
 from bnrun.cli import app
-from bnrun.config import KEYS, resolve
+from bnrun.cli.train import _resuming
+from bnrun.config import KEYS, Config, resolve
+from bnrun.runs import Run as TrainingRun
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Trained = tuple[Path, subprocess.CompletedProcess[str]]
@@ -154,6 +156,11 @@ def test_a_finished_run_is_trained_longer_where_it_is(
     assert [epoch["epoch"] for epoch in summary["epochs"]] == [1, 2, 3]
     assert summary["plans"] == [{"first": 1, "epochs": 2}, {"first": 3, "epochs": 3}]
     assert resolve(run / "config.yaml").config.training.epochs == 3
+
+
+def test_a_run_without_an_epoch_continues_from_the_start() -> None:
+    run = TrainingRun(Path("runs/mine"), Config())
+    assert _resuming(run, None) == "resuming runs/mine from the start: it has finished no epoch"
 
 
 def test_a_run_is_not_made_shorter_than_it_is_and_a_trial_not_longer(
