@@ -24,10 +24,12 @@ from bnrun.show.bench_tables import benchmark_view, speedrun_view
 from bnrun.show.plot_style import render
 from bnrun.show.results import as_text
 from bnrun.show.study_tables import study_view
+from bnrun.studies.study import StudyResult
 
 HERE = Path(__file__).parent
 FOLDER = HERE / "recorded"
 RUNS = FOLDER / "runs"
+STUDIES = FOLDER / "studies"
 NOT_KEPT = ("checkpoint*.pt", ".lock*", "compare.svg", "compare.png")
 
 
@@ -68,8 +70,12 @@ def _measure_doctor(folder: Path) -> None:
 
 
 def _measure_study(folder: Path) -> None:
-    _run("study", "exact", "--out", folder)
-    _keep_directory(folder, "*-study-exact")
+    _run("study", "all", "--out", folder)
+    for old in STUDIES.glob("*"):
+        shutil.rmtree(old)
+    for new in folder.glob("*-study-*"):
+        (STUDIES / new.name).mkdir()
+        shutil.copy(new / "study.json", STUDIES / new.name)
 
 
 MEASUREMENTS: dict[str, Callable[[Path], None]] = {
@@ -156,9 +162,15 @@ def _doctor() -> str:
     return bnrun.render(examination())
 
 
+def studies() -> dict[str, StudyResult]:
+    """Return the recorded studies by name."""
+    results = [reopen_study(path).result for path in STUDIES.glob("*-study-*")]
+    return {result.study.name: result for result in results}
+
+
 def _study() -> str:
-    (path,) = RUNS.glob("*-study-exact")
-    return f"{as_text(study_view(reopen_study(path).result), 80)}kept in runs/{path.name}\n"
+    result = studies()["exact"]
+    return f"{as_text(study_view(result), 80)}kept in runs/{Path(str(result.run)).name}\n"
 
 
 OUTPUTS: dict[str, Callable[[], str]] = {

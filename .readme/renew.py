@@ -35,8 +35,10 @@ from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config.schema import SECTIONS, Config
 from bnrun.config.yaml_text import inline
 from bnrun.runs.run_records import read_run
-from bnrun.studies.claim import Claim
+from bnrun.show.study_tables import measured
+from bnrun.studies.claim import Claim, Part, is_surprise
 from bnrun.studies.registry import STUDIES
+from bnrun.studies.rules import Judgment
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "bnrun" / "guide").glob("*.md"))]
@@ -207,6 +209,32 @@ def claims_table() -> str:
     return _table(("id", "claim", "who says it", "expected (how surely)"), rows)
 
 
+def verdicts_table() -> str:
+    """Return the Markdown table of the recorded studies: of each part, expected and found."""
+    found = recorded.studies()
+    rows = [
+        (
+            f"{one.claim.id} {one.claim.name}",
+            part.name,
+            part.expected,
+            _found(part, one.judgments[part.name]),
+            measured(part.rule, one.judgments[part.name]),
+        )
+        for study in STUDIES.values()
+        if study.name in found
+        for one in found[study.name].claims
+        for part in one.claim.parts
+    ]
+    names = ("claim", "part", "expected", "found", "measured (95 % interval)")
+    machines = sorted({result.machine for result in found.values()})
+    budgets = sorted({result.budget for result in found.values()})
+    return _table(names, rows) + f"\nBudget {', '.join(budgets)}; {', '.join(machines)}.\n"
+
+
+def _found(part: Part, judgment: Judgment) -> str:
+    return f"**{judgment.verdict}**" if is_surprise(part, judgment) else judgment.verdict
+
+
 def _expected(claim: Claim) -> str:
     """Write what is expected of a claim: of each part, where the parts differ."""
     if len({part.expected for part in claim.parts}) == 1:
@@ -219,6 +247,7 @@ TABLES = {
     "keys": keys_table,
     "results": results_table,
     "speed": speed_table,
+    "verdicts": verdicts_table,
 }
 """What stands between `<!-- generated: NAME -->` and `<!-- end -->` on a page."""
 

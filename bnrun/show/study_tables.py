@@ -90,13 +90,13 @@ def _need(part: str, seeds: int, seconds: float) -> str:
 
 def _part(part: Part, judgment: Judgment) -> Iterator[str | Text]:
     yield Text(part.name)
-    yield _measured(part.rule, judgment)
+    yield measured(part.rule, judgment)
     yield Text(judgment.verdict, style=STYLES[judgment.verdict])
     surprise = "  (a surprise)" if is_surprise(part, judgment) else ""
     yield Text(part.expected + surprise)
 
 
-def _measured(rule: Rule, judgment: Judgment) -> str:
+def measured(rule: Rule, judgment: Judgment) -> str:
     """Write what was measured: a mean with its interval, or the error or check that decides."""
     value = judgment.estimate
     if value is None:
