@@ -9,6 +9,9 @@ draws meanwhile are too wide, and do not wrap, since wrapping is off while they 
 rows that the resize made and those drawn since are together what the lines need at the new width,
 however often they were drawn. While a window is dragged, only the start of each line is drawn, so
 that it need not wrap at the next width.
+
+One row may stay: near the top of its window, tmux moves the rows that a resize adds into its
+scrollback, where nothing can be erased, and shows them again when the window grows.
 """
 
 import sys
