@@ -12,8 +12,8 @@ _WORD = re.compile(
 
 
 def in_words(name: str) -> str:
-    """Return an arm's name as a sentence writes it: `scratch`, but `arm none` and `arm 0.1`."""
-    return f"arm {name}" if _reads_as_a_word(name) else name
+    """Return an arm's name as a sentence writes it: `scratch`, `arm none`, `'scratch lr 0.1'`."""
+    return f"arm {quoted(name)}" if _reads_as_a_word(name) else quoted(name)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -22,7 +22,7 @@ def listed(names: Iterable[str]) -> str:
     if not others:
         return in_words(last)
     arms = "arms " if any(map(_reads_as_a_word, (*others, last))) else ""
-    return f"{arms}{', '.join(others)} and {last}"
+    return f"{arms}{', '.join(map(quoted, others))} and {quoted(last)}"
 
 
 def quoted(name: str) -> str:
@@ -37,4 +37,4 @@ def capitalized(sentence: str) -> str:
 
 
 def _reads_as_a_word(name: str) -> bool:
-    return _WORD.fullmatch(name) is not None or not name.lstrip("'")[0].isalpha()
+    return _WORD.fullmatch(name) is not None or not name[0].isalpha()

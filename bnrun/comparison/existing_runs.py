@@ -119,8 +119,8 @@ class SideBySide(Comparison):
             return
         yield f"Not all arms are paired with each other: some {reason}."
         for names in paired:
-            yield f"Paired are {listed(map(quoted, names))}."
-        if alone := [quoted(names[0]) for names in groups if len(names) == 1]:
+            yield f"Paired are {listed(names)}."
+        if alone := [names[0] for names in groups if len(names) == 1]:
             yield f"{listed(alone)} {'is' if len(alone) == 1 else 'are'} paired with no other arm."
 
     def _repeat_remarks(self) -> Iterator[str]:
@@ -143,7 +143,9 @@ class SideBySide(Comparison):
             if len(group) > 1
         }
         if len(set(seeds.values())) > 1:
-            each = "; ".join(f"{name}: {_seed_list(taken)}" for name, taken in seeds.items())
+            each = "; ".join(
+                f"{quoted(name)}: {_seed_list(taken)}" for name, taken in seeds.items()
+            )
             yield (
                 f"The arms do not have the same seeds ({each}). Means are over all runs of an arm, "
                 "differences over the seeds that both have"

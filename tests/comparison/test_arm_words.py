@@ -23,3 +23,9 @@ def test_several_are_listed() -> None:
     assert listed(["none"]) == "arm none"
     assert listed(["scratch", "builtin", "mine"]) == "scratch, builtin and mine"
     assert listed(["scratch", "none"]) == "arms scratch and none"
+
+
+def test_a_name_of_several_words_is_quoted() -> None:
+    assert in_words("scratch lr 0.1") == "'scratch lr 0.1'"
+    assert in_words("0.1 again") == "arm '0.1 again'"
+    assert listed(["scratch", "scratch (2)", "none"]) == "arms scratch, 'scratch (2)' and none"

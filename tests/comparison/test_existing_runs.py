@@ -102,7 +102,7 @@ def test_an_arm_is_named_by_its_norm_and_what_tells_it_from_others(
 def test_a_run_of_the_same_config_and_seed_is_an_arm_of_its_own() -> None:
     found = _together(_run(0), _run(0, 0.31), _run(1))
     assert [len(result.trials) for result in found.arms] == [2, 1]
-    assert "scratch and scratch (2) have one config and share a seed" in _words(found)
+    assert "scratch and 'scratch (2)' have one config and share a seed" in _words(found)
 
 
 def test_arms_with_other_seeds_are_paired_over_those_that_both_have() -> None:
