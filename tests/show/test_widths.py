@@ -319,6 +319,7 @@ def test_a_verification_on_50_columns() -> None:
         "\n"
         "fail: 1 fault (6 checks passed, 6 failed, 6\n"
         "skipped, in 1.2 s)\n"
+        "1 root-missing\n"
         "compiled: 9 checks (1234 kernel calls)\n"
         "The norm printed 2 lines, not shown here.\n"
     )
