@@ -19,13 +19,14 @@ Functions:
 - `evaluate`: how well does it predict, with moving, population and batch statistics?
 - `recalibrate`: give its norms population statistics.
 - `compare`: train norms, or anything else, on the same seeds; what do the differences show?
+- `study`: which published claims about normalization hold here?
 - `load_run`, `list_runs`, `load_comparison`: what earlier work left on disk.
 - `load_data`: the images, as tensors.
 - `doctor`: are torch's own norms right on this machine?
 - `render`: any result as the text that the command line prints.
 - `plot`: any result as a picture.
 
-A norm is a name (`"scratch"`, `"builtin"`, `"textbook"`, `"none"`), a file and a class
+A norm is a name (`"scratch"`, `"builtin"`; `bnrun norms` lists them), a file and a class
 (`"path/to/file.py:Class"`), a module and a class (`"package.module:Class"`), or a class itself.
 A text may end with options for the constructor: `"builtin(momentum=0.01)"`.
 
@@ -60,6 +61,7 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.api.evaluation import recalibrate as recalibrate
     from bnrun.api.runs import list_runs as list_runs
     from bnrun.api.runs import load_run as load_run
+    from bnrun.api.studies import study as study
     from bnrun.api.training import train as train
     from bnrun.api.verification import doctor as doctor
     from bnrun.api.verification import verify as verify
@@ -76,6 +78,7 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.norms import BatchNorm as BatchNorm
     from bnrun.show.results import plot as plot
     from bnrun.show.results import render as render
+    from bnrun.studies.study import StudyResult as StudyResult
     from bnrun.training.evaluation import Evaluation as Evaluation
     from bnrun.training.gamma_inspection import Inspection as Inspection
     from bnrun.training.result import TrainingResult as TrainingResult
@@ -94,6 +97,8 @@ _MODULES = {
     "evaluate": "bnrun.api.evaluation",
     "inspect_gamma": "bnrun.api.evaluation",
     "recalibrate": "bnrun.api.evaluation",
+    "study": "bnrun.api.studies",
+    "StudyResult": "bnrun.studies.study",
     "TrainingResult": "bnrun.training.result",
     "train": "bnrun.api.training",
     "doctor": "bnrun.api.verification",

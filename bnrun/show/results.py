@@ -1,7 +1,8 @@
 """Any result as the text that the command line shows, or as a picture."""
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, RenderableType
 
@@ -11,8 +12,10 @@ from bnrun.show.compare_tables import comparison_view
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.evaluation_tables import evaluation_table
 from bnrun.show.gamma_tables import GammaTables
+from bnrun.show.study_tables import study_view
 from bnrun.show.training_tables import training_table
 from bnrun.show.verify_tables import report_view
+from bnrun.studies.study import StudyResult
 from bnrun.training.evaluation import Evaluation
 from bnrun.training.gamma_inspection import Inspection
 from bnrun.training.result import TrainingResult
@@ -22,7 +25,7 @@ from bnrun.verification.report import Report
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Result = Report | Examination | TrainingResult | Inspection | Evaluation | Comparison
+Result = Report | Examination | TrainingResult | Inspection | Evaluation | Comparison | StudyResult
 
 
 def render(result: Result, width: int = 80) -> str:
@@ -80,14 +83,17 @@ def plot(result: TrainingResult | Inspection | Comparison) -> "Figure":
 
 def _view(result: Result) -> RenderableType:
     match result:
-        case Report():
-            return report_view(result)
-        case Examination():
-            return doctor_view(result)
         case TrainingResult():
             return training_table(result.summary)
-        case Evaluation():
-            return evaluation_table(result)
-        case Comparison():
-            return comparison_view(result)
-    return GammaTables(result, f"norm {result.norm}")
+        case Inspection():
+            return GammaTables(result, f"norm {result.norm}")
+    return _VIEWS[type(result)](result)
+
+
+_VIEWS: dict[type, Callable[[Any], RenderableType]] = {
+    Report: report_view,
+    Examination: doctor_view,
+    Evaluation: evaluation_table,
+    Comparison: comparison_view,
+    StudyResult: study_view,
+}

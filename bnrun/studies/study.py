@@ -110,19 +110,21 @@ def plan(study: Study, budget: Budget, machine: str) -> StudyResult:
 
 
 def run_study(
-    start: StudyResult, laboratory: Laboratory
+    start: StudyResult, laboratory: Laboratory, claims: Collection[str] | None = None
 ) -> Generator[StudyEvent, None, StudyResult]:
     """Measure the claims without evidence; yield events, and return the result.
 
     Args:
         start: what was found so far.
         laboratory: trains the trials of the study, and keeps them.
+        claims: ids of those to measure; None measures all.
 
     Raises:
         BnrunError: (while iterating) the data cannot be read, or a training failed.
     """
     result = start
-    for event in start.study.measure(start.budget, start.unfinished, laboratory):
+    ids = [id_ for id_ in start.unfinished if claims is None or id_ in claims]
+    for event in start.study.measure(start.budget, ids, laboratory):
         yield event
         if isinstance(event, Measured):
             result = result.with_measured(event)

@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+import bnrun
 from bnrun.cli import app
 from bnrun.errors import ConfigError, RunError
 from bnrun.events import drain
@@ -274,3 +275,26 @@ def test_what_cannot_be_done_is_refused(made_up, tmp_path, arguments, words):
     done = _run(*arguments, "--out", tmp_path)
     assert done.exit_code == 2
     assert words in " ".join(done.stderr.split())
+
+
+def test_python_gets_the_result_of_the_command(made_up, tmp_path):
+    result = bnrun.study("made-up", budget="quick")
+    assert result.run is None
+    assert result.to_dict()["claims"] == _finished(made_up).to_dict()["claims"]
+    assert "M1" in bnrun.render(result)
+    kept = bnrun.study("made-up", budget="quick", claims=["M2"], out=tmp_path)
+    assert kept.unfinished == ("M1",)
+    assert reopen_study(find_study_directory("latest", tmp_path)).result.to_dict() == kept.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"name": "exakt"}, "Did you mean 'exact'"),
+        ({"name": "made-up", "budget": "huge"}, "budget: received 'huge'"),
+        ({"name": "made-up", "claims": ["M3"]}, "has no claim 'M3'. It has: M1, M2"),
+    ],
+)
+def test_python_gets_an_error_for_what_there_is_not(made_up, given, words):
+    with pytest.raises(ConfigError, match=words):
+        bnrun.study(**given)
