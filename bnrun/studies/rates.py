@@ -140,17 +140,25 @@ def _largest_rates(budget: Budget, summaries: Summaries) -> Evidence:
         ]
         for act in ACTIVATIONS
     }
+    below = OCTAVES[budget][0] - 1
     ranges = "; ".join(
-        f"{act}: {_rates(largest['none', act])} without, {_rates(largest['scratch', act])} with"
+        f"{act}: {_rates(largest['none', act], below)} without, "
+        f"{_rates(largest['scratch', act], below)} with"
         for act in ACTIVATIONS
     )
     return Evidence(values, f"The largest rates that train: {ranges}.")
 
 
-def _rates(octaves: Sequence[int]) -> str:
-    """Write the rates of several seeds, from the smallest to the largest."""
-    low, high = 2.0 ** min(octaves), 2.0 ** max(octaves)
-    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+def _rates(octaves: Sequence[int], below: int) -> str:
+    """Write the rates of several seeds, from the smallest to the largest.
+
+    One that is not above 2^`below` is below the grid: no rate of it trained.
+    """
+    low, high = (
+        "none of the grid" if octave <= below else f"{2.0**octave:g}"
+        for octave in (min(octaves), max(octaves))
+    )
+    return low if low == high else f"{low} to {high}"
 
 
 def _smallest(budget: Budget, summaries: Summaries, activation: str) -> int | None:

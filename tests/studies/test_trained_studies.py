@@ -107,6 +107,7 @@ def test_where_nothing_trains_the_smallest_rate_is_not_decided():
     assert dict(result.evidence["R2"].values) == {"relu": [], "sigmoid": []}
     assert result.claims[1].verdict == "not decided"
     assert "no rate" in result.evidence["R2"].remark
+    assert "relu: none of the grid without, none of the grid with" in result.evidence["R1"].remark
 
 
 def _converging(one):
