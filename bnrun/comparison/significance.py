@@ -76,7 +76,7 @@ def _detectable_in_standard_errors(freedom: int, level: float) -> float:
     low, high = 0.0, 2.0 * critical + 2.0
     while power(high, critical, freedom) < POWER:
         high *= 2
-    for _ in range(40):
+    for _ in range(30):
         middle = (low + high) / 2
         if power(middle, critical, freedom) < POWER:
             low = middle

@@ -287,7 +287,7 @@ def test_code_that_always_hangs_is_given_up_in_a_few_time_limits(
 ) -> None:
     monkeypatch.setattr(observer, "IMPATIENT_SECONDS", 0.1)
     monkeypatch.setattr(observer, "MOST_LIMITS", 1.1)
-    report = report_on("faulty_norms.py:HangsAlways", isolated=True, time_limit=2.0)
+    report = report_on("faulty_norms.py:HangsAlways", isolated=True, time_limit=1.2)
     assert _names(report) == ["hung"]
     assert report.verdict == "fail"
     left = [check for check in report.checks if check.message.startswith("not run")]
