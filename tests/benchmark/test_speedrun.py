@@ -32,7 +32,8 @@ def test_every_seed_is_a_training_of_its_own(small: Dataset) -> None:
         sum(trial["test_acc"] for trial in document["trials"]) / 3
     )
     assert all(trial["seconds"] > 0 for trial in document["trials"])
-    assert events[0] == Activity("choosing the engine")
+    ways = ("choosing the engine", "compiling the kernels")  # the second, where the cache has none
+    assert events[0] in map(Activity, ways)
     assert events[-1] == Stage("seed 5", 6, 6)
 
 
