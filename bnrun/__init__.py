@@ -46,9 +46,10 @@ __version__ = "0.1.0"
 
 if "torch" not in sys.modules:
     # OpenMP's waiting threads sleep instead of spinning, unless the user has chosen. Spinning takes
-    # the processor from other trainings on the machine: three at once on two cores took six to ten
-    # times as long as one. OpenMP reads this once, when torch loads it; processes that are started
-    # from here inherit it.
+    # the processor from other trainings on the machine: three at once on two cores took nine to
+    # fourteen times as long as one. Sleeping costs a training that is alone up to a third, for
+    # waking up (guide/speed.md). OpenMP reads this once, when torch loads it; processes that are
+    # started from here inherit it.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 if TYPE_CHECKING:  # `as` marks a name as exported
