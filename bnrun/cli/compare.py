@@ -153,7 +153,7 @@ def compare(
     if resume is None and compare_runs(arms or (), out, criteria, json, trains):
         return
     directory = None
-    with option_names(**options), interruptible(lambda: _kept(directory)):
+    with option_names(**options), interruptible(lambda: _what_is_kept(directory)):
         if resume is None:
             sweeps = [parse_sweep(text) for text in sweep or ()]
             built = build_arms(arms or [], config, overrides, sweeps)
@@ -263,7 +263,7 @@ def _resuming(directory: "ComparisonDirectory") -> str:
     return f"resuming {directory.path} after its {planned} trials"
 
 
-def _kept(directory: "ComparisonDirectory | None") -> str | None:
+def _what_is_kept(directory: "ComparisonDirectory | None") -> str | None:
     """Return what Ctrl-C leaves of a comparison; None before it has a directory."""
     if directory is None:
         return None

@@ -94,7 +94,7 @@ def train(
         )
     _check_is_no_norm(config)
     run = None
-    with option_names(**options), interruptible(lambda: _kept(run)):
+    with option_names(**options), interruptible(lambda: _what_is_kept(run)):
         resolved = checked_config(resolve(config, overrides))
         if dry_run:
             _show_config(resolved, json)
@@ -192,7 +192,7 @@ def _resuming(run: "Run", checkpoint: "Mapping[str, Any] | None") -> str:
     return f"{run.path} is complete: epoch {done} of {epochs}. To train it longer:\n{longer}"
 
 
-def _kept(run: "Run | None") -> str | None:
+def _what_is_kept(run: "Run | None") -> str | None:
     """Return what Ctrl-C leaves of a run, and how to continue; None before it has a directory."""
     if run is None:
         return None

@@ -32,8 +32,8 @@ def are_runs(words: Sequence[str], out: Path) -> bool:
     arms = [word for word in words if word not in runs]
     if runs and arms:
         raise ConfigError(
-            f"received {runs[0]}, which is a run, and {arms[0]}, which is none and so an arm to "
-            "train; compare takes runs that exist, or arms."
+            f"received {runs[0]}, which is a run, and {arms[0]}, which is an arm to train; compare "
+            "takes either runs or arms."
         )
     return bool(runs)
 

@@ -1,7 +1,7 @@
 """Why a directory cannot be asked for something: `latest` passes over those.
 
-Each function returns the reason in a few words, or None where there is none. They read files of
-the directory and no torch.
+Each function returns the reason in a few words, or None where the directory will do. They read
+its files, and do not load torch.
 """
 
 from pathlib import Path

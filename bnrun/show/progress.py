@@ -248,7 +248,7 @@ def activity_row(name: str) -> Row:
 
 
 def figure(name: str, value: float | None) -> str | None:
-    """Write a loss or an accuracy with its name; None where there is none."""
+    """Write a loss or an accuracy with its name; return None where it was not measured."""
     if value is None or math.isnan(value):
         return None
     return f"{name} {figures(value, digits=3)[0]}"
