@@ -133,7 +133,7 @@ class Summary:
 
     @property
     def shortcoming(self) -> str:
-        """Return the mark of a bad training, in a few words; empty where there is none to name."""
+        """Return the mark of a bad training, in a few words; empty for a good one."""
         if self.why_not_learned is not None:
             return DID_NOT_LEARN
         return LOSS_ABOVE_GUESSING if self.why_loss_above_guessing is not None else ""

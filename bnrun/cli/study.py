@@ -170,7 +170,7 @@ def _show_list(json: bool) -> None:
                 "name": study.name,
                 "question": study.question,
                 "claims": [claim.id for claim in study.claims],
-                "seconds": study.seconds[STANDARD],
+                "seconds": study.seconds,
             }
             for study in STUDIES.values()
         ]

@@ -25,7 +25,7 @@ def packaged_config(name: str) -> Path:
     """Return the file of a config that comes with bnrun.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: no config that comes with bnrun has this name.
     """
     known = packaged_configs()
     if name not in known:

@@ -13,7 +13,7 @@ def number_requirement(whole: bool, bounds: Mapping[str, float | None]) -> str:
 
     Args:
         whole: whether it must be a whole number.
-        bounds: its bounds, by their names in pydantic; None where there is none.
+        bounds: its bounds, by their names in pydantic; None for a number without bounds.
     """
     kind = "a whole number" if whole else "a number"
     limits = [

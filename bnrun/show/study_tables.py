@@ -22,7 +22,7 @@ def studies_table(studies: Iterable[Study]) -> RenderableType:
     """Show the studies: what each asks, how many claims it decides, and how long it takes."""
     shown = table(label("study"), text("question"), number("claims"), number("seconds"))
     for study in studies:
-        seconds = f"{study.seconds['standard']:.0f}"
+        seconds = f"{study.seconds:.0f}"
         shown.add_row(study.name, study.question, str(len(study.claims)), seconds)
     return shown
 

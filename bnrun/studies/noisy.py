@@ -118,6 +118,6 @@ STUDY = Study(
     question="Does batch norm help by reducing covariate shift?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds={"quick": 40, "standard": 240, "thorough": 960},
+    seconds=614,
     measure=measure,
 )

@@ -199,6 +199,6 @@ STUDY = Study(
     question="Which learning rates can be used with and without batch norm?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds={"quick": 120, "standard": 300, "thorough": 1000},
+    seconds=448,
     measure=measure,
 )

@@ -13,7 +13,7 @@ def find_study(name: str) -> Study:
     """Return the study of a name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no study has this name.
     """
     if name not in STUDIES:
         hint = did_you_mean(name, STUDIES)

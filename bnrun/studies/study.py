@@ -32,7 +32,8 @@ class Study:
         name, question: how it is asked for, and what it asks.
         claims: what is decided.
         seeds: how many seeds each budget takes; 0 where nothing is random.
-        seconds: what each budget takes on two cores, roughly.
+        seconds: what the budget standard took on two cores. All but `exact` shared them with other
+            work then, so most take less on an idle machine.
         measure: the experiment: a generator of events, with one `Measured` for each claim whose id
             it is given, in any order. It trains what it needs in the laboratory that it is given.
     """
@@ -41,7 +42,7 @@ class Study:
     question: str
     claims: tuple[Claim, ...]
     seeds: Mapping[Budget, int]
-    seconds: Mapping[Budget, float]
+    seconds: float
     measure: Callable[[Budget, Collection[str], Laboratory], Work]
 
     def claim(self, id_: str) -> Claim:

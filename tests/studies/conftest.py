@@ -37,6 +37,6 @@ def measure(budget, ids, laboratory):
 def made_up(monkeypatch):
     """The study, under the name `made-up`."""
     budgets = {"quick": 1, "standard": 3, "thorough": 9}
-    study = Study("made-up", "Is it?", CLAIMS, budgets, budgets, measure)
+    study = Study("made-up", "Is it?", CLAIMS, budgets, 3.0, measure)
     monkeypatch.setitem(registry.STUDIES, "made-up", study)
     return study

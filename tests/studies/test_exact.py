@@ -97,5 +97,6 @@ def test_every_claim_is_complete(study, claim):
 
 @pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
 def test_every_study_names_what_each_budget_takes(study):
-    assert set(study.seeds) == set(study.seconds) == set(BUDGETS)
+    assert set(study.seeds) == set(BUDGETS)
+    assert study.seconds > 0
     assert study.question.endswith("?")
