@@ -40,7 +40,7 @@ def test_a_right_layer_ends_with_0() -> None:
     done = _call("verify", "builtin")
     assert done.exit_code == 0, done.output
     last = done.stdout.splitlines()[-1]
-    assert last.startswith("pass (49 checks passed, 0 failed, 0 skipped, in ")
+    assert last.startswith("pass (50 checks passed, 0 failed, 0 skipped, in ")
     assert done.stderr == ""
 
 
@@ -119,7 +119,7 @@ def test_the_list_needs_no_norm() -> None:
     assert "  forward in training, (N, C)" in done.stdout
     assert "  eps-outside-root" in done.stdout
     document = json.loads(_call("verify", "--list", "--json").stdout)
-    assert len(document["checks"]) == 49
+    assert len(document["checks"]) == 50
     assert {"name", "says", "fix", "speakers", "mend"} == set(document["known"][0])
 
 

@@ -1697,5 +1697,76 @@ class GhostSplits(nn.Module):
         return torch.cat([self.norm(part) for part in x.chunk(self.splits)])
 
 
+# ---- in the second derivative
+
+
+class _SavesNormalized(torch.autograd.Function):
+    """Saves what it computed in forward, which a second derivative takes as constant."""
+
+    @staticmethod
+    def forward(ctx, x, gamma, beta, eps):
+        inverse = (x.var(0, correction=0) + eps) ** -0.5
+        x_hat = (x - x.mean(0)) * inverse
+        ctx.save_for_backward(x_hat, inverse, gamma)
+        return gamma * x_hat + beta
+
+    @staticmethod
+    def backward(ctx, g):
+        x_hat, inverse, gamma = ctx.saved_tensors
+        d_x = gamma * inverse * (g - g.mean(0) - x_hat * (g * x_hat).mean(0))
+        return d_x, (g * x_hat).sum(0), g.sum(0), None
+
+
+class _RecomputesInPart(_SavesNormalized):
+    """Saves x, but takes its variance as a number."""
+
+    @staticmethod
+    def forward(ctx, x, gamma, beta, eps):
+        y = _SavesNormalized.forward(ctx, x, gamma, beta, eps)
+        ctx.save_for_backward(x, gamma)
+        ctx.inverse = (x.var(0, correction=0) + eps) ** -0.5
+        return y
+
+    @staticmethod
+    def backward(ctx, g):
+        x, gamma = ctx.saved_tensors
+        x_hat = (x - x.mean(0)) * ctx.inverse
+        d_x = gamma * ctx.inverse * (g - g.mean(0) - x_hat * (g * x_hat).mean(0))
+        return d_x, (g * x_hat).sum(0), g.sum(0), None
+
+
+class _WithoutGraph(_SavesNormalized):
+    @staticmethod
+    def backward(ctx, g):
+        return _SavesNormalized.backward(ctx, g.detach())
+
+
+@named("second-derivatives-wrong")
+class SavesNormalized(Right):
+    function = _SavesNormalized
+
+    def forward(self, x):
+        if not self.training:
+            return super().forward(x)
+        self.check(x)
+        self.update(x, *self.statistics(x))
+        rows = x.movedim(1, -1)
+        flat = rows.reshape(-1, self.num_features)
+        y = self.function.apply(flat, self.weight, self.bias, self.eps)
+        return y.view(rows.shape).movedim(-1, 1)
+
+
+@named("second-derivatives-wrong")
+class RecomputesInPart(SavesNormalized):
+    function = _RecomputesInPart
+
+
+@named("second-derivatives-wrong")
+class BackwardWithoutGraph(SavesNormalized):
+    """Its gradients have no graph: whatever is computed from them teaches nothing."""
+
+    function = _WithoutGraph
+
+
 OF_MAIN_RANKS = [*FAULTS][_FULL:]
 """Classes whose faults do not need sequences and volumes to show: those from "as people slip"."""

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class Right(nn.Module):
@@ -155,7 +156,7 @@ class InPlace(nn.Module):
 
 
 class _Fused(torch.autograd.Function):
-    """Forward and backward written out."""
+    """Forward and backward written out; it refuses to be differentiated twice."""
 
     @staticmethod
     def forward(ctx, x, gamma, beta, eps):
@@ -166,6 +167,7 @@ class _Fused(torch.autograd.Function):
         return gamma * x_hat + beta
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, g):
         x_hat, gamma, inv = ctx.saved_tensors
         d_beta, d_gamma = g.sum(0), (g * x_hat).sum(0)

@@ -17,6 +17,7 @@ from bnrun.verification.situations import MAIN_RANKS
 from bnrun.verification.topics import (  # isort: skip  (in the order of their checks)
     outputs,
     gradients,
+    second_order,
     layouts,
     moving,
     memory,
@@ -30,7 +31,7 @@ from bnrun.verification.topics import (  # isort: skip  (in the order of their c
 )
 
 TOPICS: tuple[ModuleType, ...] = (
-    *(outputs, gradients, layouts, moving, memory, switching),
+    *(outputs, gradients, second_order, layouts, moving, memory, switching),
     *(registration, copies, precision, side_effects, options, refusals),
 )
 CHECKS: tuple[Check, ...] = tuple(sorted(_REGISTERED, key=lambda check: GROUPS.index(check.group)))
