@@ -10,7 +10,7 @@ Read `lanes.h` first, then `convolution.h`, where most of the time goes.
 """
 
 from bnrun.kernels.batch_norm import batch_norm, batch_norm_evaluation, supports_batch_norm
-from bnrun.kernels.build import is_compiled
+from bnrun.kernels.build import Build, describe_build, is_compiled
 from bnrun.kernels.convolution import conv2d, supports_conv2d
 from bnrun.kernels.dispatch import calls, disabled, enabled, is_enabled, requests
 from bnrun.kernels.gather import gather, supports_gather
@@ -18,11 +18,13 @@ from bnrun.kernels.loss import cross_entropy, supports_cross_entropy
 from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, supports_pooling
 
 __all__ = [
+    "Build",
     "batch_norm",
     "batch_norm_evaluation",
     "calls",
     "conv2d",
     "cross_entropy",
+    "describe_build",
     "disabled",
     "enabled",
     "gather",

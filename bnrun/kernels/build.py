@@ -1,8 +1,10 @@
 """The kernels as a shared library: compiled once on a machine, kept in the cache, and loaded.
 
 They are compiled for the processor of this machine by its C++ compiler, which takes a second or
-two. The library's name in bnrun's cache is a digest of the source, the flags, the compiler's path
-and the processor. It does not need C++'s own runtime library, and runs on torch's threads.
+two. The environment variable BNRUN_KERNELS names a lower level of instructions instead, to test or
+time what other machines get: see `LEVELS`. The library's name in bnrun's cache is a digest of the
+source, the flags, the compiler and the processor. It does not need C++'s own runtime library, and
+runs on torch's threads.
 
 Loading a library runs its code. So it is loaded only if nobody else can have written it: see
 `file_ownership.py`.
@@ -13,10 +15,13 @@ import hashlib
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -28,15 +33,56 @@ from bnrun.paths import cache_root
 SOURCE = Path(__file__).parent
 SOURCE_SUFFIXES = {".cpp", ".h"}
 COMPILERS = ("c++", "g++")
+"""What is looked for where CXX is not set."""
 COMPILER_SECONDS = 120
 """Time limit of one run of the compiler."""
 
 # Sums may be computed in any order, which SIMD needs. Unlike -ffast-math, these flags keep
 # infinities and not-a-number as they are.
 FLAGS = (
-    *("-std=c++17", "-O3", "-march=native", "-fPIC", "-fopenmp", "-fno-exceptions", "-fno-rtti"),
+    *("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-fno-exceptions", "-fno-rtti"),
     *("-fassociative-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"),
 )
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of instructions: the compiler's flags, and what /proc/cpuinfo must list for it."""
+
+    flags: tuple[str, ...]
+    needs: frozenset[str] = frozenset()
+
+
+NATIVE = "native"
+LEVELS = {
+    NATIVE: Level(("-march=native",)),
+    "avx512": Level(
+        ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"),
+        frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma"}),
+    ),
+    "avx2": Level(("-mavx2", "-mfma"), frozenset({"avx2", "fma"})),
+    "sse4.2": Level(("-msse4.2",), frozenset({"sse4_2"})),
+}
+"""All that the processor has, or no more than a name says. Those with a name are for x86-64."""
+LEVEL_VARIABLE = "BNRUN_KERNELS"
+
+
+@dataclass(frozen=True)
+class Build:
+    """What the kernels were compiled for, and by which compiler.
+
+    Attributes:
+        features: of the processor: the widest vectors, and FMA where multiply-add is fused.
+        compiler: its name and version.
+    """
+
+    features: tuple[str, ...]
+    compiler: str
+
+
+def runnable_levels() -> tuple[str, ...]:
+    """Return the names of the levels that this machine can run, `native` first."""
+    return tuple(name for name, level in LEVELS.items() if level.needs <= _cpu_flags())
 
 
 def is_compiled() -> bool:
@@ -45,28 +91,73 @@ def is_compiled() -> bool:
     Raises:
         EngineError: they cannot be compiled or loaded on this machine.
     """
-    library = _library_path()
+    return _is_ready(_library_path(_level()))
+
+
+def load() -> ctypes.CDLL:
+    """Return the library of the kernels, after compiling it if the cache does not hold it.
+
+    Raises:
+        EngineError: the system is not Linux, there is no compiler, the compiler fails, the cache
+            folder cannot be written or can be written by others, or BNRUN_KERNELS names no level
+            that the machine can run.
+    """
+    return _load(_level())
+
+
+def describe_build() -> Build:
+    """Return what the kernels were compiled for.
+
+    Raises:
+        EngineError: see `load`.
+    """
+    library, texts = load(), []
+    for name in ("kernel_features", "kernel_compiler"):
+        function = getattr(library, name)
+        function.restype = ctypes.c_char_p
+        texts.append(function().decode().strip())
+    features, compiler = texts
+    return Build(tuple(features.split(",")), compiler)
+
+
+@cache
+def _load(level: str) -> ctypes.CDLL:
+    library = _library_path(level)
+    if not _is_ready(library):
+        _compile(library, LEVELS[level].flags)
+    try:
+        share_threads_of_torch()
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        if "__kmpc_" in str(error):  # a function of LLVM's OpenMP
+            raise _error(
+                f"{_compiler()[0]} compiles the kernels for LLVM's OpenMP threads, and torch here "
+                "has GNU's. Name g++ in the environment variable CXX, or take the engine eager."
+            ) from error
+        raise _error(f"the compiled kernels can't be loaded: {error}.") from error
+
+
+def _is_ready(library: Path) -> bool:
     try:
         return library.is_file() and is_private_file(library)
     except OSError:  # its folder may not be searched, or another process has just removed it
         return False
 
 
-@cache
-def load() -> ctypes.CDLL:
-    """Return the library of the kernels, after compiling it if the cache does not hold it.
+def _level() -> str:
+    """Return the level that BNRUN_KERNELS names, `native` unless it is set.
 
     Raises:
-        EngineError: the system is not Linux, there is no compiler, the compiler fails, or the
-            cache folder cannot be written, or can be written by others.
+        EngineError: there is none of that name, or this machine cannot run it.
     """
-    if not is_compiled():
-        _compile(_library_path())
-    try:
-        share_threads_of_torch()
-        return ctypes.CDLL(str(_library_path()))
-    except OSError as error:
-        raise _error(f"the compiled kernels can't be loaded: {error}.") from error
+    name = os.environ.get(LEVEL_VARIABLE) or NATIVE
+    if name not in runnable_levels():
+        problem = "which this machine can't run" if name in LEVELS else "which is no level"
+        raise _error(
+            f"the environment variable {LEVEL_VARIABLE} names '{name}', {problem}. "
+            f"Here: {', '.join(runnable_levels())}."
+        )
+    return name
 
 
 def _error(reason: str) -> EngineError:
@@ -74,8 +165,8 @@ def _error(reason: str) -> EngineError:
 
 
 @cache
-def _library_path() -> Path:
-    """Return where the library is, or will be.
+def _library_path(level: str) -> Path:
+    """Return where the library of a level is, or will be.
 
     Raises:
         EngineError: it cannot be compiled here, or others may write to its folder.
@@ -83,7 +174,8 @@ def _library_path() -> Path:
     if sys.platform != "linux":
         raise _error("the kernels of the engine compiled are for Linux alone; take eager.")
     content = [path.read_bytes() for path in sorted(SOURCE.iterdir()) if _is_source(path)]
-    content += [" ".join(FLAGS).encode(), os.fsencode(_compiler()), _processor()]
+    command = (*_compiler(), *FLAGS, *LEVELS[level].flags)
+    content += [os.fsencode(" ".join(command)), _processor()]
     digest = hashlib.sha256(b"\0".join(content)).hexdigest()
     folder = (cache_root() / "kernels").resolve()
     _require_private(folder)
@@ -101,19 +193,26 @@ def _is_source(path: Path) -> bool:
     return path.suffix in SOURCE_SUFFIXES
 
 
-def _compiler() -> str:
-    """Return the path of the C++ compiler: the one that CXX names, or the system's.
+def _compiler() -> tuple[str, ...]:
+    """Return the C++ compiler: its path, and the arguments that CXX adds to it.
+
+    CXX may be a path with spaces, or a command with arguments, such as `ccache g++`.
 
     Raises:
         EngineError: the machine has no C++ compiler, or not the one that CXX names.
     """
-    wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else COMPILERS:
+    wanted = os.environ.get("CXX", "").strip()
+    try:
+        commands = [[wanted], shlex.split(wanted)] if wanted else [[name] for name in COMPILERS]
+    except ValueError as error:
+        raise _error(f"the environment variable CXX is '{wanted}': {error}.") from None
+    for name, *arguments in commands:
         path = shutil.which(name)
         if path is not None:
-            return path
+            return path, *arguments
+    missing = name if wanted else COMPILERS[0]
     raise _error(
-        f"compiling needs a C++ compiler, and there is no {wanted or 'c++'}. On Debian and Ubuntu: "
+        f"compiling needs a C++ compiler, and there is no {missing}. On Debian and Ubuntu: "
         "apt install g++. Or name yours in the environment variable CXX, or take the engine eager."
     )
 
@@ -125,7 +224,17 @@ def _processor() -> bytes:
     return platform.machine().encode() + b"\n".join(sorted(filter(kind.match, lines)))
 
 
-def _compile(library: Path) -> None:
+@cache
+def _cpu_flags() -> frozenset[str]:
+    """Return the features of an x86-64 processor, as Linux names them; empty elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def _compile(library: Path, flags: Sequence[str]) -> None:
     """Compile the kernels into a private folder, and move them to their place when whole.
 
     Raises:
@@ -137,9 +246,9 @@ def _compile(library: Path) -> None:
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             compiled, linked = Path(folder, "kernels.o"), Path(folder, "kernels.so")
             source = str(SOURCE / "kernels.cpp")
-            _run_compiler(*FLAGS, "-c", source, "-o", str(compiled))
+            _run_compiler(*FLAGS, *flags, "-c", source, "-o", output=compiled)
             # Not linked with OpenMP's runtime: its symbols are those that torch has loaded.
-            _run_compiler("-shared", str(compiled), "-o", str(linked))
+            _run_compiler("-shared", str(compiled), "-o", output=linked)
             linked.chmod(0o700)
             linked.replace(library)
     except OSError as error:
@@ -149,11 +258,16 @@ def _compile(library: Path) -> None:
         ) from error
 
 
-def _run_compiler(*arguments: str) -> None:
-    compiler = _compiler()
+def _run_compiler(*arguments: str, output: Path) -> None:
+    """Run the compiler with the output as last argument.
+
+    Raises:
+        EngineError: it cannot be started, fails, takes too long, or writes nothing.
+    """
+    compiler = shlex.join(_compiler())
     try:
         done = subprocess.run(
-            [compiler, *arguments],
+            [*_compiler(), *arguments, str(output)],
             capture_output=True,
             text=True,
             errors="replace",
@@ -161,6 +275,11 @@ def _run_compiler(*arguments: str) -> None:
         )
     except subprocess.TimeoutExpired:
         raise _error(f"{compiler} has not compiled the kernels in {COMPILER_SECONDS} s.") from None
+    except OSError as error:
+        raise _error(f"{compiler} can't be started: {error.strerror or error}.") from error
     if done.returncode != 0:
-        message = (done.stderr.strip().splitlines() or ["it gives no reason"])[0]
+        lines = done.stderr.strip().splitlines() or ["it gives no reason"]
+        message = next((line for line in lines if "error" in line), lines[0])
         raise _error(f"{compiler} can't compile the kernels: {message}.")
+    if not output.is_file():
+        raise _error(f"{compiler} ends without an error, and has compiled nothing.")

@@ -4,6 +4,7 @@
 #include "gather.h"
 #include "batch_norm.h"
 #include "convolution.h"
+#include "features.h"
 #include "loss.h"
 #include "pooling.h"
 

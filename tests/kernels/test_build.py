@@ -24,7 +24,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     with contextlib.suppress(EngineError):
         build.load()  # what `enabled` uses comes from the real cache, whichever test runs first
     monkeypatch.setenv("BNRUN_CACHE", str(tmp_path / ODD_NAME))
-    for cached in (build.load, build._library_path):
+    for cached in (build._load, build._library_path):
         monkeypatch.setattr(build, cached.__name__, cached.__wrapped__)
     return tmp_path / ODD_NAME / "kernels"
 
@@ -122,9 +122,9 @@ def test_a_library_that_has_just_been_removed_is_compiled_again(
 def test_another_processor_has_another_library(
     compilable: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = build._library_path()
+    here = build._library_path(build.NATIVE)
     monkeypatch.setattr(build, "_processor", lambda: b"another")
-    assert build._library_path() != here
+    assert build._library_path(build.NATIVE) != here
 
 
 def test_without_a_compiler_the_error_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +145,78 @@ def test_a_compiler_that_fails_is_quoted(
         build.load()
     assert not kernels.is_compiled()
     assert list(cache.iterdir()) == []
+
+
+def _script(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(("#!/bin/sh", *lines, "")))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("level", ["native", "avx2", "sse4.2"])
+def test_the_flags_of_a_level_are_the_compilers(
+    compiler: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    monkeypatch.setattr(build, "runnable_levels", lambda: tuple(build.LEVELS))
+    monkeypatch.setenv(build.LEVEL_VARIABLE, level)
+    _script(compiler, f'echo "$@" >> "{compiler}.runs"', "for last; do :; done", 'echo > "$last"')
+    build.load()
+    compiling, linking = Path(f"{compiler}.runs").read_text().splitlines()
+    others = {flag for name in build.LEVELS if name != level for flag in build.LEVELS[name].flags}
+    assert {*build.FLAGS, *build.LEVELS[level].flags} <= {*compiling.split()}
+    assert not (others - {*build.LEVELS[level].flags}) & {*compiling.split()}
+    assert linking.startswith("-shared ")
+
+
+def test_cxx_may_have_arguments_and_a_path_with_spaces(
+    compiler: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in CXX="ccache g++", which many set."""
+    _script(tmp_path / "my launcher", f'echo launched >> "{compiler}.launched"', 'exec "$@"')
+    monkeypatch.setenv("CXX", f"'{tmp_path}/my launcher' {compiler} -m64")
+    build.load()
+    assert _runs(compiler) == 1
+    assert Path(f"{compiler}.launched").read_text() == "launched\n" * 2
+    monkeypatch.setenv("CXX", str(_script(tmp_path / "a compiler", f'exec {compiler} "$@"')))
+    build.load()  # another compiler, another library
+    assert _runs(compiler) == 2
+
+
+@pytest.mark.parametrize(
+    ("cxx", "message"),
+    [
+        ("/nowhere/g++", r"there is no /nowhere/g\+\+\. On Debian and Ubuntu: apt install g\+\+"),
+        ("cache-of-mine g++", "there is no cache-of-mine"),
+        ("'g++", "CXX is ''g\\+\\+': No closing quotation"),
+        ("true -m64", r"true -m64 ends without an error, and has compiled nothing\.$"),
+        ("{nonsense}", r"nonsense can't be started: Exec format error\.$"),
+    ],
+)
+def test_a_wrong_cxx_is_named_with_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cxx: str, message: str
+) -> None:
+    (tmp_path / "nonsense").write_text("no program")
+    (tmp_path / "nonsense").chmod(0o755)
+    monkeypatch.setenv("CXX", cxx.format(nonsense=tmp_path / "nonsense"))
+    with pytest.raises(EngineError, match=message) as error:
+        build.load()
+    assert error.value.key == "training.engine"
+
+
+def test_an_empty_cxx_is_none(compilable: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    unset = build._library_path(build.NATIVE)
+    monkeypatch.setenv("CXX", " ")
+    assert build._library_path(build.NATIVE) == unset
+
+
+def test_the_first_error_of_a_compiler_is_quoted_not_its_first_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = ("echo 'a.h:1: warning: odd' >&2", "echo 'a.h:2: error: wrong' >&2", "exit 1")
+    monkeypatch.setenv("CXX", str(_script(tmp_path / "mine", *said)))
+    with pytest.raises(EngineError, match=r"can't compile the kernels: a\.h:2: error: wrong\.$"):
+        build.load()
 
 
 def test_a_cache_that_cannot_be_written_is_named(

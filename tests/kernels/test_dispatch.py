@@ -104,7 +104,7 @@ C_TYPES = {
 def test_the_signatures_are_those_of_the_c_functions(compilable: None) -> None:
     """As the compiler sees them: with every macro expanded."""
     source = subprocess.run(
-        [build._compiler(), "-std=c++17", "-E", "-P", build.SOURCE / "kernels.cpp"],
+        [*build._compiler(), "-std=c++17", "-E", "-P", build.SOURCE / "kernels.cpp"],
         capture_output=True,
         text=True,
         check=True,

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from bnrun import kernels
 from bnrun.norms import reference
 
-pytestmark = pytest.mark.usefixtures("enabled")
+pytestmark = pytest.mark.usefixtures("every_level")
 
 Function = Callable[..., Tensor]
 # In units of the largest value: float32 rounds at 6e-8, and sums of 150,000 products add up.
