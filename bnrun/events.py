@@ -170,6 +170,21 @@ class Activity:
 
 
 @dataclass(frozen=True)
+class Probed:
+    """What an instrument saw of a training between two steps.
+
+    Attributes:
+        probe: the instrument's name.
+        step: how many steps of the run were taken before.
+        values: by layer, then by what was measured.
+    """
+
+    probe: str
+    step: int
+    values: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
 class CheckpointReady:
     """All that a run needs to continue after an epoch: tensors and plain values."""
 
@@ -187,7 +202,7 @@ class RunEnded:
     reason: str | None = None
 
 
-Event = RunStarted | Progress | EpochEnded | Notice | Activity | CheckpointReady | RunEnded
+Event = RunStarted | Progress | EpochEnded | Probed | Notice | Activity | CheckpointReady | RunEnded
 
 
 @dataclass(frozen=True)

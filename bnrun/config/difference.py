@@ -6,7 +6,12 @@ from typing import Any
 
 from bnrun.config.schema import KEYS
 
-RECORDING_KEYS = ("training.evaluate", "training.keep_every")
+RECORDING_KEYS = (
+    "training.evaluate",
+    "training.keep_every",
+    "training.probe",
+    "training.probe_every",
+)
 """Config keys that say what is measured and kept of a training, and change nothing in it."""
 
 

@@ -26,6 +26,10 @@ NORM_PLACES: tuple[NormPlace, ...] = get_args(NormPlace)
 
 NormPosition = Literal["before", "after"]
 
+Probe = Literal["activations", "gradients", "updates", "landscape", "shift", "shadow"]
+PROBES: tuple[Probe, ...] = get_args(Probe)
+"""The instruments of `bnrun.training.probes`."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(
@@ -181,6 +185,10 @@ class TrainingConfig(_Section):
     """How many training images population statistics are computed from: the first ones."""
     keep_every: Annotated[int, Field(ge=0)] = 0
     """Keep the checkpoint of every N-th epoch beside the last one; 0 keeps only the last one."""
+    probe: Annotated[tuple[Probe, ...], Field(strict=False)] = ()
+    """What to record of each layer while training; it changes nothing in the training."""
+    probe_every: Annotated[int, Field(ge=1)] = 20
+    """After how many steps probes look at the network again."""
     engine: Literal["auto", "eager", "compiled"] = "auto"
     """How training steps are executed; auto times the others, takes the faster and says so."""
 

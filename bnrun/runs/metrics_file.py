@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bnrun.errors import RunError
-from bnrun.events import EpochEnded, Event, Notice, RunEnded, RunStarted
+from bnrun.events import EpochEnded, Event, Notice, Probed, RunEnded, RunStarted
 
 NAME = "metrics.jsonl"
 
@@ -25,6 +25,7 @@ _TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 _KINDS: dict[str, type] = {
     "run_started": RunStarted,
     "epoch_ended": EpochEnded,
+    "probed": Probed,
     "notice": Notice,
     "run_ended": RunEnded,
 }

@@ -28,6 +28,7 @@ from bnrun.events import (
     Event,
     Notice,
     Plan,
+    Probed,
     Progress,
     RunEnded,
     RunStarted,
@@ -43,6 +44,7 @@ from bnrun.training.evaluation import accuracies_by_statistics, accuracy
 from bnrun.training.model import wrap_model_errors
 from bnrun.training.norm_batch import check_norm_batch
 from bnrun.training.optimizer import learning_rate
+from bnrun.training.probes.probes import Probes
 from bnrun.training.stepper import Stepper
 from bnrun.training.timing import Clock, Reading
 from bnrun.training_summary import Summary, planned
@@ -144,6 +146,8 @@ class _Training:
         self.device = device
         self.engine = engine
         self.stepper = Stepper(config, dataset.train, engine=engine)
+        steps = config.training.epochs * self.stepper.steps_per_epoch
+        self.probes = Probes(config, self.stepper.model, dataset.train, steps)
         self.clock = Clock(device)
         self.finished: list[EpochEnded] = []
         self.timed = Reading()
@@ -159,6 +163,7 @@ class _Training:
             self.finished = [EpochEnded(**epoch) for epoch in checkpoint["epochs"]]
             self.timed = Reading(**checkpoint["timed"])
             self.stepper.restore(checkpoint, len(self.finished))
+            self.probes.restore(checkpoint.get("probes", {}))
         self.plans = _plans(checkpoint, self.config)
 
     def events(self) -> Generator[Event, None, None]:
@@ -230,7 +235,7 @@ class _Training:
                 f"goes from {last:.2g} to {following:.2g}"
             )
 
-    def _epoch(self, epoch: int) -> Generator[Progress | Activity, None, EpochEnded]:
+    def _epoch(self, epoch: int) -> Generator[Progress | Probed | Activity, None, EpochEnded]:
         """Train for an epoch and evaluate after it."""
         start = time.perf_counter()
         reading, loss, train_acc = yield from self._steps(epoch)
@@ -252,15 +257,20 @@ class _Training:
             test_acc_batch=test_accs.get("batch"),
         )
 
-    def _steps(self, epoch: int) -> Generator[Progress, None, tuple[Reading, float, float]]:
+    def _steps(
+        self, epoch: int
+    ) -> Generator[Progress | Probed, None, tuple[Reading, float, float]]:
         """Take every step of an epoch; return its timing, mean loss and mean accuracy.
 
         Each step's loss and count of right answers stay on the device until they are read.
         """
         steps, done = self.stepper.steps_per_epoch, 0
         self.clock.start_epoch()
+        if epoch == 1:
+            yield from self._look()
         while done < steps:
             done = self._steps_until_progress(done)
+            yield from self._look()
             if done < steps:
                 loss, train_acc = self._means(epoch, done)
                 yield Progress(epoch, done, loss, train_acc, self.clock.so_far())
@@ -268,18 +278,32 @@ class _Training:
         return reading, *self._means(epoch, steps)
 
     def _steps_until_progress(self, done: int) -> int:
-        """Take steps for `PROGRESS_SECONDS`, or to the epoch's end; return how many are done."""
+        """Take steps for `PROGRESS_SECONDS`, to the epoch's end, or until probes are due.
+
+        Return how many are done.
+        """
         start = time.perf_counter()
         with self.stepper.computing():
             while done < self.stepper.steps_per_epoch:
                 self.stepper.fetch()
                 self.clock.batch_ready()
+                self.probes.before_step(self.stepper.steps_taken + 1)
                 _, size = self.stepper.take()
+                self.probes.after_step()
                 self.clock.step_done(size)
                 done += 1
-                if time.perf_counter() - start > PROGRESS_SECONDS:
+                is_due = self.probes.is_due(self.stepper.steps_taken)
+                if is_due or time.perf_counter() - start > PROGRESS_SECONDS:
                     break
         return done
+
+    def _look(self) -> list[Probed]:
+        """Return what probes see now, where they are due; their time does not count."""
+        step = self.stepper.steps_taken
+        if not self.probes.is_due(step):
+            return []
+        with self.clock.paused():
+            return list(self.probes.look(step, float(self.stepper.optimizer.lr)))
 
     def _means(self, epoch: int, steps: int) -> tuple[float, float]:
         """Read back the mean loss and accuracy of an epoch's first steps.
@@ -316,6 +340,7 @@ class _Training:
             "epochs": [dataclasses.asdict(epoch) for epoch in self.finished],
             "timed": dataclasses.asdict(self.timed),
             "plans": [dataclasses.asdict(plan) for plan in self.plans],
+            **({"probes": probes} if (probes := self.probes.state()) else {}),
         }
 
     def _end(self, status: Status, reason: str | None = None) -> RunEnded:

@@ -8,7 +8,9 @@ The first steps of a process are warm-up and count in neither. Inside an epoch, 
 an accelerator.
 """
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +82,16 @@ class Clock:
         elif self._steps == WARM_UP_STEPS:
             synchronize(self.device)
             self._start = time.perf_counter()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of the block, in which nothing is trained, out of the epoch's reading."""
+        synchronize(self.device)
+        start = time.perf_counter()
+        yield
+        synchronize(self.device)
+        if self._start is not None:
+            self._start += time.perf_counter() - start
 
     def so_far(self) -> float | None:
         """Return the epoch's end-to-end throughput up to now, None where nothing was timed.

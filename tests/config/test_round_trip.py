@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bnrun.config import STATISTICS, Config, config_assignments, resolve, yaml_text
 from bnrun.config.schema import (
     NORM_PLACES,
+    PROBES,
     SEED_LIMIT,
     DataConfig,
     ModelConfig,
@@ -68,6 +69,8 @@ CONFIGS = st.builds(
         evaluate=st.lists(st.sampled_from(STATISTICS), min_size=1).map(tuple),
         population_images=st.integers(2, 60_000),
         keep_every=st.integers(0, 100),
+        probe=st.lists(st.sampled_from(PROBES), unique=True).map(tuple),
+        probe_every=st.integers(1, 1000),
         engine=st.sampled_from(["auto", "eager", "compiled"]),
     ),
 )

@@ -42,6 +42,18 @@ def test_an_epoch_of_warm_up_alone_has_no_throughput() -> None:
     assert reading.compute_examples_per_second is None
 
 
+@pytest.mark.usefixtures("ticking")
+def test_the_time_of_a_pause_does_not_count() -> None:
+    watch = Clock(torch.device("cpu"))
+    _epoch(watch, WARM_UP_STEPS, examples=10)
+    watch.start_epoch()
+    watch.batch_ready()
+    watch.step_done(10)
+    with watch.paused():
+        timing.time.perf_counter()  # between the two readings of the pause
+    assert watch.end_epoch().seconds == 4  # six readings later, less the two of the pause
+
+
 def test_readings_add_up_over_a_run() -> None:
     total = Reading(100, 2.0, 1.0) + Reading(300, 2.0, 1.0)
     assert (total.examples_per_second, total.compute_examples_per_second) == (100.0, 200.0)
