@@ -42,6 +42,8 @@ class WorkerLost(Exception):
 class Worker:
     """Runs jobs in a separate process, each within a time limit; a context manager.
 
+    Several start side by side where `begin` is called of all of them before one is waited for.
+
     Args:
         title: what errors call the preparation: "loading the norm".
         prepare: called once in each process with `arguments`; returns the function that runs a
@@ -81,11 +83,40 @@ class Worker:
         return self._printed_earlier + self._printed
 
     def __enter__(self) -> Self:
-        self._start()
+        self.begin()
+        self.wait_until_ready()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
+
+    def begin(self) -> None:
+        """Start a process, and return without waiting; `__exit__` ends it."""
+        context = process_context()
+        self._pipe, child_pipe = context.Pipe()
+        process: BaseProcess = context.Process(
+            target=_serve, args=(child_pipe, self._prepare, self._arguments), daemon=self._daemon
+        )
+        start_ignoring_sigint(process)
+        child_pipe.close()
+        self._process = process
+
+    def wait_until_ready(self) -> None:
+        """Wait until the process that `begin` has started is prepared for jobs.
+
+        Raises:
+            BnrunError: see the class.
+        """
+        try:
+            self._receive(START_SECONDS)
+            self._receive(self._limit)
+        except (EOFError, OSError):
+            raise NormError(f"{self._title} {self._lost('exited')}.") from None
+        except WorkerLost as lost:
+            raise NormError(f"{self._title} {lost}.") from None
+        except BaseException:  # Ctrl-C too: `__exit__` is not called before `__enter__` returns
+            self._end()
+            raise
 
     def run(self, job: Any, limit: float | None = None) -> Any:
         """Return the answer to a job, which may take `limit` seconds if that is given.
@@ -95,7 +126,8 @@ class Worker:
             WorkerLost: no answer came. The next job runs in another process.
         """
         if self._process is None:
-            self._start()
+            self.begin()
+            self.wait_until_ready()
         try:
             assert self._pipe is not None
             self._pipe.send(job)
@@ -105,26 +137,6 @@ class Worker:
         except BnrunError:
             raise
         except BaseException:
-            self._end()
-            raise
-
-    def _start(self) -> None:
-        context = process_context()
-        self._pipe, child_pipe = context.Pipe()
-        process: BaseProcess = context.Process(
-            target=_serve, args=(child_pipe, self._prepare, self._arguments), daemon=self._daemon
-        )
-        start_ignoring_sigint(process)
-        child_pipe.close()
-        self._process = process
-        try:
-            self._receive(START_SECONDS)
-            self._receive(self._limit)
-        except (EOFError, OSError):
-            raise NormError(f"{self._title} {self._lost('exited')}.") from None
-        except WorkerLost as lost:
-            raise NormError(f"{self._title} {lost}.") from None
-        except BaseException:  # Ctrl-C too: `__exit__` is not called before `__enter__` returns
             self._end()
             raise
 

@@ -11,7 +11,7 @@ import torch
 
 from bnrun.benchmark.arm_syntax import BenchArm
 from bnrun.benchmark.result import PHASES
-from bnrun.comparison.timed_training import Timed, TimedTraining
+from bnrun.comparison.timed_training import WARM_UP_STEPS, Timed, TimedTraining
 from bnrun.data.load import load
 from bnrun.events import drain
 from bnrun.training.device import pick_device, synchronize
@@ -87,8 +87,9 @@ class TimedLoop:
         size, lr = config.training.batch_size, config.optimizer.lr
         self._loop = TextbookLoop(dataset, self._device, size, lr, workers)
 
-    def engine_name(self) -> str:
-        """Return the name of the engine: the loop's network is PyTorch's own."""
+    def get_ready(self, engine: str | None = None) -> str:
+        """Take the first steps; return the name of the engine: the network is PyTorch's own."""
+        self._loop.train(WARM_UP_STEPS)
         return "eager"
 
     def train(self, steps: int) -> Reading:

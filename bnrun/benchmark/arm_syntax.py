@@ -44,10 +44,6 @@ class BenchArm:
         """Return the norm that is trained."""
         return "textbook" if self.is_loop else self.config.model.norm_call
 
-    def with_engine(self, engine: str) -> "BenchArm":
-        """Return the arm with another engine in its config."""
-        return BenchArm(self.name, self.config.with_training(engine=engine), self.workers)
-
 
 def bench_arms(
     texts: Sequence[str], config: Path | None, overrides: Sequence[Assignment] = ()

@@ -4,7 +4,6 @@ The timer is `bnrun.comparison.interleaved_timer`: processes apart, blocks in tu
 round. Every second round evaluates, too, and every round measures the machine's own rate.
 """
 
-import contextlib
 import statistics
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import torch
 from bnrun.benchmark.arm_processes import build_arm, prepare_matmul
 from bnrun.benchmark.arm_syntax import BenchArm
 from bnrun.benchmark.result import ROUNDS_PER_EVALUATION, ArmSpeed, Benchmark, Noise
-from bnrun.comparison.interleaved_timer import LIMIT_SECONDS, TimedArm, take_turns
+from bnrun.comparison.interleaved_timer import LIMIT_SECONDS, TimedArm, started, take_turns
 from bnrun.comparison.speed_ratio import ratio_within_rounds
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
@@ -34,7 +33,7 @@ class _Measured:
 
     arm: BenchArm
     timed: TimedArm
-    engine: str
+    engine: str = ""
     evaluations: list[float] = field(default_factory=list)
     phases: dict[str, float] | None = None
     peak_memory: int | None = None
@@ -70,19 +69,16 @@ def bench(
     for arm in arms:
         if not arm.is_loop:
             check_norm_batch(arm.config, len(dataset.train), f"arm {arm.name}")
-    with contextlib.ExitStack() as stack:
-        measured: list[_Measured] = []
-        for done, arm in enumerate(arms):
-            yield Stage(f"starting {arm.name}", done, len(arms) + 1)
-            measured.append(_start(arm, stack))
-        yield Stage(f"starting {repeated.name} again", len(arms), len(arms) + 1)
-        itself = next(one for one in measured if one.arm is repeated)
-        again = _start(repeated.with_engine(itself.engine), stack)  # `auto` might choose anew
-        yield Stage("starting the matrix product", len(arms), len(arms) + 1)
-        matmul = Worker("the matrix product", prepare_matmul, (str(device),), LIMIT_SECONDS)
-        products = yield from _rounds(
-            [*measured, again], stack.enter_context(matmul), steps, rounds
-        )
+    *measured, again = [
+        _Measured(arm, TimedArm(arm.name, build_arm, (arm,))) for arm in (*arms, repeated)
+    ]
+    itself = next(one for one in measured if one.arm is repeated)
+    matmul = Worker("the matrix product", prepare_matmul, (str(device),), LIMIT_SECONDS)
+    with started([one.timed for one in (*measured, again)]):
+        yield from _start([*measured, again])
+        again.timed.ask("get_ready", itself.engine)  # `auto` might choose anew
+        with matmul:
+            products = yield from _rounds([*measured, again], matmul, steps, rounds)
         for one in measured:
             yield Stage(f"a step of {one.arm.name}", rounds, rounds)
             one.phases = one.timed.ask("phases", PHASE_STEPS)
@@ -105,9 +101,15 @@ def bench(
     )
 
 
-def _start(arm: BenchArm, stack: contextlib.ExitStack) -> _Measured:
-    timed = stack.enter_context(TimedArm(arm.name, build_arm, (arm,)))
-    return _Measured(arm, timed, timed.ask("engine_name"))
+def _start(measured: Sequence[_Measured]) -> Generator[Stage, None, None]:
+    """Wait for all processes; then let each but the last take its first steps, alone."""
+    total = 2 * len(measured) - 1
+    for done, one in enumerate(measured):
+        yield Stage(f"starting {one.arm.name}", done, total)
+        one.timed.wait_until_built()
+    for done, one in enumerate(measured[:-1], start=len(measured)):
+        yield Stage(f"first steps of {one.arm.name}", done, total)
+        one.engine = one.timed.ask("get_ready")
 
 
 def _rounds(

@@ -5,12 +5,13 @@ every round gives each arm a block while the others wait, every second round run
 ratios are taken within a round. One arm has a second process; it against itself is the noise.
 
 Each arm has a process of its own. Arms in one process would share a C library's threads and a
-memory allocator, whose state one arm leaves to the next. That is enough to reverse a ratio.
+memory allocator, whose state one arm leaves to the next. That is enough to reverse a ratio. The
+processes start side by side; then each gets ready alone, for it may measure.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 from bnrun.comparison.timed_training import Timed, prepare_timed
 from bnrun.errors import TrainingFailed
@@ -21,15 +22,12 @@ LIMIT_SECONDS = 600.0
 """Time limit of a block: a process that takes longer hangs."""
 
 
-class TimedArm(contextlib.AbstractContextManager["TimedArm"]):
-    """An arm in a process of its own, and its readings so far; a context manager.
+class TimedArm:
+    """An arm in a process of its own, and its readings so far. See `started`.
 
     Args:
         name: of the arm.
         build, arguments: give, in the other process, what is timed; both must be picklable.
-
-    Raises:
-        BnrunError: (on entering) it cannot be built.
     """
 
     def __init__(self, name: str, build: Callable[..., Timed], arguments: Sequence[Any]) -> None:
@@ -45,12 +43,21 @@ class TimedArm(contextlib.AbstractContextManager["TimedArm"]):
             with_children=True,
         )
 
-    def __enter__(self) -> Self:
-        self._worker.__enter__()
-        return self
+    def begin(self) -> None:
+        """Start the process, and return without waiting."""
+        self._worker.begin()
 
-    def __exit__(self, *exception: object) -> None:
-        self._worker.__exit__(*exception)
+    def wait_until_built(self) -> None:
+        """Wait until the arm is built.
+
+        Raises:
+            BnrunError: it cannot be.
+        """
+        self._worker.wait_until_ready()
+
+    def end(self) -> None:
+        """End the process."""
+        self._worker.__exit__()
 
     @property
     def rates(self) -> list[float]:
@@ -75,6 +82,16 @@ class TimedArm(contextlib.AbstractContextManager["TimedArm"]):
             BnrunError: see `ask`.
         """
         self.readings.append(self.ask("train", steps))
+
+
+@contextlib.contextmanager
+def started(arms: Sequence[TimedArm]) -> Iterator[None]:
+    """Start the processes of arms, side by side, and end them after the block."""
+    with contextlib.ExitStack() as stack:
+        for arm in arms:
+            stack.callback(arm.end)
+            arm.begin()
+        yield
 
 
 def take_turns(arms: Sequence[TimedArm], rounds: int) -> Iterator[tuple[int, TimedArm]]:

@@ -1,13 +1,12 @@
 """The arms' training speed, end to end, by the timer that `bench` uses, too."""
 
-import contextlib
 import statistics
 from collections.abc import Generator, Sequence
 
 import torch
 
 from bnrun.comparison.arms import Arm
-from bnrun.comparison.interleaved_timer import TimedArm, take_turns
+from bnrun.comparison.interleaved_timer import TimedArm, started, take_turns
 from bnrun.comparison.result import Speeds, Throughput
 from bnrun.comparison.speed_ratio import ratio_within_rounds
 from bnrun.comparison.timed_training import TimedTraining
@@ -30,15 +29,13 @@ def measure_throughput(
     Raises:
         BnrunError: (while iterating) an arm cannot be built, or its model raised.
     """
-    with contextlib.ExitStack() as stack:
-        timed: list[TimedArm] = []
-        engines: list[str] = []
-        for arm in (*arms, arms[0]):
+    timed = [TimedArm(arm.name, TimedTraining, (arm.name, arm.config)) for arm in (*arms, arms[0])]
+    with started(timed):
+        for process in timed:
             yield Stage("throughput", 0, ROUNDS)
-            yield Activity(f"starting a process for {arm.name}")
-            process = stack.enter_context(TimedArm(arm.name, TimedTraining, (arm.name, arm.config)))
-            timed.append(process)
-            engines.append(process.ask("engine_name"))
+            yield Activity(f"starting a process for {process.name}")
+            process.wait_until_built()
+        engines = [process.ask("get_ready") for process in timed]
         for number, process in take_turns(timed, ROUNDS):
             yield Stage("throughput", number, ROUNDS)
             process.time_block(STEPS)

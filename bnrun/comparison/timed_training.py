@@ -8,8 +8,10 @@ from bnrun.config import Config
 from bnrun.data.load import load
 from bnrun.errors import BnrunError, TrainingFailed
 from bnrun.events import drain
+from bnrun.kernels.openmp import end_waiting_threads
 from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.device import pick_device
+from bnrun.training.engine import Engine
 from bnrun.training.engine_choice import choose
 from bnrun.training.stepper import Stepper
 from bnrun.training.timing import Clock, Reading
@@ -19,33 +21,49 @@ WARM_UP_STEPS = 20
 
 
 class Timed(Protocol):
-    """What can be timed in blocks of training steps."""
+    """What can be timed in blocks of training steps.
 
-    def engine_name(self) -> str:
-        """Return the name of the engine that executes the steps."""
+    Several are built side by side. So building one measures nothing: `get_ready` does, later, while
+    the others wait.
+    """
+
+    def get_ready(self, engine: str | None = None) -> str:
+        """Take the first steps, which nobody times; return the name of the engine.
+
+        Args:
+            engine: the one to take; None for the one that the config names.
+        """
 
     def train(self, steps: int) -> Reading:
         """Take steps; return how many examples they had, and the seconds they took."""
 
 
 class TimedTraining:
-    """A config's training, on data and with a model of its own.
+    """A config's training, on data and with a model of its own; the model is built in `get_ready`.
 
     Raises:
         BnrunError: the data, the device, the norm or the engine is not available.
     """
 
+    engine: Engine
+    stepper: Stepper
+
     def __init__(self, name: str, config: Config) -> None:
+        self._name, self._config = name, config
         self.device = pick_device(config.training.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.dataset = drain(load(config.data)).to(self.device)
-        self.engine = choose(config, self.dataset, self.device, config.training.epochs)
-        self.stepper = Stepper(config, self.dataset.train, engine=self.engine, name=f"arm {name}")
         self._clock = Clock(self.device)
 
-    def engine_name(self) -> str:
-        """Return the name of the engine that executes the steps."""
+    def get_ready(self, engine: str | None = None) -> str:
+        """Choose the engine, build the model and take the first steps; return the engine's name."""
+        config = self._config.with_training(engine=engine) if engine else self._config
+        self.engine = choose(config, self.dataset, self.device, config.training.epochs)
+        self.stepper = Stepper(
+            config, self.dataset.train, engine=self.engine, name=f"arm {self._name}"
+        )
+        self.train(WARM_UP_STEPS)
         return self.engine.name
 
     def train(self, steps: int) -> Reading:
@@ -63,25 +81,28 @@ class TimedTraining:
 def prepare_timed(
     title: str, build: Callable[..., Timed], arguments: Sequence[Any]
 ) -> Callable[[tuple[str, Sequence[Any]]], Any]:
-    """Build what is timed, warm it up, and return what runs a job in this process.
+    """Build what is timed, and return what runs a job in this process.
 
-    A job is the name of a method of what was built, with its arguments.
+    A job is the name of a method of what was built, with its arguments. Between two jobs the
+    process has no threads of OpenMP, which might disturb those that are timed meanwhile.
 
     Args:
         title: of the arm in errors.
         build, arguments: give what is timed.
 
     Raises:
-        BnrunError: building or warming up went wrong; so does what runs a job.
+        BnrunError: building went wrong; so does what runs a job.
     """
     with _wrap_errors(title):
         timed = build(*arguments)
-        timed.train(WARM_UP_STEPS)
 
     def run(job: tuple[str, Sequence[Any]]) -> Any:
         method, values = job
-        with _wrap_errors(title):
-            return getattr(timed, method)(*values)
+        try:
+            with _wrap_errors(title):
+                return getattr(timed, method)(*values)
+        finally:
+            end_waiting_threads()
 
     return run
 

@@ -31,47 +31,57 @@ def _arms(text: str) -> tuple[BenchArm, ...]:
     return bench_arms([text], None, [a for one in overrides for a in parse_override(one)])
 
 
+class FakeProcess:
+    """Stands in for a process: it is twice as fast in every second round."""
+
+    log: list[tuple[str, str]]
+
+    def __init__(self, title: str, prepare: object, arguments: Any, *_: Any, **__: Any) -> None:
+        self.name, self.turns = "matmul", 0
+        if prepare is prepare_timed:
+            _, build, (arm,) = arguments
+            assert build is build_arm
+            self.name = arm.name
+
+    def begin(self) -> None:
+        self.log.append((self.name, "begun"))
+
+    def wait_until_ready(self) -> None:
+        self.log.append((self.name, "built"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.log.append((self.name, "ended"))
+
+    def run(self, job: Any) -> Any:
+        if self.name == "matmul":
+            return 1e11
+        what, arguments = job
+        self.log.append((self.name, what))
+        if what == "train":
+            (steps,) = arguments
+            self.turns += 1
+            seconds = 32 * steps / RATES[self.name] / (1 + self.turns % 2)
+            return Reading(32 * steps, seconds, seconds / 2)
+        if what == "get_ready":
+            self.log.append((self.name, f"engine {[*arguments, 'chosen'][0]}"))
+        return {
+            "get_ready": "compiled",
+            "evaluate": 300 / RATES[self.name],
+            "phases": dict.fromkeys(PHASES, 0.001),
+            "peak_memory": 5_000_000,
+        }[what]
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Stand in for the processes, every second round twice as fast; return who was asked what."""
-    log: list[tuple[str, str]] = []
-
-    class Process:
-        def __init__(self, title: str, prepare: object, arguments: Any, *_: Any, **__: Any) -> None:
-            self.name, self.turns, self.engine = "matmul", 0, ""
-            if prepare is prepare_timed:
-                _, build, (arm,) = arguments
-                assert build is build_arm
-                auto = arm.config.training.engine == "auto"
-                self.name, self.engine = arm.name, "compiled" if auto else "eager"
-                log.append((arm.name, f"built {arm.config.training.engine}"))
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            log.append((self.name, "ended"))
-
-        def run(self, job: Any) -> Any:
-            if self.name == "matmul":
-                return 1e11
-            what, arguments = job
-            log.append((self.name, what))
-            if what == "train":
-                (steps,) = arguments
-                self.turns += 1
-                seconds = 32 * steps / RATES[self.name] / (1 + self.turns % 2)
-                return Reading(32 * steps, seconds, seconds / 2)
-            return {
-                "engine_name": self.engine,
-                "evaluate": 300 / RATES[self.name],
-                "phases": dict.fromkeys(PHASES, 0.001),
-                "peak_memory": 5_000_000,
-            }[what]
-
-    monkeypatch.setattr(interleaved_timer, "Worker", Process)
-    monkeypatch.setattr(run_benchmark, "Worker", Process)
-    return log
+    """Let stand-ins be the processes; return who was asked what."""
+    FakeProcess.log = []
+    monkeypatch.setattr(interleaved_timer, "Worker", FakeProcess)
+    monkeypatch.setattr(run_benchmark, "Worker", FakeProcess)
+    return FakeProcess.log
 
 
 def _benchmark(arms: tuple[BenchArm, ...], data: Dataset, rounds: int = 4) -> Benchmark:
@@ -113,6 +123,17 @@ def test_every_second_round_runs_backwards_and_every_process_is_ended(
     assert evaluated == forth * 2
     ended = sorted(arm for arm, what in asked if what == "ended")
     assert ended == ["loop-0", "matmul", "scratch", "scratch"]
+
+
+def test_processes_start_side_by_side_and_none_steps_before_all_are_built(
+    small: Dataset, asked: list[tuple[str, str]]
+) -> None:
+    _benchmark(_arms("loop:0 scratch"), small)
+    arms = ["loop-0", "scratch", "scratch"]
+    assert asked[:3] == [(arm, "begun") for arm in arms]
+    steps = [at for at, (_, what) in enumerate(asked) if what == "get_ready"]
+    built = [at for at, (arm, what) in enumerate(asked) if what == "built" and arm in arms]
+    assert (len(steps), len(built)) == (3, 3)
 
 
 def test_without_a_loop_the_first_arm_is_the_baseline(
@@ -162,9 +183,9 @@ def test_an_arm_against_itself_has_the_engine_that_was_chosen_for_it(
 ) -> None:
     """Were `auto` asked again, the noise might be that of two engines."""
     found = _benchmark(_arms("scratch"), small)
-    assert [what for _, what in asked if what.startswith("built")] == [
-        "built auto",
-        "built compiled",
+    assert [what for _, what in asked if what.startswith("engine")] == [
+        "engine chosen",
+        "engine compiled",
     ]
     assert found.arms[0].engine == "compiled"
 
@@ -181,7 +202,7 @@ def test_the_work_of_a_step_is_counted_as_torch_counts_it() -> None:
 def test_an_arm_really_trains_evaluates_and_shows_where_its_time_goes() -> None:
     (arm,) = _arms("a=scratch,training.engine=eager")
     run = prepare_timed("arm a", build_arm, (arm,))
-    assert run(("engine_name", ())) == "eager"
+    assert run(("get_ready", ())) == "eager"
     reading = run(("train", (3,)))
     assert reading.examples == 3 * 32
     assert 0 < reading.compute_seconds < reading.seconds

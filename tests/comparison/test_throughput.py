@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import torch
@@ -39,8 +39,11 @@ class FakeWorker:
         assert build is TimedTraining
         self.blocks = 0
 
-    def __enter__(self) -> Self:
-        return self
+    def begin(self) -> None:
+        self._note("begun")
+
+    def wait_until_ready(self) -> None:
+        self._note("built")
 
     def __exit__(self, *_: object) -> None:
         self._note("ended")
@@ -48,7 +51,7 @@ class FakeWorker:
     def run(self, job: tuple[str, Sequence[Any]]) -> Any:
         method, arguments = job
         self._note(method)
-        if method == "engine_name":
+        if method == "get_ready":
             return "compiled" if self.config.training.engine == "auto" else "eager"
         (steps,) = arguments
         self.blocks += 1
@@ -124,7 +127,7 @@ def test_real_blocks_are_timed_in_processes_of_their_own(
 
 
 class _Pid:
-    def engine_name(self) -> str:
+    def get_ready(self, engine: str | None = None) -> str:
         return str(os.getpid())
 
     def train(self, steps: int) -> Reading:
@@ -159,8 +162,7 @@ class _Lost:
 def test_a_training_is_timed_as_a_trial_is_trained(arms_of: Arms) -> None:
     arm, _ = arms_of("a=scratch,training.engine=eager", "none")
     timed = TimedTraining(arm.name, arm.config)
-    assert timed.engine_name() == "eager"
-    assert timed.train(3).examples == 0  # the first steps of a process are warm-up
+    assert timed.get_ready() == "eager"
     reading = timed.train(8)
     assert 0 < reading.compute_seconds < reading.seconds
 
@@ -180,8 +182,9 @@ def test_steps_beside_a_trial_train_as_the_trial_does(small: Dataset, arms_of: A
 def test_a_norm_that_cannot_be_built_is_named(arms_of: Arms, tmp_path: Any) -> None:
     (tmp_path / "mine.py").write_text("class Norm: pass\n")
     arm, _ = arms_of(f"a={tmp_path}/mine.py:Norm", "none")
+    run = prepare_timed("arm a", TimedTraining, (arm.name, arm.config))
     with pytest.raises(NormError, match="does not derive from torch.nn.Module"):
-        prepare_timed("arm a", TimedTraining, (arm.name, arm.config))
+        run(("get_ready", ()))
 
 
 @pytest.mark.parametrize(
