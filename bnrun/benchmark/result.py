@@ -8,8 +8,11 @@ from typing import Any
 
 from bnrun.comparison.speed_ratio import MIN_QUARTILE_ROUNDS
 from bnrun.events import DataUsed
+from bnrun.kernels.build import Build
 
 PHASES = ("data", "forward", "backward", "optimizer")
+WORKING_PHASES = ("forward", "backward")
+"""The phases that multiply: their share of the machine's peak means something."""
 
 ROUNDS_PER_EVALUATION = 2
 """Every second round times an evaluation, too."""
@@ -30,7 +33,8 @@ class ArmSpeed:
             step is one graph.
         peak_memory: bytes; of the process, or on an accelerator of what was allocated there. None
             where Python has no `resource` module, as on Windows.
-        share_of_peak: of the machine's rate in large matrix products.
+        share_of_peak: of the machine's rate in large matrix products, end to end.
+        phase_shares: the same of the phases `forward` and `backward`; None as for `phases`.
     """
 
     name: str
@@ -46,6 +50,7 @@ class ArmSpeed:
     phases: Mapping[str, float] | None
     peak_memory: int | None
     share_of_peak: float
+    phase_shares: Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class Benchmark:
     """Arms timed in blocks of `steps`, which alternate between them, over `rounds`.
 
     `baseline` is the arm that ratios are to. `flops_per_second` is the machine's rate in large
-    matrix products.
+    matrix products. `kernels` says what the kernels were compiled for; None where no arm used them.
     """
 
     arms: tuple[ArmSpeed, ...]
@@ -76,6 +81,7 @@ class Benchmark:
     machine: str
     versions: Mapping[str, str]
     flops_per_second: float
+    kernels: Build | None
 
     @property
     def has_ranges(self) -> bool:

@@ -10,15 +10,22 @@ from dataclasses import dataclass, field
 
 import torch
 
+from bnrun import kernels
 from bnrun.benchmark.arm_processes import build_arm, prepare_matmul
 from bnrun.benchmark.arm_syntax import BenchArm
-from bnrun.benchmark.result import ROUNDS_PER_EVALUATION, ArmSpeed, Benchmark, Noise
+from bnrun.benchmark.result import (
+    ROUNDS_PER_EVALUATION,
+    WORKING_PHASES,
+    ArmSpeed,
+    Benchmark,
+    Noise,
+)
 from bnrun.comparison.interleaved_timer import LIMIT_SECONDS, TimedArm, started, take_turns
 from bnrun.comparison.speed_ratio import ratio_within_rounds
 from bnrun.data.dataset import Dataset
 from bnrun.errors import TrainingFailed
 from bnrun.events import Stage
-from bnrun.networks.lenet import flops
+from bnrun.networks.lenet import backward_flops, flops, forward_flops
 from bnrun.training.device import device_name, pick_device
 from bnrun.training.norm_batch import check_norm_batch
 from bnrun.workers import Worker, WorkerLost
@@ -98,6 +105,7 @@ def bench(
         machine=device_name(device),
         versions={"torch": torch.__version__},
         flops_per_second=flops_per_second,
+        kernels=_kernels(measured, device),
     )
 
 
@@ -136,6 +144,11 @@ def _product(matmul: Worker) -> float:
     return rate
 
 
+def _kernels(measured: Sequence[_Measured], device: torch.device) -> kernels.Build | None:
+    is_used = any(one.engine == "compiled" for one in measured) and device.type == "cpu"
+    return kernels.describe_build() if is_used else None
+
+
 def _baseline(measured: Sequence[_Measured]) -> _Measured:
     """Return the faster of the textbook's loops; without any, the first arm."""
     loops = [one for one in measured if one.arm.is_loop]
@@ -165,4 +178,15 @@ def _speed(one: _Measured, baseline: _Measured, images: int, flops_per_second: f
         phases=one.phases,
         peak_memory=one.peak_memory,
         share_of_peak=rate * flops() / flops_per_second,
+        phase_shares=_phase_shares(one, flops_per_second),
     )
+
+
+def _phase_shares(one: _Measured, flops_per_second: float) -> dict[str, float] | None:
+    if one.phases is None:
+        return None
+    images, work = one.arm.config.training.batch_size, (forward_flops(), backward_flops())
+    return {
+        phase: images * count / one.phases[phase] / flops_per_second
+        for phase, count in zip(WORKING_PHASES, work, strict=True)
+    }

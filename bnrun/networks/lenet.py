@@ -105,11 +105,17 @@ class LeNet(nn.Module):
 
 
 def flops() -> int:
-    """Return the number of multiplications and additions of training on one image.
+    """Return the number of multiplications and additions of training on one image."""
+    return forward_flops() + backward_flops()
 
-    It counts the convolutions and linear layers: once forward, once for the gradient of the
-    weights, and once for the gradient of the input, which conv1 does not need.
-    """
+
+def forward_flops() -> int:
+    """Return the multiplications and additions of the convolutions and linear layers, one image."""
     conv1, conv2 = 6 * 24 * 24 * (1 * 5 * 5), 16 * 8 * 8 * (6 * 5 * 5)
     linear = 256 * 120 + 120 * 84 + 84 * 10
-    return 2 * (3 * (conv1 + conv2 + linear) - conv1)
+    return 2 * (conv1 + conv2 + linear)
+
+
+def backward_flops() -> int:
+    """Return those of their gradients: of the weights, and of the input, which conv1 has not."""
+    return 2 * forward_flops() - 2 * 6 * 24 * 24 * (1 * 5 * 5)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 
-from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark
+from bnrun.benchmark.result import PHASES, WORKING_PHASES, ArmSpeed, Benchmark
 from bnrun.benchmark.speedrun import Speedrun
 from bnrun.comparison.estimate import Estimate
+from bnrun.kernels.build import Build
 from bnrun.show.folding import Paragraph
 from bnrun.show.tables import Table, label, number, table, text
 from bnrun.show.wording import data_name, figures, norm_name, rate, ratio, ratio_range
@@ -17,7 +18,8 @@ def benchmark_view(benchmark: Benchmark) -> RenderableType:
     return Group(
         Paragraph(f"LeNet, {data_name(benchmark.data)}, batches of {benchmark.batch_size}"),
         *map(Paragraph, _notes(benchmark)),
-        *("", _step_table(benchmark), "", _epoch_table(benchmark), "", _speed_table(benchmark)),
+        *("", _step_table(benchmark), "", _peak_table(benchmark)),
+        *("", _epoch_table(benchmark), "", _speed_table(benchmark)),
     )
 
 
@@ -47,16 +49,35 @@ def _epoch_table(benchmark: Benchmark) -> Table:
 
 
 def _step_table(benchmark: Benchmark) -> Table:
-    shown = table(label("ms a step"), *map(number, (*PHASES, "peak MB", "of peak")), split=True)
+    shown = table(label("ms a step"), *map(number, (*PHASES, "peak MB")), split=True)
     for arm in benchmark.arms:
         phases = arm.phases
         shown.add_row(
             arm.name,
             *(figures(1000 * phases[name], digits=2)[0] if phases else "-" for name in PHASES),
             "-" if arm.peak_memory is None else f"{arm.peak_memory / 1e6:,.0f}",
-            f"{100 * arm.share_of_peak:.1f} %",
         )
     return shown
+
+
+def _peak_table(benchmark: Benchmark) -> Table:
+    names = (*WORKING_PHASES, "end to end")
+    shown = table(label("share of peak"), *map(number, names), split=True)
+    for arm in benchmark.arms:
+        shares = arm.phase_shares
+        phases = (percent(shares[name]) if shares else "-" for name in WORKING_PHASES)
+        shown.add_row(arm.name, *phases, percent(arm.share_of_peak))
+    return shown
+
+
+def kernels_text(build: Build) -> str:
+    """Return what kernels were compiled for: "kernels compiled for AVX2 and FMA by GCC 12.2.0"."""
+    return f"kernels compiled for {' and '.join(build.features)} by {build.compiler}"
+
+
+def percent(share: float) -> str:
+    """Write a share of the machine's peak."""
+    return f"{100 * share:.1f} %"
 
 
 def _ratio(
@@ -87,7 +108,8 @@ def _notes(benchmark: Benchmark) -> Iterator[str]:
             "its loader; the time that these take to start at each epoch is left out."
         )
     yield f"Peak: {_peak(benchmark)} in products of 1024 x 1024 matrices. {_memory(benchmark)}"
-    yield f"on {benchmark.device}: {benchmark.machine}, torch {benchmark.versions['torch']}"
+    machine = f"on {benchmark.device}: {benchmark.machine}, torch {benchmark.versions['torch']}"
+    yield f"{machine}, {kernels_text(benchmark.kernels)}" if benchmark.kernels else machine
 
 
 def _peak(benchmark: Benchmark) -> str:

@@ -18,7 +18,7 @@ from bnrun.config import parse_override
 from bnrun.data.dataset import Dataset
 from bnrun.errors import BnrunError, NormError, TrainingFailed
 from bnrun.events import Stage, drain
-from bnrun.networks.lenet import LeNet, flops
+from bnrun.networks.lenet import LeNet, flops, forward_flops
 from bnrun.norms import norm_factory
 from bnrun.training.timing import Reading
 from bnrun.workers import WorkerLost
@@ -107,6 +107,9 @@ def test_ratios_are_medians_within_rounds_to_the_faster_of_the_loops(
     assert scratch.epoch_examples_per_second == pytest.approx(300 / (0.0075 + 0.015))
     assert scratch.epoch_ratio == pytest.approx(10)
     assert scratch.share_of_peak == pytest.approx(30_000 * flops() / 1e11)
+    assert scratch.phase_shares is not None
+    assert scratch.phase_shares["forward"] == pytest.approx(32 * forward_flops() / 0.001 / 1e11)
+    assert sum(scratch.phase_shares.values()) == pytest.approx(32 * flops() / 0.001 / 1e11)
     assert (scratch.phases, scratch.peak_memory) == (dict.fromkeys(PHASES, 0.001), 5_000_000)
     assert (found.noise.name, found.noise.ratio) == ("scratch", 1.0)
     assert found.to_dict()["noise"] == {"name": "scratch", "ratio": 1.0, "spread": (1.0, 1.0)}
@@ -195,7 +198,9 @@ def test_the_work_of_a_step_is_counted_as_torch_counts_it() -> None:
 
     model = LeNet(norm_factory("none"))
     with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(3, 1, 28, 28)).sum().backward()
+        logits = model(torch.zeros(3, 1, 28, 28))
+        assert counter.get_total_flops() == 3 * forward_flops()
+        logits.sum().backward()
     assert counter.get_total_flops() == 3 * flops()
 
 

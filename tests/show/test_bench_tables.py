@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark, Noise
 from bnrun.benchmark.speedrun import Speedrun, SpeedrunTrial
 from bnrun.events import DataUsed
+from bnrun.kernels.build import Build
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
 
 FASHION = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)
@@ -34,6 +35,7 @@ def _arm(name: str, norm: str, engine: str, ratio: float, phases: bool = True) -
         phases=dict(zip(PHASES, (0.02, 0.0012, 0.00345, 0.0001), strict=True)) if phases else None,
         peak_memory=456_000_000,
         share_of_peak=0.0543 * ratio,
+        phase_shares={"forward": 0.0812 * ratio, "backward": 0.0478 * ratio} if phases else None,
     )
 
 
@@ -50,6 +52,7 @@ def _benchmark(*arms: ArmSpeed, device: str = "cpu") -> Benchmark:
         machine="Some CPU, 2 threads",
         versions={"torch": "2.15.0"},
         flops_per_second=1.98e11,
+        kernels=Build(("AVX2", "FMA"), "GCC 12.2.0") if device == "cpu" else None,
     )
 
 
@@ -68,12 +71,18 @@ def test_a_benchmark() -> None:
         "for its loader; the time that these take to start at each epoch is left out.\n"
         "Peak: 198 GFLOP/s in products of 1024 x 1024 matrices. Memory is that of the\n"
         "arm's process, without its loader's workers.\n"
-        "on cpu: Some CPU, 2 threads, torch 2.15.0\n"
+        "on cpu: Some CPU, 2 threads, torch 2.15.0, kernels compiled for AVX2 and FMA by\n"
+        "GCC 12.2.0\n"
         "\n"
-        "ms a step   data  forward  backward  optimizer  peak MB  of peak\n"
-        "────────────────────────────────────────────────────────────────\n"
-        "loop-0     20.00     1.20      3.45       0.10      456    5.4 %\n"
-        "scratch    20.00     1.20      3.45       0.10      456   33.9 %\n"
+        "ms a step   data  forward  backward  optimizer  peak MB\n"
+        "───────────────────────────────────────────────────────\n"
+        "loop-0     20.00     1.20      3.45       0.10      456\n"
+        "scratch    20.00     1.20      3.45       0.10      456\n"
+        "\n"
+        "share of peak  forward  backward  end to end\n"
+        "────────────────────────────────────────────\n"
+        "loop-0           8.1 %     4.8 %       5.4 %\n"
+        "scratch         50.7 %    29.9 %      33.9 %\n"
         "\n"
         "with evaluation  examples/s  ratio        spread\n"
         "────────────────────────────────────────────────\n"
@@ -90,7 +99,9 @@ def test_a_benchmark() -> None:
 def test_a_captured_step_has_no_phases_and_memory_is_the_devices() -> None:
     found = _benchmark(_arm("scratch", "scratch", "compiled", 1.0, phases=False), device="cuda:0")
     shown = _rendered(benchmark_view(found))
-    assert "scratch       -        -         -          -      456    5.4 %" in shown
+    assert "scratch       -        -         -          -      456" in shown
+    assert "scratch              -         -       5.4 %" in shown
+    assert "kernels" not in shown
     assert "Peak: 0.2 TFLOP/s" in shown
     assert "what was allocated on the device" in shown.replace("\n", " ")
     assert "loop-N" not in shown
@@ -99,7 +110,7 @@ def test_a_captured_step_has_no_phases_and_memory_is_the_devices() -> None:
 def test_where_memory_is_not_known_the_table_says_so() -> None:
     arm = replace(_arm("scratch", "scratch", "compiled", 1.0), peak_memory=None)
     shown = _rendered(benchmark_view(_benchmark(arm)))
-    assert "scratch    20.00     1.20      3.45       0.10        -    5.4 %" in shown
+    assert "scratch    20.00     1.20      3.45       0.10        -" in shown
     assert "Memory is not known here: Python has no `resource` module" in shown.replace("\n", " ")
 
 
