@@ -4,6 +4,7 @@ Types are checked as far as an annotation or, without one, a default tells: a de
 that a number belongs there. What the signature leaves open, the constructor decides.
 """
 
+import functools
 import inspect
 import types
 import typing
@@ -95,18 +96,20 @@ def check_options(name: str, target: Callable[..., Any], options: Mapping[str, A
             raise _error(f"{name} takes no option '{option}'.{near} {takes}")
 
 
-def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
+@functools.lru_cache(maxsize=64)
+def _parameters(target: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
     """Return the parameters of a class's constructor or of a function; none where they are unknown.
 
-    Annotations are evaluated where they are text and can be.
+    Annotations are evaluated where they are text and can be. Reading a signature takes longer than
+    building a layer, and verifying builds a hundred.
     """
     for evaluated in (True, False):
         try:
             signature = inspect.signature(target, eval_str=evaluated)
         except Exception:  # an annotation is any code of the user's
             continue
-        return list(signature.parameters.values())
-    return []
+        return tuple(signature.parameters.values())
+    return ()
 
 
 def _place_parameters(
