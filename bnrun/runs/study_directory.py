@@ -125,6 +125,7 @@ def _document(result: StudyResult, environment: Mapping[str, Any]) -> dict[str, 
             id_: {
                 "values": {part: list(values) for part, values in evidence.values.items()},
                 "remark": evidence.remark,
+                "curves": {name: list(points) for name, points in evidence.curves.items()},
             }
             for id_, evidence in result.evidence.items()
         },
@@ -155,6 +156,10 @@ def _result(path: Path, document: Mapping[str, Any]) -> StudyResult:
                     for part, values in one["values"].items()
                 },
                 str(one["remark"]),
+                {
+                    str(name): [(float(x), float(y)) for x, y in points]
+                    for name, points in one.get("curves", {}).items()  # older ones have none
+                },
             )
             for id_, one in document["evidence"].items()
         }

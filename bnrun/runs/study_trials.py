@@ -12,8 +12,9 @@ from bnrun.config import resolve
 from bnrun.config.difference import config_difference
 from bnrun.data.load import load
 from bnrun.errors import EngineError, RunError, TrainingFailed
-from bnrun.events import RunStarted, Stage
+from bnrun.events import Probed, RunStarted, Stage
 from bnrun.runs.checkpoint_files import read_checkpoint
+from bnrun.runs.probe_records import read_probes
 from bnrun.runs.run_records import read_run
 from bnrun.runs.trial_directory import trial_trainer
 from bnrun.studies.trainings import Summaries, TrainEvent
@@ -74,6 +75,14 @@ class StudyTrials:
             RunError: it was not kept, or its file is damaged.
         """
         return read_checkpoint(self._path(trial), str(epoch))
+
+    def probed(self, trial: Trial) -> list[Probed]:
+        """Return what probes saw of a trained trial, each in the order of steps.
+
+        Raises:
+            RunError: its metrics are damaged.
+        """
+        return read_probes(self._path(trial))
 
     def _path(self, trial: Trial) -> Path:
         return self._folder / trial.name

@@ -1,7 +1,8 @@
 """A claim as data: the sentence, who says it, how it is decided, and what is expected."""
 
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bnrun.studies.rules import Judgment, Rule, Verdict, combined, judge
@@ -75,17 +76,49 @@ class Claim:
         return combined([part.expected for part in self.parts])
 
 
+Points = Sequence[tuple[float, float]]
+"""The points (x, y) of a curve."""
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """What a study measured for a claim: all that judging it needs.
+    """What a study measured for a claim: all that judging it and drawing it needs.
 
     Attributes:
         values: for each part one value a seed, or one in all where the rule is exact.
         remark: a sentence with further figures of the same experiment; may be empty.
+        curves: what its picture shows beside the values, by name; means over the seeds.
     """
 
     values: Mapping[str, Sequence[float]]
     remark: str = ""
+    curves: Mapping[str, Points] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one seed gives: a value for each part of a claim, and curves. See `Evidence`."""
+
+    values: Mapping[str, float]
+    curves: Mapping[str, Points] = field(default_factory=dict)
+
+
+def gathered(claim: "Claim", samples: Sequence[Sample], remark: str = "") -> Evidence:
+    """Return the evidence of several seeds. A seed may lack a part, or points of a curve."""
+    values = {
+        part.name: [one.values[part.name] for one in samples if part.name in one.values]
+        for part in claim.parts
+    }
+    found: dict[str, dict[float, list[float]]] = {}
+    for sample in samples:
+        for name, points in sample.curves.items():
+            for x, y in points:
+                found.setdefault(name, {}).setdefault(x, []).append(y)
+    curves = {
+        name: [(x, statistics.fmean(ys)) for x, ys in sorted(taken.items())]
+        for name, taken in found.items()
+    }
+    return Evidence(values, remark, curves)
 
 
 @dataclass(frozen=True)

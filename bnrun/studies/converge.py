@@ -1,22 +1,28 @@
 """Study `converge`: how fast training gets how far, with and without batch norm."""
 
+import statistics
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping, Sequence
+from typing import Any
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import EpochEnded
+from bnrun.events import EpochEnded, Stage
 from bnrun.learning import GUESSING_ACCURACY
-from bnrun.studies.claim import Claim, Evidence, Part, Source
+from bnrun.studies.claim import Claim, Evidence, Part, Points, Sample, Source, gathered
+from bnrun.studies.ranks import rank_correlation
 from bnrun.studies.rules import Direction, Equivalence
-from bnrun.studies.sources import IOFFE, NOTES
-from bnrun.studies.study import Budget, Measured, Study, Work
+from bnrun.studies.sources import IOFFE, NOTES, SANTURKAR
+from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
 from bnrun.studies.trainings import (
     Laboratory,
     Summaries,
     epochs_to_reach,
     last_epoch,
+    points_of_epochs,
     trial,
 )
+
+Experiment = Generator[StudyEvent, None, Evidence]
 
 SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 5, "thorough": 20}
 EPOCHS: Mapping[Budget, int] = {"quick": 5, "standard": 10, "thorough": 10}
@@ -29,11 +35,42 @@ VALIDATION = 5_000
 CHOICE_EPOCHS, CHOICE_SEED = 2, 1_000
 """The trainings that choose the rate; their seed is in no other training."""
 
+STEPS: Mapping[Budget, int] = {"quick": 1_200, "standard": 12_000, "thorough": 12_000}
+"""Training steps of C5's networks."""
+PERCENTILE_SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 5, "thorough": 10}
+"""Seeds of C5."""
+LOOKS_EVERY = 120
+"""Steps from one look at the percentiles of C5 to the next."""
+
+EVERY = 40
+"""Steps from one look of the probes to the next."""
+PROBE_IMAGES = 256
+"""See `training.probes.probes.IMAGES`."""
+FIRST_STEPS = 200
+"""Steps that count as early; late is the second half of the training."""
+WATCHED: Mapping[str, Any] = {
+    "training__probe": ["activations", "gradients", "updates", "shift"],
+    "training__probe_every": EVERY,
+    "training__keep_every": 1,
+}
+"""What is kept of the trainings with sigmoids, beside their curves."""
+IMAGES, CONVERGED = 512, 0.95
+"""C3's images, and the CKA from which on a layer has converged."""
+
+NO_NORM, BATCH_NORM = "no norm", "batch norm"
+EARLY, LATE = f"first {FIRST_STEPS} steps", "second half"
+NORMALIZED, SHIFTED = "normalized", "scaled and shifted"
+
 HERE = (
     f"LeNet, Fashion-MNIST, plain SGD, {EPOCHS['standard']} epochs ({EPOCHS['quick']} where the "
     "budget is quick); sigmoid at rate 1.0; relu at the best of the rates "
     f"{', '.join(f'{rate:g}' for rate in RATES)}, chosen for each norm by {VALIDATION:,} training "
     f"images that are held out, after {CHOICE_EPOCHS} epochs"
+)
+
+SIGMOID = (
+    f"LeNet, sigmoid, Fashion-MNIST, plain SGD at rate 1.0, {EPOCHS['standard']} epochs "
+    f"({EPOCHS['quick']} where the budget is quick)"
 )
 
 CLAIMS = (
@@ -75,33 +112,258 @@ CLAIMS = (
         f"{HERE}; accuracies after the last epoch",
         "With longer training, the accuracies may come closer, or further apart.",
     ),
+    Claim(
+        "C3",
+        "lower-layers-last",
+        "Layers near the output converge first; lower ones are slow, and make the upper ones learn "
+        "again.",
+        (
+            Source(NOTES, "text", "read"),
+            Source("Raghu, Gilmer, Yosinski and Sohl-Dickstein 2017, SVCCA",
+                   "as summarized, which says bottom-up", "summary"),
+        ),
+        "rank correlation of a layer's height with how early it converges: 1 where layers converge "
+        "from the output down, -1 from the input up",
+        (
+            Part(NO_NORM, Direction(0.0), "supported"),
+            Part(BATCH_NORM, Direction(0.0), "contradicted"),
+        ),
+        "low",
+        f"{SIGMOID}; a layer has converged after the first epoch whose activations of {IMAGES} "
+        f"test images, with the statistics of these images, have a linear CKA of {CONVERGED} or "
+        "more with those after the last epoch; 4 hidden layers and the logits",
+        "Epochs are whole, so layers may share one; where all do, the correlation is 0.",
+    ),
+    Claim(
+        "C4",
+        "ics-gradient",
+        "Batch norm reduces internal covariate shift.",
+        (
+            Source(IOFFE, "section 1", "read"),
+            Source(SANTURKAR, "section 2.2, definition 2.1, which says otherwise", "read"),
+        ),
+        "median cosine between a layer's gradient before and after the layers below it took their "
+        "step, with batch norm less without",
+        (
+            Part(EARLY, Direction(0.05), "contradicted"),
+            Part(LATE, Direction(0.05), "not decided"),
+        ),
+        "medium",
+        f"{SIGMOID}; every {EVERY} steps, the same {PROBE_IMAGES} training images before and after "
+        "the step, layers 2 to 5; the paper: VGG on CIFAR-10, and 25 linear layers",
+        "The angle does not depend on the scale of the weights. A network that hardly moves "
+        "has no shift.",
+    ),
+    Claim(
+        "C5",
+        "stable-inputs",
+        "With batch norm, the inputs of a typical sigmoid are more stable.",
+        (Source(IOFFE, "figure 1", "read"),),
+        "1 less the ratio of travels, batch norm's over none's: the way from the lowest to the "
+        "highest median of a unit's input in training, over the mean distance of its 15th and 85th "
+        "percentiles; the median over units",
+        (
+            Part(NORMALIZED, Direction(0.0), "supported"),
+            Part(SHIFTED, Direction(0.0), "contradicted"),
+        ),
+        "medium",
+        f"three layers of 100 sigmoids on Fashion-MNIST, batches of 60, plain SGD at rate 1.0, "
+        f"{STEPS['standard']:,} steps ({STEPS['quick']:,} where the budget is quick), Gaussian "
+        "weights; all units of the last hidden layer, on 1,000 training images, every "
+        f"{LOOKS_EVERY} steps; the paper: one unit, MNIST, 50,000 steps",
+        "What enters the sigmoid is the second part; the first is what batch norm normalizes.",
+    ),
+    Claim(
+        "C6",
+        "percent-saturated",
+        "Without batch norm, sigmoids saturate.",
+        (Source(IOFFE, "section 1", "read"),),
+        "share of sigmoid inputs beyond ±4, without a norm: the mean over layers, the median over "
+        "training",
+        (Part("a tenth or more", Direction(0.1), "contradicted"),),
+        "medium",
+        f"{SIGMOID}; {PROBE_IMAGES} training images, every {EVERY} steps",
+        "Signals can also be too small: the slope of a sigmoid is .25 at most.",
+    ),
 )  # fmt: skip
 
 
 def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
-    """Choose the rates of ReLU, and train; both claims share all trainings."""
+    """Train what the claims with these ids need; C1 to C4 and C6 share trainings."""
+    if {"C1", "C2"} & set(ids):
+        yield from _curves(budget, ids, laboratory)
+    if {"C3", "C4", "C6"} & set(ids):
+        yield from _layers(budget, ids, laboratory)
+    if "C5" in ids:
+        yield from _percentiles(budget)
+
+
+def _curves(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
+    """Choose the rates of ReLU, train, and compare speed and accuracy."""
     start = time.perf_counter()
     choice = yield from laboratory.train([_choice(norm, rate) for norm in NORMS for rate in RATES])
     best = {norm: _best_rate(norm, choice) for norm in NORMS}
-    trials = [
-        one
-        for seed in range(SEEDS[budget])
-        for norm in NORMS
-        for one in (
-            _trial(budget, norm, "sigmoid", 1.0, seed),
-            _trial(budget, norm, "relu", best[norm], seed),
-        )
-    ]
-    summaries = yield from laboratory.train(trials)
+    relu = [_trial(budget, n, "relu", best[n], s) for s in range(SEEDS[budget]) for n in NORMS]
+    summaries = yield from laboratory.train([*_sigmoid_trials(budget), *relu])
     remark = f"The best rates of relu: {best['none']:g} without, {best['scratch']:g} with."
     seconds = time.perf_counter() - start
-    for id_, evidence in (
-        ("C1", _speed(budget, best, summaries)),
-        ("C2", _accuracy(budget, best, summaries)),
+    for id_, values, metric in (
+        ("C1", _speed(budget, best, summaries), "train_acc"),
+        ("C2", _accuracy(budget, best, summaries), "test_acc"),
     ):
         if id_ in ids:
-            yield Measured(id_, Evidence(evidence, remark), seconds)
+            curves = _by_epoch(budget, best, summaries, metric)
+            yield Measured(id_, Evidence(values, remark, curves), seconds)
             seconds = 0.0  # of trainings that the claims share
+
+
+def _sigmoid_trials(budget: Budget) -> list[Trial]:
+    return [_sigmoid(budget, norm, seed) for seed in range(SEEDS[budget]) for norm in NORMS]
+
+
+def _sigmoid(budget: Budget, norm: str, seed: int) -> Trial:
+    """Return the training with sigmoids that most claims look at."""
+    return _trial(budget, norm, "sigmoid", 1.0, seed)
+
+
+def _layers(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
+    """Look at the layers of the networks with sigmoids."""
+    start = time.perf_counter()
+    summaries = yield from laboratory.train(_sigmoid_trials(budget))
+    seconds = time.perf_counter() - start
+    ended = [
+        seed
+        for seed in range(SEEDS[budget])
+        if all(last_epoch(summaries[_sigmoid(budget, norm, seed).name]) for norm in NORMS)
+    ]
+    for id_, experiment in (("C3", _convergence), ("C4", _shift), ("C6", _saturation)):
+        if id_ in ids:
+            start = time.perf_counter()
+            evidence = yield from experiment(budget, ended, laboratory)
+            yield Measured(id_, evidence, seconds + time.perf_counter() - start)
+            seconds = 0.0
+
+
+def _convergence(budget: Budget, seeds: Sequence[int], laboratory: Laboratory) -> Experiment:
+    """Return in what order layers converge, by norm."""
+    from bnrun.data.load import load
+    from bnrun.studies.representations import first_converged
+
+    dataset = yield from load(_sigmoid(budget, "none", 0).config.data)
+    images = dataset.test.images[:IMAGES]
+    samples = []
+    for seed in seeds:
+        yield Stage(f"C3 lower-layers-last, seed {seed}", seed, SEEDS[budget])
+        values, curves = {}, {}
+        for norm, part in zip(NORMS, (NO_NORM, BATCH_NORM), strict=True):
+            one = _sigmoid(budget, norm, seed)
+            states = [laboratory.checkpoint(one, epoch) for epoch in range(1, EPOCHS[budget] + 1)]
+            epochs = first_converged(one.config, states, images, CONVERGED)
+            values[part] = -rank_correlation(range(len(epochs)), epochs)
+            curves[part] = [(place, float(epoch)) for place, epoch in enumerate(epochs, start=1)]
+        samples.append(Sample(values, curves))
+    return gathered(_claim("C3"), samples)
+
+
+def _shift(budget: Budget, seeds: Sequence[int], laboratory: Laboratory) -> Experiment:
+    """Return by how much batch norm changes the median cosine of gradients, early and late."""
+    yield from ()
+    samples: list[Sample] = []
+    absolute: dict[str, list[float]] = {norm: [] for norm in NORMS}
+    for seed in seeds:
+        found = {}
+        for norm in NORMS:
+            looks = _looks(laboratory, _sigmoid(budget, norm, seed), "shift")
+            found[norm] = {
+                step: [layer["cosine"] for layer in values.values()] for step, values in looks
+            }
+            absolute[norm] += [
+                layer["absolute"] for _, values in looks for layer in values.values()
+            ]
+        last = max(found["none"])
+        spans = {EARLY: (0, FIRST_STEPS), LATE: (last / 2, last)}
+        medians = {
+            part: [_median_within(found[norm], *span) for norm in NORMS]
+            for part, span in spans.items()
+        }
+        curves = {
+            part: [(step, statistics.median(cosines)) for step, cosines in found[norm].items()]
+            for norm, part in zip(NORMS, (NO_NORM, BATCH_NORM), strict=True)
+        }
+        samples.append(Sample({part: bn - none for part, (none, bn) in medians.items()}, curves))
+    lengths = ", ".join(
+        f"{statistics.median(absolute[norm]):.2g} {word}"
+        for norm, word in zip(NORMS, ("without", "with"), strict=True)
+        if absolute[norm]
+    )
+    return gathered(_claim("C4"), samples, f"Median |G' - G|, the paper's number: {lengths}.")
+
+
+def _saturation(budget: Budget, seeds: Sequence[int], laboratory: Laboratory) -> Experiment:
+    """Return what share of the sigmoids' inputs is saturated."""
+    yield from ()
+    samples, with_norm = [], []
+    for seed in seeds:
+        shares = {
+            norm: [
+                (float(step), statistics.fmean(layer["off"] for layer in values.values()))
+                for step, values in _looks(laboratory, _sigmoid(budget, norm, seed), "activations")
+            ]
+            for norm in NORMS
+        }
+        none, bn = (statistics.median(share for _, share in shares[norm]) for norm in NORMS)
+        with_norm.append(bn)
+        curves = {NO_NORM: shares["none"], BATCH_NORM: shares["scratch"]}
+        samples.append(Sample({"a tenth or more": none}, curves))
+    remark = f"With batch norm: {statistics.fmean(with_norm):.2g}." if with_norm else ""
+    return gathered(_claim("C6"), samples, remark)
+
+
+def _looks(
+    laboratory: Laboratory, one: Trial, probe: str
+) -> list[tuple[int, Mapping[str, Mapping[str, float]]]]:
+    """Return what a probe saw of a trial: steps, and values by layer."""
+    return [(look.step, look.values) for look in laboratory.probed(one) if look.probe == probe]
+
+
+def _median_within(found: Mapping[int, Sequence[float]], first: float, last: float) -> float:
+    """Return the median of the values of all layers at steps from `first` to `last`."""
+    return statistics.median(
+        value for step, values in found.items() if first <= step <= last for value in values
+    )
+
+
+def _percentiles(budget: Budget) -> Work:
+    """Train C5's networks, and compare how far the medians of their inputs travel."""
+    from bnrun.config import Config
+    from bnrun.data.load import load
+    from bnrun.studies.percentiles import travels
+
+    start = time.perf_counter()
+    dataset = yield from load(Config().data)
+    samples, seeds = [], PERCENTILE_SEEDS[budget]
+    for seed in range(seeds):
+        found = []
+        for norm in NORMS:
+            yield Stage(f"C5 stable-inputs, {norm}, seed {seed}", seed, seeds)
+            found.append(travels(norm, dataset.train, STEPS[budget], LOOKS_EVERY, seed))
+        none, bn = found
+        values = {
+            NORMALIZED: 1 - bn.normalized / none.normalized,
+            SHIFTED: 1 - bn.shifted / none.shifted,
+        }
+        curves = {
+            f"{part}, {share}": points
+            for part, one in ((NO_NORM, none), (BATCH_NORM, bn))
+            for share, points in zip(("15 %", "50 %", "85 %"), one.typical, strict=True)
+        }
+        samples.append(Sample(values, {} if seed else curves))  # those of one unit of one seed
+    yield Stage("C5 stable-inputs", seeds, seeds)
+    yield Measured("C5", gathered(_claim("C5"), samples), time.perf_counter() - start)
+
+
+def _claim(id_: str) -> Claim:
+    return next(claim for claim in CLAIMS if claim.id == id_)
 
 
 def _choice(norm: str, rate: float) -> Trial:
@@ -136,6 +398,7 @@ def _trial(budget: Budget, norm: str, activation: str, rate: float, seed: int) -
         optimizer__lr=rate,
         training__epochs=EPOCHS[budget],
         training__evaluate=["moving", "population"],
+        **(WATCHED if activation == "sigmoid" else {}),
     )
 
 
@@ -161,6 +424,25 @@ def _speed(
                 target = end.train_acc
                 ratios[part].append(epochs_to_reach(none, target) / epochs_to_reach(bn, target))
     return ratios
+
+
+def _by_epoch(
+    budget: Budget, best: Mapping[str, float], summaries: Summaries, metric: str
+) -> dict[str, Points]:
+    """Return the means of a metric over the seeds, epoch by epoch."""
+    samples = []
+    for seed in range(SEEDS[budget]):
+        curves = {}
+        for act in ("sigmoid", "relu"):
+            for norm in NORMS:
+                rate = 1.0 if act == "sigmoid" else best[norm]
+                epochs = summaries[_trial(budget, norm, act, rate, seed).name].epochs
+                curves[f"{norm}, {act}"] = points_of_epochs(epochs, metric)
+                if metric == "test_acc" and norm == "scratch":
+                    population = points_of_epochs(epochs, "test_acc_population")
+                    curves[f"{norm}, {act}, population"] = population
+        samples.append(Sample({}, curves))
+    return dict(gathered(_claim("C1"), samples).curves)
 
 
 def _accuracy(

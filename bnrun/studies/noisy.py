@@ -7,6 +7,7 @@ from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Source
 from bnrun.studies.rules import Direction
+from bnrun.studies.sources import SANTURKAR
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
 from bnrun.studies.trainings import Laboratory, Summaries, last_epoch, trial
 
@@ -29,8 +30,7 @@ CLAIMS = (
         "Noisy batch norm is less stable than no batch norm, and still trains like batch norm: so "
         "batch norm does not help by reducing covariate shift.",
         (
-            Source("Santurkar, Tsipras, Ilyas and Madry 2018, How Does Batch Normalization Help",
-                   "section 2.1, figures 2 and 8, appendix A.2.1", "read"),
+            Source(SANTURKAR, "section 2.1, figures 2 and 8, appendix A.2.1", "read"),
         ),
         "a number for each part: the change of a channel's mean from step to step, noisy less none "
         "(its mean over channels and steps); the share of the gap between the losses of none and "

@@ -3,16 +3,16 @@
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Collection, Generator, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
-from bnrun.studies.claim import Claim, Evidence, Part, Source
+from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, gathered
 from bnrun.studies.rules import Definition, Direction, Equivalence, Law
 from bnrun.studies.sources import IOFFE, NOTES
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
-from bnrun.studies.trainings import Laboratory, Summaries, trial
+from bnrun.studies.trainings import Laboratory, Summaries, points_of_epochs, trial
 
 if TYPE_CHECKING:
     from bnrun.studies.predictions import Predictions
@@ -24,6 +24,15 @@ RATES = (1.0, 0.1)
 """The learning rates: the notes' own, and a small one."""
 AVERAGED = 3
 """Last epochs whose weights are averaged."""
+
+SHADOW: Mapping[str, Any] = {"training__probe": ["shadow"], "training__probe_every": 235}
+"""What the trainings at the notes' own rate carry along."""
+PIECE = 4
+"""Images that are normalized together in S6's other training."""
+PIECE_EPOCHS: Mapping[Budget, int] = {"quick": 1, "standard": 3, "thorough": 3}
+
+SMALLER_ERROR, HIGHER_ACCURACY = "1/k has the smaller error", "1/k predicts better"
+PIECES_GAIN, WHOLE_SAME = f"pieces of {PIECE}: a gain", "batches of 256: the same"
 
 WU = Source("Wu and Johnson 2021, Rethinking Batch in BatchNorm", "section 3, as summarized",
             "summary")  # fmt: skip
@@ -62,6 +71,23 @@ CLAIMS = (
         f"{HERE}; and at rate 0.1; population statistics of 10,000 images where not said",
     ),
     Claim(
+        "S3",
+        "tracker",
+        "The moving mean should be the mean of all batches, a gain of 1/k: better than a constant "
+        "gain of .1.",
+        (Source(NOTES, "derivation", "read"),),
+        "a number for each part: the RMS error of the moving means against population statistics, "
+        "in deviations, of gain .1 less that of 1/k; the test accuracy of gain 1/k less that of .1",
+        (
+            Part(SMALLER_ERROR, Direction(0.0), "contradicted"),
+            Part(HIGHER_ACCURACY, Direction(0.0), "contradicted"),
+        ),
+        "high",
+        f"{TRAINING}: one training carries all averages; means over the last {AVERAGED} epochs; "
+        "population statistics of 10,000 training images",
+        "With weights that stay as they are, 1/k is right: so statistics are computed anew.",
+    ),
+    Claim(
         "S4",
         "test-set",
         "A prediction uses the mean and variance of the images that are predicted.",
@@ -90,6 +116,27 @@ CLAIMS = (
         "one class is another matter.",
     ),
     Claim(
+        "S6",
+        "own-example",
+        "Predictions gain where the example's own mean and variance are mixed into the statistics.",
+        (
+            Source("Summers and Dinneen 2020, Four Things Everyone Should Know to Improve Batch "
+                   "Normalization", "inference example weighing, code", "read"),
+            Source("Singh and Shrivastava 2019, EvalNorm", "abstract", "read",
+                   "6.18 points more at batches of 2, by another correction"),
+        ),
+        "test accuracy with the own example mixed in less that without",
+        (
+            Part(PIECES_GAIN, Direction(0.0), "supported"),
+            Part(WHOLE_SAME, Equivalence(0.002), "supported"),
+        ),
+        "low",
+        f"{HERE}; and a training of {PIECE_EPOCHS['standard']} epochs whose batches are normalized "
+        f"in pieces of {PIECE}; population statistics of 10,000 training images; an example weighs "
+        "what it weighed in training, 1/4 and 1/256",
+        "The source chooses the weight by validation.",
+    ),
+    Claim(
         "S7",
         "average-weights",
         "Averaged weights need statistics of their own.",
@@ -108,8 +155,8 @@ CLAIMS = (
     Claim(
         "S8",
         "eps",
-        "Without eps, everything may be different.",
-        (Source(NOTES, "text", "read"),),
+        "Any eps will do, even 0: predictions stay the same.",
+        (Source(NOTES, "text, which says: without eps, everything may be different", "read"),),
         "difference of test accuracies to eps = 1e-5, when predicting",
         (
             Part("eps 0", Equivalence(0.003), "supported"),
@@ -118,8 +165,7 @@ CLAIMS = (
         ),
         "high",
         f"{HERE}; population statistics of 10,000 training images, float32",
-        "The parts ask the opposite of the sentence: a part is supported where this eps makes no "
-        "difference. In float16, and in channels that are always 0, it makes one.",
+        "In float16, and in channels that are always 0, eps = 0 makes a difference.",
     ),
     Claim(
         "S9",
@@ -141,31 +187,45 @@ CLAIMS = (
 def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Train once, then predict in many ways."""
     start = time.perf_counter()
-    trials = [_trial(budget, rate, seed) for seed in range(SEEDS[budget]) for rate in RATES]
+    wanted = [claim for claim in CLAIMS if claim.id in ids and claim.id in MEASUREMENTS]
+    trials = [one for seed in range(SEEDS[budget]) for one in _trials(budget, seed, ids)]
     summaries = yield from laboratory.train(trials)
     if "S1" in ids:
         yield Measured("S1", _stale(budget, summaries), time.perf_counter() - start)
-    wanted = [id_ for id_ in MEASUREMENTS if id_ in ids]
-    if not wanted:
-        return
-    values: dict[str, dict[str, list[float]]] = {
-        id_: {part.name: [] for part in claim.parts} for id_, claim in _claims(wanted).items()
-    }
-    seconds = dict.fromkeys(wanted, 0.0)
-    for seed in range(SEEDS[budget]):
-        predictions = yield from _predictions(budget, seed, laboratory)
-        for at, id_ in enumerate(wanted):
-            yield Stage(f"{id_}, seed {seed}", seed * len(wanted) + at, SEEDS[budget] * len(wanted))
+    samples: dict[str, list[Sample]] = {claim.id: [] for claim in wanted}
+    seconds = {claim.id: 0.0 for claim in wanted}
+    for seed in range(SEEDS[budget] if wanted else 0):
+        predictions = yield from _predictions(budget, seed, laboratory, ids)
+        for at, claim in enumerate(wanted):
+            done = seed * len(wanted) + at
+            yield Stage(f"{claim.id}, seed {seed}", done, SEEDS[budget] * len(wanted))
             start = time.perf_counter()
-            for part, value in MEASUREMENTS[id_](predictions).items():
-                values[id_][part].append(value)
-            seconds[id_] += time.perf_counter() - start
-    for id_ in wanted:
-        yield Measured(id_, Evidence(values[id_]), seconds[id_])
+            samples[claim.id].append(MEASUREMENTS[claim.id](predictions))
+            seconds[claim.id] += time.perf_counter() - start
+    for claim in wanted:
+        remark = _trackers(samples["S3"]) if claim.id == "S3" else ""
+        evidence = gathered(claim, samples[claim.id], remark)
+        yield Measured(claim.id, evidence, seconds[claim.id])
 
 
-def _claims(ids: Collection[str]) -> dict[str, Claim]:
-    return {claim.id: claim for claim in CLAIMS if claim.id in ids}
+def _trials(budget: Budget, seed: int, ids: Collection[str]) -> Iterator[Trial]:
+    """Yield the trainings of a seed that the claims with these ids need."""
+    yield _trial(budget, RATES[0], seed)
+    if "S2" in ids:
+        yield _trial(budget, RATES[1], seed)
+    if "S6" in ids:
+        yield _in_pieces(budget, seed)
+
+
+def _in_pieces(budget: Budget, seed: int) -> Trial:
+    """Return the training whose batches are normalized in pieces."""
+    return trial(
+        f"scratch-pieces-of-{PIECE}",
+        seed,
+        training__epochs=PIECE_EPOCHS[budget],
+        training__norm_batch=PIECE,
+        training__keep_every=1,
+    )
 
 
 def _trial(budget: Budget, rate: float, seed: int) -> Trial:
@@ -176,12 +236,13 @@ def _trial(budget: Budget, rate: float, seed: int) -> Trial:
         training__epochs=EPOCHS[budget],
         training__evaluate=["moving", "population"],
         training__keep_every=1,
+        **(SHADOW if rate == RATES[0] else {}),
     )
 
 
 def _stale(budget: Budget, summaries: Summaries) -> Evidence:
     """Return what share of the mean square change population statistics remove, by seed."""
-    shares = []
+    samples = []
     for seed in range(SEEDS[budget]):
         epochs = summaries[_trial(budget, 1.0, seed).name].epochs
         moving = [epoch.test_acc for epoch in epochs]
@@ -189,8 +250,17 @@ def _stale(budget: Budget, summaries: Summaries) -> Evidence:
             epoch.test_acc if epoch.test_acc_population is None else epoch.test_acc_population
             for epoch in epochs
         ]
-        shares.append(1 - _jumps(population) / _jumps(moving))
-    return Evidence({"share": shares})
+        share = 1 - _jumps(population) / _jumps(moving)
+        curves = (
+            {}
+            if seed
+            else {  # one seed's: means over seeds do not jump
+                "moving": points_of_epochs(epochs, "test_acc"),
+                "population": points_of_epochs(epochs, "test_acc_population"),
+            }
+        )
+        samples.append(Sample({"share": share}, curves))
+    return gathered(CLAIMS[0], samples)
 
 
 def _jumps(accuracies: list[float]) -> float:
@@ -200,62 +270,108 @@ def _jumps(accuracies: list[float]) -> float:
 
 
 def _predictions(
-    budget: Budget, seed: int, laboratory: Laboratory
+    budget: Budget, seed: int, laboratory: Laboratory, ids: Collection[str]
 ) -> "Generator[StudyEvent, None, Predictions]":
-    """Return the trained networks of a seed, ready to predict."""
+    """Return the trained networks of a seed that the claims with these ids need."""
     from bnrun.data.load import load
-    from bnrun.studies.predictions import Predictions
+    from bnrun.studies.predictions import Predictions, Trained
 
     fast, slow = (_trial(budget, rate, seed) for rate in RATES)
     dataset = yield from load(fast.config.data)
     last = EPOCHS[budget]
     states = [laboratory.checkpoint(fast, epoch) for epoch in range(last - AVERAGED + 1, last + 1)]
-    return Predictions(fast.config, states, laboratory.checkpoint(slow, last), dataset)
+    others = {}
+    if "S2" in ids:
+        others["slow"] = Trained(slow.config, laboratory.checkpoint(slow, last), dataset)
+    if "S6" in ids:
+        pieces = _in_pieces(budget, seed)
+        state = laboratory.checkpoint(pieces, PIECE_EPOCHS[budget])
+        others["pieces"] = Trained(pieces.config, state, dataset)
+    return Predictions(fast.config, states, dataset, others)
 
 
-def _precise(predictions: "Predictions") -> dict[str, float]:
-    thousand, ten_thousand, all_ = (predictions.population(n) for n in (1_000, 10_000, 60_000))
-    slow = predictions.slow
-    return {
-        "1,000 less 60,000 images": thousand - all_,
-        "population less moving, rate 1.0": ten_thousand - predictions.moving(),
-        "population less moving, rate 0.1": slow.population(10_000) - slow.moving(),
+def _precise(predictions: "Predictions") -> Sample:
+    counts = (1_000, 10_000, 60_000)
+    thousand, ten_thousand, all_ = (predictions.population(n) for n in counts)
+    slow = predictions.others["slow"]
+    return Sample(
+        {
+            "1,000 less 60,000 images": thousand - all_,
+            "population less moving, rate 1.0": ten_thousand - predictions.moving(),
+            "population less moving, rate 0.1": slow.population(10_000) - slow.moving(),
+        }
+    )
+
+
+def _tracker(predictions: "Predictions") -> Sample:
+    errors, accuracies = predictions.trackers()
+    values = {
+        SMALLER_ERROR: errors["0.1"] - errors["1/k"],
+        HIGHER_ACCURACY: accuracies["1/k"] - accuracies["0.1"],
     }
+    return Sample(
+        values, {name: [(errors[name], accuracy)] for name, accuracy in accuracies.items()}
+    )
 
 
-def _definition(predictions: "Predictions") -> dict[str, float]:
-    return {"definition": float(predictions.depends_on_company())}
+def _trackers(samples: Sequence[Sample]) -> str:
+    """Write the mean error and accuracy of every average."""
+    names = samples[0].curves if samples else ()
+    means = {
+        name: [statistics.fmean(one.curves[name][0][at] for one in samples) for at in (0, 1)]
+        for name in names
+    }
+    figures = (f"{name}: {error:.2g}, {acc:.3f}" for name, (error, acc) in means.items())
+    return f"By gain, error and test accuracy: {'; '.join(figures)}." if means else ""
 
 
-def _batch_of_test(predictions: "Predictions") -> dict[str, float]:
+def _definition(predictions: "Predictions") -> Sample:
+    return Sample({"definition": float(predictions.depends_on_company())})
+
+
+def _batch_of_test(predictions: "Predictions") -> Sample:
     population = predictions.population(10_000)
-    return {
-        "batches of 64": population - predictions.batch(64),
-        "batches of 2 lose 10 points or more": population - predictions.batch(2),
-    }
+    return Sample(
+        {
+            "batches of 64": population - predictions.batch(64),
+            "batches of 2 lose 10 points or more": population - predictions.batch(2),
+        }
+    )
 
 
-def _average_weights(predictions: "Predictions") -> dict[str, float]:
+def _own_example(predictions: "Predictions") -> Sample:
+    pieces = predictions.others["pieces"]
+    return Sample(
+        {PIECES_GAIN: pieces.own_gain(1 / PIECE), WHOLE_SAME: predictions.own_gain(1 / 256)}
+    )
+
+
+def _average_weights(predictions: "Predictions") -> Sample:
     averaged = predictions.averaged
-    return {"difference": averaged.population(10_000) - averaged.moving()}
+    return Sample({"difference": averaged.population(10_000) - averaged.moving()})
 
 
-def _eps(predictions: "Predictions") -> dict[str, float]:
+def _eps(predictions: "Predictions") -> Sample:
     usual = predictions.population(10_000)
-    return {
-        f"eps {name}": predictions.population(10_000, eps=eps) - usual
-        for name, eps in (("0", 0.0), ("1e-3", 1e-3), ("1e-1", 1e-1))
-    }
+    return Sample(
+        {
+            f"eps {name}": predictions.population(10_000, eps=eps) - usual
+            for name, eps in (("0", 0.0), ("1e-3", 1e-3), ("1e-1", 1e-1))
+        }
+    )
 
 
-def _batch_noise(predictions: "Predictions") -> dict[str, float]:
-    return {"slope": predictions.noise_slope()}
+def _batch_noise(predictions: "Predictions") -> Sample:
+    slope, points = predictions.noise()
+    return Sample({"slope": slope}, {"deviation of the logits": points})
 
 
-MEASUREMENTS: "Mapping[str, Callable[[Predictions], dict[str, float]]]" = {
+MEASUREMENTS: "Mapping[str, Callable[[Predictions], Sample]]" = {
     "S2": _precise,
+    "S3": _tracker,
     "S4": _definition,
     "S5": _batch_of_test,
+    "S6": _own_example,
     "S7": _average_weights,
     "S8": _eps,
     "S9": _batch_noise,

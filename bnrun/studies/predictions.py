@@ -1,9 +1,10 @@
 """The experiments of study `predict`: trained networks that predict with other statistics."""
 
+import contextlib
 import copy
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset
+from bnrun.norms.batch_norm import BatchNorm
 from bnrun.norms.introspection import MovingStatistics
 from bnrun.norms.population import batch_statistics, predicting
 from bnrun.training.evaluation import accuracy, take_population, trained_model
+from bnrun.training.probes.shadow import TRACKERS, by_norm
 
 EXAMPLES = 4
 """Test images whose logits are watched."""
@@ -62,32 +65,72 @@ class Trained:
         with batch_statistics(self._model):
             return accuracy(self._model, self.dataset.test, size)
 
+    def own_gain(self, weight: float) -> float:
+        """Return what mixing the own example into population statistics adds to the accuracy.
+
+        Args:
+            weight: of the example's own mean and mean square.
+        """
+        model = copy.deepcopy(self._model)
+        take_population(model, self.dataset.train, 10_000)
+        without = accuracy(model, self.dataset.test)
+        with own_example(model, weight):
+            return accuracy(model, self.dataset.test) - without
+
 
 class Predictions(Trained):
     """The trained networks of one seed.
 
     Attributes:
-        slow: the network that was trained at a small rate.
+        others: networks of other trainings, by name.
         averaged: the mean of the weights of several epochs, with the last one's statistics.
 
     Args:
         config: of the training.
         states: checkpoints after its last epochs; the network is the last one.
-        slow: the last checkpoint of the slow training.
         dataset: the images.
+        others: see above.
     """
 
     def __init__(
         self,
         config: Config,
         states: Sequence[Mapping[str, Any]],
-        slow: Mapping[str, Any],
         dataset: Dataset,
+        others: Mapping[str, Trained],
     ) -> None:
         super().__init__(config, states[-1], dataset)
-        self.slow = Trained(config, slow, dataset)
+        self.others = others
+        self._config, self._states = config, states
         self.averaged = Trained(config, states[-1], dataset)
         _average(self.averaged._model, [trained_model(config, state, CPU) for state in states])
+
+    def trackers(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return each moving average's error and test accuracy, means over the epochs.
+
+        The error of its means is that against population statistics of 10,000 training images, in
+        deviations: the RMS over channels, the mean over norms.
+        """
+        errors: dict[str, list[float]] = {name: [] for name in TRACKERS}
+        accuracies: dict[str, list[float]] = {name: [] for name in TRACKERS}
+        for state in self._states:
+            model = trained_model(self._config, state, CPU)
+            found = MovingStatistics.find(model)
+            take_population(model, self.dataset.train, 10_000)
+            exact = {path: moving.tensors() for path, moving in found.items()}
+            for name in TRACKERS:
+                tracked = by_norm(state["probes"]["shadow"], list(found), name)
+                errors[name].append(
+                    statistics.fmean(_error(tracked[path][0], *exact[path]) for path in found)
+                )
+                for path, moving in found.items():
+                    moving.replace(*tracked[path])
+                accuracies[name].append(accuracy(model, self.dataset.test))
+        means = (
+            {name: statistics.fmean(values) for name, values in taken.items()}
+            for taken in (errors, accuracies)
+        )
+        return next(means), next(means)
 
     def depends_on_company(self) -> bool:
         """Return whether the logits of an image depend on the images that are predicted with it."""
@@ -96,8 +139,10 @@ class Predictions(Trained):
             alone, beside = self._model(images[:1]), self._model(images)[:1]
         return not torch.allclose(alone, beside, rtol=1e-4, atol=1e-5)
 
-    def noise_slope(self) -> float:
+    def noise(self) -> tuple[float, list[tuple[float, float]]]:
         """Return the slope of the log deviation of logits against the log of the batch's size.
+
+        Return, too, the points (size, deviation).
 
         The deviation of each logit of an image is over the image's companies; its RMS is taken
         over images and logits.
@@ -112,7 +157,7 @@ class Predictions(Trained):
         slope, _ = statistics.linear_regression(
             [math.log(size) for size in SIZES], [math.log(value) for value in deviations]
         )
-        return slope
+        return slope, list(zip(map(float, SIZES), deviations, strict=True))
 
     def _variance(self, image: Tensor, size: int, generator: torch.Generator) -> float:
         """Return the variance of an image's logits over random companies, its mean over logits."""
@@ -122,6 +167,57 @@ class Predictions(Trained):
             others, _ = self.dataset.train.batch(index)
             logits.append(self._model(torch.cat([image[None], others]))[0])
         return float(torch.stack(logits).var(0).mean())
+
+
+@contextlib.contextmanager
+def own_example(model: nn.Module, weight: float) -> Iterator[None]:
+    """Let norms predict with statistics into which each example's own are mixed.
+
+    With weight w, the norm's moving mean m and variance v, and the example's own mean and mean
+    square over its positions (Summers and Dinneen 2020):
+
+        mean = w own_mean + (1 - w) m
+        var  = w own_mean_square + (1 - w) (v + m²) - mean²
+
+    Args:
+        model: its norms have gamma and beta, and moving statistics in buffers, as `scratch` has.
+        weight: w.
+    """
+    norms = [one.module for one in MovingStatistics.find(model).values()]
+    hooks = [one.register_forward_hook(_mixing(weight)) for one in norms]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _mixing(weight: float) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    """Return a forward hook that replaces a norm's output."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        assert isinstance(module, BatchNorm)
+        (x,) = inputs
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        gamma, beta, m, v = (
+            getattr(module, name).detach().view(shape)
+            for name in ("weight", "bias", "running_mean", "running_var")
+        )
+        positions = list(range(2, x.dim()))
+        own, square = (
+            one.mean(positions, keepdim=True) if positions else one for one in (x, x.square())
+        )
+        mean = weight * own + (1 - weight) * m
+        var = weight * square + (1 - weight) * (v + m.square()) - mean.square()
+        y: Tensor = gamma * (x - mean) * torch.rsqrt(var.clamp_min(0) + module.eps) + beta
+        return y
+
+    return hook
+
+
+def _error(mean: Tensor, exact_mean: Tensor, exact_var: Tensor) -> float:
+    """Return the RMS over channels of the error of a mean, in deviations."""
+    return float(((mean - exact_mean).square() / exact_var.clamp_min(1e-12)).mean().sqrt())
 
 
 def _average(model: nn.Module, models: Sequence[nn.Module]) -> None:

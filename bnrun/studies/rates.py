@@ -1,10 +1,13 @@
 """Study `rates`: which learning rates can be used with and without batch norm."""
 
+import statistics
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.studies.claim import Claim, Evidence, Part, Source
+from bnrun.events import Stage
+from bnrun.learning import GUESSING_LOSS
+from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, gathered
 from bnrun.studies.rules import Direction, Equivalence
 from bnrun.studies.sources import BJORCK, D2L, IOFFE, NOTES
 from bnrun.studies.study import Budget, Measured, Study, Work
@@ -18,6 +21,13 @@ OCTAVES: Mapping[Budget, Sequence[int]] = {
 }
 """log2 of the learning rates."""
 
+WEIGHT_OCTAVES: Mapping[Budget, Sequence[int]] = {
+    "quick": range(-8, 9, 8),
+    "standard": range(-8, 9, 4),
+    "thorough": range(-8, 9),
+}
+"""log2 of the rates of normalized weights in R3."""
+
 TRAINS = 2.0
 """Loss of the first epoch below which a network trains: guessing has ln 10 = 2.303."""
 LONGER = 3
@@ -25,6 +35,13 @@ LONGER = 3
 
 ACTIVATIONS = ("relu", "sigmoid")
 NORMS = ("none", "scratch")
+
+
+def _step(budget: Budget) -> int:
+    """Return the octaves from one rate of R3 to the next."""
+    first, second, *_ = WEIGHT_OCTAVES[budget]
+    return second - first
+
 
 CLAIMS = (
     Claim(
@@ -69,11 +86,37 @@ CLAIMS = (
         "in one epoch, with all seeds",
         "Where no rate of the grid lets both train in one epoch, it is not decided.",
     ),
+    Claim(
+        "R3",
+        "any-rate",
+        "For weights before a batch norm any learning rate works: only gamma, beta and the last "
+        "layer need a tuned one.",
+        (
+            Source("Arora, Li and Lyu 2019, Auto Rate-Tuning by Batch Normalization",
+                   "as summarized", "summary"),
+        ),
+        "highest training accuracy less the lowest, over the rates of these weights",
+        (Part("16 octaves", Equivalence(0.05), "contradicted"),),
+        "medium",
+        "LeNet, sigmoid, Fashion-MNIST, one epoch of plain SGD; the weights of the two "
+        "convolutions and two hidden linear layers at rates of 2^-8 to 2^8, every "
+        f"{_step('standard')} octaves ({_step('quick')} where the budget is quick), all else at "
+        "rate 1.0",
+        "The source is about long trainings: weights grow at a large rate until it suits them.",
+    ),
 )  # fmt: skip
 
 
 def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
-    """Train the grid, which both claims share; then at the smallest rates that train."""
+    """Train the grid, which R1 and R2 share; at the smallest rates that train; and R3's."""
+    if {"R1", "R2"} & set(ids):
+        yield from _grid_claims(budget, ids, laboratory)
+    if "R3" in ids:
+        yield from _any_rate(budget)
+
+
+def _grid_claims(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
+    """Train the grid, and then at the smallest rates that train."""
     start = time.perf_counter()
     grid = list(_grid(budget))
     summaries = yield from laboratory.train(grid)
@@ -91,6 +134,29 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
         ]
         evidence = _at_smallest(budget, octaves, (yield from laboratory.train(longer)))
         yield Measured("R2", evidence, time.perf_counter() - start)
+
+
+def _any_rate(budget: Budget) -> Work:
+    """Train with the normalized weights at rates of their own, in trainings that leave nothing."""
+    from bnrun.data.load import load
+    from bnrun.studies.weight_rates import accuracy_of_an_epoch
+
+    start = time.perf_counter()
+    octaves = WEIGHT_OCTAVES[budget]
+    dataset = yield from load(_trial("scratch", "sigmoid", 0, 0).config.data)
+    samples = []
+    for seed in range(SEEDS[budget]):
+        config = _trial("scratch", "sigmoid", 0, seed).config
+        curve = []
+        for at, octave in enumerate(octaves):
+            done = seed * len(octaves) + at
+            yield Stage(f"R3 any-rate, 2^{octave}, seed {seed}", done, SEEDS[budget] * len(octaves))
+            curve.append((float(octave), accuracy_of_an_epoch(config, dataset.train, 2.0**octave)))
+        accuracies = [accuracy for _, accuracy in curve]
+        values = {"16 octaves": max(accuracies) - min(accuracies)}
+        samples.append(Sample(values, {"training accuracy": curve}))
+    claim = next(claim for claim in CLAIMS if claim.id == "R3")
+    yield Measured("R3", gathered(claim, samples), time.perf_counter() - start)
 
 
 def _trial(norm: str, activation: str, octave: int, seed: int, epochs: int = 1) -> Trial:
@@ -146,7 +212,26 @@ def _largest_rates(budget: Budget, summaries: Summaries) -> Evidence:
         f"{_rates(largest['scratch', act], below)} with"
         for act in ACTIVATIONS
     )
-    return Evidence(values, f"The largest rates that train: {ranges}.")
+    curves = {
+        f"{norm}, {act}": [(o, _loss(budget, summaries, norm, act, o)) for o in OCTAVES[budget]]
+        for act in ACTIVATIONS
+        for norm in NORMS
+    }
+    return Evidence(values, f"The largest rates that train: {ranges}.", curves)
+
+
+def _loss(budget: Budget, summaries: Summaries, norm: str, activation: str, octave: int) -> float:
+    """Return the mean loss of the first epoch over the seeds, at most that of guessing.
+
+    A training that diverged counts as guessing.
+    """
+    epochs = (
+        last_epoch(summaries[_trial(norm, activation, octave, seed).name])
+        for seed in range(SEEDS[budget])
+    )
+    return statistics.fmean(
+        GUESSING_LOSS if epoch is None else min(epoch.loss, GUESSING_LOSS) for epoch in epochs
+    )
 
 
 def _rates(octaves: Sequence[int], below: int) -> str:

@@ -1,15 +1,18 @@
 """Study `start`: signals and gradients by layer before any training."""
 
+import math
 import time
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
-from bnrun.studies.claim import Claim, Evidence, Part, Source
+from bnrun.learning import GUESSING_ACCURACY
+from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, gathered
 from bnrun.studies.rules import Direction, Equivalence, Law
 from bnrun.studies.sources import BJORCK, IOFFE, NOTES
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
-from bnrun.studies.trainings import Laboratory
+from bnrun.studies.trainings import Laboratory, Summaries, last_epoch, trial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,11 +28,21 @@ ENDS = 1
 RESIDUAL_DEPTH, RESIDUAL_WIDTH = 64, 256
 """The depth and width of A3's networks."""
 
+ARMS = ("none", "scratch")
+
 HALVED = 0.3
 """Slope of log10 by layer where a gradient halves from one layer to the next."""
 
 GROWTH: Mapping[str, float] = {"relu": 1.2112, "gelu": 1.1484, "tanh": 1.0853, "sigmoid": 1.0167}
 """√(E[φ′²] / Var φ) of each nonlinearity φ for a standard normal input (`signals.growth_law`)."""
+
+SCALES = (0.01, 0.1, 1.0, 10.0, 100.0)
+"""A4's factors for the initial weights."""
+SCALE_SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 3, "thorough": 10}
+"""Seeds of A4, which trains."""
+NONE_RANGES = "no norm ranges over 20 points"
+UP_TO_10 = "batch norm within 5 points, .01 to 10"
+UP_TO_100 = "batch norm within 5 points, .01 to 100"
 
 YANG = "Yang, Pennington, Rao, Sohl-Dickstein and Schoenholz 2019, Mean Field Theory of Batch Norm"
 
@@ -102,25 +115,84 @@ CLAIMS = (
         "With batch norm inside the branches, a residual sum grows about as the root of the depth, "
         "which is not exponential. Over 64 layers that is a slope of .0095: nearly the margin.",
     ),
+    Claim(
+        "A4",
+        "init-robust",
+        "Batch norm makes training insensitive to the scale of the initial weights.",
+        (Source(IOFFE, "section 3.3", "read"),),
+        "highest training accuracy less the lowest, over the scales",
+        (
+            Part(NONE_RANGES, Direction(0.2), "supported"),
+            Part(UP_TO_10, Equivalence(0.05), "supported"),
+            Part(UP_TO_100, Equivalence(0.05), "contradicted"),
+        ),
+        "high",
+        "LeNet, sigmoid, Fashion-MNIST, one epoch of plain SGD at rate 1.0; all initial weights "
+        f"times {', '.join(f'{scale:g}' for scale in SCALES)}, biases as they are; "
+        f"{SCALE_SEEDS['standard']} seeds ({SCALE_SEEDS['quick']} where the budget is quick)",
+        "The last layer, which no norm follows, is scaled as well. With weights 100 times as long, "
+        "a step turns them 10,000 times less: see X3.",
+    ),
 )
 
 
 def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Measure the claims with these ids, over the seeds of the budget."""
     seeds = range(SEEDS[budget])
-    wanted = [claim for claim in CLAIMS if claim.id in ids]
     images = None
     if {"A1", "A2"} & set(ids):
         images = yield from _images()
-    for claim in wanted:
+    for claim in CLAIMS:
+        if claim.id not in ids or claim.id not in MEASUREMENTS:
+            continue
         start = time.perf_counter()
-        values: dict[str, list[float]] = {part.name: [] for part in claim.parts}
+        samples = []
         for seed in seeds:
             yield Stage(f"{claim.id} {claim.name}, seed {seed}", seed, len(seeds))
-            for part, value in MEASUREMENTS[claim.id](seed, images).items():
-                values[part].append(value)
+            samples.append(MEASUREMENTS[claim.id](seed, images))
         yield Stage(f"{claim.id} {claim.name}", len(seeds), len(seeds))
-        yield Measured(claim.id, Evidence(values), time.perf_counter() - start)
+        yield Measured(claim.id, gathered(claim, samples), time.perf_counter() - start)
+    if "A4" in ids:
+        start = time.perf_counter()
+        scaled = [
+            _scaled(n, s, seed) for seed in _scale_seeds(budget) for n in ARMS for s in SCALES
+        ]
+        summaries = yield from laboratory.train(scaled)
+        yield Measured("A4", _init_robust(budget, summaries), time.perf_counter() - start)
+
+
+def _scale_seeds(budget: Budget) -> range:
+    return range(SCALE_SEEDS[budget])
+
+
+def _scaled(norm: str, scale: float, seed: int) -> Trial:
+    return trial(
+        f"{norm}-weights-x{scale:g}",
+        seed,
+        model__norm=norm,
+        model__weight_scale=scale,
+        training__epochs=1,
+    )
+
+
+def _init_robust(budget: Budget, summaries: Summaries) -> Evidence:
+    """Return over how much the training accuracies of a seed range; one that diverged guesses."""
+
+    def accuracy(norm: str, scale: float, seed: int) -> float:
+        epoch = last_epoch(summaries[_scaled(norm, scale, seed).name])
+        return GUESSING_ACCURACY if epoch is None else epoch.train_acc
+
+    samples = []
+    for seed in _scale_seeds(budget):
+        curves = {norm: [(scale, accuracy(norm, scale, seed)) for scale in SCALES] for norm in ARMS}
+        none, bn = ([acc for _, acc in curves[norm]] for norm in ARMS)
+        values = {
+            NONE_RANGES: max(none) - min(none),
+            UP_TO_10: max(bn[:-1]) - min(bn[:-1]),
+            UP_TO_100: max(bn) - min(bn),
+        }
+        samples.append(Sample(values, curves))
+    return gathered(next(claim for claim in CLAIMS if claim.id == "A4"), samples)
 
 
 def _images() -> "Generator[StudyEvent, None, tuple[Tensor, Tensor]]":
@@ -135,7 +207,7 @@ def _images() -> "Generator[StudyEvent, None, tuple[Tensor, Tensor]]":
     return dataset.train.batch(torch.arange(INPUTS))
 
 
-def _gradients_shrink(seed: int, images: "tuple[Tensor, Tensor] | None") -> dict[str, float]:
+def _gradients_shrink(seed: int, images: "tuple[Tensor, Tensor] | None") -> Sample:
     """Measure how the gradient's RMS falls towards the input, in LeNet."""
     from bnrun.networks.lenet import LeNet
     from bnrun.norms import NORMS
@@ -144,20 +216,30 @@ def _gradients_shrink(seed: int, images: "tuple[Tensor, Tensor] | None") -> dict
     assert images is not None
     x, labels = images[0][:BATCH], images[1][:BATCH]
 
-    def fall(norm: str, activation: str) -> float:
+    def gradients(norm: str, activation: str) -> list[float]:
         model = LeNet(NORMS[norm], activation=activation, seed=seed)
         norms = [model.norm1, model.norm2, model.norm3, model.norm4]
-        return slope(gradients_by_layer(model, norms, x, labels))
+        return gradients_by_layer(model, norms, x, labels)
 
-    none = fall("none", "sigmoid")
-    return {
-        "sigmoid": none,
-        "sigmoid, no norm less batch norm": none - fall("scratch", "sigmoid"),
-        "relu": fall("none", "relu"),
+    found = {
+        f"{norm}, {activation}": gradients(norm, activation)
+        for activation in ("sigmoid", "relu")
+        for norm in ("none", "scratch")
     }
+    none, bn, relu = (slope(found[name]) for name in
+                      ("none, sigmoid", "scratch, sigmoid", "none, relu"))  # fmt: skip
+    return Sample(
+        {"sigmoid": none, "sigmoid, no norm less batch norm": none - bn, "relu": relu},
+        {name: _by_place(values) for name, values in found.items()},
+    )
 
 
-def _depth_law(seed: int, images: "tuple[Tensor, Tensor] | None") -> dict[str, float]:
+def _by_place(values: Sequence[float]) -> list[tuple[float, float]]:
+    """Return log10 of values by place, from 1."""
+    return [(place, math.log10(value)) for place, value in enumerate(values, start=1)]
+
+
+def _depth_law(seed: int, images: "tuple[Tensor, Tensor] | None") -> Sample:
     """Measure by what factor the gradient's RMS grows in each layer, towards the input."""
     import torch
 
@@ -168,21 +250,23 @@ def _depth_law(seed: int, images: "tuple[Tensor, Tensor] | None") -> dict[str, f
     assert images is not None
     noise = torch.randn(INPUTS, WIDTH, generator=torch.Generator().manual_seed(seed))
 
-    def growth(activation: str, x: "Tensor") -> float:
+    def gradients(activation: str, x: "Tensor") -> list[float]:
         model = MLP(
             NORMS["scratch"], depth=DEPTH, width=WIDTH, activation=activation,
             inputs=x.shape[1], seed=seed,
         )  # fmt: skip
         norms = [block.norm for block in model.blocks if isinstance(block, Block)]
-        gradients = gradients_by_layer(model, norms, x, images[1][: len(x)])
-        return float(10 ** -slope(gradients[ENDS : DEPTH - ENDS]))
+        return gradients_by_layer(model, norms, x, images[1][: len(x)])
 
-    return {name: growth(name, noise) for name in GROWTH} | {
-        "relu, images": growth("relu", images[0].flatten(1))
-    }
+    found = {name: gradients(name, noise) for name in GROWTH}
+    found["relu, images"] = gradients("relu", images[0].flatten(1))
+    return Sample(
+        {name: 10 ** -slope(one[ENDS : DEPTH - ENDS]) for name, one in found.items()},
+        {name: _by_place([value / one[-1] for value in one]) for name, one in found.items()},
+    )
 
 
-def _activations_explode(seed: int, images: object) -> dict[str, float]:
+def _activations_explode(seed: int, images: object) -> Sample:
     """Measure how fast the deviation of the activations grows with depth."""
     import torch
 
@@ -192,31 +276,35 @@ def _activations_explode(seed: int, images: object) -> dict[str, float]:
 
     x = torch.randn(RESIDUAL_WIDTH, RESIDUAL_WIDTH, generator=torch.Generator().manual_seed(seed))
 
-    def growth(norm: str, activation: str, initialization: "Initialization") -> float:
+    def deviations(norm: str, activation: str, initialization: "Initialization") -> list[float]:
         model = MLP(
             NORMS[norm], depth=RESIDUAL_DEPTH, width=RESIDUAL_WIDTH, activation=activation,
             residual=activation == "relu", initialization=initialization,
             inputs=RESIDUAL_WIDTH, seed=seed,
         )  # fmt: skip
-        return slope(deviations_by_layer(model, model.blocks, x))
+        return deviations_by_layer(model, model.blocks, x)
 
-    return {
-        "residual, no norm": growth("none", "relu", "he"),
-        "residual, batch norm": growth("scratch", "relu", "he"),
-        "plain sigmoid, no norm": growth("none", "sigmoid", "xavier"),
+    found = {
+        "residual, no norm": deviations("none", "relu", "he"),
+        "residual, batch norm": deviations("scratch", "relu", "he"),
+        "plain sigmoid, no norm": deviations("none", "sigmoid", "xavier"),
     }
+    return Sample(
+        {name: slope(one) for name, one in found.items()},
+        {name: _by_place(one) for name, one in found.items()},
+    )
 
 
-MEASUREMENTS: "Mapping[str, Callable[[int, tuple[Tensor, Tensor] | None], dict[str, float]]]" = {
+MEASUREMENTS: "Mapping[str, Callable[[int, tuple[Tensor, Tensor] | None], Sample]]" = {
     "A1": _gradients_shrink,
     "A2": _depth_law,
     "A3": _activations_explode,
 }
-"""What gives one number a seed for each part of a claim."""
+"""What gives one number a seed for each part of a claim, and trains nothing."""
 
 STUDY = Study(
     name="start",
-    question="What do signals and gradients look like before training?",
+    question="What do signals and gradients look like before training, and at its start?",
     claims=CLAIMS,
     seeds=SEEDS,
     seconds=104,

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from bnrun.comparison.comparison_events import Trial
 from bnrun.config import Config
-from bnrun.events import Activity, EpochEnded, Fetching, Notice, Stage
+from bnrun.events import Activity, EpochEnded, Fetching, Notice, Probed, Stage
 from bnrun.learning import GUESSING_ACCURACY
 from bnrun.training_summary import Summary
 
@@ -27,6 +27,9 @@ class Laboratory(Protocol):
             RunError: it was not kept (see `training.keep_every`).
         """
 
+    def probed(self, trial: Trial) -> Sequence[Probed]:
+        """Return what probes saw of a trained trial, each in the order of steps."""
+
 
 def trial(arm: str, seed: int, **keys: Any) -> Trial:
     """Return a trial with the defaults and these config keys.
@@ -46,6 +49,12 @@ def trial(arm: str, seed: int, **keys: Any) -> Trial:
 def last_epoch(summary: Summary) -> EpochEnded | None:
     """Return the last epoch of a training that completed; None for one that diverged."""
     return summary.epochs[-1] if summary.status == "completed" else None
+
+
+def points_of_epochs(epochs: Sequence[EpochEnded], metric: str) -> list[tuple[float, float]]:
+    """Return (epoch, value) of each epoch that has a value of the metric."""
+    values = [(float(epoch.epoch), getattr(epoch, metric)) for epoch in epochs]
+    return [(epoch, value) for epoch, value in values if value is not None]
 
 
 def epochs_to_reach(summary: Summary, accuracy: float) -> float:

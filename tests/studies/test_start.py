@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from bnrun.events import drain
+from bnrun.events import DataUsed, EpochEnded, drain
 from bnrun.networks.mlp import ACTIVATIONS, MLP
 from bnrun.norms import NORMS
 from bnrun.studies import start
@@ -19,6 +19,7 @@ from bnrun.studies.signals import (
     slope,
 )
 from bnrun.studies.study import plan, run_study
+from bnrun.training_summary import Summary
 
 
 def test_the_law_of_relu_is_known_in_closed_form():
@@ -60,6 +61,27 @@ def test_deviations_are_those_of_the_batch():
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+class _Laboratory:
+    """Trains nothing: accuracy falls at the largest scale with batch norm, at all others without."""
+
+    def train(self, trials):
+        yield from ()
+        return {one.name: self._summary(one) for one in trials}
+
+    def _summary(self, one):
+        model = one.config.model
+        if model.norm == "none":
+            accuracy = 0.8 if model.weight_scale == 1 else 0.3
+        else:
+            accuracy = {100.0: 0.6, 10.0: 0.79}.get(model.weight_scale, 0.8)
+        accuracy += 0.01 * one.config.training.seed
+        data = DataUsed("fashion-mnist", "a folder", True, 60_000, 0, 10_000)
+        epoch = EpochEnded(1, 1.0, accuracy, 0.5, None, 1.0, 1.0, 1.0)
+        diverged = model.norm == "none" and model.weight_scale == 100
+        status = "diverged" if diverged else "completed"
+        return Summary(one.config.to_dict(), "norm", "cpu", "a machine", 0, data, (epoch,), status)
+
+
 @pytest.fixture(scope="module")
 def small():
     """The study of two seeds on small networks and random images."""
@@ -74,7 +96,7 @@ def small():
             "RESIDUAL_DEPTH": 12, "RESIDUAL_WIDTH": 32,
         }.items():  # fmt: skip
             patch.setattr(start, name, value)
-        return drain(run_study(plan(start.STUDY, "quick", "a machine"), None))
+        return drain(run_study(plan(start.STUDY, "quick", "a machine"), _Laboratory()))
 
 
 def test_every_part_of_every_claim_gets_a_number_for_each_seed(small):
@@ -88,8 +110,9 @@ def test_every_part_of_every_claim_gets_a_number_for_each_seed(small):
 
 
 def test_seeds_differ(small):
-    for evidence in small.evidence.values():
-        assert all(first != second for first, second in evidence.values.values())
+    for id_ in ("A1", "A2", "A3"):
+        values = small.evidence[id_].values
+        assert all(first != second for first, second in values.values())
 
 
 def test_small_networks_show_what_deep_ones_do(small):
@@ -99,3 +122,19 @@ def test_small_networks_show_what_deep_ones_do(small):
     assert law["relu"] == pytest.approx([1.21, 1.21], rel=0.1)
     assert min(activations["residual, no norm"]) > 0.1
     assert max(activations["plain sigmoid, no norm"]) < 0
+
+
+def test_the_range_is_over_the_scales_of_the_initial_weights(small):
+    assert dict(small.evidence["A4"].values) == {
+        "no norm ranges over 20 points": pytest.approx([0.7, 0.71]),  # one that diverged guesses
+        "batch norm within 5 points, .01 to 10": pytest.approx([0.01, 0.01]),
+        "batch norm within 5 points, .01 to 100": pytest.approx([0.2, 0.2]),
+    }
+    assert [x for x, _ in small.evidence["A4"].curves["scratch"]] == [0.01, 0.1, 1, 10, 100]
+
+
+def test_curves_are_means_over_the_seeds_by_layer(small):
+    curves = small.evidence["A1"].curves
+    assert list(curves) == ["none, sigmoid", "scratch, sigmoid", "none, relu", "scratch, relu"]
+    assert [x for x, _ in curves["none, sigmoid"]] == [1, 2, 3, 4]
+    assert small.evidence["A2"].curves["relu"][-1] == (6, 0)  # log10 of 1: relative to the last

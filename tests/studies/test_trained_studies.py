@@ -4,10 +4,13 @@ import dataclasses
 import math
 
 import pytest
+import torch
 
 from bnrun.config import Config
-from bnrun.events import DataUsed, EpochEnded, drain
+from bnrun.data.dataset import Dataset, Split
+from bnrun.events import DataUsed, EpochEnded, Probed, drain
 from bnrun.studies import converge, rates
+from bnrun.studies.percentiles import Travels
 from bnrun.studies.study import plan, run_study
 from bnrun.studies.trainings import epochs_to_reach, last_epoch, trial
 from bnrun.training_summary import Summary
@@ -37,7 +40,27 @@ def _made_up(outcome):
             yield from ()
             return {trial.name: outcome(trial) for trial in trials}
 
+        def checkpoint(self, trial, epoch):
+            return trial, epoch
+
+        def probed(self, trial):
+            return list(_probed(trial))
+
     return Laboratory(), asked
+
+
+def _probed(one):
+    """With batch norm, gradients turn more at first, and fewer inputs are saturated."""
+    is_bn, seed = one.config.model.norm == "scratch", one.config.training.seed
+    for step in range(0, 1201, 40):
+        early = step <= 200
+        cosine = (0.5 if is_bn and early else 0.9) + 0.01 * seed
+        off = (0.02 if is_bn else 0.2) + 0.001 * step / 40
+        for probe, values in (
+            ("shift", {"cosine": cosine, "absolute": 0.5 + is_bn}),
+            ("activations", {"off": off}),
+        ):
+            yield Probed(probe, step, {"conv2": values, "fc1": values})
 
 
 def test_a_trial_has_the_defaults_and_its_keys():
@@ -85,7 +108,8 @@ def _by_rate(one):
 
 def test_rates_finds_the_largest_and_the_smallest_rate_that_train():
     laboratory, asked = _made_up(_by_rate)
-    result = drain(run_study(plan(rates.STUDY, "quick", "a machine"), laboratory))
+    start = plan(rates.STUDY, "quick", "a machine")
+    result = drain(run_study(start, laboratory, ["R1", "R2"]))
     largest, smallest = (result.evidence[id_] for id_ in ("R1", "R2"))
     assert dict(largest.values) == {"relu": [8.0, 8.0], "sigmoid": [6.0, 6.0]}
     assert largest.remark == (
@@ -102,7 +126,8 @@ def test_rates_finds_the_largest_and_the_smallest_rate_that_train():
 
 def test_where_nothing_trains_the_smallest_rate_is_not_decided():
     laboratory, _ = _made_up(lambda one: _summary(one, _epoch(1, loss=2.3)))
-    result = drain(run_study(plan(rates.STUDY, "quick", "a machine"), laboratory))
+    start = plan(rates.STUDY, "quick", "a machine")
+    result = drain(run_study(start, laboratory, ["R1", "R2"]))
     assert dict(result.evidence["R1"].values) == {"relu": [0.0, 0.0], "sigmoid": [0.0, 0.0]}
     assert dict(result.evidence["R2"].values) == {"relu": [], "sigmoid": []}
     assert result.claims[1].verdict == "not decided"
@@ -126,9 +151,79 @@ def _converging(one):
     )
 
 
+@pytest.fixture
+def no_training(monkeypatch):
+    """Experiments outside the laboratory: layers converge from the input up, or down."""
+
+    def first_converged(config, states, images, alike):
+        assert [epoch for _, epoch in states] == [1, 2, 3, 4, 5]
+        assert (len(images), alike) == (512, 0.95)
+        return [1, 2, 2, 4, 5] if config.model.norm == "scratch" else [5, 4, 3, 3, 3]
+
+    def travels(norm, train, steps, every, seed):
+        typical = [[(0.0, 1.0), (120.0, 2.0)]] * 3
+        if norm == "none":
+            return Travels(4.0 + seed, 4.0 + seed, typical)
+        return Travels(0.4, 6.0, typical)
+
+    def load(config):
+        yield from ()
+        images = torch.zeros(600, 1, 28, 28, dtype=torch.uint8)
+        split = Split(images, torch.zeros(600, dtype=torch.long))
+        return Dataset(split, split, "synthetic", "generated", None)
+
+    def accuracy_of_an_epoch(config, train, rate):
+        return {1.0: 0.8, 2.0**-8: 0.7, 2.0**8: 0.5}[rate] + 0.01 * config.training.seed
+
+    for path, stand_in in (
+        ("bnrun.data.load.load", load),
+        ("bnrun.studies.representations.first_converged", first_converged),
+        ("bnrun.studies.percentiles.travels", travels),
+        ("bnrun.studies.weight_rates.accuracy_of_an_epoch", accuracy_of_an_epoch),
+    ):
+        monkeypatch.setattr(path, stand_in)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_converge_looks_at_layers():
+    laboratory, asked = _made_up(_converging)
+    start = plan(converge.STUDY, "quick", "a machine")
+    result = drain(run_study(start, laboratory, ["C3", "C4", "C5", "C6"]))
+    values = {id_: dict(one.values) for id_, one in result.evidence.items()}
+    assert values["C3"] == {
+        "no norm": pytest.approx([0.894, 0.894], abs=1e-3),
+        "batch norm": pytest.approx([-0.975, -0.975], abs=1e-3),
+    }
+    assert values["C4"] == {
+        "first 200 steps": pytest.approx([-0.4, -0.4]),
+        "second half": pytest.approx([0.0, 0.0]),
+    }
+    assert result.evidence["C4"].remark.endswith("the paper's number: 0.5 without, 1.5 with.")
+    assert values["C5"] == {
+        "normalized": pytest.approx([0.9, 0.92]),
+        "scaled and shifted": pytest.approx([-0.5, -0.2]),
+    }
+    assert values["C6"] == {"a tenth or more": pytest.approx([0.215, 0.215])}
+    assert {one.arm for one in asked} == {"none-sigmoid-lr1", "scratch-sigmoid-lr1"}
+    assert {one.config.training.probe_every for one in asked} == {40}
+    assert result.unfinished == ("C1", "C2")
+
+
+@pytest.mark.usefixtures("no_training")
+def test_rates_of_normalized_weights_range_over_16_octaves():
+    laboratory, asked = _made_up(_by_rate)
+    result = drain(run_study(plan(rates.STUDY, "quick", "a machine"), laboratory, ["R3"]))
+    assert dict(result.evidence["R3"].values) == {"16 octaves": pytest.approx([0.3, 0.3])}
+    assert dict(result.evidence["R3"].curves)["training accuracy"] == [
+        (-8, pytest.approx(0.705)), (0, pytest.approx(0.805)), (8, pytest.approx(0.505)),
+    ]  # fmt: skip
+    assert asked == []
+
+
 def test_converge_compares_steps_and_accuracies():
     laboratory, asked = _made_up(_converging)
-    result = drain(run_study(plan(converge.STUDY, "quick", "a machine"), laboratory))
+    start = plan(converge.STUDY, "quick", "a machine")
+    result = drain(run_study(start, laboratory, ["C1", "C2"]))
     speed, accuracy = (result.evidence[id_] for id_ in ("C1", "C2"))
     assert speed.values["sigmoid, same rate"] == pytest.approx([5.0, 5.0])
     assert speed.values["relu, each at its best rate"] == pytest.approx([5.0, 5.0])
@@ -151,7 +246,8 @@ def test_a_network_that_never_gets_there_is_not_faster():
         return dataclasses.replace(summary, epochs=epochs)
 
     laboratory, _ = _made_up(slow)
-    result = drain(run_study(plan(converge.STUDY, "quick", "a machine"), laboratory))
+    start = plan(converge.STUDY, "quick", "a machine")
+    result = drain(run_study(start, laboratory, ["C1"]))
     assert result.evidence["C1"].values["sigmoid, same rate"] == [0.0, 0.0]
 
 
@@ -164,17 +260,19 @@ def test_a_network_that_only_guesses_gives_no_ratio():
         return dataclasses.replace(summary, epochs=epochs)
 
     laboratory, _ = _made_up(guessing)
-    result = drain(run_study(plan(converge.STUDY, "quick", "a machine"), laboratory))
+    start = plan(converge.STUDY, "quick", "a machine")
+    result = drain(run_study(start, laboratory, ["C1"]))
     assert result.evidence["C1"].values["sigmoid, same rate"] == []
     assert len(result.evidence["C1"].values["relu, each at its best rate"]) == 2
 
 
+@pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize("study", [rates, converge])
 def test_claims_that_have_evidence_are_not_measured_again(study):
     laboratory, _ = _made_up(_by_rate if study is rates else _converging)
-    first, second = (claim.id for claim in study.CLAIMS)
+    first, *others = (claim.id for claim in study.CLAIMS)
     start = plan(study.STUDY, "quick", "a machine")
     whole = drain(run_study(start, laboratory))
     begun = dataclasses.replace(start, evidence={first: whole.evidence[first]})
     assert dict(drain(run_study(begun, laboratory)).evidence) == dict(whole.evidence)
-    assert begun.unfinished == (second,)
+    assert begun.unfinished == tuple(others)
