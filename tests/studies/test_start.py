@@ -62,7 +62,7 @@ def test_deviations_are_those_of_the_batch():
 
 
 class _Laboratory:
-    """Trains nothing: accuracy falls at the largest scale with batch norm, at all others without."""
+    """Trains nothing: with batch norm, accuracy falls at the largest scale alone."""
 
     def train(self, trials):
         yield from ()

@@ -64,16 +64,11 @@ def test_the_table_above_has_every_part_of_these_claims():
 def test_what_was_expected_is_no_surprise_and_its_opposite_is(id_):
     claim = CLAIMS[id_]
     values = {part: one for name, part, one in PARTS if name == id_}
-    opposite = {
-        "supported": "contradicted",
-        "contradicted": "supported",
-        "not decided": "supported",
-    }
-    as_expected = {part.name: values[part.name][part.expected] for part in claim.parts}
-    other = {
-        part.name: values[part.name][opposite.get(part.expected, "supported")]
-        for part in claim.parts
-    }
+    opposites = {"supported": "contradicted"}
+    as_expected, other = {}, {}
+    for part in claim.parts:
+        as_expected[part.name] = values[part.name][part.expected]
+        other[part.name] = values[part.name][opposites.get(part.expected, "supported")]
     result = judge_claim(claim, Evidence(as_expected))
     assert (result.verdict, result.is_surprise) == (claim.expected, False)
     assert judge_claim(claim, Evidence(other)).is_surprise
