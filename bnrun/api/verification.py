@@ -1,4 +1,4 @@
-"""`verify` and `doctor`: is a batch normalization right, and are torch's own norms?"""
+"""`verify` and `doctor`: is a normalization layer right, and are torch's own norms?"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from bnrun.norms import check_norm
 from bnrun.training.device import available, device_name, pick_device
 from bnrun.verification.doctor import examine
 from bnrun.verification.doctor_result import Examination
-from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT, Report
+from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, FAMILIES, TIME_LIMIT, Report
 from bnrun.verification.verify import verify as verification
 
 
@@ -27,12 +27,13 @@ def verify(
     engine: str | None = None,
     time_limit: float = TIME_LIMIT,
     isolated: bool | None = None,
+    family: str | None = None,
     on_event: Callable[[object], object] = lambda event: None,
 ) -> Report:
-    """Check whether a batch normalization is right, and name its faults.
+    """Check whether a normalization layer is right, and name its faults.
 
-    Its outputs, gradients and moving statistics, from random state, are compared with a formula in
-    float64, and with that formula with each known mistake in it. The source is not read.
+    Its outputs, gradients and any moving statistics, from random state, are compared with a
+    formula in float64, and with that formula with each known mistake in it. The source is not read.
 
     Args:
         norm: a name, a file and a class, or a class (see `help(bnrun)`).
@@ -48,6 +49,8 @@ def verify(
         isolated: whether the norm runs in a worker, a process that may hang, print or end without
             harm. None isolates a norm that is named by a text, and runs a class in this process,
             since another one may not find it. Neither is a sandbox.
+        family: `batch`, `layer`, `group`, `instance` or `rms`: by whose formula it is judged. None
+            recognizes it by the name of the class and by what its outputs depend on.
         on_event: called with a `Stage` before each experiment.
 
     Returns:
@@ -82,6 +85,7 @@ def verify(
         engine=chosen,
         time_limit=time_limit,
         isolated=isolated,
+        family=None if family is None else known_value("family", family, FAMILIES),
     )
     return drain(work, on_event)
 

@@ -1,4 +1,4 @@
-"""`bnrun verify`: is this batch normalization right, and if not, what is wrong with it?"""
+"""`bnrun verify`: is this normalization right, and if not, what is wrong with it?"""
 
 from typing import Annotated, Any
 
@@ -8,7 +8,15 @@ from bnrun.cli import completion
 from bnrun.cli.interruption import loading
 from bnrun.cli.options import DEVICES, JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, ConfigError, known_value
-from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT, Report
+from bnrun.verification.report import (
+    CONTRACTS,
+    DTYPES,
+    ENGINES,
+    FAMILIES,
+    TIME_LIMIT,
+    Family,
+    Report,
+)
 
 
 def verify(
@@ -53,13 +61,21 @@ def verify(
     time_limit: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="For each experiment.")
     ] = TIME_LIMIT,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="batch, layer, group, instance or rms.  [default: recognized]",
+            autocompletion=completion.one_of(*FAMILIES),
+        ),
+    ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="List the checks, and the mistakes known by name.")
     ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Check whether a BatchNorm is right, and name its faults.
+    """Check whether a layer is right, and name its faults.
 
     For example: bnrun verify my_batchnorm.py:BatchNorm
 
@@ -71,9 +87,10 @@ def verify(
         "dtype": None if dtype is None else known_value("--dtype", dtype, DTYPES),
         "engine": None if engine is None else known_value("--engine", engine, ENGINES),
         "time_limit": time_limit,
+        "family": None if family is None else known_value("--family", family, FAMILIES),
     }
     if list_:
-        _show_list(implementation, json)
+        _show_list(implementation, options["family"], json)
         return
     norm, options["options"] = _parse_implementation(implementation)
     report = _run(norm, device, quiet, options)
@@ -130,8 +147,8 @@ def _show(report: Report, json: bool) -> None:
         show_view(report_view(report))
 
 
-def _show_list(implementation: str | None, json: bool) -> None:
-    """Show all checks and known mistakes."""
+def _show_list(implementation: str | None, family: Family | None, json: bool) -> None:
+    """Show all checks and known mistakes, or those of one family."""
     if implementation is not None:
         raise ConfigError("this lists everything, whatever the norm: leave IMPL out.", "--list")
 
@@ -142,9 +159,10 @@ def _show_list(implementation: str | None, json: bool) -> None:
     with open_screen(stderr(), quiet=False) as screen, loading(screen, "torch"):
         from bnrun.verification.catalogue import known_faults
         from bnrun.verification.topics import CHECKS
-    faults = known_faults()
+    faults = known_faults(family)
+    checks = [one for one in CHECKS if family is None or family in one.families]
     if json:
-        checks = [{"name": c.name, "group": c.group, "about": c.about} for c in CHECKS]
-        show_json({"checks": checks, "known": [fault.to_dict() for fault in faults]})
+        listed = [{"name": c.name, "group": c.group, "about": c.about} for c in checks]
+        show_json({"checks": listed, "known": [fault.to_dict() for fault in faults]})
     else:
-        show_view(catalogue_view(CHECKS, faults))
+        show_view(catalogue_view(checks, faults))

@@ -100,6 +100,23 @@ def content_of(file: Path) -> bytes:
     return _contents[file] if file in _contents else file.read_bytes()
 
 
+def class_of(norm: "str | type[nn.Module]", copy: str | None = None) -> "type[nn.Module]":
+    """Import the module of a norm's class, and return the class.
+
+    Args:
+        norm: see `bnrun.norms.check_norm`.
+        copy: a file to import in place of the one that `norm` names.
+
+    Raises:
+        NormError: the import fails, or the class does not exist or is no `nn.Module`.
+    """
+    if copy is None:
+        check(norm)
+    cls: type[nn.Module] = _find(norm, copy) if isinstance(norm, str) else norm
+    _require_module_class(norm, cls)
+    return cls
+
+
 def load(
     norm: "str | type[nn.Module]", options: Mapping[str, Any], copy: str | None = None
 ) -> "NormFactory":
@@ -117,10 +134,7 @@ def load(
     """
     from torch import nn
 
-    if copy is None:
-        check(norm)
-    cls = _find(norm, copy) if isinstance(norm, str) else norm
-    _require_module_class(norm, cls)
+    cls = class_of(norm, copy)
     check_options(cls.__name__, cls, options)
     for base in cls.__mro__:
         if base.__module__.partition(".")[0] not in _LIBRARIES:

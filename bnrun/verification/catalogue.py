@@ -1,7 +1,9 @@
 """All mistakes and dialects that are known by name, in the order of the files that define them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+import torch
 
 from bnrun.verification import outcome
 from bnrun.verification.fault import Choice, Fault
@@ -11,21 +13,40 @@ from bnrun.verification.formula import (
     modes,
     moving_statistics,
     normalization,
+    spread,
 )
+from bnrun.verification.report import FAMILIES, Family
+from bnrun.verification.subject import Construction
 from bnrun.verification.topics import TOPICS
 
-FORMULA = (batch_statistics, normalization, gradients, moving_statistics, modes)
+OF_BATCH = (batch_statistics, spread, normalization, gradients, moving_statistics, modes)
+"""The formula of batch normalization, with its moving statistics."""
 
 
-def known_faults() -> list[Fault]:
-    """Return them, each name once."""
+def known_faults(family: Family | None = None) -> list[Fault]:
+    """Return those of a family, or of all, each name once."""
     faults: dict[str, Fault] = {}
-    for module in (*FORMULA, outcome, *TOPICS):
-        for value in vars(module).values():
+    for source in _sources(family):
+        for value in source.values():
             for fault in _faults_in(value):
                 faults.setdefault(fault.name, fault)
     del faults[outcome.UNEXPLAINED.name]  # it is the absence of known mistakes
     return list(faults.values())
+
+
+def _sources(family: Family | None) -> Iterator[Mapping[str, Any]]:
+    """Yield named values that hold the faults of a family, or of all."""
+    if family in (None, "batch"):
+        yield from (vars(module) for module in OF_BATCH)
+    for one in FAMILIES if family is None else (family,):
+        if one != "batch":
+            yield from (
+                vars(Construction(one, last=last).ways(torch.float64)) for last in (True, False)
+            )
+            yield {"denominator": normalization.DENOMINATOR, "clips": normalization.CLIPS}
+            yield vars(gradients)
+    yield vars(outcome)
+    yield from (vars(topic) for topic in TOPICS)
 
 
 def _faults_in(value: Any) -> Iterator[Fault]:

@@ -16,7 +16,7 @@ from bnrun.verification.experiment import Experiment, R
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import IDENTITY, UNEXPLAINED, Outcome, failed, passed, trouble
 from bnrun.verification.recipe import Recipe, deviations, simulate
-from bnrun.verification.report import Contract, Group
+from bnrun.verification.report import FAMILIES, Contract, Family, Group
 from bnrun.verification.situations import LAYOUTS, Situation, plain
 
 
@@ -78,7 +78,7 @@ class Case(Evidence):
     def identity(self) -> bool:
         """Return whether the norm returns its input unchanged."""
         return bool(self.ranks) and all(
-            passes is not None and torch.equal(passes.plain.y, plain(rank, self.dtype).x)
+            passes is not None and torch.equal(passes.plain.y, self.situation(plain, rank).x)
             for rank in self.ranks
             for passes in map(self.record, (TRAINING[rank], PREDICTING[rank]))
         )
@@ -162,6 +162,7 @@ class Check:
 
     Attributes:
         name, group, about: its row, and what it asks in a few words.
+        families: those of norms that it is about.
         experiments: what it is judged on. If there is only one, `judge` needs its record.
         judge: returns the outcome.
         rank: of the inputs, if it is for one.
@@ -175,8 +176,15 @@ class Check:
     experiments: tuple[Experiment[Any], ...]
     judge: Callable[[Case], Outcome]
     rank: int | None = None
+    families: tuple[Family, ...] = FAMILIES
     needs_forward: bool = True
     on_trouble: Callable[[Case, str], Outcome | None] = lambda case, message: None
+
+    def name_in(self, layouts: Mapping[int, str]) -> str:
+        """Return its name, with the layout of its inputs as the class takes them."""
+        if self.rank is None:
+            return self.name
+        return self.name.replace(LAYOUTS[self.rank], layouts[self.rank])
 
 
 CHECKS: list[Check] = []
@@ -204,14 +212,19 @@ def check(
 
 
 def check_ranks(
-    name: str, group: Group, about: str, experiments: Mapping[int, Experiment[Any]]
+    name: str,
+    group: Group,
+    about: str,
+    experiments: Mapping[int, Experiment[Any]],
+    **details: Any,
 ) -> Callable[[Callable[..., Outcome]], Callable[..., Outcome]]:
     """Register a check for each rank of input that has an experiment; the judge gets the rank."""
 
     def register(judge: Callable[..., Outcome]) -> Callable[..., Outcome]:
         for rank, one in experiments.items():
             judge_rank = functools.partial(judge, rank=rank)
-            check(f"{name}, {LAYOUTS[rank]}", group, about, one, rank=rank)(judge_rank)
+            named = f"{name}, {LAYOUTS[rank]}"
+            check(named, group, about, one, rank=rank, **details)(judge_rank)
         return judge
 
     return register

@@ -13,7 +13,6 @@ from bnrun.verification.fault import Choice
 from bnrun.verification.formula import modes
 from bnrun.verification.recipe import Recipe
 from bnrun.verification.search import MOST_MISTAKES, Search
-from bnrun.verification.situations import MAIN_RANKS
 from bnrun.verification.topics.switching import COMBINATIONS, Switches, switches
 
 OUTPUTS = {"training", "predicting"}
@@ -42,9 +41,10 @@ def _diagnose(evidence: Evidence, right: Recipe, tolerance: float, most: int) ->
     recipes: dict[int, Recipe] = {}
     unexplained: set[tuple[str, int]] = set()
     likely = [right.having(mode=mode, moves=moves)]
+    main = evidence.construction.main_ranks
     for rank in evidence.ranks:
         # What is wrong for both main ranks is likely for others: no long search there.
-        search = Search(evidence, rank, likely, tolerance, most if rank in MAIN_RANKS else 1)
+        search = Search(evidence, rank, likely, tolerance, most if rank in main else 1)
         recipes[rank] = search.recipe()
         unexplained |= {(part, rank) for part in search.unexplained}
         likely.append(recipes[rank])
@@ -58,7 +58,7 @@ def _mode(evidence: Evidence, right: Recipe) -> tuple[Choice[modes.Mode], Choice
     The batch's own statistics may be used always, or never, in any mode; and the moving statistics
     may always or never move. Each of these, and each mode but the right one, is a mistake.
     """
-    record = evidence.record(switches)
+    record = evidence.record(switches) if evidence.ways.has_moving else None
     if record is None:
         return right.mode, right.moves
     has_moving = evidence.parts.moves

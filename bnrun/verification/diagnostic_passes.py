@@ -12,7 +12,6 @@ from bnrun.verification.experiment import Experiment, describe, experiment
 from bnrun.verification.situations import (
     CHANNELS,
     LAYOUTS,
-    MAIN_RANKS,
     RANKS,
     SHAPES,
     faint,
@@ -21,7 +20,7 @@ from bnrun.verification.situations import (
 )
 from bnrun.verification.subject import Misaligned, NotOffered, Pass, Record, Subject
 
-EPS_NAMES = ("eps", "epsilon")
+EPS_NAMES = ("eps", "epsilon", "variance_epsilon", "layer_norm_eps", "norm_eps", "_eps")
 
 
 @dataclass(frozen=True)
@@ -87,10 +86,11 @@ def _training(rank: int, subject: Subject) -> Passes:
     try:
         layer = subject.build(rank, situation)
         layer.forward(layer.own(situation.x), training=True)
-    except WrongOutput:
-        raise
     except Exception as error:
-        if rank in MAIN_RANKS and not isinstance(error, REFUSALS):
+        one = subject.construction
+        if isinstance(error, WrongOutput) and (one.family == "batch" or rank in one.main_ranks):
+            raise
+        if rank in one.main_ranks and not isinstance(error, REFUSALS):
             raise
         raise NotOffered(describe(error)) from error
     return _passes(rank, True, True, subject)
@@ -100,7 +100,8 @@ def _predicting(rank: int, grad: bool, subject: Subject) -> Passes:
     try:
         return _passes(rank, False, grad, subject)
     except RuntimeError as error:
-        if rank > 2 and subject.accepts(rank) and _are_along_last(rank, subject):
+        has_moving = subject.construction.family == "batch"
+        if rank > 2 and has_moving and subject.accepts(rank) and _are_along_last(rank, subject):
             raise Misaligned from error
         raise
 

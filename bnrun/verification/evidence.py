@@ -10,7 +10,9 @@ from bnrun.verification import diagnostic_passes
 from bnrun.verification.diagnostic_passes import TRAINING, Parts
 from bnrun.verification.distance import TOLERANCE
 from bnrun.verification.experiment import Experiment, Observation, Observations, R
-from bnrun.verification.situations import RANKS, Situation
+from bnrun.verification.formula.families import Ways
+from bnrun.verification.situations import Situation
+from bnrun.verification.subject import Construction
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Evidence:
 
     observations: Observations
     dtype: torch.dtype
+    construction: Construction
 
     def of(self, experiment: Experiment[R]) -> Observation[R]:
         """Return what was observed in an experiment."""
@@ -39,12 +42,13 @@ class Evidence:
     @cached_property
     def ranks(self) -> tuple[int, ...]:
         """Return the ranks of input that it accepts."""
-        return tuple(rank for rank in RANKS if self.record(TRAINING[rank]) is not None)
+        ranks = self.construction.ranks
+        return tuple(rank for rank in ranks if self.record(TRAINING[rank]) is not None)
 
     @property
     def rank(self) -> int:
         """Return the rank of experiments that need any one: the first that is accepted."""
-        return next(iter(self.ranks), RANKS[0])
+        return next(iter(self.ranks), self.construction.ranks[0])
 
     @cached_property
     def noisy(self) -> bool:
@@ -57,11 +61,15 @@ class Evidence:
         """Return the largest distance that counts as rounding in the dtype."""
         return TOLERANCE[self.dtype]
 
-    def situation(
-        self, kind: Callable[[int, torch.dtype], Situation], rank: int | None = None
-    ) -> Situation:
+    @property
+    def ways(self) -> Ways:
+        """Return the ways to compute each part, in its family."""
+        return self.construction.ways(self.dtype)
+
+    def situation(self, kind: Callable[..., Situation], rank: int | None = None) -> Situation:
         """Return the situation that the norm was in, as far as it could take on its state."""
-        return self.restrict(kind(self.rank if rank is None else rank, self.dtype))
+        family = self.construction.family
+        return self.restrict(kind(self.rank if rank is None else rank, self.dtype, family=family))
 
     def restrict(self, situation: Situation) -> Situation:
         """Return a situation, as far as the norm could take on its state.

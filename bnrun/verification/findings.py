@@ -8,7 +8,6 @@ from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome
 from bnrun.verification.recipe import deviations
 from bnrun.verification.report import CheckResult, Finding, Measurement
-from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
 
 # Parts that training and predicting both have, or both moving statistics
 _IN_BOTH_PLACES = {"centring", "denominator", "eps", "affine", "gamma_gradient", "beta_gradient"}
@@ -41,7 +40,7 @@ class JudgedRun:
                 for fault, note in outcome.faults.items()
             ]
             yield CheckResult(
-                check.name,
+                check.name_in(self.case.construction.layouts),
                 check.group,
                 outcome.status,
                 outcome.error,
@@ -63,7 +62,11 @@ def findings(runs: Sequence[JudgedRun]) -> list[Finding]:
         Finding(
             fault,
             _where(fault, list(dict.fromkeys(run for run, _, _ in where)), len(runs)),
-            tuple(dict.fromkeys(check.name for _, check, _ in where)),
+            tuple(
+                dict.fromkeys(
+                    check.name_in(run.case.construction.layouts) for run, check, _ in where
+                )
+            ),
             next((note for _, _, note in where if note), ""),
         )
         for fault, where in seen.items()
@@ -89,12 +92,13 @@ def _places(case: Case, fault: Fault) -> list[str]:
     ]
     places = {place for place, part, _ in deviating if part in _IN_BOTH_PLACES}
     statistics = {part for _, part, _ in deviating if part in _OF_ONE_STATISTIC}
-    ranks = {rank for _, part, rank in deviating if part not in _OF_NO_RANK} & set(MAIN_RANKS)
+    main = set(case.construction.main_ranks)
+    ranks = {rank for _, part, rank in deviating if part not in _OF_NO_RANK} & main
     words = []
     if len(places) == 1:
         words.append(_PLACES[places.pop()])
     if len(statistics) == 1:
         words.append(_OF_ONE_STATISTIC[statistics.pop()])
-    if len(ranks) == 1 and set(MAIN_RANKS) <= set(case.ranks):
-        words.append(f"for {LAYOUTS[ranks.pop()]} only")
+    if len(ranks) == 1 < len(main) and main <= set(case.ranks):
+        words.append(f"for {case.construction.layouts[ranks.pop()]} only")
     return words

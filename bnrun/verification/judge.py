@@ -6,7 +6,6 @@ from bnrun.verification.check import Case, Check
 from bnrun.verification.diagnostic_passes import TRAINING
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, skipped
-from bnrun.verification.situations import LAYOUTS, MAIN_RANKS
 from bnrun.verification.topics import outputs, side_effects, switching
 
 NOT_MADE = ("not offered", "not run", "not inspected")
@@ -53,22 +52,22 @@ def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
     accepts none at all, or accepts it under another engine.
     """
     observation = case.of(TRAINING[rank])
+    layout = case.construction.layouts[rank]
     asked = bool(case.parts.takes_rank) or not case.ranks
-    is_required = (asked and rank in MAIN_RANKS) or rank in case.required_ranks
+    is_required = (asked and rank in case.construction.main_ranks) or rank in case.required_ranks
     is_fault = observation.trouble != "not offered" or is_required
     if observation.trouble in ("not run", "not inspected"):
         return skipped(observation.message)
     if not is_fault:
         return skipped(f"not accepted: {observation.message}")
     if check.experiments != (TRAINING[rank],):
-        return skipped(f"no pass forward and backward works for {LAYOUTS[rank]}")
+        return skipped(f"no pass forward and backward works for {layout}")
     if side_effects.IN_PLACE in observation.message:
         return side_effects.from_in_place(case, observation.message)
     outcome = case.failed_from("raised", observation.message)
     if observation.trouble != "raised" or asked:
         return outcome
     (fault,) = outcome.faults
-    layout = LAYOUTS[rank]
     return failed(
         dataclasses.replace(
             fault,

@@ -1,20 +1,21 @@
 """Where a norm is observed: in this process, or in a worker that may hang or end without harm."""
 
+import functools
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import nn
 
 from bnrun.errors import NormError
-from bnrun.norms import norm_factory, norm_text
+from bnrun.norms import NORMS, NormFactory, norm_factory, norm_text
 from bnrun.norms.options import rank_parameter
-from bnrun.norms.user_module import is_user_norm
-from bnrun.verification.experiment import Observation, attempt
-from bnrun.verification.report import Engine
-from bnrun.verification.situations import CHANNELS
-from bnrun.verification.subject import Record, Subject
+from bnrun.norms.user_module import class_of, is_user_norm
+from bnrun.verification.experiment import Experiment, Observation, attempt
+from bnrun.verification.recognition import constructions, family_named, recognize
+from bnrun.verification.report import Engine, Family
+from bnrun.verification.subject import Construction, Record, Subject
 from bnrun.verification.topics import EXPERIMENTS
 from bnrun.workers import Worker, WorkerLost
 
@@ -27,8 +28,17 @@ MOST_LOST = 30
 """Experiments that may hang or end their process, before the others are left out."""
 
 Norm = str | type[nn.Module]
-Job = tuple[str, torch.dtype, Engine]
-"""The name of an experiment, and the dtype and the engine in which to run it."""
+RECOGNITION = "family"
+"""The name of the experiment that comes first, and returns how to build the norm for the others."""
+
+
+class Job(NamedTuple):
+    """An experiment to run, by its name, with the dtype, the engine and how layers are built."""
+
+    experiment: str
+    dtype: torch.dtype
+    engine: Engine
+    construction: Construction = Construction()
 
 
 class InProcess:
@@ -36,8 +46,10 @@ class InProcess:
 
     printed = 0
 
-    def __init__(self, norm: Norm, options: Mapping[str, Any], device: str) -> None:
-        self._run = _load(norm, options, device)
+    def __init__(
+        self, norm: Norm, options: Mapping[str, Any], device: str, family: Family | None = None
+    ) -> None:
+        self._run = _load(norm, options, device, family)
 
     def __enter__(self) -> Self:
         return self
@@ -57,16 +69,24 @@ class InWorker:
         norm, options: see `bnrun.norms.norm_factory`.
         device: torch's name of it.
         limit: seconds that loading the norm, and each experiment, may take.
+        family: of norms, if the user names it.
 
     Raises:
         NormError: a class that another process cannot import, as one of a notebook.
     """
 
-    def __init__(self, norm: Norm, options: Mapping[str, Any], device: str, limit: float) -> None:
+    def __init__(
+        self,
+        norm: Norm,
+        options: Mapping[str, Any],
+        device: str,
+        limit: float,
+        family: Family | None = None,
+    ) -> None:
         self._worker = Worker(
             "importing or building the norm",
             _load,
-            (_importable(norm), dict(options), device),
+            (_importable(norm), dict(options), device, family),
             limit,
             records=Record.__subclasses__(),
         )
@@ -130,17 +150,57 @@ def _importable(norm: Norm) -> str:
     return f"{file}:{name}"
 
 
-def _load(norm: Norm, options: Mapping[str, Any], device: str) -> Callable[[Job], Observation[Any]]:
-    """Load a norm, and return what runs experiments with it."""
-    factory, where = norm_factory(norm, options), torch.device(device)
+def _load(
+    norm: Norm, options: Mapping[str, Any], device: str, family: Family | None
+) -> Callable[[Job], Observation[Any]]:
+    """Load a norm, and return what runs experiments with it.
+
+    Raises:
+        NormError: it cannot be loaded, or its class cannot be built in any known way.
+    """
+    is_class = is_user_norm(norm)
+    loaded = class_of(norm) if is_class else norm
+    factory, where = norm_factory(loaded, options), torch.device(device)
     torch.zeros(1, device=where)  # initializing a device takes time that is not the norm's
-    takes_rank = rank_parameter(type(factory(CHANNELS, 2)), options) if is_user_norm(norm) else ""
-    subjects: dict[torch.dtype, Subject] = {}
+    name = getattr(loaded, "__name__", str(loaded))
+    target: Any = loaded if is_class else NORMS[str(loaded)]
+    known = family or family_named(name) or (None if is_class else "batch")
+    ways = constructions(target, options, known)
+    _require_built(factory, ways)
+    subjects: dict[tuple[torch.dtype, Construction], Subject] = {}
+
+    def subject(dtype: torch.dtype, construction: Construction) -> Subject:
+        given = {**options, **dict(construction.options)}
+        rank = rank_parameter(target, given) if is_class else ""
+        return Subject(factory, rank, where, dtype, construction)
 
     def run(job: Job) -> Observation[Any]:
-        experiment, dtype, engine = job
-        if dtype not in subjects:
-            subjects[dtype] = Subject(factory, takes_rank, where, dtype)
-        return attempt(EXPERIMENTS[experiment], subjects[dtype], engine)
+        if job.experiment == RECOGNITION:
+            build = functools.partial(subject, job.dtype)
+            recognition = Experiment(
+                RECOGNITION, lambda _: recognize(name, family if is_class else known, ways, build)
+            )
+            return attempt(recognition, build(ways[0]), job.engine)
+        key = (job.dtype, job.construction)
+        if key not in subjects:
+            subjects[key] = subject(*key)
+        return attempt(EXPERIMENTS[job.experiment], subjects[key], job.engine)
 
     return run
+
+
+def _require_built(factory: NormFactory, ways: Sequence[Construction]) -> None:
+    """Check that a class can be built in one of some ways.
+
+    Raises:
+        NormError: it refuses all of them; the reason is that of the first.
+    """
+    refusals = []
+    for one in ways:
+        features: Any = (one.channels,) if one.as_shape else one.channels
+        try:
+            factory(features, one.ranks[0], **dict(one.options))
+            return
+        except NormError as error:
+            refusals.append(error)
+    raise refusals[0]

@@ -22,6 +22,9 @@ from bnrun.verification.formula import (
     moving_statistics,
     normalization,
 )
+from bnrun.verification.formula.axes import Axes
+from bnrun.verification.formula.families import BATCH, Ways
+from bnrun.verification.formula.spread import SPREAD, Spread
 from bnrun.verification.report import Contract
 from bnrun.verification.situations import Situation, per_channel
 
@@ -34,9 +37,10 @@ class Formula:
     """One way to normalize, in training or when predicting, with its gradients."""
 
     source: Choice[batch_statistics.Source]
-    over: Choice[batch_statistics.Over] = batch_statistics.OVER[0]
-    spread: Choice[batch_statistics.Spread] = batch_statistics.SPREAD[0]
+    over: Choice[Axes] = batch_statistics.OVER[0]
+    spread: Choice[Spread] = SPREAD[0]
     parts: Choice[int] = batch_statistics.PARTS[0]
+    prepare: Choice[normalization.Prepare] = normalization.PREPARE[0]
     centring: Choice[normalization.Centring] = normalization.CENTRING[0]
     denominator: Choice[normalization.Denominator] = normalization.DENOMINATOR[0]
     eps: Choice[float] = normalization.EPS[0]
@@ -77,8 +81,17 @@ class Recipe:
         return self.training if self.mode.value(training, grad) else self.predicting
 
 
-def right(contract: Contract) -> Recipe:
-    """Return the recipe that is right by a contract."""
+def right(contract: Contract, ways: Ways = BATCH) -> Recipe:
+    """Return the recipe that is right by a contract, in the family with these ways."""
+    if not ways.has_moving:
+        formula = Formula(
+            source=ways.training_source[0],
+            over=ways.over[0],
+            spread=ways.spread[0],
+            centring=ways.centring[0],
+            eps=ways.eps[0],
+        )
+        return Recipe(training=formula, predicting=formula)
     if contract == "textbook":
         return Recipe(mode=modes.BY_GRADIENTS, var_target=moving_statistics.BIASED)
     return Recipe()
@@ -151,11 +164,11 @@ def statistics(
 
 def _own_statistics(formula: Formula, x: Tensor) -> batch_statistics.Pair:
     """Return the mean and variance of a batch, or for each example those of its part of it."""
-    dims = formula.over.value(x.dim())
+    axes = formula.over.value
     pairs = []
     for part in x.chunk(formula.parts.value):
-        mean = part.mean(dims, keepdim=True)
-        pairs.append((mean, formula.spread.value(part, mean, dims)))
+        mean = axes.mean(part)
+        pairs.append((mean, formula.spread.value(part, mean, axes)))
     if len(pairs) == 1:
         return pairs[0]
     sizes = [len(part) for part in x.chunk(formula.parts.value)]
@@ -179,6 +192,7 @@ def normalize(
 
     Statistics named in `constant` ("mean", "var") are detached from autograd's graph.
     """
+    x = formula.prepare.value(x, per_channel(gamma, x), per_channel(beta, x))
     mean, var = statistics(formula, situation, x, updated)
     mean = mean.detach() if "mean" in constant else mean
     var = var.detach() if "var" in constant else var
@@ -200,9 +214,9 @@ def move(recipe: Recipe, x: Tensor, mean: Tensor, var: Tensor, k: int = 1) -> tu
 def summarize(recipe: Recipe, x: Tensor, moving_mean: Tensor) -> moving_statistics.BatchSummary:
     """Return the statistics of a batch that a recipe's moving statistics may move towards."""
     formula = recipe.training
-    dims = formula.over.value(x.dim())
-    mean = x.mean(dims, keepdim=True)
-    spread = formula.spread if recipe.target_has_spread else batch_statistics.SPREAD[0]
+    axes = formula.over.value
+    mean = axes.mean(x)
+    spread = formula.spread if recipe.target_has_spread else SPREAD[0]
     channels = x.shape[1]
 
     def by_channel(values: Tensor) -> Tensor:
@@ -213,8 +227,8 @@ def summarize(recipe: Recipe, x: Tensor, moving_mean: Tensor) -> moving_statisti
 
     return moving_statistics.BatchSummary(
         mean=by_channel(mean),
-        var=by_channel(spread.value(x, mean, dims)),
-        n=batch_statistics.count(x, batch_statistics.OVER[0].value(x.dim())),
+        var=by_channel(spread.value(x, mean, axes)),
+        n=batch_statistics.OVER[0].value.count(x),
         batch=x.shape[0],
         squares=by_channel(x.square()),
         about_moving=by_channel((x - per_channel(moving_mean, x)).square()),
@@ -276,7 +290,7 @@ def differentiate(recipe: Recipe, formula: Formula, situation: Situation) -> gra
         gamma=per_channel(situation.gamma, situation.x),
         centred=centred.detach(),
         denominator=denominator.detach(),
-        dims=formula.over.value(situation.x.dim()),
+        axes=formula.over.value,
         d_x=d_x,
         d_gamma=d_gamma,
         d_beta=d_beta,

@@ -8,6 +8,8 @@ from bnrun.verification.fault import Fault
 
 Contract = Literal["torch", "textbook"]
 CONTRACTS: tuple[Contract, ...] = ("torch", "textbook")
+Family = Literal["batch", "layer", "group", "instance", "rms"]
+FAMILIES: tuple[Family, ...] = ("batch", "layer", "group", "instance", "rms")
 TIME_LIMIT = 10.0
 """Default time limit of an experiment, in seconds."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -110,6 +112,8 @@ class Report:
     Attributes:
         implementation: as it was named.
         contract: what counts as right.
+        family: of norms, by whose formula it was judged.
+        recognized: how that was found out: a sentence, or "" where it was named.
         device: torch's name of it.
         measurements: the engines and dtypes that were measured, at least one.
         checks: the results, engine by engine, each in the order of the groups.
@@ -132,6 +136,8 @@ class Report:
     takes: tuple[str, ...] = ()
     not_measured: str = ""
     remarks: tuple[str, ...] = ()
+    family: Family = "batch"
+    recognized: str = ""
 
     @property
     def dtype(self) -> str:
@@ -169,6 +175,8 @@ class Report:
         """Return the report for JSON."""
         return {
             "implementation": self.implementation,
+            "family": self.family,
+            "recognized": self.recognized,
             "verdict": self.verdict,
             "contract": self.contract,
             "dtype": self.dtype,

@@ -21,6 +21,7 @@ from bnrun.verification.evidence import Evidence
 from bnrun.verification.fault import Choice
 from bnrun.verification.formula import batch_statistics, gradients, normalization
 from bnrun.verification.formula.batch_statistics import Pair
+from bnrun.verification.formula.families import Ways
 from bnrun.verification.formula.moving_statistics import (
     AVERAGES_DEVIATION,
     HOLDS_EPS,
@@ -32,6 +33,7 @@ from bnrun.verification.formula.moving_statistics import (
     weight_of,
 )
 from bnrun.verification.formula.normalization import NO_EPS
+from bnrun.verification.formula.spread import SPREAD
 from bnrun.verification.recipe import (
     Formula,
     Recipe,
@@ -64,6 +66,7 @@ class Search:
     ) -> None:
         self.unexplained: set[str] = set()
         self._evidence, self._rank = evidence, rank
+        self._known = evidence.ways
         self._tolerance, self._most = tolerance, most
         self._likely, self._right = likely[::-1], likely[0]
         self._situation = evidence.situation(plain, rank)
@@ -82,13 +85,14 @@ class Search:
         recipe = recipe.having(training=training)
         # If predicting uses the batch's own statistics, it computes them as training does.
         start = recipe.predicting.having(over=training.over, spread=training.spread)
+        start = start if self._known.has_moving else training
         recipe = recipe.having(predicting=start)
         predicting = self._formula("predicting", recipe)
-        of_batch = 0 in predicting.over.value(self._rank)
+        of_batch = predicting.over.value.include(0, self._rank)
         if predicting.source is batch_statistics.BY_BATCH and not of_batch:
             predicting = predicting.having(source=batch_statistics.BY_EXAMPLE)
         recipe = recipe.having(predicting=predicting)
-        if self._evidence.parts.moves:
+        if self._evidence.parts.moves and self._known.has_moving:
             recipe = _with_moving_deviation(self._moving(recipe))
         for part in ("training", "predicting"):
             recipe = recipe.having(**{part: self._gradients(part, recipe)})
@@ -116,9 +120,12 @@ class Search:
             _Output(self._evidence.situation(faint, self._rank), seen.faint),
         )
         formulas: Iterable[Formula] = (getattr(recipe, part) for recipe in self._likely)
+        if not self._known.has_moving:  # predicting is likely to be as training
+            formulas = itertools.chain([start], formulas)
         if seen.plain.y.isfinite().any():  # otherwise, many mistakes would give it
             others = candidates(start, self._slots(trains, seen.faint.y), self._most)
-            formulas = itertools.chain(formulas, others)
+            together = (start.having(**ways) for ways in self._known.together)
+            formulas = itertools.chain(formulas, together, others)
         for formula in formulas:
             if all(output.distance(formula) <= self._tolerance for output in outputs):
                 return formula
@@ -127,19 +134,20 @@ class Search:
 
     def _slots(self, trains: bool, y: Tensor) -> dict[str, Iterable[Choice[Any]]]:
         """Return the ways to compute each part of a formula; y is the output of faint inputs."""
-        known = batch_statistics
+        ways = self._known
         eps = self._evidence.parts.eps
+        own = trains or not ways.has_moving
         gamma, beta = (per_channel(v, y) for v in (self._situation.gamma, self._situation.beta))
-        is_known = eps is None or any(eps == choice.value for choice in normalization.EPS)
+        is_known = eps is None or any(eps == choice.value for choice in ways.eps)
         return {
-            "source": known.TRAINING_SOURCE if trains else known.PREDICTING_SOURCE,
-            "over": known.OVER if trains else (),
-            "spread": known.SPREAD if trains else (),
-            "parts": known.PARTS if trains else (),
-            "centring": normalization.CENTRING,
+            "source": ways.training_source if trains else ways.predicting_source,
+            "over": ways.over if own else (),
+            "spread": ways.spread if own else (),
+            "parts": ways.parts if own else (),
+            "centring": ways.centring,
             "denominator": normalization.DENOMINATOR,
-            "eps": normalization.EPS + (() if is_known else (normalization.eps_of(eps or 0.0),)),
-            "affine": normalization.AFFINE + normalization.clipped(gamma, beta, y),
+            "eps": ways.eps + (() if is_known else (_eps(eps or 0.0, ways),)),
+            "affine": ways.affine + normalization.clipped(gamma, beta, y),
         }
 
     # ---- the moving statistics
@@ -183,7 +191,7 @@ class Search:
         right: Choice[Target] = getattr(self._right, f"{name}_target")
         ordered = [right, *(choice for choice in targets if choice is not right)]
         # The moving variance may average what normalizes, with the mistake that is in that.
-        faulty = recipe.training.spread is not batch_statistics.SPREAD[0]
+        faulty = recipe.training.spread is not SPREAD[0]
         spreads = [False, True] if faulty and name == "var" else [False]
         moving = [
             recipe.having(
@@ -247,7 +255,7 @@ class Search:
                 if name == "d_x" and trains:
                     terms = gradients.terms_of(backward, gradient, self._tolerance)
                     changes |= {} if terms is None else {slot: terms}
-        usual = (batch_statistics.BY_BATCH,) if trains else batch_statistics.PREDICTING_SOURCE[:-1]
+        usual = self._known.usual_sources(trains)
         if formula.source not in usual and "x_gradient" in changes:
             # Statistics that are not the batch's own may well be constants: no fault of its own.
             changes["x_gradient"] = Choice(changes["x_gradient"].value)
@@ -273,20 +281,23 @@ class _Output:
         """Return the distance between the observed output and that of a formula."""
         x = self._situation.x
         gamma, beta = per_channel(self._situation.gamma, x), per_channel(self._situation.beta, x)
-        return distance(self._y, formula.affine.value(self._normalized(formula), gamma, beta))
+        x_hat = self._normalized(formula, formula.prepare.value(x, gamma, beta))
+        return distance(self._y, formula.affine.value(x_hat, gamma, beta))
 
-    def _normalized(self, formula: Formula) -> Tensor:
-        source = (formula.source, formula.over, formula.spread, formula.parts)
+    def _normalized(self, formula: Formula, x: Tensor) -> Tensor:
+        source = (formula.source, formula.over, formula.spread, formula.parts, formula.prepare)
         key = (*source, formula.centring, formula.denominator, formula.eps)
         if key not in self._x_hat:
             if source not in self._statistics:
-                self._statistics[source] = statistics(
-                    formula, self._situation, self._situation.x, self._updated
-                )
+                self._statistics[source] = statistics(formula, self._situation, x, self._updated)
             mean, var = self._statistics[source]
             denominator = formula.denominator.value(var, formula.eps.value)
-            self._x_hat[key] = formula.centring.value(self._situation.x, mean) / denominator
+            self._x_hat[key] = formula.centring.value(x, mean) / denominator
         return self._x_hat[key]
+
+
+def _eps(value: float, ways: Ways) -> Choice[float]:
+    return normalization.eps_of(value, ways.eps[0].value)
 
 
 def _with_moving_deviation(recipe: Recipe) -> Recipe:

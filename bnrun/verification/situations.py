@@ -11,7 +11,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnrun.verification.report import Family
+
 CHANNELS = 4
+GROUPED_CHANNELS = 8
+"""Channels of a group normalization: of GROUPS groups, so no group has as many as there are."""
+GROUPS = 2
 
 # No two lengths of a shape are equal, and none is 1: an accidental broadcast then fails.
 SHAPES = {2: (6, 4), 3: (6, 4, 5), 4: (6, 4, 3, 5), 5: (6, 4, 2, 3, 5)}
@@ -20,10 +25,16 @@ RANKS = (2, 4, 3, 5)
 MAIN_RANKS = (2, 4)
 """The ranks that LeNet needs."""
 LAYOUTS = {2: "(N, C)", 3: "(N, C, L)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
+LAST_LAYOUTS = {2: "(N, C)", 3: "(N, L, C)", 4: "(N, H, W, C)", 5: "(N, D, H, W, C)"}
+"""The layouts of a class whose channels are the last dimension."""
 ODD_SHAPES = (
     *((2, 4), (7, 1), (4, 4), (1, 4, 3, 5), (2, 4, 1, 1), (3, 1, 2, 2), (2, 5, 1, 7)),
     *((5, 4, 3, 4), (4, 4, 4, 4)),  # as many columns, or anything else, as channels
 )
+FAINT_SCALES = (1.0, 1e-2, 1e-3, 1e-5, 1e-8, 0.0)
+"""What the examples of a faint input are multiplied by, where each is normalized by itself."""
+ODD_SHAPES_OF_ONE = ((2, 1), (3, 1, 7), (1, 1, 3, 5), (2, 1, 1, 7), (4, 1, 4, 4))
+"""Odd shapes for families that normalize each example by itself, with 1 in place of the channels"""
 STEPS = 12
 """Batches in a sequence of updates."""
 
@@ -55,6 +66,25 @@ class Situation:
             changes["moving_mean"] = torch.zeros_like(self.moving_mean)
             changes["moving_var"] = torch.ones_like(self.moving_var)
         return dataclasses.replace(self, **changes)
+
+
+def channels_of(family: Family) -> int:
+    """Return how many channels the inputs of a family have."""
+    return GROUPED_CHANNELS if family == "group" else CHANNELS
+
+
+def shape_of(rank: int, family: Family = "batch") -> tuple[int, ...]:
+    """Return the shape of an ordinary input of a rank."""
+    examples, _, *positions = SHAPES[rank]
+    return (examples, channels_of(family), *positions)
+
+
+def odd_shapes_of(family: Family) -> tuple[tuple[int, ...], ...]:
+    """Return tiny and odd shapes of inputs."""
+    if family == "batch":
+        return ODD_SHAPES
+    channels = channels_of(family)
+    return tuple((shape[0], channels, *shape[2:]) for shape in ODD_SHAPES_OF_ONE)
 
 
 def per_channel(values: Tensor, x: Tensor) -> Tensor:
@@ -106,37 +136,53 @@ def make_situation(
 
 
 @functools.lru_cache
-def plain(rank: int, dtype: torch.dtype, seed: int = 0) -> Situation:
+def plain(rank: int, dtype: torch.dtype, seed: int = 0, *, family: Family = "batch") -> Situation:
     """Return an ordinary situation with inputs of a rank."""
-    return make_situation(SHAPES[rank], dtype, seed=seed)
+    return make_situation(shape_of(rank, family), dtype, seed=seed)
 
 
 @functools.lru_cache
-def faint(rank: int, dtype: torch.dtype) -> Situation:
-    """Return a situation in which eps decides: variances, moving ones too, are near 1e-6."""
+def faint(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> Situation:
+    """Return a situation in which eps decides.
+
+    Variances, moving ones too, are near 1e-6. For families that normalize each example by itself,
+    each example has another one, down to 0.
+    """
+    if family != "batch":
+        ordinary = plain(rank, dtype, family=family)
+        scales = torch.tensor(FAINT_SCALES, dtype=torch.float64).view(-1, *[1] * (rank - 1))
+        return dataclasses.replace(ordinary, x=(ordinary.x * scales).to(dtype).double())
     ordinary = make_situation(SHAPES[rank], dtype, spread=1e-3)
     small = (ordinary.moving_var * 1e-6).to(dtype).double()
     return dataclasses.replace(ordinary, moving_var=small)
 
 
 @functools.lru_cache
-def far(rank: int, dtype: torch.dtype) -> Situation:
+def far(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> Situation:
     """Return a situation with means large beside the spread: E[x²] - E[x]² cancels there."""
-    return make_situation(SHAPES[rank], dtype, mean=1e6 if dtype == torch.float64 else 1e3)
+    mean = 1e6 if dtype == torch.float64 else 1e3
+    return make_situation(shape_of(rank, family), dtype, mean=mean)
 
 
 @functools.lru_cache
-def level(rank: int, dtype: torch.dtype) -> Situation:
-    """Return a situation in which each channel holds one value: variances are 0."""
-    ordinary = plain(rank, dtype)
-    dims = [dim for dim in range(ordinary.x.dim()) if dim != 1]
+def level(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> Situation:
+    """Return a situation in which all variances are 0.
+
+    Each channel holds one value; for families that normalize each example by itself, each example;
+    and that value is 0 where no mean is subtracted.
+    """
+    ordinary = plain(rank, dtype, family=family)
+    if family == "rms":
+        return dataclasses.replace(ordinary, x=torch.zeros_like(ordinary.x))
+    kept = 1 if family == "batch" else 0
+    dims = [dim for dim in range(ordinary.x.dim()) if dim != kept]
     means = ordinary.x.mean(dims, keepdim=True).to(dtype).double()
     return dataclasses.replace(ordinary, x=means.expand_as(ordinary.x).contiguous())
 
 
-def sequence(rank: int, dtype: torch.dtype) -> list[Situation]:
+def sequence(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> list[Situation]:
     """Return the situations of several batches in order; the state is that of the first."""
-    return [plain(rank, dtype, seed=seed) for seed in range(STEPS)]
+    return [plain(rank, dtype, seed=seed, family=family) for seed in range(STEPS)]
 
 
 def others_changed(x: Tensor) -> Tensor:

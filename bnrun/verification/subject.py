@@ -14,15 +14,20 @@ from torch.nn.parameter import is_lazy
 from bnrun.norms import NormFactory
 from bnrun.norms.introspection import MovingStatistics, channel_values, named_values
 from bnrun.norms.user_module import WrongOutput
+from bnrun.verification.formula.families import Ways, ways_of
 from bnrun.verification.reading import Reading, initial_eps, read
+from bnrun.verification.report import Family
 from bnrun.verification.situations import (
-    CHANNELS,
+    GROUPS,
+    LAST_LAYOUTS,
+    LAYOUTS,
     MAIN_RANKS,
     RANKS,
-    SHAPES,
     Situation,
+    channels_of,
     make_situation,
     plain,
+    shape_of,
 )
 
 
@@ -60,6 +65,71 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Construction(Record):
+    """How layers of a class are built for a family, and in which layout they take inputs.
+
+    Everywhere else, inputs and outputs have the shape (N, C, ...).
+
+    Attributes:
+        family: of norms.
+        last: whether the class takes its channels as the last dimension: (N, ..., C).
+        as_shape: whether the constructor gets the channels as a tuple, (C,).
+        options: arguments of the constructor, beside those of the user.
+        groups: of channels, in a group normalization.
+    """
+
+    family: Family = "batch"
+    last: bool = False
+    as_shape: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+    groups: int = GROUPS
+
+    @property
+    def channels(self) -> int:
+        """Return how many channels its inputs have."""
+        return channels_of(self.family)
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """Return the ranks of input, that of experiments which need any one first."""
+        if self.family == "batch":
+            return RANKS
+        if self.family == "instance":
+            return (4, 3, 5)
+        return (3, 2, 4, 5) if self.last else (4, 3, 2, 5)
+
+    @property
+    def main_ranks(self) -> tuple[int, ...]:
+        """Return the ranks that a class of the family is expected to take, or to refuse."""
+        if self.family == "batch":
+            return MAIN_RANKS
+        return (3, 2) if self.last and self.family in ("layer", "rms") else (4,)
+
+    @property
+    def layouts(self) -> dict[int, str]:
+        """Return the layouts of inputs by their rank."""
+        return LAST_LAYOUTS if self.last else LAYOUTS
+
+    def shape(self, rank: int) -> tuple[int, ...]:
+        """Return the shape, (N, C, ...), of an ordinary input."""
+        return shape_of(rank, self.family)
+
+    def ways(self, dtype: torch.dtype) -> Ways:
+        """Return the ways to compute each part, the right one first."""
+        return ways_of(
+            self.family, dtype, last=self.last, groups=self.groups, channels=self.channels
+        )
+
+    def given(self, x: Tensor) -> Tensor:
+        """Return (N, C, ...) in the layout of the class."""
+        return x.movedim(1, -1) if self.last else x
+
+    def taken(self, y: Tensor) -> Tensor:
+        """Return what is in the layout of the class as (N, C, ...)."""
+        return y.movedim(-1, 1) if self.last else y
+
+
+@dataclass(frozen=True)
 class Pass(Record):
     """One pass forward, and backward where gradients are enabled.
 
@@ -86,20 +156,38 @@ class Subject:
         takes_rank: the parameter by which the class asks for the rank of its input, or ""; with
             one, it must accept 2 and 4.
         device, dtype: of its layers, and of their inputs.
-
-    Raises:
-        NormError: it cannot be built for an input of rank 2.
+        construction: how they are built.
     """
 
     def __init__(
-        self, factory: NormFactory, takes_rank: str, device: torch.device, dtype: torch.dtype
+        self,
+        factory: NormFactory,
+        takes_rank: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        construction: Construction = Construction(),
     ) -> None:
         self.takes_rank, self.device, self.dtype = takes_rank, device, dtype
+        self.construction = construction
         self._factory = factory
         self._accepts: dict[int, bool] = {}
         self._has_read = False
         self._eps_read: float | None = None
-        self.cls = type(factory(CHANNELS, 2))
+
+    @functools.cached_property
+    def cls(self) -> type[nn.Module]:
+        """Return the class of its layers."""
+        return type(self.new(self.construction.channels, self.construction.ranks[0]))
+
+    def new(self, channels: int, rank: int, **options: Any) -> nn.Module:
+        """Build a layer, as it is made by the constructor.
+
+        Raises:
+            NormError: the constructor refuses.
+        """
+        one = self.construction
+        features: Any = (channels,) if one.as_shape else channels
+        return self._factory(features, rank, **{**dict(one.options), **options})
 
     def build(
         self,
@@ -114,29 +202,31 @@ class Subject:
         Raises:
             NormError: the constructor refuses.
         """
-        channels = CHANNELS if situation is None else situation.x.shape[1]
+        usual = self.construction.channels
+        channels = usual if situation is None else situation.x.shape[1]
         dtype = dtype or self.dtype
-        module = self._factory(channels, rank, **options).to(self.device, dtype)
+        module = self.new(channels, rank, **options).to(self.device, dtype)
         if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
             like = make_situation((2, channels, *[2] * (rank - 2)), dtype)
-            _initialize(module, like.x.to(dtype).to(self.device))
+            _initialize(module, self.construction.given(like.x).to(dtype).to(self.device))
         _convert_attributes(module, self.device, dtype)
-        layer = Layer(module, self.device, dtype, channels)
-        if channels != CHANNELS:
+        layer = Layer(module, self.device, dtype, self.construction, channels)
+        if channels != usual:
             # With one channel, a value shared by all, or a convolution's, looks like a gamma.
             has_gamma, has_beta = self._has
             layer.gammas = layer.gammas if has_gamma else []
             layer.betas = layer.betas if has_beta else []
         if situation is not None:
             layer.set_state(situation)
-        if not layer.statistics:
-            shape = (SHAPES[rank][0], channels, *SHAPES[rank][2:])
+        if not layer.statistics and self.construction.family == "batch":
+            examples, _, *positions = self.construction.shape(rank)
+            shape = (examples, channels, *positions)
             layer.reads = functools.partial(self._read, make_situation(shape, dtype), layer)
         return layer
 
     def eps_read(self) -> float | None:
         """Return eps, if moving statistics without a known name can be read from predictions."""
-        if not self._has_read:
+        if not self._has_read and self.construction.family == "batch":
             self._has_read = True  # before what follows, which reads, too
             if self.dtype == torch.float64:
                 self._eps_read = self._measured_eps()
@@ -162,11 +252,10 @@ class Subject:
             return {}
         return {"moving_mean": reading[0], "moving_var": reading[1] - eps}
 
-    def situation(
-        self, kind: Callable[[int, torch.dtype], Situation], rank: int | None = None
-    ) -> Situation:
+    def situation(self, kind: Callable[..., Situation], rank: int | None = None) -> Situation:
         """Return a situation of a kind, for inputs of a rank."""
-        return kind(self.rank if rank is None else rank, self.dtype)
+        family = self.construction.family
+        return kind(self.rank if rank is None else rank, self.dtype, family=family)
 
     def run(
         self, situation: Situation, *, training: bool, grad: bool | None = None, **options: Any
@@ -178,7 +267,11 @@ class Subject:
     def output(self, situation: Situation, **options: Any) -> Tensor:
         """Build a layer, give it a situation's state, and return its output in training."""
         layer = self.build(situation.x.dim(), situation, **options)
-        return to_record(layer.forward(layer.own(situation.x), training=True))
+        return layer.record(layer.forward(layer.own(situation.x), training=True))
+
+    def layer(self, module: nn.Module, dtype: torch.dtype | None = None) -> "Layer":
+        """Return a module of the class, built already, as a layer."""
+        return Layer(module, self.device, dtype or self.dtype, self.construction)
 
     @functools.cached_property
     def _has(self) -> tuple[bool, bool]:
@@ -189,12 +282,13 @@ class Subject:
     @property
     def rank(self) -> int:
         """Return the rank for experiments that need any one: the first that is accepted."""
-        return next(filter(self.accepts, RANKS), RANKS[0])
+        ranks = self.construction.ranks
+        return next(filter(self.accepts, ranks), ranks[0])
 
     @property
     def main_ranks(self) -> list[int]:
-        """Return those of 2 and 4 that are accepted, or the one other rank that is."""
-        return [rank for rank in MAIN_RANKS if self.accepts(rank)] or [self.rank]
+        """Return the main ranks that are accepted, or the one other rank that is."""
+        return [rank for rank in self.construction.main_ranks if self.accepts(rank)] or [self.rank]
 
     def accepts(self, rank: int) -> bool:
         """Return whether a pass forward and backward in training works for inputs of a rank."""
@@ -237,19 +331,34 @@ class Layer:
         module: nn.Module,
         device: torch.device,
         dtype: torch.dtype,
-        channels: int = CHANNELS,
+        construction: Construction,
+        channels: int | None = None,
     ) -> None:
         self.module = module
         self.device, self.dtype = device, dtype  # of its inputs
+        self.construction = construction
+        channels = construction.channels if channels is None else channels
         self.reads: Callable[[], dict[str, Tensor]] = dict
         with inspecting():
             found = (channel_values(named_values(part)) for part in module.modules())
             values = [part for part in found if part is not None and part.channels == channels]
             self.gammas = _each_once(part.gamma for part in values)
             self.betas = _each_once(part.beta for part in values)
+            if construction.family != "batch":
+                self._find_by_start(channels)
             moving = MovingStatistics.find(module).values()
             self.statistics = [m for m in moving if m.tensors()[0].numel() == channels]
             self._given = _copies(self.statistics)
+
+    def _find_by_start(self, channels: int) -> None:
+        """Take parameters of other names, that start at 1 or 0, for a gamma or beta it lacks."""
+        others = [
+            one
+            for one in self.module.parameters()
+            if one.numel() == channels and all(one is not t for t in (*self.gammas, *self.betas))
+        ]
+        for found, start in ((self.gammas, 1), (self.betas, 0)):
+            found += [one for one in others if not found and bool((one == start).all())]
 
     @property
     def gamma(self) -> Tensor | None:
@@ -299,7 +408,7 @@ class Layer:
         leaf = self.own(situation.x).requires_grad_(grad)
         y = self.forward(leaf.clone() if grad else leaf, training=training, grad=grad)
         gradients = self._gradients(y, leaf, situation) if grad else {}
-        return Pass(to_record(y), gradients, self.moving_values(), y.requires_grad)
+        return Pass(self.record(y), gradients, self.moving_values(), y.requires_grad)
 
     def _gradients(self, y: Tensor, leaf: Tensor, situation: Situation) -> dict[str, Tensor]:
         wanted = {"d_x": [leaf], "d_gamma": self.gammas, "d_beta": self.betas}
@@ -311,7 +420,7 @@ class Layer:
         values: dict[str, Tensor] = {}
         for (name, tensor), gradient in zip(learned, gradients, strict=True):
             value = to_record(torch.zeros_like(tensor) if gradient is None else gradient)
-            value = value if name == "d_x" else value.reshape(-1)
+            value = self.construction.taken(value) if name == "d_x" else value.reshape(-1)
             # All gammas have the same value: the gradient of that is the sum of theirs.
             values[name] = values[name] + value if name in values else value
         return values
@@ -327,7 +436,7 @@ class Layer:
 
     def predicted(self, situation: Situation) -> Reading | None:
         """Return the moving statistics that its predictions show, whatever they are called."""
-        y = to_record(self.forward(self.own(situation.x), training=False))
+        y = self.record(self.forward(self.own(situation.x), training=False))
         gamma, beta = (
             start if own is None else to_record(own).reshape(-1)
             for own, start in (
@@ -338,8 +447,13 @@ class Layer:
         return read(situation.x, y, gamma, beta)
 
     def own(self, values: Tensor) -> Tensor:
-        """Return a copy of values in the layer's dtype and on its device."""
-        return values.to(self.dtype).to(self.device, copy=True)  # MPS accepts no float64
+        """Return a copy of (N, C, ...) as the layer takes it: its layout, dtype and device."""
+        given = self.construction.given(values.to(self.dtype))  # MPS accepts no float64
+        return given.to(self.device, copy=True).contiguous()
+
+    def record(self, y: Tensor) -> Tensor:
+        """Return a copy of an output as records hold it, of shape (N, C, ...)."""
+        return self.construction.taken(to_record(y))
 
 
 def _initialize(module: nn.Module, x: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,20 +20,32 @@ from bnrun.verification.evidence import Evidence
 from bnrun.verification.experiment import Observations
 from bnrun.verification.findings import JudgedRun, findings
 from bnrun.verification.judge import judge
-from bnrun.verification.observer import InProcess, InWorker, Norm, Observer
+from bnrun.verification.observer import (
+    RECOGNITION,
+    InProcess,
+    InWorker,
+    Job,
+    Norm,
+    Observer,
+)
 from bnrun.verification.recipe import right
+from bnrun.verification.recognition import RANK_WORDS, Recognition
 from bnrun.verification.report import (
     TIME_LIMIT,
     Contract,
     Engine,
+    Family,
     Measurement,
     Report,
 )
-from bnrun.verification.situations import LAYOUTS
-from bnrun.verification.topics import CHECKS, EXPERIMENTS, FIRST, precision
-
-WORDS_FOR_RANK = ("dim", "rank", "nd")
-"""Parts of the names of parameters that are meant for the rank."""
+from bnrun.verification.subject import Construction
+from bnrun.verification.topics import (
+    EXPERIMENTS,
+    checks_of,
+    experiments_of,
+    first_of,
+    precision,
+)
 
 Stages = Generator[Stage, None, "EngineRun"]
 
@@ -48,8 +60,9 @@ def verify(
     engine: Engine | None = None,
     time_limit: float = TIME_LIMIT,
     isolated: bool | None = None,
+    family: Family | None = None,
 ) -> Generator[Stage, None, Report]:
-    """Check a batch normalization against a contract, and name its faults.
+    """Check a normalization against a contract, and name its faults.
 
     Yields a stage before each experiment.
 
@@ -67,6 +80,7 @@ def verify(
         isolated: whether the norm runs in a worker, a separate process that may hang, print or end
             without harm. None isolates what is named by a text, and runs a class here: a notebook's
             class exists in this process alone.
+        family: of norms, by whose formula it is judged. None recognizes it.
 
     Raises:
         NormError: the norm cannot be loaded or built, or a worker cannot import the class.
@@ -77,9 +91,9 @@ def verify(
         raise ConfigError("mps has no float64. Leave the dtype out, or use the CPU.", "dtype")
     in_worker = isinstance(norm, str) if isolated is None else isolated
     observer = (
-        InWorker(norm, options, device, time_limit)
+        InWorker(norm, options, device, time_limit, family)
         if in_worker
-        else InProcess(norm, options, device)
+        else InProcess(norm, options, device, family)
     )
     name = norm_call(_name(norm), options)
     return verify_by(observer, name, contract=contract, dtype=dtype, device=device, engine=engine)
@@ -110,8 +124,10 @@ def verify_by(
     runs: list[EngineRun] = []
     yield Stage("loading torch and the norm in a process", 0, len(EXPERIMENTS))
     with observer:
+        recognition = _recognize(observer)
+        construction = recognition.construction
         if engine != "compiled":
-            runs.append((yield from _observe_eager(observer, dtype, device)))
+            runs.append((yield from _observe_eager(observer, construction, dtype, device)))
         if engine != "eager" and all(run.asks_for_kernels for run in runs):
             yield Stage("loading the kernels, or compiling them first", 0, len(EXPERIMENTS))
             obstacle = obstacle or _obstacle_of_machine()
@@ -120,7 +136,9 @@ def verify_by(
             if obstacle is not None:
                 not_measured = obstacle.reason
             else:
-                runs.append((yield from _observe(observer, "compiled", torch.float32)))
+                runs.append(
+                    (yield from _observe(observer, construction, "compiled", torch.float32))
+                )
         printed = observer.printed
     if engine == "compiled" and not runs[0].kernel_calls:
         raise EngineError(
@@ -129,7 +147,7 @@ def verify_by(
             key="engine",
         )
     yield Stage("diagnosing", len(EXPERIMENTS), len(EXPERIMENTS))
-    judged_runs = _judge_all(runs, contract)
+    judged_runs = _judge_all(runs, contract, construction)
     _require_judged(judged_runs)
     return Report(
         implementation=name,
@@ -139,16 +157,18 @@ def verify_by(
         checks=tuple(result for run in judged_runs for result in run.results()),
         findings=tuple(findings(judged_runs)),
         printed=printed,
-        takes=tuple(LAYOUTS[rank] for rank in judged_runs[0].case.ranks),
+        takes=tuple(construction.layouts[rank] for rank in judged_runs[0].case.ranks),
         seconds=time.perf_counter() - start,
         not_measured=not_measured,
         remarks=_remarks(name, judged_runs[0].case.parts.takes_rank),
+        family=construction.family,
+        recognized=recognition.sentence,
     )
 
 
 def _remarks(name: str, takes_rank: str) -> tuple[str, ...]:
     """Say what a parameter was given, if its name does not say that it is the rank."""
-    if not takes_rank or any(word in takes_rank.lower() for word in WORDS_FOR_RANK):
+    if not takes_rank or any(word in takes_rank.lower() for word in RANK_WORDS):
         return ()
     norm = name.partition("(")[0]
     return (
@@ -198,51 +218,71 @@ def _obstacle_of_machine() -> EngineError | None:
         return EngineError(error.reason, key="engine")
 
 
-def _observe_eager(observer: Observer, dtype: torch.dtype | None, device: str) -> Stages:
+def _recognize(observer: Observer) -> Recognition:
+    """Return the family of the norm, and how its layers are built."""
+    seen = observer.observe(Job(RECOGNITION, torch.float32, "eager"))
+    return seen.record if seen.record is not None else Recognition(Construction())
+
+
+def _observe_eager(
+    observer: Observer, construction: Construction, dtype: torch.dtype | None, device: str
+) -> Stages:
     """Observe in a dtype; by default in float64, or in float32 if only that works."""
     if dtype is not None or torch.device(device).type == "mps":  # which has no float64
-        return (yield from _observe(observer, "eager", dtype or torch.float32))
+        return (yield from _observe(observer, construction, "eager", dtype or torch.float32))
+    _, *passes = (run.name for run in first_of(construction))
     first: Observations = {}
-    for run in FIRST:
+    for run in first_of(construction):
         yield Stage(f"experiment: {run.name}", len(first), len(EXPERIMENTS))
-        first[run.name] = observer.observe((run.name, torch.float64, "eager"))
-    if _raises(first):
-        narrow = {e.name: observer.observe((e.name, torch.float32, "eager")) for e in FIRST}
-        if not _raises(narrow):
-            runs = yield from _observe(observer, "eager", torch.float32, narrow)
+        first[run.name] = observer.observe(Job(run.name, torch.float64, "eager", construction))
+    if _raises(first, passes):
+        narrow = {
+            name: observer.observe(Job(name, torch.float32, "eager", construction))
+            for name in first
+        }
+        if not _raises(narrow, passes):
+            runs = yield from _observe(observer, construction, "eager", torch.float32, narrow)
             return dataclasses.replace(runs, float64_refused=True)
-    return (yield from _observe(observer, "eager", torch.float64, first))
+    return (yield from _observe(observer, construction, "eager", torch.float64, first))
 
 
-def _raises(first: Observations) -> bool:
-    return all(first[run.name].trouble in ("raised", "not offered") for run in FIRST[1:])
+def _raises(first: Observations, passes: Sequence[str]) -> bool:
+    return all(first[name].trouble in ("raised", "not offered") for name in passes)
 
 
 def _observe(
-    observer: Observer, engine: Engine, dtype: torch.dtype, first: Observations | None = None
+    observer: Observer,
+    construction: Construction,
+    engine: Engine,
+    dtype: torch.dtype,
+    first: Observations | None = None,
 ) -> Stages:
-    """Run all experiments but those that have been run first."""
+    """Run all experiments of a family but those that have been run first."""
     seen = dict(first or {})
-    for name in EXPERIMENTS:
+    experiments = experiments_of(construction)
+    for name in (one.name for one in experiments):
         if name not in seen:
-            yield Stage(f"experiment: {name}", len(seen), len(EXPERIMENTS))
-            seen[name] = observer.observe((name, dtype, engine))
+            yield Stage(f"experiment: {name}", len(seen), len(experiments))
+            seen[name] = observer.observe(Job(name, dtype, engine, construction))
     return EngineRun(engine, dtype, seen)
 
 
 # ---- judging
 
 
-def _judge_all(runs: list[EngineRun], contract: Contract) -> list[JudgedRun]:
+def _judge_all(
+    runs: list[EngineRun], contract: Contract, construction: Construction
+) -> list[JudgedRun]:
     """Judge all checks under each engine; under `compiled`, those in which it took part."""
-    reference = right(contract)
     judged_runs: list[JudgedRun] = []
     for run in runs:
-        evidence = Evidence(run.observations, run.dtype)
+        evidence = Evidence(run.observations, run.dtype, construction)
+        reference = right(contract, evidence.ways)
         eager = judged_runs[0].case if judged_runs else None
         case = Case(
             run.observations,
             run.dtype,
+            construction,
             diagnose(evidence, reference),
             reference,
             contract,
@@ -252,7 +292,7 @@ def _judge_all(runs: list[EngineRun], contract: Contract) -> list[JudgedRun]:
         case = dataclasses.replace(case, narrowing=precision.narrowing(case))
         checks = [
             check
-            for check in CHECKS
+            for check in checks_of(construction)
             if run.engine == "eager" or _is_computed_by_kernels(check, case, eager)
         ]
         dtype = str(run.dtype).removeprefix("torch.")

@@ -33,7 +33,7 @@ Train and compare:
                  loop.
 
 Check a layer:
-  verify         Check whether a BatchNorm is right, and name its faults.
+  verify         Check whether a layer is right, and name its faults.
   doctor         Check whether torch's own norms are right on this machine.
 
 Look at what was trained:
@@ -90,7 +90,7 @@ Usage: bnrun COMMAND ...  In full: bnrun --help
   compare        Compare norms, or anything else, over the same seeds.
   study          Put claims about normalization to the test.
   bench          Measure the speed of training.
-  verify         Check whether a BatchNorm is right, and name its faults.
+  verify         Check whether a layer is right, and name its faults.
   doctor         Check whether torch's own norms are right on this machine.
   inspect-gamma  Show what a run's norms have learned, channel by channel.
   evaluate       Show a run's test accuracy with each kind of statistics.

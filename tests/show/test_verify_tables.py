@@ -145,9 +145,8 @@ def test_the_verdict_names_more_faults_than_a_screen_explains() -> None:
         "3 statistics-per-image, 4 statistics-per-example,\n"
         "5 statistics-over-everything,\n"
         "6 statistics-miss-a-dimension,\n"
-        "7 range-as-variance,\n"
-        "8 unbiased-variance-normalizes,\n"
-        "9 variance-not-centred, 10 variance-not-divided"
+        "7 statistics-of-parts, 8 predicts-with-batch,\n"
+        "9 trains-with-moving, 10 renormalizes"
     )
 
 

@@ -48,7 +48,7 @@ class PerImage(OverBatchAlone):
 
 
 @named("statistics-per-example")
-class LayerNorm(Right):
+class PerExample(Right):
     def dims(self, x):
         return [*range(1, x.dim())]
 
@@ -61,7 +61,7 @@ class LayerNorm(Right):
 
 
 @named("statistics-over-everything")
-class OverEverything(LayerNorm):
+class OverEverything(PerExample):
     def dims(self, x):
         return [*range(x.dim())]
 
@@ -200,6 +200,12 @@ class PredictsWithBatchVariance(Right):
 class NotCentred(Right):
     def normalized(self, x, mean, var):
         return x / self.denominator(var)
+
+
+@named("mean-subtracted-twice")
+class MeanTwice(Right):
+    def normalized(self, x, mean, var):
+        return (x - mean - mean) / self.denominator(var)
 
 
 @named("mean-added")

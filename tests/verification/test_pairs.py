@@ -15,7 +15,7 @@ PAIRS = [
     ("NoRoot", "BetaScaled"),
     ("NoEps", "GammaUnused"),
     ("SumOfSquares", "BetaSubtracted"),
-    ("LayerNorm", "Swapped"),
+    ("PerExample", "Swapped"),
     ("NotCentred", "NoRoot"),
     # output and gradients
     ("EpsOutside", "MeanDetached"),

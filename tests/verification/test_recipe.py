@@ -18,6 +18,7 @@ from bnrun.verification.formula import (
     modes,
     moving_statistics,
     normalization,
+    spread,
 )
 from bnrun.verification.recipe import Recipe, deviations, move, right, simulate
 from bnrun.verification.situations import (
@@ -102,7 +103,7 @@ PARTS: list[tuple[str, str, Sequence[Choice[Any]]]] = [
         )
     ),
     ("training", "over", batch_statistics.OVER),
-    ("training", "spread", batch_statistics.SPREAD),
+    ("training", "spread", spread.OF_A_BATCH),
     ("training", "parts", batch_statistics.PARTS),
     ("training", "source", batch_statistics.TRAINING_SOURCE),
     ("predicting", "source", batch_statistics.PREDICTING_SOURCE),

@@ -1,56 +1,24 @@
-"""The batch's mean and variance, and which statistics normalize.
+"""What the batch's statistics are taken over, and which statistics normalize.
 
 (Ioffe & Szegedy 2015, Algorithm 1.) mean and var have a shape that broadcasts over x.
 """
 
-import math
 from collections.abc import Callable
 
 from torch import Tensor
 
 from bnrun.verification.fault import Choice, Fault, choices, wrong
+from bnrun.verification.formula.axes import Axes, Dims
 from bnrun.verification.formula.modes import MOVES_WHEN_PREDICTING
 
 EPS = 1e-5
 
-Dims = tuple[int, ...]
-Over = Callable[[int], Dims]  # from the rank of x to the dimensions of a mean
-Spread = Callable[[Tensor, Tensor, Dims], Tensor]  # from x, its mean and those dimensions
 Pair = tuple[Tensor, Tensor]  # mean and variance
 Source = Callable[[Pair, Pair, Pair], Pair]  # from own, moving and updated statistics
 
 
-def count(x: Tensor, dims: Dims) -> int:
-    """Return how many values a mean over these dimensions includes."""
-    return math.prod(x.shape[dim] for dim in dims)
-
-
 def _positions(rank: int) -> Dims:
     return tuple(range(2, rank))
-
-
-def _squares(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
-    return (x - mean).square().sum(dims, keepdim=True)
-
-
-def _within_images(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
-    own_mean = x.mean(_positions(x.dim()) or (0,), keepdim=True)
-    return (x - own_mean).square().mean(dims, keepdim=True)
-
-
-def _normal_extreme(n: int) -> float:
-    """Return about where the largest of n normally distributed values lies."""
-    return math.sqrt(2 * math.log(max(n, 2)))
-
-
-def _squared_range(per_deviation: Callable[[int], float]) -> Spread:
-    """Return what squares the range, divided by what it is in standard deviations of n values."""
-
-    def spread(x: Tensor, mean: Tensor, dims: Dims) -> Tensor:
-        whole = x.amax(dims, keepdim=True) - x.amin(dims, keepdim=True)
-        return (whole / per_deviation(count(x, dims))).square()
-
-    return spread
 
 
 def _renormalized(own: Pair, moving: Pair, updated: Pair) -> Pair:
@@ -67,63 +35,24 @@ def _renormalized(own: Pair, moving: Pair, updated: Pair) -> Pair:
 
 # fmt: off
 # The dimensions of x that the batch's mean and variance are taken over
-OVER: tuple[Choice[Over], ...] = choices(
-    lambda rank: (0, *_positions(rank)),
-    wrong("statistics-over-batch-alone", lambda rank: (0,),
+OVER: tuple[Choice[Axes], ...] = choices(
+    Axes(lambda rank: (0, *_positions(rank))),
+    wrong("statistics-over-batch-alone", Axes(lambda rank: (0,)),
           "Mean and variance are taken over the batch dimension alone, separately for each "
           "position; a channel of an image has one mean and one variance for all its positions."),
-    wrong("statistics-per-image", lambda rank: _positions(rank) or (0,),
+    wrong("statistics-per-image", Axes(lambda rank: _positions(rank) or (0,)),
           "Mean and variance are taken for each image separately: that is instance normalization.",
           "Take them over the batch too: dimensions (0, 2, 3) for (N, C, H, W)."),
-    wrong("statistics-per-example", lambda rank: tuple(range(1, rank)),
+    wrong("statistics-per-example", Axes(lambda rank: tuple(range(1, rank))),
           "Mean and variance are taken over the channels of each example: that is layer "
           "normalization."),
-    wrong("statistics-over-everything", lambda rank: tuple(range(rank)),
+    wrong("statistics-over-everything", Axes(lambda rank: tuple(range(rank))),
           "One mean and one variance are taken over the whole input, channels included."),
-    wrong("statistics-miss-a-dimension", lambda rank: (0, *_positions(rank)[:-1]),
+    wrong("statistics-miss-a-dimension", Axes(lambda rank: (0, *_positions(rank)[:-1])),
           "Mean and variance leave out the last dimension of the input: each column has its own."),
-    wrong("statistics-miss-a-dimension", lambda rank: (0, *_positions(rank)[1:]),
+    wrong("statistics-miss-a-dimension", Axes(lambda rank: (0, *_positions(rank)[1:])),
           "Mean and variance leave out the third dimension of the input: each row has its own."),
     fix="Take both over every dimension but 1: (0,) for (N, C), and (0, 2, 3) for (N, C, H, W).",
-)
-
-RANGE = Fault(
-    "range-as-variance",
-    "The spread of a channel is taken from its largest and smallest value, not from its variance.",
-    "Use ((x - mean) ** 2).mean(...).")
-# The batch's variance
-SPREAD: tuple[Choice[Spread], ...] = choices(
-    lambda x, mean, dims: (x - mean).square().mean(dims, keepdim=True),
-    wrong("unbiased-variance-normalizes",
-          lambda x, mean, dims: _squares(x, mean, dims) / (count(x, dims) - 1),
-          "It normalizes with the unbiased variance of the batch (a sum divided by n - 1); batch "
-          "normalization uses the biased one (divided by n).",
-          "Use x.var(..., unbiased=False), or ((x - mean) ** 2).mean(...): by default, torch's "
-          "`var` is unbiased."),
-    wrong("variance-not-centred", lambda x, mean, dims: x.square().mean(dims, keepdim=True),
-          "The variance is the mean of x², with no mean subtracted."),
-    wrong("variance-not-divided", _squares,
-          "The variance is a sum of squares that is not divided by the number of values.",
-          "Use ((x - mean) ** 2).mean(...), not .sum(...)."),
-    wrong("variance-divided-by-batch-alone",
-          lambda x, mean, dims: _squares(x, mean, dims) / x.shape[0],
-          "The sum of squares is divided by the batch size, not by all values of a channel.",
-          "Use ((x - mean) ** 2).mean(...), or divide by N * H * W."),
-    wrong("variance-within-images", _within_images,
-          "The variance is the mean of the variances within each image: the differences between "
-          "the means of the images are missing from it.",
-          "Take one variance over batch and positions: dimensions (0, 2, 3) for (N, C, H, W)."),
-    wrong("deviation-as-variance",
-          lambda x, mean, dims: (x - mean).square().mean(dims, keepdim=True).sqrt(),
-          "The standard deviation is used in place of the variance, so the root is taken twice.",
-          "Use .var(...), not .std(...), under the root; or divide by std without another root."),
-    wrong("absolute-deviation-as-variance",
-          lambda x, mean, dims: (x - mean).abs().mean(dims, keepdim=True),
-          "The mean of |x - mean| is used in place of the variance."),
-    *(Choice(_squared_range(per_deviation), RANGE, rare=True) for per_deviation in (
-        lambda n: 2 * _normal_extreme(n), lambda n: _normal_extreme(n),
-        lambda n: 2.0, lambda n: 1.0)),
-    fix="Use ((x - mean) ** 2).mean(...).",
 )
 
 # Into how many parts the batch is split, each with statistics of its own

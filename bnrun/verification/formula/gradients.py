@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bnrun.verification.distance import distance
 from bnrun.verification.fault import Choice, Fault, choices, wrong
-from bnrun.verification.formula.batch_statistics import Dims, count
+from bnrun.verification.formula.axes import Axes
 
 
 class XGradient(Protocol):
@@ -41,7 +41,7 @@ class BackwardPass:
     gamma: Tensor
     centred: Tensor
     denominator: Tensor
-    dims: Dims  # the dimensions of x that the statistics are taken over
+    axes: Axes  # what the statistics are taken over
     d_x: XGradient
     d_gamma: Tensor  # by autograd, as is d_beta
     d_beta: Tensor
@@ -62,7 +62,7 @@ class BackwardPass:
 
     def mean(self, values: Tensor) -> Tensor:
         """Return the means over the dimensions of the statistics."""
-        return values.sum(self.dims, keepdim=True) / count(self.x, self.dims)
+        return self.axes.sum(values) / self.axes.count(self.x)
 
 
 Gradient = Callable[[BackwardPass], Tensor]
@@ -178,8 +178,9 @@ def terms_of(backward: BackwardPass, d_x: Tensor, tolerance: float) -> Choice[Gr
 
 def _terms(p: BackwardPass) -> Tensor:
     """Return the three terms, one behind the other: of shape (3, *x.shape)."""
-    terms = (p.g, p.mean(p.g).expand_as(p.g), p.x_hat * p.mean(p.g * p.x_hat))
-    return torch.stack([p.gamma / p.denominator * term for term in terms])
+    g = p.gamma * p.g
+    terms = (g, p.mean(g).expand_as(g), p.x_hat * p.mean(g * p.x_hat))
+    return torch.stack([term / p.denominator for term in terms])
 
 
 def _combined(factors: Tensor, p: BackwardPass) -> Tensor:

@@ -14,22 +14,26 @@ from torch import Tensor
 
 from bnrun.verification.fault import Choice, Fault, choices, wrong
 
+Prepare = Callable[[Tensor, Tensor, Tensor], Tensor]  # from x, gamma and beta
 Centring = Callable[[Tensor, Tensor], Tensor]  # from x and mean
 Denominator = Callable[[Tensor, float], Tensor]  # from var and eps
 Affine = Callable[[Tensor, Tensor, Tensor], Tensor]  # from x_hat, gamma and beta
 
 # fmt: off
+PREPARE: tuple[Choice[Prepare], ...] = (Choice(lambda x, gamma, beta: x),)
 CENTRING: tuple[Choice[Centring], ...] = choices(
     lambda x, mean: x - mean,
     wrong("mean-not-subtracted", lambda x, mean: x,
           "The mean is never subtracted: x is only divided."),
     wrong("mean-added", lambda x, mean: x + mean, "The mean is added; it should be subtracted."),
+    wrong("mean-subtracted-twice", lambda x, mean: x - 2 * mean,
+          "The mean is subtracted twice.", "Subtract it once: x - mean."),
     fix="Normalize x - mean.",
 )
 
 NO_EPS: Choice[Denominator] = wrong(
     "eps-missing", lambda var, eps: var.sqrt(),
-    "eps is missing: it divides by sqrt(var), and so by 0 for a channel of equal values.",
+    "eps is missing: it divides by sqrt(var), and so by 0 where all values are equal.",
     "Divide by sqrt(var + eps).")
 DENOMINATOR: tuple[Choice[Denominator], ...] = choices(
     lambda var, eps: (var + eps).sqrt(),
@@ -63,19 +67,30 @@ FEWEST_CLIPPED = 3
 """Values of one size, the largest, that show that an output is clipped."""
 LARGEST_EPS = 1e-2  # the largest value that counts as a choice
 KERAS_EPS = 1e-3
+USUAL_EPS = 1e-5
 
 
-def eps_of(value: float) -> Choice[float]:
-    """Return another eps than PyTorch's 1e-5, as a choice."""
+def eps_of(value: float, usual: float = USUAL_EPS, speakers: str = "") -> Choice[float]:
+    """Return another eps than PyTorch's usual one, as a choice, with who else uses it."""
     if value > LARGEST_EPS:
-        sentence = f"eps is {value:g}, so large that it dominates the variance; PyTorch's is 1e-05."
+        sentence = (
+            f"eps is {value:g}, so large that it dominates the variance; PyTorch's is {usual:.2g}."
+        )
         return Choice(value, dataclasses.replace(LARGE_EPS, sentence=sentence))
-    sentence = f"eps is {value:g}; PyTorch's is 1e-05."
-    speakers = "Keras" if value == KERAS_EPS else OTHER_EPS.speakers
-    return Choice(value, dataclasses.replace(OTHER_EPS, sentence=sentence, speakers=speakers))
+    fault = dataclasses.replace(
+        OTHER_EPS,
+        sentence=f"eps is {value:g}; PyTorch's is {usual:.2g}.",
+        fix=f"Use {usual:.2g} if predictions should equal those of PyTorch's layer.",
+        speakers=speakers or OTHER_EPS.speakers,
+    )
+    return Choice(value, fault)
 
 
-EPS = (Choice(1e-5), *map(eps_of, (KERAS_EPS, 1e-6, 1e-8, 1e-12, 1e-7, 1e-4, 1e-2)))
+EPS = (
+    Choice(USUAL_EPS),
+    eps_of(KERAS_EPS, speakers="Keras"),
+    *map(eps_of, (1e-6, 1e-8, 1e-12, 1e-7, 1e-4, 1e-2)),
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,10 @@ _ABSOLUTE = Fault(
     "gamma-absolute",
     "It scales by the absolute value of gamma: a negative gamma does not turn the sign.",
     "Return gamma * x_hat + beta.")
+GAMMA_PLUS_ONE: Choice[Affine] = wrong(
+    "gamma-plus-one", lambda x_hat, gamma, beta: (1 + gamma) * x_hat + beta,
+    "It scales by 1 + gamma, not by gamma.",
+    "Return gamma * x_hat + beta, and start gamma at 1.")
 AFFINE: tuple[Choice[Affine], ...] = choices(
     lambda x_hat, gamma, beta: gamma * x_hat + beta,
     wrong("gamma-unused", lambda x_hat, gamma, beta: x_hat + beta, "gamma is not used."),
@@ -110,9 +129,7 @@ AFFINE: tuple[Choice[Affine], ...] = choices(
           "beta is subtracted.", "Add it: gamma * x_hat + beta."),
     wrong("divides-by-gamma", lambda x_hat, gamma, beta: x_hat / gamma + beta,
           "It divides by gamma.", "Multiply: gamma * x_hat + beta."),
-    wrong("gamma-plus-one", lambda x_hat, gamma, beta: (1 + gamma) * x_hat + beta,
-          "It scales by 1 + gamma, not by gamma.",
-          "Return gamma * x_hat + beta, and start gamma at 1."),
+    GAMMA_PLUS_ONE,
     wrong("gamma-exponentiated", lambda x_hat, gamma, beta: gamma.exp() * x_hat + beta,
           "It scales by exp(gamma), not by gamma.",
           "Return gamma * x_hat + beta, and start gamma at 1."),

@@ -9,10 +9,15 @@ from typing import Any
 
 from bnrun.verification.check import CHECKS as _REGISTERED
 from bnrun.verification.check import Check
-from bnrun.verification.diagnostic_passes import TRAINING, parts
+from bnrun.verification.diagnostic_passes import (
+    PREDICTING,
+    PREDICTING_WITH_GRADIENTS,
+    TRAINING,
+    parts,
+)
 from bnrun.verification.experiment import Experiment
 from bnrun.verification.report import GROUPS
-from bnrun.verification.situations import MAIN_RANKS
+from bnrun.verification.subject import Construction
 
 from bnrun.verification.topics import (  # isort: skip  (in the order of their checks)
     outputs,
@@ -36,12 +41,38 @@ TOPICS: tuple[ModuleType, ...] = (
 )
 CHECKS: tuple[Check, ...] = tuple(sorted(_REGISTERED, key=lambda check: GROUPS.index(check.group)))
 
-FIRST: tuple[Experiment[Any], ...] = (parts, *(TRAINING[rank] for rank in MAIN_RANKS))
-"""Experiments that come first: they show which parts, ranks and dtypes the norm has."""
-
+_FIRST: tuple[Experiment[Any], ...] = (parts, *TRAINING.values())
 EXPERIMENTS: dict[str, Experiment[Any]] = {
     experiment.name: experiment
-    for experiments in (FIRST, *(check.experiments for check in CHECKS))
+    for experiments in (_FIRST, *(check.experiments for check in CHECKS))
     for experiment in experiments
 }
-"""All experiments, by name, in the order in which they are made."""
+"""All experiments, by name."""
+
+
+def first_of(construction: Construction) -> list[Experiment[Any]]:
+    """Return what comes first: it shows which parts, ranks and dtypes the norm has."""
+    return [parts, *(TRAINING[rank] for rank in construction.main_ranks)]
+
+
+def checks_of(construction: Construction) -> list[Check]:
+    """Return the checks of a family, for the ranks of input that it has."""
+    return [
+        check
+        for check in CHECKS
+        if construction.family in check.families
+        and (check.rank is None or check.rank in construction.ranks)
+    ]
+
+
+def experiments_of(construction: Construction) -> list[Experiment[Any]]:
+    """Return the experiments of a family, in the order in which they are made."""
+    without = [
+        kind[rank]
+        for kind in (TRAINING, PREDICTING, PREDICTING_WITH_GRADIENTS)
+        for rank in kind.keys() - set(construction.ranks)
+    ]
+    experiments = [*first_of(construction)]
+    for check in checks_of(construction):
+        experiments += [one for one in check.experiments if one not in without]
+    return list(dict.fromkeys(experiments))

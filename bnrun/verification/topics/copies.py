@@ -110,7 +110,7 @@ def _copy_by(duplicate: Callable[[nn.Module], nn.Module], subject: Subject) -> C
     situation = subject.situation(plain)
     layer = subject.build(subject.rank, situation)
     try:
-        other = Layer(duplicate(layer.module), subject.device, subject.dtype)
+        other = subject.layer(duplicate(layer.module))
     except Exception as error:
         return Copy(None, describe(error))
     outputs = _predictions(layer, other, situation)

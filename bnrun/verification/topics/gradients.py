@@ -12,7 +12,7 @@ from bnrun.verification.diagnostic_passes import PREDICTING_WITH_GRADIENTS, TRAI
 from bnrun.verification.experiment import Experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed
-from bnrun.verification.situations import CHANNELS, MAIN_RANKS, Situation, make_situation, plain
+from bnrun.verification.situations import Situation, make_situation, plain
 from bnrun.verification.subject import Layer, NotOffered, Record, Subject
 
 # fmt: off
@@ -23,9 +23,8 @@ DETACHED = Fault(
     "under no_grad().")
 # fmt: on
 
-# Small, since finite differences need a pass for each value
-SMALL_SHAPES = {2: (4, CHANNELS), 3: (2, CHANNELS, 3), 4: (2, CHANNELS, 2, 1)}
-SMALL_SHAPES |= {5: (2, CHANNELS, 2, 1, 1)}
+# Examples and positions: few, since finite differences need a pass for each value
+SMALL_SIZES = {2: (4, ()), 3: (2, (3,)), 4: (2, (2, 1)), 5: (2, (2, 1, 1))}
 BACKWARD = {True: TRAINING, False: PREDICTING_WITH_GRADIENTS}
 HOW = {True: "in training", False: "when predicting"}
 
@@ -42,7 +41,9 @@ def _finite_differences(training: bool, subject: Subject) -> FiniteDifferences:
         raise NotOffered("finite differences need float64")
     errors = {}
     for rank in subject.main_ranks:
-        situation = make_situation(SMALL_SHAPES[rank], subject.dtype)
+        examples, positions = SMALL_SIZES[rank]
+        shape = (examples, subject.construction.channels, *positions)
+        situation = make_situation(shape, subject.dtype)
         layer = subject.build(rank, situation)
         x = layer.own(situation.x).requires_grad_()
         learned = [t for t in (*layer.gammas, *layer.betas) if t.requires_grad]
@@ -103,7 +104,7 @@ def _differences(case: Case, training: bool) -> Outcome:
 
 def _passes_raise(case: Case, message: str, training: bool) -> Outcome | None:
     """Return the failure of the pass that finite differences are made of, if that raises, too."""
-    for rank in (rank for rank in MAIN_RANKS if rank in case.ranks):
+    for rank in (rank for rank in case.construction.main_ranks if rank in case.ranks):
         seen = case.of(BACKWARD[training][rank])
         if seen.trouble is not None:
             return case.failed_from(seen.trouble, seen.message)

@@ -41,13 +41,14 @@ class Layouts(Record):
 def layouts(subject: Subject) -> Layouts:
     """Run the same input in several memory layouts."""
     situation = subject.situation(plain, subject.main_ranks[-1])
-    x, last = situation.x, situation.x.shape[-1]
+    x = subject.construction.given(situation.x).contiguous()
+    last = x.shape[-1]
     inputs = {
         "contiguous": x,
         "strided": x.repeat_interleave(2, dim=-1)[..., : 2 * last : 2],
         "transposed": x.transpose(0, -1).contiguous().transpose(0, -1),
     }
-    if x.dim() == 4:
+    if x.dim() == 4 and not subject.construction.last:
         inputs["channels_last"] = x.contiguous(memory_format=torch.channels_last)
     record = Layouts({}, {})
     for name, x in inputs.items():

@@ -122,16 +122,19 @@ check(
     "moving statistics",
     "the moving statistics after one batch, from random ones",
     *TRAINING.values(),
+    families=("batch",),
 )(functools.partial(_one_batch, training=True))
 check_ranks(
     "updates in order",
     "moving statistics",
     f"the moving statistics after each of {STEPS} batches",
     UPDATES,
+    families=("batch",),
 )(_order)
 check(
     "left alone when predicting",
     "moving statistics",
     "predicting moves no moving statistics",
     *PREDICTING.values(),
+    families=("batch",),
 )(functools.partial(_one_batch, training=False))

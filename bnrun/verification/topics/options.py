@@ -102,9 +102,9 @@ def momentum_none(subject: Subject) -> State:
 @experiment("affine=False")
 def affine_false(subject: Subject) -> BuiltLayer:
     """Train without gamma and beta."""
-    subject.argument("affine")
+    options: dict[str, Any] = {subject.argument("affine", "elementwise_affine"): False}
     situation = subject.situation(plain)
-    layer = subject.build(subject.rank, situation, affine=False)
+    layer = subject.build(subject.rank, situation, **options)
     learns = [name for name, p in layer.module.named_parameters() if p.requires_grad]
     return BuiltLayer(layer.run(situation, training=True), learns)
 
@@ -139,7 +139,12 @@ def _with_eps(formula: Formula) -> Formula:
     return formula.having(eps=Choice(OTHER_EPS), affine=affine)
 
 
-@check(momentum, "module contract", "the argument is the weight of the new batch")
+@check(
+    momentum,
+    "module contract",
+    "the argument is the weight of the new batch",
+    families=("batch",),
+)
 def _momentum(case: Case) -> Outcome:
     record = case.require(momentum)
     if not case.parts.moves:
@@ -193,7 +198,10 @@ def _mistakes_in_updates(case: Case) -> tuple[Fault, ...]:
 
 
 @check(
-    momentum_none, "module contract", "the moving statistics are the plain average over all batches"
+    momentum_none,
+    "module contract",
+    "the moving statistics are the plain average over all batches",
+    families=("batch",),
 )
 def _momentum_none(case: Case) -> Outcome:
     record = case.require(momentum_none)
@@ -222,7 +230,12 @@ def _affine_false(case: Case) -> Outcome:
     return failed(AFFINE_IGNORED, error=outcome.error) if ignored else outcome
 
 
-@check(track_false, "module contract", "predictions use the statistics of the batch")
+@check(
+    track_false,
+    "module contract",
+    "predictions use the statistics of the batch",
+    families=("batch",),
+)
 def _track_false(case: Case) -> Outcome:
     record = case.require(track_false)
     situation = case.situation(plain)

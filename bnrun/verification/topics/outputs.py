@@ -15,7 +15,7 @@ from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, combined, failed, skipped, trouble
 from bnrun.verification.recipe import Recipe, deviations
-from bnrun.verification.situations import ODD_SHAPES, faint, far, level, make_situation, plain
+from bnrun.verification.situations import faint, far, level, make_situation, odd_shapes_of, plain
 from bnrun.verification.subject import Pass, Record, Subject
 
 # fmt: off
@@ -30,7 +30,7 @@ CANCELS = Fault(
     "Subtract the mean first: ((x - mean) ** 2).mean(...), or x.var(...).", of_values=True)
 NOT_FINITE_AT_ZERO = Fault(
     "not-finite-at-zero-variance",
-    "A channel of equal values gives an output or a gradient that is not finite.",
+    "A variance of 0, that of equal values, gives an output or a gradient that is not finite.",
     "Divide by sqrt(var + eps), with a positive eps inside the root: the gradient of sqrt is "
     "infinite at 0.",
     of_values=True)
@@ -66,7 +66,7 @@ class OddShape(Record):
 
 @dataclass(frozen=True)
 class OddShapes(Record):
-    """What happened at each of ODD_SHAPES that has a rank which the norm accepts."""
+    """What happened at each odd shape that has a rank which the norm accepts."""
 
     passes: list[OddShape]
 
@@ -75,7 +75,9 @@ class OddShapes(Record):
 def odd_shapes(subject: Subject) -> OddShapes:
     """Train on an input of each shape."""
     record = OddShapes([])
-    for shape in (shape for shape in ODD_SHAPES if subject.accepts(len(shape))):
+    of_family = odd_shapes_of(subject.construction.family)
+    shapes = [shape for shape in of_family if len(shape) in subject.construction.ranks]
+    for shape in (shape for shape in shapes if subject.accepts(len(shape))):
         try:
             one = OddShape(shape, subject.run(make_situation(shape, subject.dtype), training=True))
         except Exception as error:
@@ -156,7 +158,7 @@ def _level_channels(case: Case) -> Outcome:
 @check(
     odd_shapes,
     "mathematics",
-    "batches of 1 and 2, one channel, one position: output and moving statistics",
+    "batches of 1 and 2, one position, and so on: output and moving statistics",
 )
 def _odd_shapes(case: Case) -> Outcome:
     return combined(_judge_shape(case, odd) for odd in case.require(odd_shapes).passes)
@@ -169,5 +171,6 @@ def _judge_shape(case: Case, odd: OddShape) -> Outcome:
     if odd.result is None:
         return failed(trouble("raised", f"{odd.error} for an input of {odd.shape}"))
     situation = case.restrict(make_situation(odd.shape, case.dtype))
-    observed = odd.result.output | odd.result.moving
+    moving = odd.result.moving if case.ways.has_moving else {}
+    observed = odd.result.output | moving
     return case.compare(len(odd.shape), observed, simulation(situation, training=True))

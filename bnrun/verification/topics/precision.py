@@ -11,7 +11,7 @@ from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, passed, skipped
 from bnrun.verification.situations import plain
-from bnrun.verification.subject import Layer, NotOffered, Record, Subject, to_record
+from bnrun.verification.subject import NotOffered, Record, Subject
 from bnrun.verification.topics.copies import unregistered
 
 # fmt: off
@@ -65,16 +65,16 @@ def double(subject: Subject) -> DoubledLayer:
     """Build it in float32, give it a state, and call `.double()`, as a user would."""
     if subject.device.type == "mps":
         raise NotOffered("there is no float64 on mps")
-    situation = plain(subject.rank, torch.float32)
+    situation = plain(subject.rank, torch.float32, family=subject.construction.family)
     layer = subject.build(subject.rank, situation, dtype=torch.float32)
     layer.module.double()
-    after = Layer(layer.module, subject.device, torch.float64)
+    after = subject.layer(layer.module, torch.float64)
     tensors = dict(layer.module.named_parameters()) | dict(layer.module.named_buffers())
     tensors = {name: t for name, t in tensors.items() if t.is_floating_point()}
     moving = {name: t for one in layer.statistics for name, t in one.by_name().items()}
     dtypes = {name: _name(tensor.dtype) for name, tensor in (tensors | moving).items()}
     y = after.forward(after.own(situation.x), training=True)
-    return DoubledLayer(dtypes, list(moving), to_record(y), _name(y.dtype))
+    return DoubledLayer(dtypes, list(moving), after.record(y), _name(y.dtype))
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -136,7 +136,7 @@ def _double(case: Case) -> Outcome:
     if case.dtype != torch.float64 or not is_explained:
         return passed()
     # The diagnosis may have known mistakes in it: they are there after `.double()`, too.
-    situation = case.restrict(plain(case.rank, torch.float32))
+    situation = case.restrict(plain(case.rank, torch.float32, family=case.construction.family))
     error = distance(record.y, simulation(situation, training=True)(case.recipe(case.rank))["y"])
     if error <= case.tolerance or case.identity or case.narrowing is not None:
         return passed()

@@ -8,7 +8,7 @@ from torch import Tensor
 from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
-from bnrun.verification.formula.batch_statistics import SPREAD
+from bnrun.verification.formula.spread import SPREAD
 from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed
 from bnrun.verification.situations import CHANNELS, make_situation, plain
 from bnrun.verification.subject import Record, Subject
@@ -76,7 +76,7 @@ def channel_count(subject: Subject) -> AcceptedInputs:
     record = AcceptedInputs([])
     for rank in subject.main_ranks:
         situation = subject.situation(plain, rank)
-        for channels in (CHANNELS - 1, CHANNELS + 2):
+        for channels in (situation.x.shape[1] - 1, situation.x.shape[1] + 2):
             shape = (situation.x.shape[0], channels, *situation.x.shape[2:])
             for training, how in ((True, "in training"), (False, "when predicting")):
                 layer = subject.build(rank, situation)
@@ -87,7 +87,12 @@ def channel_count(subject: Subject) -> AcceptedInputs:
     return record
 
 
-@check(one_value, "module contract", "a batch with one value per channel is refused in training")
+@check(
+    one_value,
+    "module contract",
+    "a batch with one value per channel is refused in training",
+    families=("batch",),
+)
 def _one_value(case: Case) -> Outcome:
     record = case.require(one_value)
     if not record.finite:

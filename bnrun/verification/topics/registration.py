@@ -7,9 +7,12 @@ from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed, skipped
+from bnrun.verification.report import Family
 from bnrun.verification.subject import Record, Subject
 
 NAMES = {"gamma": GAMMA, "beta": BETA}
+WANTED: dict[Family, tuple[str, ...]] = {"rms": ("gamma",), "instance": ()}
+"""What a layer of a family should learn, where that is not both."""
 NEW = {
     part: f"nn.Parameter(torch.{start}(num_features))"
     for part, start in (("gamma", "ones"), ("beta", "zeros"))
@@ -51,6 +54,12 @@ STATISTICS_LEARNED = Fault(
     "statistics-are-learned",
     "The moving statistics are trainable parameters: an optimizer step after eval() changes them.",
     "Use buffers: self.register_buffer('moving_mean', torch.zeros(num_features)), and so on.",
+)
+WITHOUT_BETA = Fault(
+    "without-beta",
+    "There is no beta: the output is only scaled.",
+    "Add self.bias = nn.Parameter(torch.zeros(...)) and add it in forward.",
+    "PyTorch with bias=False, and many large language models",
 )
 NOTHING_LEARNED = Fault(
     "no-gamma-and-beta",
@@ -121,18 +130,23 @@ def registration(subject: Subject) -> Registration:
 )
 def _registration(case: Case) -> Outcome:
     record = case.require(registration)
+    wanted = WANTED.get(case.construction.family, tuple(NAMES))
     if not record.parts and not record.shared and not record.others:
+        if not wanted and not case.identity:
+            return passed()
         return failed(IDENTITY if case.identity else NOTHING_LEARNED)
     faults = [SHARED[part] for part in record.shared]
     faults += [STATISTICS_LEARNED] if record.statistics else []
     for name, part in record.parts.items():
         if not part.learns:
             faults.append((FROZEN if part.parameter else MISSING)[name])
-    absent = [part for part in NAMES if part not in record.parts and part not in record.shared]
+    absent = [part for part in wanted if part not in record.parts and part not in record.shared]
     if absent and record.others and not faults:
         return skipped(
             f"no {' and no '.join(absent)} under the usual names (weight, gamma, scale; bias, "
             f"beta, shift), but it learns {', '.join(record.others)}"
         )
+    if case.construction.family == "layer" and absent == ["beta"]:
+        return failed(*faults, WITHOUT_BETA)
     faults += [ABSENT[part] for part in absent]
     return failed(*faults) if faults else passed()

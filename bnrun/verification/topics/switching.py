@@ -12,7 +12,6 @@ from bnrun.verification.diagnostic_passes import Outputs
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
-from bnrun.verification.formula.batch_statistics import BY_BATCH
 from bnrun.verification.outcome import UNEXPLAINED, Outcome, failed, passed, skipped
 from bnrun.verification.recipe import Recipe, simulate
 from bnrun.verification.situations import others_changed, plain, sequence
@@ -113,7 +112,8 @@ class Traces(Record):
 @experiment("trains again")
 def again(subject: Subject) -> Traces:
     """Train, predict, train and predict with one layer; and less of it with others."""
-    first, second, third = sequence(subject.rank, subject.dtype)[:3]
+    family = subject.construction.family
+    first, second, third = sequence(subject.rank, subject.dtype, family=family)[:3]
     fewer = third.x[:-1]
 
     def train(layer: Layer, x: Tensor) -> Tensor:
@@ -145,6 +145,7 @@ def again(subject: Subject) -> Traces:
     switches,
     "module contract",
     "what train(), eval() and no_grad() switch, in all four combinations",
+    families=("batch",),
 )
 def _switches(case: Case) -> Outcome:
     record = case.require(switches)
@@ -190,7 +191,7 @@ def _again(case: Case) -> Outcome:
     recipe = case.recipe(case.rank)
     if share_state(case):
         return failed(SHARED_STATE, error=record.apart.distance)
-    by_batch = recipe.training.source is BY_BATCH
+    by_batch = recipe.training.source is case.right.training.source
     of_mode = None if recipe.mode is case.right.mode else recipe.mode.fault
     if by_batch and record.trains.distance > case.tolerance:
         fault = None if recipe.mode.value(True, True) else of_mode

@@ -1,0 +1,270 @@
+"""Which family a norm is of, and how its layers are built: from its name, and from evidence.
+
+The name of a class says what it is meant to be. What one value of its output depends on says what
+it is: over which dimensions its statistics are taken. Where the two differ, that is a finding.
+"""
+
+import contextlib
+import dataclasses
+import inspect
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from bnrun.verification.report import FAMILIES, Family
+from bnrun.verification.situations import GROUPS, plain
+from bnrun.verification.subject import Construction, Record, Subject
+
+NAMES: dict[Family, str] = {
+    "batch": r"(?i:batch_?norm)|BN",
+    "rms": r"(?i:rms)",
+    "group": r"(?i:group_?norm)|GN",
+    "instance": r"(?i:instance_?norm)",
+    "layer": r"(?i:layer_?norm)|LN",
+}
+"""What the names of classes contain, in the order in which they decide."""
+
+GROUP_COUNT = r"(?i)(num_?|n_?)?groups?(_?(num|count))?|g"
+"""Names of parameters that take the number of groups."""
+RANK_WORDS = ("dim", "rank", "nd")
+"""Parts of the names of parameters that are meant for the rank."""
+AFFINE = ("affine", "elementwise_affine")
+LABELS: dict[Family, str] = {
+    "batch": "batch normalization",
+    "layer": "layer normalization",
+    "group": "group normalization",
+    "instance": "instance normalization",
+    "rms": "RMS normalization",
+}
+MEASURED_AS: Family = "group"
+"""The family whose inputs are taken to find out which one it is: they have the most channels."""
+MEASURED_RANKS = (4, 3, 5, 2)
+SHIFT = 2.5
+"""What is added to a whole input: where the mean is subtracted, that changes nothing."""
+CHANGE = 1e-6
+"""The least change of an output that is not rounding."""
+
+Extent = Literal["none", "some", "all"]
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """What one value of the output depends on, beside the input's value at its own place.
+
+    Attributes:
+        rank: of the input.
+        batch: whether on other examples.
+        channels: on which of the other channels of its position.
+        positions: along which dimensions of the positions.
+        shifts: whether the output changes when a number is added to the whole input.
+    """
+
+    rank: int
+    batch: bool
+    channels: Extent
+    positions: Extent
+    shifts: bool
+
+    @property
+    def family(self) -> Family | None:
+        """Return the family whose statistics these are; None where they are of none."""
+        match self.batch, self.channels, self.positions:
+            case True, "none", "all":
+                return "batch"
+            case False, "none", "all":
+                return "instance"
+            case False, "some", "all":
+                return "group"
+            case False, "all", "none" | "all":
+                return "rms" if self.shifts else "layer"
+        return None
+
+    @property
+    def words(self) -> str:
+        """Return the places of other values that it depends on, in words."""
+        channels = {"none": "", "some": "some channels", "all": "all channels"}[self.channels]
+        positions = {"none": "", "some": "some positions", "all": "all positions"}[self.positions]
+        places = [channels, positions, "other examples" if self.batch else ""]
+        return ", ".join(place for place in places if place) or "nothing else"
+
+
+Measured = tuple[Construction, Dependence]
+
+
+@dataclass(frozen=True)
+class Recognition(Record):
+    """A construction, and a sentence on how its family was recognized; "" where it was named."""
+
+    construction: Construction
+    sentence: str = ""
+
+
+def family_named(name: str) -> Family | None:
+    """Return the family that the name of a norm or of a class says; None if it says none."""
+    if name in FAMILIES:
+        return next(family for family in FAMILIES if family == name)
+    return next((family for family, words in NAMES.items() if re.search(words, name)), None)
+
+
+def constructions(
+    target: Callable[..., Any], options: Mapping[str, Any], family: Family | None
+) -> list[Construction]:
+    """Return the ways in which a class may want to be built, the likeliest first.
+
+    Args:
+        target: the class, or what builds it.
+        options: arguments that the user gives.
+        family: of norms, if it is known.
+    """
+    if family == "batch":
+        return [Construction()]
+    parameters = _parameters(target)
+    fixed: dict[str, Any] = {}
+    groups = next((name for name in parameters if re.fullmatch(GROUP_COUNT, name)), None)
+    count = GROUPS
+    if groups is not None and groups in options:
+        count = options[groups] if isinstance(options[groups], int) else GROUPS
+    elif groups is not None:
+        fixed[groups] = GROUPS
+    for name in AFFINE:
+        if name in parameters and parameters[name].default is False and name not in options:
+            fixed[name] = True
+    usual = Construction(family or "batch", options=tuple(fixed.items()), groups=count)
+    ways = [usual, dataclasses.replace(usual, as_shape=True)]
+    required = [name for name, p in parameters.items() if p.default is p.empty and name != groups]
+    required = [name for name in required if name not in options]
+    if groups is None and len(required) == 2 and family in (None, "group"):
+        ways += [
+            dataclasses.replace(usual, options=(*usual.options, (name, GROUPS)))
+            for name in required[::-1]
+            if not any(word in name.lower() for word in RANK_WORDS)
+        ]
+    return ways
+
+
+def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a constructor by name; none where they are unknown."""
+    with contextlib.suppress(ValueError, TypeError):
+        taken = inspect.signature(target).parameters
+        return {
+            name: p for name, p in taken.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        }
+    return {}
+
+
+def recognize(
+    name: str,
+    family: Family | None,
+    ways: Sequence[Construction],
+    built: Callable[[Construction], Subject],
+) -> Recognition:
+    """Return the construction of a norm: of the family that is given, named or measured.
+
+    Args:
+        name: of the norm or its class.
+        family: if the user named one.
+        ways: in which the class may want to be built.
+        built: returns the subject of a construction.
+    """
+    wanted = family or family_named(name)
+    if wanted == "batch":
+        return Recognition(Construction())
+    seen = list(_measured(ways, built))
+    if wanted is not None:
+        construction = _of_family(wanted, ways, seen)
+        return Recognition(construction, "" if family else _by_name(construction, seen))
+    for one, dependence in seen:
+        if dependence.family == "batch" or built(one).build(dependence.rank).statistics:
+            break
+        if dependence.family is not None:
+            return Recognition(
+                dataclasses.replace(one, family=dependence.family),
+                f"Judged as {LABELS[dependence.family]}: a value of its output depends on "
+                f"{dependence.words}.",
+            )
+    return Recognition(Construction())
+
+
+def _by_name(construction: Construction, seen: Sequence[Measured]) -> str:
+    """Return how a family was recognized by its name, with what was seen of it."""
+    ours = dataclasses.replace(construction, family=MEASURED_AS)
+    words = [dependence.words for one, dependence in seen if one == ours]
+    depends = f"; a value of its output depends on {words[0]}" if words else ""
+    return f"Judged as {LABELS[construction.family]}, as its name says{depends}."
+
+
+def _of_family(
+    family: Family, ways: Sequence[Construction], seen: Sequence[Measured]
+) -> Construction:
+    """Return the construction that fits a family best: of the right statistics, or of any."""
+    by_last = family in ("layer", "rms")
+    kinds = {"layer": ("layer", "rms"), "rms": ("layer", "rms")}.get(family, (family,))
+
+    def misfit(measured: Measured) -> tuple[bool | int, ...]:
+        one, dependence = measured
+        is_whole = one.last and by_last and dependence.positions == "all"
+        strange = dependence.family not in kinds or is_whole
+        return strange, -dependence.rank, one.last != by_last
+
+    usual = dataclasses.replace(ways[0], last=by_last)
+    first, _ = min(seen, key=misfit, default=(usual, None))
+    return dataclasses.replace(first, family=family)
+
+
+def _measured(
+    ways: Sequence[Construction], built: Callable[[Construction], Subject]
+) -> Iterator[Measured]:
+    """Yield the constructions that work, each with what its output depends on."""
+    for one, last in itertools.product(ways, (False, True)):
+        tried = dataclasses.replace(one, family=MEASURED_AS, last=last)
+        subject = built(tried)
+        for rank in MEASURED_RANKS:
+            try:
+                yield tried, _dependence(subject, rank)
+                break
+            except Exception:  # it wants to be built otherwise, or other inputs
+                continue
+
+
+def _dependence(subject: Subject, rank: int) -> Dependence:
+    """Return what the first value of an output depends on, in training."""
+    situation = plain(rank, subject.dtype, family=MEASURED_AS)
+    x = situation.x
+    layer = subject.build(rank, situation)
+
+    def value(x: Tensor) -> float:
+        return float(
+            layer.record(layer.forward(layer.own(x), training=True, grad=False)).flatten()[0]
+        )
+
+    usual = value(x)
+
+    def depends(*places: slice | int) -> bool:
+        """Return whether a change of the values at some places changes the first one's output."""
+        changed = x.clone()
+        changed[places] = 1.5 * changed[places] + 0.25
+        return abs(value(changed) - usual) > CHANGE
+
+    others = slice(1, None)
+    channels = [depends(0, channel, *[0] * (rank - 2)) for channel in range(1, x.shape[1])]
+    positions = [
+        depends(0, 0, *(others if dim == along else 0 for dim in range(2, rank)))
+        for along in range(2, rank)
+    ]
+    return Dependence(
+        rank,
+        depends(others, 0, *[0] * (rank - 2)),
+        _extent(channels),
+        _extent(positions),
+        abs(value(x + SHIFT) - usual) > CHANGE,
+    )
+
+
+def _extent(depends: Sequence[bool]) -> Extent:
+    if not any(depends):
+        return "none"
+    return "all" if all(depends) else "some"
