@@ -41,7 +41,8 @@ def train(
         overrides: any config keys, such as `{"optimizer.lr": 0.5}`.
         out: a folder to keep the run in, as `bnrun train --out` does. None keeps nothing on disk.
         on_event: called with each event as it happens: `RunStarted`, `Progress` a few times a
-            second, `Activity`, `EpochEnded`, `Notice`, `CheckpointReady`, `RunEnded`.
+            second, `Probed` where the key `training.probe` asks for probes, `Activity`,
+            `EpochEnded`, `Notice`, `CheckpointReady`, `RunEnded`.
 
     Returns:
         The result. Its `status` is `diverged` where a loss stopped being finite.

@@ -31,6 +31,14 @@ def one_of(*values: str) -> Callable[[], list[str]]:
     return lambda: [*values]
 
 
+def probes(incomplete: str) -> list[str]:
+    """Complete the last of several probes, separated by commas."""
+    from bnrun.config.schema import PROBES
+
+    before = incomplete.rpartition(",")[0]
+    return [f"{before},{name}" if before else name for name in PROBES]
+
+
 def configs() -> list[tuple[str, str]]:
     """Complete the name of a config that comes with bnrun."""
     from bnrun.config import about, packaged_configs

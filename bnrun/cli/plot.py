@@ -33,8 +33,9 @@ def plot(
 ) -> None:
     """Draw a run's curves and gammas, or a comparison, as SVG and PNG.
 
-    The pictures of a run, or of a comparison, are in its directory; that of several runs is beside
-    them, in the folder that runs are in.
+    What probes saw (bnrun train --probe) is drawn as well. The pictures of a run, or of a
+    comparison, are in its directory; that of several runs is beside them, in the folder that runs
+    are in.
     """
     from bnrun.cli.compare_runs import draw_runs
     from bnrun.runs.lookup import COMPARISON, LATEST, find_either
@@ -107,15 +108,17 @@ def draw_comparison(path: Path, comparison: "Comparison") -> list[Path]:
 
 
 def _draw_run(path: Path, checkpoint: str) -> list[Path]:
-    """Draw a run's curves, and its gammas where its norms have any; return the files.
+    """Draw a run's curves, its gammas, and what its probes saw; return the files.
 
     Raises:
         RunError: the run has finished no epoch, has no such checkpoint, or cannot be written.
     """
     from bnrun import runs
     from bnrun.runs.picture_files import write_picture
+    from bnrun.runs.probe_records import read_probes
     from bnrun.runs.run_records import read_run
     from bnrun.show import pictures
+    from bnrun.show.probe_words import probes_of
     from bnrun.show.wording import training_title
     from bnrun.training.gamma_inspection import norm_layers
 
@@ -125,5 +128,13 @@ def _draw_run(path: Path, checkpoint: str) -> list[Path]:
     state = runs.read_checkpoint(path, checkpoint)  # first: where it is missing, draw nothing
     files = write_picture(path, "curves", pictures.render(pictures.curves(summary)))
     title = f"γ and β after epoch {len(state['epochs'])}: {training_title(summary)}"
-    gamma = pictures.gamma(norm_layers(state), title, pictures.run_footer(summary))
-    return files + (write_picture(path, "gamma", pictures.render(gamma)) if gamma else [])
+    footer = pictures.run_footer(summary)
+    gamma = pictures.gamma(norm_layers(state), title, footer)
+    if gamma is not None:
+        files += write_picture(path, "gamma", pictures.render(gamma))
+    looks = read_probes(path)
+    for probe in probes_of(looks):
+        title = f"probe {probe}: {training_title(summary)}"
+        figure = pictures.probe_picture(looks, probe, title, footer)
+        files += write_picture(path, f"probe-{probe}", pictures.render(figure))
+    return files

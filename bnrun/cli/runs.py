@@ -159,8 +159,10 @@ def _show_table(
 def show(run: AnyRunArgument = "latest", out: OutOption = RUNS, json: JsonOption = False) -> None:
     """Show one run: its config, what it ran on, its epochs; or a comparison."""
     from bnrun.runs.lookup import COMPARISON, find_either
+    from bnrun.runs.probe_records import read_probes
     from bnrun.runs.run_records import read_run
     from bnrun.show.console import show_json, show_line, show_view
+    from bnrun.show.probe_tables import probes_table
     from bnrun.show.runs_tables import run_view
 
     path = find_either(run, out)
@@ -170,11 +172,13 @@ def show(run: AnyRunArgument = "latest", out: OutOption = RUNS, json: JsonOption
 
         show_comparison(read_comparison(path), json)
         return
-    record = read_run(path)
+    record, looks = read_run(path), read_probes(path)
     if json:
-        show_json(record.to_dict())
+        show_json(record.to_dict() | {"probes": [dataclasses.asdict(look) for look in looks]})
     else:
         show_view(run_view(record))
+        if looks:
+            show_view(probes_table(looks))
         show_line(f"kept in {record.path}")
 
 

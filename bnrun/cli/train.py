@@ -19,7 +19,7 @@ from bnrun.cli.options import (
     QuietOption,
     SetOption,
 )
-from bnrun.errors import WORK_FAILED, ConfigError
+from bnrun.errors import WORK_FAILED, ConfigError, known_value
 from bnrun.events import Activity, Notice
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from bnrun.training_summary import Summary
 
     Training = Generator[Event, None, Summary]
+
+KEEP_RESUMED = ("--epochs", "--norm")
+"""Options that a run takes when it continues."""
 
 
 def train(
@@ -56,6 +59,18 @@ def train(
         int | None, typer.Option(metavar="N", help="Of initial weights and image order.")
     ] = None,
     device: DeviceOption = None,
+    probe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROBES",
+            help="Keep what these see of each layer: activations, gradients, updates, landscape, "
+            "shift, shadow.",
+            autocompletion=completion.probes,
+        ),
+    ] = None,
+    every: Annotated[
+        int | None, typer.Option(metavar="N", help="Probes look every N steps.  [default: 20]")
+    ] = None,
     out: NewOutOption = RUNS,
     resume: Annotated[
         str | None,
@@ -83,13 +98,21 @@ def train(
     from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
 
-    options = {"norm": norm, "epochs": epochs, "seed": seed, "device": device}
+    options = {
+        "norm": norm,
+        "epochs": epochs,
+        "seed": seed,
+        "device": device,
+        "probe": None if probe is None else _probes(probe),
+        "every": every,
+    }
     overrides = config_overrides(set_, **options)
-    if resume is not None and (config or set_ or seed is not None or device or dry_run):
+    is_changed = any(override.source not in KEEP_RESUMED for override in overrides)
+    if resume is not None and (config or dry_run or is_changed):
         raise ConfigError(
             "a run continues as its own config.yaml says, so this takes no CONFIG, --set, --seed, "
-            "--device or --dry-run; only --epochs, to train it longer, and --norm, where the file "
-            "of its norm moved.",
+            "--device, --probe, --every or --dry-run; only --epochs, to train it longer, and "
+            "--norm, where the file of its norm moved.",
             key="--resume",
         )
     _check_is_no_norm(config)
@@ -114,6 +137,17 @@ def train(
                 _show_result(run.summary, json)
     if run.summary is None or run.summary.status != "completed":
         raise typer.Exit(WORK_FAILED)
+
+
+def _probes(text: str) -> list[str]:
+    """Return the probes that an option names, separated by commas.
+
+    Raises:
+        ConfigError: there is no such probe.
+    """
+    from bnrun.config.schema import PROBES
+
+    return [known_value("--probe", name.strip(), PROBES) for name in text.split(",")]
 
 
 def _check_is_no_norm(config: Path | None) -> None:

@@ -11,6 +11,8 @@ KEYWORDS = {
     "seed": "training.seed",
     "device": "training.device",
     "images": "training.population_images",
+    "probe": "training.probe",
+    "every": "training.probe_every",
 }
 """The config key that each short name stands for."""
 

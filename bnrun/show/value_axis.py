@@ -15,6 +15,9 @@ ORDINARY_LOSS = 2 * GUESSING_LOSS
 """Where some losses are no higher than this, the axis ends before those that are."""
 HUGE_LOSS = 100.0
 """Where no loss is ordinary and one is higher than this, the axis is logarithmic."""
+FEW_TICKS, MANY_TICKS = 5.0, 100.0
+"""Ratios of the ends of a logarithmic axis: below the first, its ticks are as far apart as those of
+a linear one; above the second, they are powers of ten alone."""
 MIN_RANGE = 0.02
 """Least range of an axis: a smaller one would magnify noise."""
 
@@ -73,6 +76,22 @@ def draw_scale(axes: Axes, name: Literal["x", "y"], scale: Scale) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
     else:
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=3))
+
+
+def settle(axes: Axes, name: Literal["x", "y"], *, is_log: bool = False) -> None:
+    """Fix the limits of an axis as what is drawn needs them, and give it few, short ticks."""
+    axes.set(**{f"{name}scale": "log" if is_log else "linear"})
+    low, high = axes.get_xlim() if name == "x" else axes.get_ylim()  # scaled to what is drawn
+    axes.set(**{f"{name}lim": (low, high)})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    if is_log:
+        axis.set_minor_locator(NullLocator())
+    if is_log and high / low > FEW_TICKS:
+        subs = (1.0,) if high / low > MANY_TICKS else (1.0, 2.0, 5.0)
+        axis.set_major_locator(LogLocator(numticks=6, subs=subs))
+    else:
+        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=3))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
 
 
 def draw_guessing(axes: Axes, name: Literal["x", "y"], metric: str) -> None:

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bnrun.cli import app
+from bnrun.events import Probed
+from bnrun.runs.metrics_file import MetricsFile
 from bnrun.show import pictures
 
 Trained = tuple[Path, subprocess.CompletedProcess[str]]
@@ -37,9 +39,17 @@ def test_a_run_has_curves_and_gammas(
     monkeypatch.setattr(
         pictures, "render", lambda figure: {"svg": b"", "png": b""}
     )  # a second each
+    MetricsFile(run).append(Probed("gradients", 0, {"fc1": {"rms": 0.5, "ratio": 0.25}}))
+    names += ["probe-gradients.svg", "probe-gradients.png"]
     code, output = _plot(run.name[:8], "--json")
     assert code == 0
     assert json.loads(output)["files"] == [f"runs/{run.name}/{name}" for name in names]
+
+    shown = CliRunner().invoke(app, ["runs", "show"]).output
+    assert "gradients  rms       fc1      0.5     0.5   0.5" in shown
+    document = json.loads(CliRunner().invoke(app, ["runs", "show", "--json"]).output)
+    values = {"fc1": {"rms": 0.5, "ratio": 0.25}}
+    assert document["probes"] == [{"probe": "gradients", "step": 0, "values": values}]
 
     code, output = _plot("latest", "--checkpoint", 7)
     assert code == 2

@@ -191,6 +191,7 @@ def test_a_run_as_json_is_its_summary_and_its_environment(bnrun: Run, out: Path)
         "config_name": "lenet_bn",
         "started": "2026-01-01T00:00:00Z",
         "environment": environment,
+        "probes": [],
     }
 
 

@@ -182,3 +182,15 @@ def _assert_refused(run: str, message: str) -> None:
     done = CliRunner().invoke(app, ["train", "--resume", run, "--epochs", "1"])
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+def test_probes_are_named_with_commas(bnrun_here: Run) -> None:
+    done = bnrun_here("train", "--probe", "shift, updates", "--every", 5, "--dry-run", "--json")
+    training = json.loads(done.stdout)["config"]["training"]
+    assert (training["probe"], training["probe_every"]) == (["shift", "updates"], 5)
+    wrong = bnrun_here("train", "--probe", "shift,update")
+    assert wrong.returncode == 2
+    assert "--probe: received 'update'" in wrong.stderr
+    assert "Did you mean 'updates'?" in wrong.stderr
+    kept = bnrun_here("train", "--resume", "latest", "--every", 5)
+    assert (kept.returncode, "--every or --dry-run" in kept.stderr) == (2, True)
