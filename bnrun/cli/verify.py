@@ -72,6 +72,13 @@ def verify(
     list_: Annotated[
         bool, typer.Option("--list", help="List the checks, and the mistakes known by name.")
     ] = False,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHECK",
+            help="Explain one check: what it does, its formula, a small input, the fix.",
+        ),
+    ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -92,9 +99,15 @@ def verify(
     if list_:
         _show_list(implementation, options["family"], json)
         return
+    if implementation is None and explain is not None:
+        _show_explanation(explain, json)
+        return
     norm, options["options"] = _parse_implementation(implementation)
-    report = _run(norm, device, quiet, options)
-    _show(report, json)
+    report = _run(norm, device, quiet, options, explain)
+    if explain is None:
+        _show(report, json)
+    else:
+        _show_explanation(explain, json, report)
     if report.verdict == "fail":
         raise typer.Exit(WORK_FAILED)
 
@@ -116,8 +129,10 @@ def _parse_implementation(implementation: str | None) -> tuple[str, dict[str, An
     return norm, options or {}
 
 
-def _run(norm: str, device: str, quiet: bool, options: dict[str, Any]) -> Report:
-    """Verify, and show the progress."""
+def _run(
+    norm: str, device: str, quiet: bool, options: dict[str, Any], explain: str | None
+) -> Report:
+    """Verify, and show the progress; a check to explain must exist."""
     from bnrun.cli.overrides import option_names, renamed_keys
     from bnrun.events import drain
     from bnrun.show.console import stderr
@@ -129,7 +144,11 @@ def _run(norm: str, device: str, quiet: bool, options: dict[str, Any]) -> Report
             import torch
 
             from bnrun.training import pick_device
+            from bnrun.verification.explanations import find_checks
+            from bnrun.verification.topics import CHECKS
             from bnrun.verification.verify import verify
+        if explain is not None:
+            find_checks(explain, CHECKS)
         with option_names(device=device):
             options["device"] = str(pick_device(device))
         if options["dtype"] is not None:
@@ -145,6 +164,22 @@ def _show(report: Report, json: bool) -> None:
         show_json(report.to_dict())
     else:
         show_view(report_view(report))
+
+
+def _show_explanation(name: str, json: bool, report: Report | None = None) -> None:
+    """Show what a check does and, with a report, what came of it."""
+    from bnrun.show.console import show_json, show_view, stderr
+    from bnrun.show.progress import open_screen
+
+    with open_screen(stderr(), quiet=False) as screen, loading(screen, "torch"):
+        from bnrun.show.verify_tables import explanation_view
+        from bnrun.verification.explanations import explain, find_checks
+        from bnrun.verification.topics import CHECKS
+    explanation = explain(find_checks(name, CHECKS), report.family if report else "batch", report)
+    if json:
+        show_json(explanation.to_dict())
+    else:
+        show_view(explanation_view(explanation))
 
 
 def _show_list(implementation: str | None, family: Family | None, json: bool) -> None:

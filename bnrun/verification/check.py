@@ -14,9 +14,17 @@ from bnrun.verification.distance import Tensors, largest_distance, worst_differe
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.experiment import Experiment, R
 from bnrun.verification.fault import Fault
-from bnrun.verification.outcome import IDENTITY, UNEXPLAINED, Outcome, failed, passed, trouble
+from bnrun.verification.outcome import (
+    IDENTITY,
+    UNEXPLAINED,
+    Outcome,
+    explained,
+    failed,
+    passed,
+    trouble,
+)
 from bnrun.verification.recipe import Recipe, deviations, simulate
-from bnrun.verification.report import FAMILIES, Contract, Family, Group
+from bnrun.verification.report import FAMILIES, Contract, Family, Group, base_name
 from bnrun.verification.situations import LAYOUTS, Situation, plain
 
 
@@ -97,6 +105,10 @@ class Case(Evidence):
         """Return what reproduces the observations for inputs of a rank."""
         return self.diagnosis.recipes.get(rank, self.right)
 
+    def difference(self, observed: Tensors, expected: Tensors) -> str:
+        """Return where two quantities differ most, with indices in the layout of the class."""
+        return worst_difference(*map(self.construction.all_given, (observed, expected)))
+
     def compare(
         self,
         rank: int,
@@ -124,16 +136,16 @@ class Case(Evidence):
             # How it splits a batch of another size, and what then moves, is not known.
             return failed(recipe.training.parts.fault, error=error)
         if remaining > slack * self.tolerance:
-            return failed(UNEXPLAINED, error=error, note=worst_difference(observed, right))
+            return failed(UNEXPLAINED, error=error, note=self.difference(observed, right))
         diagnosed = {name: diagnosed[name] for name in observed if name in diagnosed}
-        needed = [
-            deviation.fault
-            for deviation in deviations(recipe, self.right)
-            if largest_distance(diagnosed, expect(deviation.without)) > bound
-        ]
+        needed: dict[Fault, str] = {}
+        for deviation in deviations(recipe, self.right):
+            without = expect(deviation.without)
+            if largest_distance(diagnosed, without) > bound:
+                needed.setdefault(deviation.fault, self.difference(diagnosed, without))
         if self.narrowing is not None and remaining > bound:
-            needed.append(self.narrowing)
-        return failed(*dict.fromkeys(needed), error=error)
+            needed.setdefault(self.narrowing, self.difference(observed, right))
+        return explained(needed, error)
 
 
 def _without_numbers(text: str) -> str:
@@ -179,6 +191,11 @@ class Check:
     families: tuple[Family, ...] = FAMILIES
     needs_forward: bool = True
     on_trouble: Callable[[Case, str], Outcome | None] = lambda case, message: None
+
+    @property
+    def base(self) -> str:
+        """Return the name without the layout of the input, if it has one."""
+        return base_name(self.name)
 
     def name_in(self, layouts: Mapping[int, str]) -> str:
         """Return its name, with the layout of its inputs as the class takes them."""

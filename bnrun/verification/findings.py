@@ -8,6 +8,7 @@ from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome
 from bnrun.verification.recipe import deviations
 from bnrun.verification.report import CheckResult, Finding, Measurement
+from bnrun.verification.smallest_input import example_of
 
 # Parts that training and predicting both have, or both moving statistics
 _IN_BOTH_PLACES = {"centring", "denominator", "eps", "affine", "gamma_gradient", "beta_gradient"}
@@ -31,6 +32,10 @@ class JudgedRun:
     case: Case
     outcomes: list[tuple[Check, Outcome]]
 
+    def name_of(self, check: Check) -> str:
+        """Return the name of a check, with the layout of its inputs as the class takes them."""
+        return check.name_in(self.case.construction.layouts)
+
     def results(self) -> Iterator[CheckResult]:
         """Yield the checks, each with a message: why it was skipped, or what it fails from."""
         engine, dtype = self.measurement.engine, self.measurement.dtype
@@ -40,7 +45,7 @@ class JudgedRun:
                 for fault, note in outcome.faults.items()
             ]
             yield CheckResult(
-                check.name_in(self.case.construction.layouts),
+                self.name_of(check),
                 check.group,
                 outcome.status,
                 outcome.error,
@@ -48,6 +53,8 @@ class JudgedRun:
                 tuple(outcome.faults),
                 engine,
                 dtype,
+                tuple(outcome.faults.values()),
+                example_of(self.case, check),
             )
 
 
@@ -58,19 +65,23 @@ def findings(runs: Sequence[JudgedRun]) -> list[Finding]:
         for check, outcome in run.outcomes:
             for fault, note in outcome.faults.items():
                 seen.setdefault(fault, []).append((run, check, note))
-    return [
-        Finding(
-            fault,
-            _where(fault, list(dict.fromkeys(run for run, _, _ in where)), len(runs)),
-            tuple(
-                dict.fromkeys(
-                    check.name_in(run.case.construction.layouts) for run, check, _ in where
-                )
-            ),
-            next((note for _, _, note in where if note), ""),
-        )
-        for fault, where in seen.items()
-    ]
+    return [_finding(fault, where, len(runs)) for fault, where in seen.items()]
+
+
+def _finding(fault: Fault, where: Sequence[tuple[JudgedRun, Check, str]], engines: int) -> Finding:
+    """Return a finding, from all the checks that a fault was found in."""
+    note, seen_in = next(
+        ((note, run.name_of(check)) for run, check, note in where if note), ("", "")
+    )
+    examples = (example_of(run.case, check) for run, check, _ in where)
+    return Finding(
+        fault,
+        _where(fault, list(dict.fromkeys(run for run, _, _ in where)), engines),
+        tuple(dict.fromkeys(run.name_of(check) for run, check, _ in where)),
+        note,
+        seen_in,
+        next((one for one in examples if one is not None and one.differs), None),
+    )
 
 
 def _where(fault: Fault, found_in: Sequence[JudgedRun], engines: int) -> str:

@@ -80,8 +80,13 @@ def passed(error: float | None = None) -> Outcome:
 
 def failed(*faults: Fault, error: float | None = None, note: str = "") -> Outcome:
     """Return the outcome of a check that fails from faults; with dialects alone, it passes."""
+    return explained(dict.fromkeys(faults, note), error)
+
+
+def explained(faults: Mapping[Fault, str], error: float | None = None) -> Outcome:
+    """Return the outcome of a check that fails from faults, each with what was seen of it."""
     dialect = bool(faults) and all(fault.is_dialect for fault in faults)
-    return Outcome("pass" if dialect else "fail", error, dict.fromkeys(faults, note))
+    return Outcome("pass" if dialect else "fail", error, faults)
 
 
 def skipped(reason: str) -> Outcome:

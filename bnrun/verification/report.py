@@ -1,6 +1,7 @@
 """The result of a verification: a row for each check, and the faults that explain failures."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,13 +26,69 @@ NO_MOVING_STATISTICS = (
 )
 
 
+def base_name(check: str) -> str:
+    """Return the name of a check without the layout of its input, if it has one."""
+    return check.partition(", (")[0]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A number of an example, by the name of its quantity and its index.
+
+    `differs` says whether it is wrong by more than rounding.
+    """
+
+    name: str
+    observed: float
+    expected: float
+    differs: bool = False
+
+
+@dataclass(frozen=True)
+class Example:
+    """A small input, with what a norm gives for it beside what is expected.
+
+    Attributes:
+        training: whether it is given in training, or when predicting.
+        given: x, the state and eps, as nested lists and numbers by name; g is the gradient of y.
+        rows: what is computed from these.
+        left_out: rows that are not listed.
+    """
+
+    training: bool
+    given: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    left_out: int = 0
+
+    @property
+    def differs(self) -> bool:
+        """Return whether any number is wrong."""
+        return any(row.differs for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the example for JSON."""
+        return {
+            "training": self.training,
+            "given": dict(self.given),
+            "rows": [
+                {
+                    "name": row.name,
+                    "observed": _number(row.observed),
+                    "expected": _number(row.expected),
+                }
+                for row in self.rows
+            ],
+        }
+
+
 @dataclass(frozen=True)
 class CheckResult:
     """One check under one engine.
 
     `max_error` is the largest distance from what is right, in units of the largest expected value
     or of 1; None where nothing is measured. `faults` are those that it fails from, or the dialects
-    that it passes in.
+    that it passes in, and `seen` says of each what was seen of it, or "". `example` is the smallest
+    input that shows how it came out, if one can.
     """
 
     name: str
@@ -42,6 +99,18 @@ class CheckResult:
     faults: tuple[Fault, ...] = ()
     engine: Engine = "eager"
     dtype: str = "float64"
+    seen: tuple[str, ...] = ()
+    example: Example | None = None
+
+    @property
+    def base(self) -> str:
+        """Return the name without the layout of the input, if it has one."""
+        return base_name(self.name)
+
+    @property
+    def layout(self) -> str:
+        """Return the layout of the input, as `(N, C)`; "" where the check is for any."""
+        return self.name.removeprefix(self.base).removeprefix(", ")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result for JSON."""
@@ -65,13 +134,16 @@ class Finding:
         fault: what is wrong.
         where: the only place where it is found; "" where it is found wherever it could be.
         checks: the names of the checks that fail from it.
-        seen: what was seen of it.
+        seen: what was seen of it, and `seen_in`, the check that saw it.
+        example: the smallest input that shows it, if one does.
     """
 
     fault: Fault
     where: str
     checks: tuple[str, ...]
     seen: str = ""
+    seen_in: str = ""
+    example: Example | None = None
 
     @property
     def sentence(self) -> str:
@@ -86,6 +158,7 @@ class Finding:
             "name": self.fault.name,
             "fault": self.sentence,
             "seen": self.seen,
+            "smallest_input": None if self.example is None else self.example.to_dict(),
             "fix": self.fault.fix,
             "mend": self.fault.fix,
             "checks": list(self.checks),

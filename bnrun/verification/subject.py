@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +123,12 @@ class Construction(Record):
     def given(self, x: Tensor) -> Tensor:
         """Return (N, C, ...) in the layout of the class."""
         return x.movedim(1, -1) if self.last else x
+
+    def all_given(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return quantities by name, those of the shape (N, C, ...) in the layout of the class."""
+        return {
+            name: self.given(one) if name in ("y", "d_x") else one for name, one in values.items()
+        }
 
     def taken(self, y: Tensor) -> Tensor:
         """Return what is in the layout of the class as (N, C, ...)."""

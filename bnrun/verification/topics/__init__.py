@@ -17,6 +17,7 @@ from bnrun.verification.diagnostic_passes import (
 )
 from bnrun.verification.experiment import Experiment
 from bnrun.verification.report import GROUPS
+from bnrun.verification.smallest_input import smallest
 from bnrun.verification.subject import Construction
 
 from bnrun.verification.topics import (  # isort: skip  (in the order of their checks)
@@ -44,7 +45,7 @@ CHECKS: tuple[Check, ...] = tuple(sorted(_REGISTERED, key=lambda check: GROUPS.i
 _FIRST: tuple[Experiment[Any], ...] = (parts, *TRAINING.values())
 EXPERIMENTS: dict[str, Experiment[Any]] = {
     experiment.name: experiment
-    for experiments in (_FIRST, *(check.experiments for check in CHECKS))
+    for experiments in (_FIRST, *(check.experiments for check in CHECKS), (smallest,))
     for experiment in experiments
 }
 """All experiments, by name."""
@@ -75,4 +76,4 @@ def experiments_of(construction: Construction) -> list[Experiment[Any]]:
     experiments = [*first_of(construction)]
     for check in checks_of(construction):
         experiments += [one for one in check.experiments if one not in without]
-    return list(dict.fromkeys(experiments))
+    return list(dict.fromkeys([*experiments, smallest]))
