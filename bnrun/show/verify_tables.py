@@ -111,8 +111,11 @@ def _verdict(report: Report) -> Iterator[RenderableType]:
     }
     yield Paragraph(
         f"By {CONTRACTS[report.contract]} {FAMILIES[report.family]}: {measured}; on "
-        f"{report.device}. {counts['pass']} checks passed, {counts['fail']} failed, "
-        f"{counts['skip']} skipped, in {report.seconds:.1f} s."
+        f"{report.device}."
+    )
+    yield Paragraph(
+        f"{counts['pass']} checks passed, {counts['fail']} failed, {counts['skip']} skipped, in "
+        f"{report.seconds:.1f} s."
     )
     yield from map(Paragraph, _notes(report))
 
@@ -206,7 +209,9 @@ def _listed(
     title: str, checks: Iterable[CheckResult], report: Report, numbers: Mapping[Fault, str]
 ) -> Table:
     """Show checks, those that differ in their layouts alone in one row."""
-    shown = table(label(title), label("inputs"), number("largest error"), label("cause"))
+    checks = list(checks)
+    inputs = [label("inputs")] if any(check.layout for check in checks) else []
+    shown = table(label(title), *inputs, number("largest error"), label("cause"))
     rows: dict[tuple[str, str, tuple[Fault, ...]], list[CheckResult]] = {}
     for check in checks:
         rows.setdefault((check.engine, check.base, check.faults), []).append(check)
@@ -223,7 +228,7 @@ def _listed(
         errors = [one.max_error for one in alike if one.max_error is not None]
         shown.add_row(
             base,
-            "all" if len(alike) == made > 1 else layouts,
+            *(["all" if len(alike) == made > 1 else layouts] if inputs else []),
             size(max(errors, default=None)),
             " ".join(mark for fault, mark in numbers.items() if fault in faults),
         )
@@ -245,7 +250,7 @@ def _passes(report: Report) -> Iterator[tuple[str, str]]:
         passed = [
             check
             for check in report.checks
-            if check.status == "pass" and check.engine == measured.engine
+            if check.status == "pass" and not check.faults and check.engine == measured.engine
         ]
         if not passed:
             continue

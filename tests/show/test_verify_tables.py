@@ -7,16 +7,20 @@ from typing import Any
 from rich.console import Console, RenderableType
 
 from bnrun.show.doctor_tables import doctor_view
-from bnrun.show.verify_tables import catalogue_view, report_view
+from bnrun.show.verify_tables import catalogue_view, explanation_view, report_view
 from bnrun.verification.catalogue import known_faults
 from bnrun.verification.doctor_result import Cell, CellResult, Examination
+from bnrun.verification.explanations import explain, find_checks
 from bnrun.verification.fault import Fault
+from bnrun.verification.outcome import UNEXPLAINED
 from bnrun.verification.report import (
     NO_MOVING_STATISTICS,
     CheckResult,
+    Example,
     Finding,
     Measurement,
     Report,
+    Row,
     Status,
 )
 from bnrun.verification.topics import CHECKS
@@ -34,6 +38,12 @@ CHECK_BIASED = CheckResult("first update", "moving statistics", "pass", 0.02, "�
 CHECK_MODE = CheckResult("mode", "module contract", "pass")
 CHECK_EPS = CheckResult("eps=", "module contract", "skip", None, "the class takes no eps")
 CHECK_PICKLE = CheckResult("pickle", "module contract", "pass", 2.4e-16)
+SMALL = Example(
+    True,
+    {"x": [[1, 0], [2, 3], [6, 9]], "gamma": [2, -3], "beta": [1, -1], "eps": 1e-05},
+    (Row("y[0, 0]", -0.851638215, -0.851638215), Row("y[2, 1]", -1.25, -1.2500004, True)),
+    left_out=4,
+)
 
 
 def _report(*checks: CheckResult, found: tuple[Finding, ...] = (), printed: int = 0) -> Report:
@@ -50,53 +60,64 @@ def _render(view: RenderableType, width: int = 80) -> str:
 def test_a_report_with_a_fault_and_a_dialect() -> None:
     found = (
         Finding(BIASED, "", (CHECK_BOTH.name, CHECK_BIASED.name)),
-        Finding(ROOT, "in training only", ("a", "b", "c", "d", "e"), seen="y[0] is 3"),
+        Finding(ROOT, "in training only", ("a, (N, C)", "a, (N, C, L)", *"bcde"), "y[0] is 3", "a"),
     )
     checks = (CHECK_ROOT, CHECK_RANK, CHECK_BOTH, CHECK_BIASED, CHECK_MODE, CHECK_EPS, CHECK_PICKLE)
     assert _render(report_view(_report(*checks, found=found, printed=2))) == (
-        "my_norm.py:Norm against PyTorch's layer: eager, float64; on cpu\n"
-        "\n"
-        "check                                        largest error   cause\n"
-        "──────────────────────────────────────────────────────────────────\n"
-        "mathematics\n"
-        "  forward in training, (N, C)      fail              3e-01   1\n"
-        "  forward in training, (N, C, L)   skip\n"
-        "  tiny and odd shapes              fail         not finite   1 a\n"
-        "\n"
-        "moving statistics\n"
-        "  first update                     dialect           2e-02   a\n"
-        "\n"
-        "module contract\n"
-        "  mode                             pass\n"
-        "  eps=                             skip\n"
-        "  pickle                           pass              2e-16\n"
-        "\n"
-        "skipped  forward in training, (N, C, L): not accepted: ValueError: 3D\n"
-        "skipped  eps=: the class takes no eps\n"
+        "my_norm.py:Norm: fail, 1 fault, 1 dialect\n"
+        "By PyTorch's batch normalization: eager, float64; on cpu.\n"
+        "3 checks passed, 2 failed, 2 skipped, in 1.2 s.\n"
+        "The norm printed 2 lines, not shown here.\n"
         "\n"
         "1  The root is missing: it divides by var + eps (in training only).\n"
-        "   Seen: y[0] is 3\n"
+        "   Evidence: y[0] is 3 (a)\n"
         "   Fix: Divide by the root.\n"
-        "   Shows in: a; b; c and 2 more.\n"
+        "   root-missing, in a; b; c and 2 more\n"
         "\n"
         "a  The moving variance is biased.\n"
         "   A dialect, not a mistake; used by Flax.\n"
         "   To change it: Multiply by n / (n - 1).\n"
-        "   Shows in: tiny and odd shapes; first update.\n"
+        "   biased, in tiny and odd shapes; first update\n"
         "\n"
-        "fail: 1 fault, 1 dialect (3 checks passed, 2 failed, 2 skipped, in 1.2 s)\n"
-        "1 root-missing, a biased\n"
-        "The norm printed 2 lines, not shown here."
+        "failed               inputs  largest error  cause\n"
+        "─────────────────────────────────────────────────\n"
+        "forward in training  (N, C)          3e-01  1\n"
+        "tiny and odd shapes             not finite  1 a\n"
+        "\n"
+        "passed in a dialect  largest error  cause\n"
+        "─────────────────────────────────────────\n"
+        "first update                 2e-02  a\n"
+        "\n"
+        "passed   2 of the module contract; largest error 2e-16, pickle\n"
+        "skipped  1 check for (N, C, L): not accepted: ValueError: 3D\n"
+        "skipped  eps=: the class has no such option\n"
+        "more     --explain forward-in-training: what it does, its formula, a small input"
     )
 
 
 def test_a_report_without_a_fault_is_short() -> None:
-    shown = _render(report_view(_report(CHECK_MODE, CHECK_PICKLE)))
-    assert shown.endswith(
-        "  mode     pass\n"
-        "  pickle   pass           2e-16\n"
+    assert _render(report_view(_report(CHECK_MODE, CHECK_PICKLE))) == (
+        "my_norm.py:Norm: pass\n"
+        "By PyTorch's batch normalization: eager, float64; on cpu.\n"
+        "2 checks passed, 0 failed, 0 skipped, in 1.2 s.\n"
         "\n"
-        "pass (2 checks passed, 0 failed, 0 skipped, in 1.2 s)"
+        "passed  2 of the module contract; largest error 2e-16, pickle"
+    )
+
+
+def test_checks_that_differ_in_their_layout_alone_share_a_row() -> None:
+    layouts = ("(N, C)", "(N, C, H, W)", "(N, C, L)")
+    names = [f"{kind}, {layout}" for kind in ("forward", "gradients") for layout in layouts]
+    checks = [dataclasses.replace(CHECK_ROOT, name=name) for name in names]
+    checks[2] = dataclasses.replace(checks[2], status="skip", faults=(), message="not accepted")
+    checks[4] = dataclasses.replace(checks[4], status="pass", faults=())
+    shown = _render(report_view(_report(*checks)))
+    table = shown.partition("\n\n")[2].partition("\n\n")[0]
+    assert table == (
+        "failed     inputs             largest error  cause\n"
+        "──────────────────────────────────────────────────\n"
+        "forward    all                        3e-01\n"
+        "gradients  (N, C), (N, C, L)          3e-01"
     )
 
 
@@ -109,44 +130,122 @@ def test_a_report_on_two_engines_has_sections_of_each() -> None:
     checks = (CHECK_BIASED, CHECK_PICKLE, compiled)
     report = Report("scratch", "torch", "cpu", measurements, checks, (fault,), 0, 1.23)
     assert _render(report_view(report)) == (
-        "scratch against PyTorch's layer: eager, float64; compiled, float32; on cpu\n"
-        "\n"
-        "check                      largest error   cause\n"
-        "────────────────────────────────────────────────\n"
-        "moving statistics: eager, float64\n"
-        "  first update   dialect           2e-02\n"
-        "\n"
-        "module contract: eager, float64\n"
-        "  pickle         pass              2e-16\n"
-        "\n"
-        "module contract: compiled, float32\n"
-        "  pickle         fail              3e-01   1\n"
+        "scratch: fail, 1 fault\n"
+        "By PyTorch's batch normalization: eager, float64; compiled, float32; on cpu.\n"
+        "2 checks passed, 1 failed, 0 skipped, in 1.2 s.\n"
+        "compiled: 1 check (1234 kernel calls).\n"
         "\n"
         "1  The root is missing: it divides by var + eps (compiled only).\n"
         "   Fix: Divide by the root.\n"
-        "   Shows in: pickle.\n"
+        "   root-missing, in pickle\n"
         "\n"
-        "fail: 1 fault (2 checks passed, 1 failed, 0 skipped, in 1.2 s)\n"
-        "1 root-missing\n"
-        "compiled: 1 check (1234 kernel calls)"
+        "failed  largest error  cause\n"
+        "────────────────────────────\n"
+        "compiled, float64\n"
+        "pickle          3e-01  1\n"
+        "\n"
+        "passed in a dialect  largest error  cause\n"
+        "─────────────────────────────────────────\n"
+        "eager, float64\n"
+        "first update                 2e-02\n"
+        "\n"
+        "passed  eager, float64: 1 of the module contract; largest error 2e-16, pickle\n"
+        "more    --explain pickle: what it does, its formula, a small input"
     )
 
 
-def test_the_verdict_names_more_faults_than_a_screen_explains() -> None:
-    faults = known_faults()[:10]
-    found = tuple(Finding(fault, "", (CHECK_PICKLE.name,)) for fault in faults)
-    report = _report(dataclasses.replace(CHECK_PICKLE, status="fail"), found=found)
-    closing = _render(report_view(report), 50).rpartition("\n\n")[2]
-    assert closing == (
-        "fail: 10 faults (0 checks passed, 1 failed, 0\n"
-        "skipped, in 1.2 s)\n"
-        "1 moves-when-predicting,\n"
-        "2 statistics-over-batch-alone,\n"
-        "3 statistics-per-image, 4 statistics-per-example,\n"
-        "5 statistics-over-everything,\n"
-        "6 statistics-miss-a-dimension,\n"
-        "7 statistics-of-parts, 8 predicts-with-batch,\n"
-        "9 trains-with-moving, 10 renormalizes"
+def test_what_no_known_mistake_explains_is_shown_by_a_small_input() -> None:
+    found = Finding(UNEXPLAINED, "", (CHECK_ROOT.name,), "y[5, 2] is 3", CHECK_ROOT.name, SMALL)
+    check = dataclasses.replace(CHECK_ROOT, faults=(UNEXPLAINED,))
+    shown = _render(report_view(_report(check, found=(found,))), 60)
+    assert shown.partition("\n\n")[2].rpartition("\n\nfailed")[0] == (
+        "1  No known mistake gives these numbers, and no combination\n"
+        "   of mistakes that was tried.\n"
+        "   Evidence: y[5, 2] is 3 (forward in training)\n"
+        "   Fix: Compute each part by hand on a small input, and\n"
+        "   compare: gamma * (x - mean) / sqrt(var + eps) + beta; (1\n"
+        "   - momentum) * moving + momentum * new.\n"
+        "   unexplained, in forward in training\n"
+        "   Smallest input, in training:\n"
+        "   x = [[1, 0], [2, 3], [6, 9]], gamma = [2, -3],\n"
+        "   beta = [1, -1], eps = 1e-05\n"
+        "            observed    expected\n"
+        "   ─────────────────────────────\n"
+        "   y[0, 0]  -0.85164    -0.85164\n"
+        "   y[2, 1]     -1.25  -1.2500004\n"
+        "   and 4 more"
+    )
+
+
+def test_a_verdict_that_has_scrolled_away_stands_at_the_end_too() -> None:
+    found = tuple(Finding(fault, "", (CHECK_PICKLE.name,)) for fault in known_faults()[:9])
+    view = report_view(_report(dataclasses.replace(CHECK_PICKLE, status="fail"), found=found))
+    verdict = "my_norm.py:Norm: fail, 9 faults"
+
+    def screen(height: int) -> list[str]:
+        file = io.StringIO()
+        Console(
+            file=file,
+            width=80,
+            height=height,
+            force_terminal=True,
+            no_color=True,
+            color_system=None,
+        ).print(view)
+        return [line.rstrip() for line in file.getvalue().splitlines()]
+
+    assert (screen(24)[0], screen(24)[-1]) == (verdict, verdict)
+    assert screen(99)[-1] != verdict
+    assert _render(view).count(verdict) == 1  # a file has no end of a screen
+
+
+def test_an_explanation_without_a_class_is_what_is_done_and_the_formula() -> None:
+    checks = find_checks("first-update", CHECKS)
+    assert _render(explanation_view(explain(checks, "batch"))) == (
+        "first update\n"
+        "moving statistics: the moving statistics after one batch, from random ones\n"
+        "\n"
+        "Does     A new layer gets random gamma, beta and moving statistics, and a random\n"
+        "         batch in training. The moving statistics are compared with the\n"
+        "         formula's.\n"
+        "Formula  moving_mean <- (1 - momentum) * moving_mean + momentum * mean\n"
+        "         moving_var <- (1 - momentum) * moving_var + momentum * var * n / (n -\n"
+        "         1)\n"
+        "         momentum = 0.1; n values per channel"
+    )
+
+
+def test_an_explanation_with_a_class_has_the_evidence_the_fix_and_a_small_input() -> None:
+    check = dataclasses.replace(CHECK_ROOT, seen=("y[5, 2] is 3, expected 4",), example=SMALL)
+    found = (Finding(ROOT, "", (check.name, "mode"), "elsewhere", "mode"),)
+    explanation = explain(
+        find_checks("forward in training", CHECKS), "batch", _report(check, CHECK_RANK, found=found)
+    )
+    assert _render(explanation_view(explanation)) == (
+        "forward in training\n"
+        "mathematics: the output, from random gamma, beta and moving statistics\n"
+        "\n"
+        "Does     A new layer gets random gamma, beta and moving statistics, and a random\n"
+        "         batch in training. Its output is compared with the formula's.\n"
+        "Formula  y = gamma * x_hat + beta, x_hat = (x - mean) / sqrt(var + eps)\n"
+        "         mean and var of each channel: over batch and positions, (0, 2, 3) of\n"
+        "         (N, C, H, W)\n"
+        "         var = sum((x - mean)²) / n: biased, not divided by n - 1\n"
+        "Result   fail for (N, C), largest error 3e-01\n"
+        "         skip for (N, C, L): not accepted: ValueError: 3D\n"
+        "\n"
+        "1  The root is missing: it divides by var + eps.\n"
+        "   Evidence: y[5, 2] is 3, expected 4\n"
+        "   Fix: Divide by the root.\n"
+        "   root-missing, in forward in training; mode\n"
+        "\n"
+        "Smallest input, in training:\n"
+        "x = [[1, 0], [2, 3], [6, 9]], gamma = [2, -3], beta = [1, -1], eps = 1e-05\n"
+        "         observed    expected\n"
+        "─────────────────────────────\n"
+        "y[0, 0]  -0.85164    -0.85164\n"
+        "y[2, 1]     -1.25  -1.2500004\n"
+        "and 4 more"
     )
 
 
@@ -159,16 +258,16 @@ def test_a_report_says_why_the_compiled_engine_was_not_checked() -> None:
 def test_a_report_says_which_inputs_the_verdict_does_not_cover() -> None:
     report = dataclasses.replace(_report(CHECK_MODE), takes=("(N, C)",))
     lines = _render(report_view(report)).splitlines()
-    assert lines[-2] == "pass in part (1 checks passed, 0 failed, 0 skipped, in 1.2 s)"
-    assert lines[-1] == "Not covered: (N, C, H, W), which the class does not accept (see above)."
+    assert lines[0] == "my_norm.py:Norm: pass in part"
+    assert lines[3] == "Not covered: (N, C, H, W), which the class does not accept."
 
 
 def test_a_report_says_that_moving_statistics_were_not_judged() -> None:
     skipped = CheckResult("first update", "moving statistics", "skip", None, NO_MOVING_STATISTICS)
     report = _report(CHECK_MODE, skipped)
     lines = _render(report_view(report)).splitlines()
-    assert lines[-2].startswith("pass in part (")
-    assert lines[-1] == "Not judged: its moving statistics, which are not found (see above)."
+    assert lines[0] == "my_norm.py:Norm: pass in part"
+    assert lines[3] == "Not judged: its moving statistics, which are not found."
     assert report.to_dict()["not_judged"] == ["moving statistics"]
 
 

@@ -264,64 +264,41 @@ def test_a_comparison_on_50_columns() -> None:
 
 def test_a_verification_on_50_columns() -> None:
     assert as_text(report_view(_report()), 50) == (
-        "my_norm.py:Norm against PyTorch's layer: eager,\n"
-        "float64; compiled, float32; on cpu\n"
-        "\n"
-        "                                    largest\n"
-        "check                                 error cause\n"
-        "─────────────────────────────────────────────────\n"
-        "mathematics: eager, float64\n"
-        "  forward in training, (N,  fail not finite 1\n"
-        "  C, L)\n"
-        "  track_running_stats=False pass      2e-16\n"
-        "  memory over many steps    skip\n"
-        "\n"
-        "moving statistics: eager, float64\n"
-        "  forward in training, (N,  fail not finite 1\n"
-        "  C, L)\n"
-        "  track_running_stats=False pass      2e-16\n"
-        "  memory over many steps    skip\n"
-        "\n"
-        "module contract: eager, float64\n"
-        "  forward in training, (N,  fail not finite 1\n"
-        "  C, L)\n"
-        "  track_running_stats=False pass      2e-16\n"
-        "  memory over many steps    skip\n"
-        "\n"
-        "mathematics: compiled, float32\n"
-        "  forward in training, (N,  fail not finite 1\n"
-        "  C, L)\n"
-        "  track_running_stats=False pass      2e-16\n"
-        "  memory over many steps    skip\n"
-        "\n"
-        "moving statistics: compiled, float32\n"
-        "  forward in training, (N,  fail not finite 1\n"
-        "  C, L)\n"
-        "  track_running_stats=False pass      2e-16\n"
-        "  memory over many steps    skip\n"
-        "\n"
-        "module contract: compiled, float32\n"
-        "  forward in training, (N,  fail not finite 1\n"
-        "  C, L)\n"
-        "  track_running_stats=False pass      2e-16\n"
-        "  memory over many steps    skip\n"
-        "\n"
-        "skipped  memory over many steps: the class takes\n"
-        "         no eps\n"
+        "my_norm.py:Norm: fail, 1 fault\n"
+        "By PyTorch's batch normalization: eager, float64;\n"
+        "compiled, float32; on cpu.\n"
+        "6 checks passed, 6 failed, 6 skipped, in 1.2 s.\n"
+        "compiled: 9 checks (1234 kernel calls).\n"
+        "The norm printed 2 lines, not shown here.\n"
         "\n"
         "1  The root is missing: it divides by var + eps\n"
         "   (in training only).\n"
-        "   Seen: y[0] is 3\n"
+        "   Evidence: y[0] is 3\n"
         "   Fix: Divide by the root.\n"
-        "   Shows in: forward in training, (N, C, L);\n"
+        "   root-missing, in forward in training;\n"
         "   track_running_stats=False; memory over many\n"
-        "   steps and 15 more.\n"
+        "   steps\n"
         "\n"
-        "fail: 1 fault (6 checks passed, 6 failed, 6\n"
-        "skipped, in 1.2 s)\n"
-        "1 root-missing\n"
-        "compiled: 9 checks (1234 kernel calls)\n"
-        "The norm printed 2 lines, not shown here.\n"
+        "failed               inputs  largest error  cause\n"
+        "─────────────────────────────────────────────────\n"
+        "eager, float64\n"
+        "forward in training  all        not finite  1\n"
+        "\n"
+        "compiled, float64\n"
+        "forward in training  all        not finite  1\n"
+        "\n"
+        "passed   eager, float64: 1 of mathematics, 1 of\n"
+        "         moving statistics, 1 of the module\n"
+        "         contract; largest error 2e-16,\n"
+        "         track_running_stats=False\n"
+        "passed   compiled, float32: 1 of mathematics, 1 of\n"
+        "         moving statistics, 1 of the module\n"
+        "         contract; largest error 2e-16,\n"
+        "         track_running_stats=False\n"
+        "skipped  memory over many steps: the class has no\n"
+        "         such option\n"
+        "more     --explain forward-in-training: what it\n"
+        "         does, its formula, a small input\n"
     )
 
 
@@ -332,10 +309,10 @@ def test_the_verdicts_of_a_comparison_are_on_the_last_screen() -> None:
         assert line.endswith("no difference detected")
 
 
-def test_the_faults_and_the_verdict_of_a_verification_are_on_the_last_screen() -> None:
-    last = _last_screen(report_view(_report()))
-    assert "1  The root is missing: it divides by var + eps (in training only)." in last
-    assert any(line.startswith("fail: 1 fault (") for line in last)
+def test_the_verdict_and_the_faults_of_a_verification_are_on_the_first_screen() -> None:
+    first = as_text(report_view(_report()), 80).splitlines()[:SCREEN]
+    assert first[0] == "my_norm.py:Norm: fail, 1 fault"
+    assert "1  The root is missing: it divides by var + eps (in training only)." in first
 
 
 def test_the_ratios_of_a_benchmark_are_on_the_last_screen() -> None:
