@@ -100,14 +100,14 @@ def verify(
         _show_list(implementation, options["family"], json)
         return
     if implementation is None and explain is not None:
-        _show_explanation(explain, json)
+        _show_explanation(explain, options["family"], json)
         return
     norm, options["options"] = _parse_implementation(implementation)
     report = _run(norm, device, quiet, options, explain)
     if explain is None:
         _show(report, json)
     else:
-        _show_explanation(explain, json, report)
+        _show_explanation(explain, options["family"], json, report)
     if report.verdict == "fail":
         raise typer.Exit(WORK_FAILED)
 
@@ -144,11 +144,11 @@ def _run(
             import torch
 
             from bnrun.training import pick_device
-            from bnrun.verification.explanations import find_checks
+            from bnrun.verification.explanations import find_check
             from bnrun.verification.topics import CHECKS
             from bnrun.verification.verify import verify
         if explain is not None:
-            find_checks(explain, CHECKS)
+            find_check(explain, CHECKS)
         with option_names(device=device):
             options["device"] = str(pick_device(device))
         if options["dtype"] is not None:
@@ -166,16 +166,18 @@ def _show(report: Report, json: bool) -> None:
         show_view(report_view(report))
 
 
-def _show_explanation(name: str, json: bool, report: Report | None = None) -> None:
+def _show_explanation(
+    name: str, family: Family | None, json: bool, report: Report | None = None
+) -> None:
     """Show what a check does and, with a report, what came of it."""
     from bnrun.show.console import show_json, show_view, stderr
     from bnrun.show.progress import open_screen
 
     with open_screen(stderr(), quiet=False) as screen, loading(screen, "torch"):
         from bnrun.show.verify_tables import explanation_view
-        from bnrun.verification.explanations import explain, find_checks
+        from bnrun.verification.explanations import explain
         from bnrun.verification.topics import CHECKS
-    explanation = explain(find_checks(name, CHECKS), report.family if report else "batch", report)
+    explanation = explain(name, CHECKS, report.family if report else family or "batch", report)
     if json:
         show_json(explanation.to_dict())
     else:

@@ -14,6 +14,7 @@ from bnrun.errors import ConfigError, did_you_mean
 from bnrun.verification.check import Check
 from bnrun.verification.fault import Fault
 from bnrun.verification.report import CheckResult, Example, Family, Finding, Report
+from bnrun.verification.situations import LAST_LAYOUTS, LAYOUTS
 
 # ---- formulas
 
@@ -204,44 +205,55 @@ def slug(check: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", check.lower()).strip("-")
 
 
-def find_checks(name: str, checks: Sequence[Check]) -> list[Check]:
-    """Return the checks of a name, with a layout or for all of them.
+def find_check(name: str, checks: Sequence[Check]) -> Check:
+    """Return the first check of a name, with a layout or for all of them.
 
     Raises:
         ConfigError: there is none.
     """
     typed = slug(name)
-    found = [one for one in checks if typed in (slug(one.base), slug(one.name))]
-    if not found:
-        known = dict.fromkeys(slug(one.base) for one in checks)
-        raise ConfigError(
-            f"there is no check '{name}'.{did_you_mean(typed, known)} `bnrun verify --list` lists "
-            "them.",
-            "--explain",
-        )
-    return found
+    for one in checks:
+        if typed in (
+            slug(one.base),
+            *(slug(one.name_in(each)) for each in (LAYOUTS, LAST_LAYOUTS)),
+        ):
+            return one
+    known = dict.fromkeys(slug(one.base) for one in checks)
+    near = did_you_mean(typed, known)
+    raise ConfigError(
+        f"there is no check '{name}'.{near} `bnrun verify --list` lists them.", "--explain"
+    )
 
 
-def explain(checks: Sequence[Check], family: Family, report: Report | None = None) -> Explanation:
-    """Explain checks that differ in their layout alone, by what a report says of them."""
-    first, names = checks[0], {check.name for check in checks}
-    results = tuple(one for one in report.checks if one.name in names) if report else ()
+def explain(
+    name: str, checks: Sequence[Check], family: Family, report: Report | None = None
+) -> Explanation:
+    """Explain a check, for all layouts or the one that is named, by what a report says of it.
+
+    Raises:
+        ConfigError: there is no such check.
+    """
+    check, typed = find_check(name, checks), slug(name)
+    results = tuple(
+        one
+        for one in (report.checks if report else ())
+        if typed in (slug(one.base), slug(one.name))
+    )
     evidence: dict[Fault, str] = {}
     for result in results:
         for fault, seen in zip(result.faults, result.seen, strict=True):
             evidence[fault] = evidence.get(fault) or seen
-    findings = report.findings if report else ()
     examples = [result.example for result in results if result.example is not None]
     return Explanation(
-        first.base,
-        first.group,
-        first.about,
-        DOES.get(first.base, f"{first.about[0].upper()}{first.about[1:]}."),
-        formula_of(first.base, family),
+        check.base,
+        check.group,
+        check.about,
+        DOES.get(check.base, f"{check.about[0].upper()}{check.about[1:]}."),
+        formula_of(check.base, family),
         results,
         tuple(
             dataclasses.replace(one, seen=evidence[one.fault], seen_in="")
-            for one in findings
+            for one in (report.findings if report else ())
             if one.fault in evidence
         ),
         next((one for one in examples if one.differs), next(iter(examples), None)),

@@ -16,8 +16,8 @@ IDENTITY = Fault(
 UNEXPLAINED = Fault(
     "unexplained",
     "No known mistake gives these numbers, and no combination of mistakes that was tried.",
-    "Compute each part by hand on a small input, and compare: gamma * (x - mean) / sqrt(var + eps) "
-    "+ beta; (1 - momentum) * moving + momentum * new.",
+    "Work the small input out by hand, part by part, and compare: mean, variance, "
+    "(x - mean) / sqrt(var + eps), gamma * x_hat + beta. `--explain CHECK` has the formula.",
     of_values=True,
 )
 

@@ -194,6 +194,7 @@ class Report:
         printed: how many lines the norm printed meanwhile; they are not shown.
         seconds: what the verification took.
         takes: the layouts of input that it accepts.
+        expected: those that a norm of its family is for.
         not_measured: why the compiled engine was left out, where it could have been measured.
         remarks: sentences on how the class was built.
     """
@@ -207,6 +208,7 @@ class Report:
     printed: int
     seconds: float
     takes: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ("(N, C)", "(N, C, H, W)")
     not_measured: str = ""
     remarks: tuple[str, ...] = ()
     family: Family = "batch"
@@ -219,8 +221,8 @@ class Report:
 
     @property
     def not_taken(self) -> list[str]:
-        """Return which of rows and images the class does not accept."""
-        return [layout for layout in ("(N, C)", "(N, C, H, W)") if layout not in self.takes]
+        """Return which of the expected layouts the class does not accept."""
+        return [layout for layout in self.expected if layout not in self.takes]
 
     @property
     def not_judged(self) -> list[str]:

@@ -158,6 +158,7 @@ def verify_by(
         findings=tuple(findings(judged_runs)),
         printed=printed,
         takes=tuple(construction.layouts[rank] for rank in judged_runs[0].case.ranks),
+        expected=tuple(construction.layouts[rank] for rank in construction.main_ranks),
         seconds=time.perf_counter() - start,
         not_measured=not_measured,
         remarks=_remarks(name, judged_runs[0].case.parts.takes_rank),

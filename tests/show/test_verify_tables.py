@@ -10,7 +10,7 @@ from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.verify_tables import catalogue_view, explanation_view, report_view
 from bnrun.verification.catalogue import known_faults
 from bnrun.verification.doctor_result import Cell, CellResult, Examination
-from bnrun.verification.explanations import explain, find_checks
+from bnrun.verification.explanations import explain
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import UNEXPLAINED
 from bnrun.verification.report import (
@@ -162,9 +162,9 @@ def test_what_no_known_mistake_explains_is_shown_by_a_small_input() -> None:
         "1  No known mistake gives these numbers, and no combination\n"
         "   of mistakes that was tried.\n"
         "   Evidence: y[5, 2] is 3 (forward in training)\n"
-        "   Fix: Compute each part by hand on a small input, and\n"
-        "   compare: gamma * (x - mean) / sqrt(var + eps) + beta; (1\n"
-        "   - momentum) * moving + momentum * new.\n"
+        "   Fix: Work the small input out by hand, part by part, and\n"
+        "   compare: mean, variance, (x - mean) / sqrt(var + eps),\n"
+        "   gamma * x_hat + beta. `--explain CHECK` has the formula.\n"
         "   unexplained, in forward in training\n"
         "   Smallest input, in training:\n"
         "   x = [[1, 0], [2, 3], [6, 9]], gamma = [2, -3],\n"
@@ -200,8 +200,7 @@ def test_a_verdict_that_has_scrolled_away_stands_at_the_end_too() -> None:
 
 
 def test_an_explanation_without_a_class_is_what_is_done_and_the_formula() -> None:
-    checks = find_checks("first-update", CHECKS)
-    assert _render(explanation_view(explain(checks, "batch"))) == (
+    assert _render(explanation_view(explain("first-update", CHECKS, "batch"))) == (
         "first update\n"
         "moving statistics: the moving statistics after one batch, from random ones\n"
         "\n"
@@ -218,9 +217,8 @@ def test_an_explanation_without_a_class_is_what_is_done_and_the_formula() -> Non
 def test_an_explanation_with_a_class_has_the_evidence_the_fix_and_a_small_input() -> None:
     check = dataclasses.replace(CHECK_ROOT, seen=("y[5, 2] is 3, expected 4",), example=SMALL)
     found = (Finding(ROOT, "", (check.name, "mode"), "elsewhere", "mode"),)
-    explanation = explain(
-        find_checks("forward in training", CHECKS), "batch", _report(check, CHECK_RANK, found=found)
-    )
+    report = _report(check, CHECK_RANK, found=found)
+    explanation = explain("forward in training", CHECKS, "batch", report)
     assert _render(explanation_view(explanation)) == (
         "forward in training\n"
         "mathematics: the output, from random gamma, beta and moving statistics\n"

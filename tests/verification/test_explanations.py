@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bnrun.errors import ConfigError
-from bnrun.verification.explanations import DOES, explain, find_checks
+from bnrun.verification.explanations import DOES, explain, find_check
 from bnrun.verification.report import Example, Report
 from bnrun.verification.topics import CHECKS
 
@@ -20,17 +20,21 @@ def test_every_check_has_a_paragraph() -> None:
 
 def test_a_check_is_found_as_it_is_written_and_as_it_is_typed() -> None:
     for name in ("first update", "first-update", "First Update"):
-        assert [check.name for check in find_checks(name, CHECKS)] == ["first update"]
-    assert len(find_checks("forward-in-training", CHECKS)) == 4
-    (one,) = find_checks("forward-in-training-n-c", CHECKS)
-    assert one.name == "forward in training, (N, C)"
-    assert {len(find_checks(check.name, CHECKS)) for check in CHECKS} == {1}
+        assert find_check(name, CHECKS).name == "first update"
+    assert [find_check(check.name, CHECKS) for check in CHECKS] == list(CHECKS)
+    assert find_check("forward-in-training-n-l-c", CHECKS).name == "forward in training, (N, C, L)"
     with pytest.raises(ConfigError, match=r"no check 'momentums'\. Did you mean 'momentum'"):
-        find_checks("momentums", CHECKS)
+        find_check("momentums", CHECKS)
+
+
+def test_a_check_is_explained_for_all_layouts_or_for_one(report_on: ReportOn) -> None:
+    report = report_on("scratch")
+    for name, many in (("forward-in-training", 4), ("forward-in-training-n-c", 1)):
+        assert len(explain(name, CHECKS, "batch", report).results) == many
 
 
 def _example(report: Report, name: str) -> Example:
-    example = explain(find_checks(name, CHECKS), "batch", report).example
+    example = explain(name, CHECKS, "batch", report).example
     assert example is not None
     return example
 
@@ -63,9 +67,9 @@ def test_the_smallest_input_is_one_that_shows_the_fault(report_on: ReportOn) -> 
 def test_the_evidence_of_an_explanation_is_of_its_own_check(report_on: ReportOn) -> None:
     report = report_on("faulty_norms.py:NoRoot")
     seen = {
-        name: explain(find_checks(name, CHECKS), "batch", report).findings[0].seen
+        name: explain(name, CHECKS, "batch", report).findings[0].seen
         for name in ("forward-in-training", "forward-when-predicting", "gradients-in-training")
     }
     assert seen["forward-in-training"] != seen["forward-when-predicting"]
     assert seen["gradients-in-training"].startswith("the gradient of ")
-    assert explain(find_checks("mode", CHECKS), "batch", report).findings == ()
+    assert explain("mode", CHECKS, "batch", report).findings == ()
