@@ -1,5 +1,6 @@
 """`bnrun norms`: the norms that have a name."""
 
+import dataclasses
 import inspect
 from typing import Any
 
@@ -9,12 +10,12 @@ from bnrun.cli.options import JsonOption
 def norms(json: JsonOption = False) -> None:
     """List the norms that have a name: formula, averages, source."""
     from bnrun.norms import NORMS
-    from bnrun.norms.descriptions import DESCRIPTIONS
+    from bnrun.norms.descriptions import DESCRIPTIONS, WEIGHTS
     from bnrun.show.console import show_json, show_view
     from bnrun.show.norms_table import norms_table
 
     if not json:
-        show_view(norms_table(DESCRIPTIONS))
+        show_view(norms_table(DESCRIPTIONS, WEIGHTS))
         return
     documents: list[dict[str, Any]] = []
     for name, one in DESCRIPTIONS.items():
@@ -23,6 +24,6 @@ def norms(json: JsonOption = False) -> None:
             for parameter in inspect.signature(NORMS[name]).parameters.values()
             if parameter.kind is parameter.KEYWORD_ONLY
         }
-        texts = {"formula": one.formula, "averages": one.averages, "source": one.source}
-        documents.append({"name": name, **texts, "options": options})
-    show_json({"norms": documents})
+        documents.append({"name": name, **dataclasses.asdict(one), "options": options})
+    weights = [{"name": name, **dataclasses.asdict(one)} for name, one in WEIGHTS.items()]
+    show_json({"norms": documents, "weights": weights})

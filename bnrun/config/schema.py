@@ -79,6 +79,8 @@ class ModelConfig(_Section):
     """Probability of dropout after each hidden linear layer, its norm and its activation."""
     weight_scale: Annotated[float, Field(gt=0)] = 1.0
     """A factor for the initial weights of convolutions and linear layers; not for biases."""
+    weights: Literal["plain", "standardized", "normalized"] = "plain"
+    """Whether the weights of all layers but the last are normalized, too (bnrun norms)."""
 
     _norm_source: NormSource | None = PrivateAttr(None)  # no part of the config's values
 

@@ -12,6 +12,7 @@ _FORMS = {
     "model.activation": "{}",
     "model.norm_places": "norm at places {}",
     "model.norm_position": "norm {} the activation",
+    "model.weights": "{} weights",
     "data.name": "{} data",
     "data.root": "images from {}",
     "optimizer.schedule": "{} schedule",

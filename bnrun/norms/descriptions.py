@@ -49,3 +49,11 @@ DESCRIPTIONS: dict[str, Description] = {
     "noise": Description("x with noise", "nothing", "Santurkar et al. 2018"),
     "dyt": Description("γ tanh(α x) + β", "nothing", "Zhu et al. 2025"),
 }
+
+CHANNEL_WEIGHTS = "weights of an output channel"
+
+WEIGHTS: dict[str, Description] = {
+    "standardized": Description("(v - mean) / √(var + eps)", CHANNEL_WEIGHTS, "Qiao et al. 2019"),
+    "normalized": Description("g v / |v|", "nothing", "Salimans, Kingma 2016"),
+}
+"""What `model.weights` makes of the parameters v and g, in place of weights that are parameters."""

@@ -1,8 +1,9 @@
-"""The norms that have a name, as a table."""
+"""The norms that have a name, and normalized weights, as tables."""
 
 from collections.abc import Mapping
 
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from bnrun.norms.descriptions import Description
 from bnrun.show.folding import Paragraph
@@ -15,9 +16,19 @@ NOTE = (
 )
 
 
-def norms_table(descriptions: Mapping[str, Description]) -> Group:
-    """Show what each norm computes, what it averages over, and who says so."""
-    shown = table(label("norm"), text("formula"), text("averages over"), text("source"))
-    for name, one in descriptions.items():
-        shown.add_row(name, one.formula, one.averages, one.source)
-    return Group(shown, Paragraph(NOTE))
+WEIGHTS_NOTE = "Weights of all layers but the last, with any norm or none; v and g are trained."
+
+
+def norms_table(
+    norms: Mapping[str, Description], weights: Mapping[str, Description]
+) -> RenderableType:
+    """Show what each norm computes, what it averages over, and who says so; weights, too."""
+    of_norms, of_weights = _table("norm", norms), _table("model.weights", weights)
+    return Group(of_norms, Paragraph(NOTE), Text(), of_weights, Paragraph(WEIGHTS_NOTE))
+
+
+def _table(name: str, descriptions: Mapping[str, Description]) -> RenderableType:
+    shown = table(label(name), text("formula"), text("averages over"), text("source"))
+    for key, one in descriptions.items():
+        shown.add_row(key, one.formula, one.averages, one.source)
+    return shown

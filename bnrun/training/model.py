@@ -9,6 +9,7 @@ from bnrun.networks.lenet import LeNet
 from bnrun.norms import norm_factory
 from bnrun.norms.pieces import in_pieces
 from bnrun.norms.user_module import own_line
+from bnrun.norms.weights import normalize_weights
 
 
 def build_model(config: Config) -> LeNet:
@@ -19,7 +20,7 @@ def build_model(config: Config) -> LeNet:
     """
     model, source, together = config.model, config.model.norm_source, config.training.norm_batch
     norm = norm_factory(source.norm, model.norm_options, source.copy)
-    return LeNet(
+    network = LeNet(
         norm if together is None else in_pieces(norm, together),
         pool=model.pool,
         activation=model.activation,
@@ -29,6 +30,10 @@ def build_model(config: Config) -> LeNet:
         weight_scale=model.weight_scale,
         seed=config.training.seed,
     )
+    if model.weights != "plain":
+        hidden = (network.conv1, network.conv2, network.fc1, network.fc2)
+        normalize_weights(hidden, model.weights)
+    return network
 
 
 @contextlib.contextmanager

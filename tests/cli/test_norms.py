@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 
 from bnrun.cli import app
 from bnrun.norms import NORMS
+from bnrun.norms.weights import WEIGHTS
 
 
 def _stdout(*arguments: str) -> str:
@@ -31,3 +32,11 @@ def test_the_document_has_the_options_with_their_defaults() -> None:
         "source": "",
         "options": {},
     }
+
+
+def test_normalized_weights_stand_below() -> None:
+    lines = [" ".join(line.split()) for line in _stdout().splitlines()]
+    below = lines[lines.index("model.weights formula averages over source") + 2 :]
+    assert below[1] == "normalized g v / |v| nothing Salimans, Kingma 2016"
+    names = [one["name"] for one in json.loads(_stdout("--json"))["weights"]]
+    assert names == ["standardized", "normalized"] == [*WEIGHTS]

@@ -47,6 +47,7 @@ CONFIGS = st.builds(
         activation=st.sampled_from(["sigmoid", "relu"]),
         norm_places=st.lists(st.sampled_from([*NORM_PLACES, "norm4"]), min_size=1),
         norm_position=st.sampled_from(["before", "after"]),
+        weights=st.sampled_from(["plain", "standardized", "normalized"]),
         dropout=st.floats(0, 1, exclude_max=True),
         weight_scale=POSITIVE,
     ),
