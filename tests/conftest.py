@@ -85,6 +85,13 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.freeze()
 
 
+def pytest_collection_finish() -> None:
+    """Have the generated images generated once: they are the same each time, which takes 60 ms."""
+    module: Any = sys.modules.get("bnrun.data.synthetic")
+    if module is not None:
+        module._generate = functools.cache(module._generate)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def command_server() -> Iterator[CommandServer | None]:
     """What commands and worker processes are forked from, when first needed.
@@ -184,17 +191,15 @@ def trained(
 
 
 @pytest.fixture(scope="session")
-def idx_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data.root with 600 + 200 learnable images, in torchvision's layout; only to be read."""
-    from bnrun.data.synthetic import synthetic
-
+def idx_root(small: "Dataset", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The images of `small`, as a data.root in torchvision's layout; only to be read."""
     root = tmp_path_factory.mktemp("root")
     raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
-    dataset = synthetic()
-    for prefix, split, count in (("train", dataset.train, 600), ("t10k", dataset.test, 200)):
-        images = split.images[:count].numpy().tobytes()
-        labels = split.labels[:count].byte().numpy().tobytes()
+    for prefix, split in (("train", small.train), ("t10k", small.test)):
+        count = len(split)
+        images = split.images.numpy().tobytes()
+        labels = split.labels.byte().numpy().tobytes()
         header = struct.pack(">IIII", 0x803, count, 28, 28)
         (raw / f"{prefix}-images-idx3-ubyte").write_bytes(header + images)
         (raw / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels)

@@ -20,12 +20,16 @@ SEED = 20_150_211
 
 def synthetic() -> Dataset:
     """Generate 4,000 training and 1,000 test images in ten classes, the same ones each time."""
+    return _generate(TRAIN_IMAGES, TEST_IMAGES)
+
+
+def _generate(train: int, test: int) -> Dataset:
     generator = torch.Generator().manual_seed(SEED)
     shapes = torch.rand(CLASSES, 1, 7, 7, generator=generator)
     shapes = F.interpolate(shapes, size=(28, 28), mode="bilinear", align_corners=False)
     return Dataset(
-        train=_split(shapes, TRAIN_IMAGES, generator),
-        test=_split(shapes, TEST_IMAGES, generator),
+        train=_split(shapes, train, generator),
+        test=_split(shapes, test, generator),
         name="synthetic",
         source="generated",
         verified=None,

@@ -22,7 +22,7 @@ Trained = tuple[Path, subprocess.CompletedProcess[str]]
 
 def test_a_whole_training_on_idx_files(bnrun: Run, idx_root: Path, tmp_path: Path) -> None:
     config = tmp_path / "mine.yaml"
-    config.write_text(f"data:\n  root: {idx_root}\ntraining: {{epochs: 6, batch_size: 64}}\n")
+    config.write_text(f"data:\n  root: {idx_root}\ntraining: {{epochs: 6, batch_size: 32}}\n")
     done = bnrun(
         "train",
         config,
@@ -42,7 +42,7 @@ def test_a_whole_training_on_idx_files(bnrun: Run, idx_root: Path, tmp_path: Pat
     assert document["status"] == "completed"
     assert (document["device"], document["norm"], document["seed"]) == ("cpu", "builtin", 7)
     assert document["data"]["verified"] is False
-    assert document["data"]["train_images"] == 600
+    assert document["data"]["train_images"] == 300
     epochs = document["epochs"]
     assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4, 5, 6]
     assert {"loss", "train_acc", "test_acc", "examples_per_second", "seconds"} <= set(epochs[0])
@@ -111,7 +111,8 @@ def test_a_dry_run_as_json_is_one_document(bnrun: Run) -> None:
 def test_a_diverged_run_ends_with_one_and_says_at_which_step(bnrun: Run, tmp_path: Path) -> None:
     done = bnrun(
         "train", "--norm", "none", "--set", "model.activation=relu", "--set", "optimizer.lr=1e6",
-        "--set", "data.name=synthetic", "--json",
+        "--set", "data.name=synthetic", "--set", "training.batch_size=32", "--json",
+        before=FEW_IMAGES,
     )  # fmt: skip
     assert done.returncode == 1
     document = json.loads(done.stdout)
@@ -131,8 +132,9 @@ def test_a_layer_that_fails_later_ends_with_one_and_shows_its_line(
         "        assert self.calls < 20, 'tired'\n        return x\n"
     )
     done = bnrun(
-        "train", "--norm", "mine.py:Norm", "--set", "data.name=synthetic", "--epochs", 2, "--json"
-    )
+        "train", "--norm", "mine.py:Norm", "--set", "data.name=synthetic", "--epochs", 2, "--json",
+        "--set", "training.batch_size=48", before=FEW_IMAGES,
+    )  # fmt: skip
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "AssertionError: tired" in done.stderr
