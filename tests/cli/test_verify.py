@@ -113,7 +113,7 @@ def test_a_whole_report_as_a_real_process(bnrun: Run, tmp_path: Path) -> None:
     )
     assert lines[at + 2] == "   Fix: Return gamma * x_hat + beta."
     assert lines[at + 3].startswith("   beta-unused, in forward in training; ")
-    assert any(re.match("forward in training +all +3e-01  1$", line) for line in lines)
+    assert any(re.match(r"forward in training +all +\de-01  1$", line) for line in lines)
     assert all(len(line) <= 80 for line in lines)
 
 
