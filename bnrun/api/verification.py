@@ -28,6 +28,7 @@ def verify(
     time_limit: float = TIME_LIMIT,
     isolated: bool | None = None,
     family: str | None = None,
+    shapes: str | None = None,
     on_event: Callable[[object], object] = lambda event: None,
 ) -> Report:
     """Check whether a normalization layer is right, and name its faults.
@@ -51,6 +52,8 @@ def verify(
             since another one may not find it. Neither is a sandbox.
         family: `batch`, `layer`, `group`, `instance` or `rms`: by whose formula it is judged. None
             recognizes it by the name of the class and by what its outputs depend on.
+        shapes: the inputs that it is for, such as `2d` for (N, C) or `2d,4d` for images, too. None
+            judges all that it accepts; an input that is named must be accepted.
         on_event: called with a `Stage` before each experiment.
 
     Returns:
@@ -86,6 +89,7 @@ def verify(
         time_limit=time_limit,
         isolated=isolated,
         family=None if family is None else known_value("family", family, FAMILIES),
+        shapes=shapes,
     )
     return drain(work, on_event)
 

@@ -13,6 +13,7 @@ from bnrun.verification.report import (
     DTYPES,
     ENGINES,
     FAMILIES,
+    SHAPES,
     TIME_LIMIT,
     Family,
     Report,
@@ -69,6 +70,14 @@ def verify(
             autocompletion=completion.one_of(*FAMILIES),
         ),
     ] = None,
+    shapes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIMS",
+            help="The inputs that it is for: 2d,4d are (N, C) and (N, C, H, W).  [default: all]",
+            autocompletion=completion.one_of(*SHAPES),
+        ),
+    ] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="List the checks, and the mistakes known by name.")
     ] = False,
@@ -94,6 +103,7 @@ def verify(
         "dtype": None if dtype is None else known_value("--dtype", dtype, DTYPES),
         "engine": None if engine is None else known_value("--engine", engine, ENGINES),
         "time_limit": time_limit,
+        "shapes": shapes,
         "family": None if family is None else known_value("--family", family, FAMILIES),
     }
     if list_:
@@ -138,7 +148,7 @@ def _run(
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
 
-    keys = {"model.norm": "IMPL", "dtype": "--dtype", "engine": "--engine"}
+    keys = {name: f"--{name}" for name in ("dtype", "engine", "shapes")} | {"model.norm": "IMPL"}
     with renamed_keys(keys), open_screen(stderr(), quiet=quiet) as screen:
         with loading(screen, "torch"):
             import torch

@@ -46,6 +46,8 @@ NO_OPTION = "the class takes no "
 """How the reason begins for which the check of an option is skipped."""
 FEW_CHECKS = 3
 """Checks that a fault lists by name; the others are counted."""
+MOST_SKIPPED = 8
+"""Checks that are skipped for one reason and listed by name; more are counted."""
 FINDING_INDENT = 3
 DIGITS = (5, 9, 17)
 """Significant digits of two numbers side by side: the fewest of these that tell them apart."""
@@ -274,7 +276,8 @@ def _skips(checks: Iterable[CheckResult]) -> Iterator[tuple[str, str]]:
     for reason, skipped in reasons.items():
         layouts = Counter(check.layout for check in skipped if check.layout)
         names = [f"{_count(many, 'check')} for {layout}" for layout, many in layouts.items()]
-        names += dict.fromkeys(check.base for check in skipped if not check.layout)
+        others = [check.base for check in skipped if not check.layout]
+        names += others if len(others) <= MOST_SKIPPED else [_count(len(others), "check")]
         yield "skipped", f"{'; '.join(names)}: {reason}"
 
 

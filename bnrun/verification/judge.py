@@ -54,7 +54,8 @@ def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
     observation = case.of(TRAINING[rank])
     layout = case.construction.layouts[rank]
     asked = bool(case.parts.takes_rank) or not case.ranks
-    is_required = (asked and rank in case.construction.main_ranks) or rank in case.required_ranks
+    required = (*case.required_ranks, *case.construction.asked)
+    is_required = (asked and rank in case.construction.main_ranks) or rank in required
     is_fault = observation.trouble != "not offered" or is_required
     if observation.trouble in ("not run", "not inspected"):
         return skipped(observation.message)
@@ -72,6 +73,6 @@ def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:
         dataclasses.replace(
             fault,
             fix=f"{fault.fix} If the class is not for {layout}, let it say so: raise a ValueError "
-            f"where x.dim() is {rank}.",
+            f"where x.dim() is {rank}; or name what it is for: --shapes 2d is (N, C).",
         )
     )

@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bnrun.errors import ConfigError, one_of
 from bnrun.verification.fault import Fault
 
 Contract = Literal["torch", "textbook"]
 CONTRACTS: tuple[Contract, ...] = ("torch", "textbook")
 Family = Literal["batch", "layer", "group", "instance", "rms"]
 FAMILIES: tuple[Family, ...] = ("batch", "layer", "group", "instance", "rms")
+SHAPES = ("2d", "3d", "4d", "5d")
+"""How inputs are named by their number of dimensions: 2d for (N, C), 4d for (N, C, H, W)."""
 TIME_LIMIT = 10.0
 """Default time limit of an experiment, in seconds."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -24,6 +27,23 @@ NO_MOVING_STATISTICS = (
     "no moving statistics under the usual names (running_mean, running_var; moving_mean, "
     "moving_var), and predictions show none"
 )
+
+
+def ranks_in(shapes: str) -> tuple[int, ...]:
+    """Return the numbers of dimensions in a text such as `2d,4d`.
+
+    Raises:
+        ConfigError: one of them is none.
+    """
+    words = [word.strip() for word in shapes.split(",")]
+    for word in words:
+        if word not in SHAPES:
+            raise ConfigError(
+                f"received '{shapes}'; it must be one or several of {one_of(SHAPES)}, with commas: "
+                "2d is (N, C), 3d (N, C, L), 4d (N, C, H, W), 5d (N, C, D, H, W).",
+                "shapes",
+            )
+    return tuple(dict.fromkeys(int(word[0]) for word in words))
 
 
 def base_name(check: str) -> str:

@@ -76,6 +76,7 @@ class Construction(Record):
         as_shape: whether the constructor gets the channels as a tuple, (C,).
         options: arguments of the constructor, beside those of the user.
         groups: of channels, in a group normalization.
+        asked: the ranks of input that the user asks about; none for all of the family.
     """
 
     family: Family = "batch"
@@ -83,6 +84,7 @@ class Construction(Record):
     as_shape: bool = False
     options: tuple[tuple[str, Any], ...] = ()
     groups: int = GROUPS
+    asked: tuple[int, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -92,15 +94,18 @@ class Construction(Record):
     @property
     def ranks(self) -> tuple[int, ...]:
         """Return the ranks of input, that of experiments which need any one first."""
+        ranks: tuple[int, ...] = (3, 2, 4, 5) if self.last else (4, 3, 2, 5)
         if self.family == "batch":
-            return RANKS
-        if self.family == "instance":
-            return (4, 3, 5)
-        return (3, 2, 4, 5) if self.last else (4, 3, 2, 5)
+            ranks = RANKS
+        elif self.family == "instance":
+            ranks = (4, 3, 5)
+        return tuple(rank for rank in ranks if rank in (self.asked or ranks))
 
     @property
     def main_ranks(self) -> tuple[int, ...]:
         """Return the ranks that a class of the family is expected to take, or to refuse."""
+        if self.asked:
+            return self.ranks
         if self.family == "batch":
             return MAIN_RANKS
         return (3, 2) if self.last and self.family in ("layer", "rms") else (4,)

@@ -37,6 +37,7 @@ from bnrun.verification.report import (
     Family,
     Measurement,
     Report,
+    ranks_in,
 )
 from bnrun.verification.subject import Construction
 from bnrun.verification.topics import (
@@ -61,6 +62,7 @@ def verify(
     time_limit: float = TIME_LIMIT,
     isolated: bool | None = None,
     family: Family | None = None,
+    shapes: str | None = None,
 ) -> Generator[Stage, None, Report]:
     """Check a normalization against a contract, and name its faults.
 
@@ -81,10 +83,12 @@ def verify(
             without harm. None isolates what is named by a text, and runs a class here: a notebook's
             class exists in this process alone.
         family: of norms, by whose formula it is judged. None recognizes it.
+        shapes: the inputs that it is for, such as `2d,4d`. None takes all that it accepts; what
+            is named must be accepted.
 
     Raises:
         NormError: the norm cannot be loaded or built, or a worker cannot import the class.
-        ConfigError: the device has no such dtype.
+        ConfigError: the device has no such dtype, or the family no inputs of these shapes.
         EngineError: `engine` is compiled, and the kernels do not compute this norm here.
     """
     if torch.device(device).type == "mps" and dtype == torch.float64:
@@ -96,7 +100,10 @@ def verify(
         else InProcess(norm, options, device, family)
     )
     name = norm_call(_name(norm), options)
-    return verify_by(observer, name, contract=contract, dtype=dtype, device=device, engine=engine)
+    asked = () if shapes is None else ranks_in(shapes)
+    return verify_by(
+        observer, name, contract=contract, dtype=dtype, device=device, engine=engine, asked=asked
+    )
 
 
 def _name(norm: Norm) -> str:
@@ -114,6 +121,7 @@ def verify_by(
     dtype: torch.dtype | None = None,
     device: str = "cpu",
     engine: Engine | None = None,
+    asked: tuple[int, ...] = (),
 ) -> Generator[Stage, None, Report]:
     """Verify a norm as `verify` does, by what an observer sees of it."""
     start = time.perf_counter()
@@ -125,7 +133,7 @@ def verify_by(
     yield Stage("loading torch and the norm in a process", 0, len(EXPERIMENTS))
     with observer:
         recognition = _recognize(observer)
-        construction = recognition.construction
+        construction = _restricted(recognition.construction, asked)
         if engine != "compiled":
             runs.append((yield from _observe_eager(observer, construction, dtype, device)))
         if engine != "eager" and all(run.asks_for_kernels for run in runs):
@@ -161,21 +169,40 @@ def verify_by(
         expected=tuple(construction.layouts[rank] for rank in construction.main_ranks),
         seconds=time.perf_counter() - start,
         not_measured=not_measured,
-        remarks=_remarks(name, judged_runs[0].case.parts.takes_rank),
+        remarks=_remarks(name, judged_runs[0].case),
         family=construction.family,
         recognized=recognition.sentence,
     )
 
 
-def _remarks(name: str, takes_rank: str) -> tuple[str, ...]:
-    """Say what a parameter was given, if its name does not say that it is the rank."""
-    if not takes_rank or any(word in takes_rank.lower() for word in RANK_WORDS):
-        return ()
-    norm = name.partition("(")[0]
-    return (
-        f"The constructor's {takes_rank} was given the rank of the input: 2 for (N, C), 4 for "
-        f"(N, C, H, W). If it is something else, give it: {norm}({takes_rank}=...).",
-    )
+def _restricted(construction: Construction, asked: tuple[int, ...]) -> Construction:
+    """Return a construction for the ranks of input that are asked about.
+
+    Raises:
+        ConfigError: the family has no such inputs.
+    """
+    restricted = dataclasses.replace(construction, asked=asked)
+    missing = [f"{rank}d" for rank in asked if rank not in restricted.ranks]
+    if missing:
+        family = construction.family
+        raise ConfigError(f"a norm of the family {family} has no inputs of {missing[0]}.", "shapes")
+    return restricted
+
+
+def _remarks(name: str, case: Case) -> tuple[str, ...]:
+    """Say which inputs were asked about; and what a parameter was given that may be no rank."""
+    remarks = []
+    if case.construction.asked:
+        layouts = [case.construction.layouts[rank] for rank in case.construction.ranks]
+        remarks.append(f"Judged for {' and '.join(layouts)} alone, as asked.")
+    takes_rank = case.parts.takes_rank
+    if takes_rank and not any(word in takes_rank.lower() for word in RANK_WORDS):
+        norm = name.partition("(")[0]
+        remarks.append(
+            f"The constructor's {takes_rank} was given the rank of the input: 2 for (N, C), 4 for "
+            f"(N, C, H, W). If it is something else, give it: {norm}({takes_rank}=...)."
+        )
+    return tuple(remarks)
 
 
 # ---- observing

@@ -149,6 +149,7 @@ def test_the_list_needs_no_norm() -> None:
         ),
         (["verify", "scratch", "--contract", "tortch"], "Did you mean 'torch'?"),
         (["verify", "scratch", "--explain", "moode"], "Did you mean 'mode'?"),
+        (["verify", "scratch", "--shapes", "6d"], "--shapes: received '6d'; it must be one or sev"),
         (["verify", "scratch", "--dtype", "float46"], "Did you mean 'float64'?"),
         (["verify", "scratch", "--engine", "compile"], "Did you mean 'compiled'?"),
         (["verify", "scratch", "--engine", "compiled", "--dtype", "float64"], "in float32 alone"),

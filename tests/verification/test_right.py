@@ -135,8 +135,20 @@ def test_an_input_that_a_class_raises_on_by_mistake_is_a_fault(report_on: Report
     assert found.sentence.startswith("It raises RuntimeError: The size of tensor a")
     assert found.fault.fix.endswith(
         "If the class is not for (N, C, H, W), let it say so: raise a ValueError where x.dim() is "
-        "4."
+        "4; or name what it is for: --shapes 2d is (N, C)."
     )
+
+
+def test_a_class_is_judged_by_the_inputs_that_are_named(report_on: ReportOn) -> None:
+    rows = report_on("right_norms.py:RankTwoThatRaises", shapes="2d")
+    assert (rows.verdict, rows.findings, rows.not_judged) == ("pass", (), [])
+    assert rows.remarks == ("Judged for (N, C) alone, as asked.",)
+    assert not any("H, W" in check.name for check in rows.checks)
+    refused = report_on("right_norms.py:RankFour", shapes="2d,4d")
+    assert [found.fault.name for found in refused.faults] == ["raised"]
+    assert refused.faults[0].checks[0] == "forward in training, (N, C)"
+    with pytest.raises(ConfigError, match="instance has no inputs of 2d"):
+        report_on("instance", shapes="2d")
 
 
 def test_the_verdict_is_restricted_to_what_is_taken(report_on: ReportOn) -> None:
