@@ -170,7 +170,8 @@ def studies() -> dict[str, StudyResult]:
 
 def _study() -> str:
     result = studies()["exact"]
-    return f"{as_text(study_view(result), 80)}kept in runs/{Path(str(result.run)).name}\n"
+    pictures = {one.id: f"{one.id}-{one.name}.png" for one in result.study.claims}
+    return f"{as_text(study_view(result, pictures), 80)}kept in runs/{Path(str(result.run)).name}\n"
 
 
 OUTPUTS: dict[str, Callable[[], str]] = {

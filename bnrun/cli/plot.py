@@ -16,6 +16,7 @@ from bnrun.events import Activity
 
 if TYPE_CHECKING:
     from bnrun.comparison.result import Comparison
+    from bnrun.studies.study import StudyResult
 
 
 def plot(
@@ -105,6 +106,23 @@ def draw_comparison(path: Path, comparison: "Comparison") -> list[Path]:
     from bnrun.show import pictures
 
     return write_picture(path, "compare", pictures.render(pictures.compare(comparison)))
+
+
+def draw_study(path: Path, result: "StudyResult") -> dict[str, Path]:
+    """Draw the claims of a study into its directory; return the PNG of each by the claim's id.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    from bnrun.runs.picture_files import write_picture
+    from bnrun.show import pictures
+
+    drawn = {}
+    for one in result.claims:
+        files = pictures.render(pictures.claim_picture(one, result))
+        written = write_picture(path, f"{one.claim.id}-{one.claim.name}", files)
+        drawn[one.claim.id] = next(file for file in written if file.suffix == ".png")
+    return drawn
 
 
 def _draw_run(path: Path, checkpoint: str) -> list[Path]:

@@ -73,13 +73,13 @@ def study(
         if budget is not None:
             reason = "a kept study has its own budget, so this takes no --budget."
             raise ConfigError(reason, "--judge" if resume is None else "--resume")
-        _show(_continue_or_judge(name, resume, judge, jobs, out, quiet), json)
+        _show(_continue_or_judge(name, resume, judge, jobs, out, quiet), json, quiet)
         return
     assert name is not None
     if name == "all" and json:
         raise ConfigError("it prints one document, so name one study.", key="--json")
     for one in STUDIES if name == "all" else [name]:
-        _show(_run_new(one, chosen, jobs, out, quiet), json)
+        _show(_run_new(one, chosen, jobs, out, quiet), json, quiet)
 
 
 def _run_new(name: str, budget: "Budget", jobs: int, out: Path, quiet: bool) -> "StudyResult":
@@ -148,15 +148,30 @@ def _finish(directory: "StudyDirectory", jobs: int, quiet: bool) -> "StudyResult
     return directory.result
 
 
-def _show(result: "StudyResult", json: bool) -> None:
+def _show(result: "StudyResult", json: bool, quiet: bool) -> None:
+    """Draw the claims, and show the result."""
     from bnrun.show.console import show_json, show_line, show_view
     from bnrun.show.study_tables import study_view
 
+    drawn = _draw(result, quiet)
     if json:
-        show_json(result.to_dict())
+        show_json(result.to_dict() | {"pictures": {id_: str(path) for id_, path in drawn.items()}})
     else:
-        show_view(study_view(result))
+        show_view(study_view(result, {id_: path.name for id_, path in drawn.items()}))
         show_line(f"kept in {result.run}")
+
+
+def _draw(result: "StudyResult", quiet: bool) -> dict[str, Path]:
+    """Draw the claims into the study's directory; where that fails, say so and show the rest."""
+    from bnrun.cli.plot import draw_study, drawing
+    from bnrun.show.console import show_notice
+
+    try:
+        with drawing(quiet=quiet):
+            return draw_study(Path(str(result.run)), result)
+    except Exception as error:  # from the user's matplotlib settings; the result is not lost
+        show_notice(f"the pictures can't be drawn: {error}")
+        return {}
 
 
 def _show_list(json: bool) -> None:

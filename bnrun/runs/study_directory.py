@@ -4,6 +4,7 @@
         study.json      the study, its budget and machine, and the evidence for each claim
         trials/<arm>-s<seed>/     a run directory for each training
         summary.json    the claims as they were judged: what `bnrun study NAME --json` prints
+        <id>-<name>.svg, .png     the picture of each claim
 
 The evidence is what is kept: judged again by rules that have changed, it gives another summary.
 An interrupted study continues with the claims that have no evidence, and trains no trial again.

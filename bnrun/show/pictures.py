@@ -38,6 +38,7 @@ from bnrun.show.plot_style import (
     write_instead,
 )
 from bnrun.show.probe_picture import probe_picture
+from bnrun.show.study_pictures import claim_picture
 from bnrun.show.value_axis import draw_guessing, draw_scale, loss_note, scale_of
 from bnrun.show.wording import training_title
 from bnrun.training_summary import Summary
@@ -45,7 +46,7 @@ from bnrun.training_summary import Summary
 if TYPE_CHECKING:  # loads torch, which the curves of a run do not need
     from bnrun.training.gamma_inspection import NormLayer, Vector
 
-__all__ = ["compare", "curves", "gamma", "probe_picture", "render", "run_footer"]
+__all__ = ["claim_picture", "compare", "curves", "gamma", "probe_picture", "render", "run_footer"]
 
 TRAIN, MOVING, POPULATION, BATCH, HELD_OUT = range(5)
 """The strokes of one training's curves."""

@@ -1,6 +1,7 @@
 """Studies as tables: the list of them, and the claims of one with their verdicts."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -27,12 +28,19 @@ def studies_table(studies: Iterable[Study]) -> RenderableType:
     return shown
 
 
-def study_view(result: StudyResult) -> RenderableType:
-    """Show a study: each claim with its evidence, then the verdicts in a table."""
+def study_view(
+    result: StudyResult, pictures: Mapping[str, str] = MappingProxyType({})
+) -> RenderableType:
+    """Show a study: each claim with its evidence, then the verdicts in a table.
+
+    Args:
+        result: of the study.
+        pictures: the file name of each claim's picture, by the claim's id, where it has one.
+    """
     claims = result.claims
     parts: list[RenderableType] = [Paragraph(_title(result))]
     for one in claims:
-        parts += [Text(), *_claim(one)]
+        parts += [Text(), *_claim(one, pictures.get(one.claim.id))]
     if claims:
         parts += [Text(), _verdicts(claims)]
     parts += [Text(), *map(Paragraph, _closing(result))]
@@ -45,7 +53,7 @@ def _title(result: StudyResult) -> str:
     return f"study {result.study.name}, budget {result.budget}{n}: {result.study.question}"
 
 
-def _claim(result: ClaimResult) -> Iterator[RenderableType]:
+def _claim(result: ClaimResult, picture: str | None) -> Iterator[RenderableType]:
     claim = result.claim
     yield Paragraph(Text(f"{claim.id}  {claim.sentence}", style="bold"))
     rows = [
@@ -55,6 +63,7 @@ def _claim(result: ClaimResult) -> Iterator[RenderableType]:
         ("supported", f"where {_rules(claim)}"),
         *([("limits", claim.limits)] if claim.limits else []),
         *([("also", result.remark)] if result.remark else []),
+        *([("picture", picture)] if picture else []),
     ]
     yield Indented(pairs(rows), 4)
     shown = table(label("part"), number("measured"), label("verdict"), label("expected"))

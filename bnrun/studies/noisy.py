@@ -5,16 +5,19 @@ from collections.abc import Collection, Generator, Mapping
 
 from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
-from bnrun.studies.claim import Claim, Evidence, Part, Source
+from bnrun.studies.claim import Claim, Evidence, Part, Points, Sample, Source, gathered
 from bnrun.studies.rules import Direction
 from bnrun.studies.sources import SANTURKAR
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
-from bnrun.studies.trainings import Laboratory, Summaries, last_epoch, trial
+from bnrun.studies.trainings import Laboratory, Summaries, last_epoch, points_of_epochs, trial
 
 SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 5, "thorough": 20}
 EPOCHS: Mapping[Budget, int] = {"quick": 1, "standard": 3, "thorough": 3}
 STEPS: Mapping[Budget, int] = {"quick": 60, "standard": 235, "thorough": 235}
 """Steps over which the means of what enters the nonlinearities are followed."""
+
+ARMS = ("none", "scratch", "noisy", "noise")
+"""The networks with sigmoids."""
 
 LEARNS = 2.0
 """Loss below which a network learns: guessing has ln 10 = 2.303."""
@@ -56,16 +59,16 @@ CLAIMS = (
 def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Train the five networks; follow the means of two of them in trainings of their own."""
     start = time.perf_counter()
-    arms = ("none", "scratch", "noisy", "noise")
     trials = [
-        _trial(budget, norm, "sigmoid", seed) for seed in range(SEEDS[budget]) for norm in arms
+        _trial(budget, norm, "sigmoid", seed) for seed in range(SEEDS[budget]) for norm in ARMS
     ]
     trials += [_trial(budget, "noise", "relu", seed) for seed in range(SEEDS[budget])]
     summaries = yield from laboratory.train(trials)
     values = _losses(budget, summaries)
     values["less stable than none"] = yield from _instability(budget)
     if "N1" in ids:
-        yield Measured("N1", Evidence(values), time.perf_counter() - start)
+        curves = _by_epoch(budget, summaries)
+        yield Measured("N1", Evidence(values, curves=curves), time.perf_counter() - start)
 
 
 def _trial(budget: Budget, norm: str, activation: str, seed: int) -> Trial:
@@ -94,6 +97,24 @@ def _losses(budget: Budget, summaries: Summaries) -> dict[str, list[float]]:
             part = f"noise without batch norm: no learning, {act}"
             values[part].append(loss("noise", act, seed))
     return values
+
+
+def _by_epoch(budget: Budget, summaries: Summaries) -> Mapping[str, Points]:
+    """Return the mean training losses over the seeds, by epoch, as far as they are finite."""
+    arms = [*((norm, "sigmoid") for norm in ARMS), ("noise", "relu")]
+    samples = [
+        Sample(
+            {},
+            {
+                f"{norm}, {act}": points_of_epochs(
+                    summaries[_trial(budget, norm, act, seed).name].epochs, "loss"
+                )
+                for norm, act in arms
+            },
+        )
+        for seed in range(SEEDS[budget])
+    ]
+    return gathered(CLAIMS[0], samples).curves
 
 
 def _instability(budget: Budget) -> Generator[StudyEvent, None, list[float]]:

@@ -11,7 +11,13 @@ from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, gathered
 from bnrun.studies.rules import Direction, Equivalence
 from bnrun.studies.sources import BJORCK, D2L, IOFFE, NOTES
 from bnrun.studies.study import Budget, Measured, Study, Work
-from bnrun.studies.trainings import Laboratory, Summaries, last_epoch, trial
+from bnrun.studies.trainings import (
+    Laboratory,
+    Summaries,
+    last_epoch,
+    points_of_epochs,
+    trial,
+)
 
 SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 3, "thorough": 10}
 OCTAVES: Mapping[Budget, Sequence[int]] = {
@@ -155,8 +161,7 @@ def _any_rate(budget: Budget) -> Work:
         accuracies = [accuracy for _, accuracy in curve]
         values = {"16 octaves": max(accuracies) - min(accuracies)}
         samples.append(Sample(values, {"training accuracy": curve}))
-    claim = next(claim for claim in CLAIMS if claim.id == "R3")
-    yield Measured("R3", gathered(claim, samples), time.perf_counter() - start)
+    yield Measured("R3", gathered(_claim("R3"), samples), time.perf_counter() - start)
 
 
 def _trial(norm: str, activation: str, octave: int, seed: int, epochs: int = 1) -> Trial:
@@ -276,7 +281,25 @@ def _at_smallest(
         f"{act} {'no rate' if octave is None else format(2.0**octave, 'g')}"
         for act, octave in octaves.items()
     )
-    return Evidence(values, f"The rates: {used}.")
+    samples = [
+        Sample(
+            {},
+            {
+                f"{norm}, {act}": points_of_epochs(
+                    summaries[_trial(norm, act, octave, seed, LONGER).name].epochs, "train_acc"
+                )
+                for act, octave in octaves.items()
+                if octave is not None
+                for norm in NORMS
+            },
+        )
+        for seed in range(SEEDS[budget])
+    ]
+    return Evidence(values, f"The rates: {used}.", gathered(_claim("R2"), samples).curves)
+
+
+def _claim(id_: str) -> Claim:
+    return next(claim for claim in CLAIMS if claim.id == id_)
 
 
 STUDY = Study(

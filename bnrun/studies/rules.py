@@ -36,6 +36,9 @@ class Rule(Protocol):
     def decide(self, low: float, high: float) -> Verdict:
         """Return the verdict where the true mean lies between `low` and `high`."""
 
+    def zone(self) -> tuple[float, float]:
+        """Return between which values the whole interval supports the claim."""
+
     def text(self) -> str:
         """Return the rule as half a sentence, after "supported where"."""
 
@@ -52,6 +55,10 @@ class Direction:
         if low > self.margin:
             return "supported"
         return "contradicted" if high < self.margin else "not decided"
+
+    def zone(self) -> tuple[float, float]:
+        """Return between which values the whole interval supports the claim."""
+        return self.margin, math.inf
 
     def text(self) -> str:
         """Return the rule as half a sentence."""
@@ -71,6 +78,10 @@ class Equivalence:
             return "supported"
         outside = low > self.margin or high < -self.margin
         return "contradicted" if outside else "not decided"
+
+    def zone(self) -> tuple[float, float]:
+        """Return between which values the whole interval supports the claim."""
+        return -self.margin, self.margin
 
     def text(self) -> str:
         """Return the rule as half a sentence."""
@@ -102,6 +113,10 @@ class Law:
         """Compare the interval with the number and the tolerance on both sides of it."""
         return Equivalence(self.margin).decide(low - self.number, high - self.number)
 
+    def zone(self) -> tuple[float, float]:
+        """Return between which values the whole interval supports the claim."""
+        return self.number - self.margin, self.number + self.margin
+
     def text(self) -> str:
         """Return the rule as half a sentence."""
         return f"the whole interval lies within {self.number:g} ± {self.margin:.2g}"
@@ -129,6 +144,10 @@ class Exact:
             return "supported"
         return "contradicted" if low > self.WRONG else "not decided"
 
+    def zone(self) -> tuple[float, float]:
+        """Return between which values the whole interval supports the claim."""
+        return 0.0, self.ROUNDING
+
     def text(self) -> str:
         """Return the rule as half a sentence."""
         return f"the largest relative error in float64 is at most {self.ROUNDING:.0e}"
@@ -146,6 +165,10 @@ class Definition:
         if low == high == 1:
             return "supported"
         return "contradicted" if low == high == 0 else "not decided"
+
+    def zone(self) -> tuple[float, float]:
+        """Return between which values the whole interval supports the claim."""
+        return 1.0, 1.0
 
     def text(self) -> str:
         """Return the rule as half a sentence."""

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bnrun.comparison.comparison_events import Trial
@@ -192,7 +193,12 @@ def _init_robust(budget: Budget, summaries: Summaries) -> Evidence:
             UP_TO_100: max(bn) - min(bn),
         }
         samples.append(Sample(values, curves))
-    return gathered(next(claim for claim in CLAIMS if claim.id == "A4"), samples)
+    evidence = gathered(next(claim for claim in CLAIMS if claim.id == "A4"), samples)
+    without, with_ = (
+        ", ".join(f"{accuracy:.3f}" for _, accuracy in evidence.curves[norm]) for norm in ARMS
+    )
+    remark = f"Mean training accuracies by scale: without {without}; with {with_}."
+    return replace(evidence, remark=remark)
 
 
 def _images() -> "Generator[StudyEvent, None, tuple[Tensor, Tensor]]":

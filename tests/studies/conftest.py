@@ -3,6 +3,7 @@
 import pytest
 
 from bnrun.events import Stage
+from bnrun.show import pictures
 from bnrun.studies import registry
 from bnrun.studies.claim import Claim, Evidence, Part, Source
 from bnrun.studies.rules import Direction, Exact
@@ -39,4 +40,5 @@ def made_up(monkeypatch):
     budgets = {"quick": 1, "standard": 3, "thorough": 9}
     study = Study("made-up", "Is it?", CLAIMS, budgets, 3.0, measure)
     monkeypatch.setitem(registry.STUDIES, "made-up", study)
+    monkeypatch.setattr(pictures, "render", lambda figure: {"svg": b"", "png": b""})  # a second
     return study

@@ -1,6 +1,7 @@
 """A study from its plan to its directory, its screen and its document."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -224,7 +225,20 @@ def test_the_command_measures_judges_and_continues(made_up, tmp_path):
     for option in ("--judge", "--resume"):
         again = _run(option, "latest", "--out", tmp_path, "--json")
         assert json.loads(again.stdout) == document
-    assert "kept in" in _run("--judge", document["run"]).stdout
+    shown = _run("--judge", document["run"]).stdout
+    assert "kept in" in shown
+    assert "picture    M1-m1-name.png" in shown
+    assert list(document["pictures"]) == ["M1", "M2"]
+    assert Path(document["pictures"]["M2"]).name == "M2-m2-name.png"
+    assert Path(document["pictures"]["M2"]).is_file()
+
+
+def test_where_pictures_cannot_be_drawn_the_result_is_shown(made_up, tmp_path, monkeypatch):
+    monkeypatch.setattr("bnrun.show.pictures.claim_picture", lambda *arguments: 1 / 0)
+    done = _run("made-up", "--budget", "quick", "--out", tmp_path)
+    assert done.exit_code == 0
+    assert "M1" in done.stdout
+    assert "the pictures can't be drawn: division by zero" in done.stderr
 
 
 def test_the_list_names_every_study():

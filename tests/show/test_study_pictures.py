@@ -1,0 +1,75 @@
+"""The picture of a claim, from made-up evidence."""
+
+import pytest
+
+from bnrun.show.study_pictures import PANELS, claim_picture
+from bnrun.studies.claim import Evidence
+from bnrun.studies.registry import STUDIES
+from bnrun.studies.study import StudyResult
+
+CLAIMS = {claim.id: (claim, study) for study in STUDIES.values() for claim in study.claims}
+
+
+def _picture(id_, values, curves=None):
+    study = CLAIMS[id_][1]
+    evidence = {id_: Evidence(values, curves=curves or {})}
+    result = StudyResult(study, "standard", "Some CPU, 2 threads", evidence, 1.0)
+    return claim_picture(result.claims[0], result)
+
+
+def _texts(axes):
+    return [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_each_part_is_a_row_with_its_seeds_and_the_zone_of_its_rule():
+    figure = _picture("C4", {"first 200 steps": [-0.3, -0.2, -0.1], "second half": [0.1, 0.2]})
+    (axes,) = figure.axes
+    assert _texts(axes) == [
+        "first 200 steps\n-0.2 (-0.448 to 0.0484)\nNOT DECIDED",
+        "second half\n0.15 (-0.485 to 0.785)\nNOT DECIDED",
+    ]
+    seeds = [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "o"]
+    assert seeds == [[-0.3, -0.2, -0.1], [0.1, 0.2]]
+    assert [bar.get_x() for bar in axes.patches] == [0.05, 0.05]
+    assert axes.patches[0].get_x() + axes.patches[0].get_width() == axes.get_xlim()[1]
+    assert "not decided (expected: contradicted) · n = 2 to 3" in figure.get_supxlabel()
+    assert figure.get_suptitle().startswith("C4  Batch norm reduces")
+
+
+def test_errors_are_drawn_on_a_logarithmic_axis():
+    figure = _picture("X5", {
+        "folds into a convolution": [0.0], "predicting": [1e-16], "training": [0.3],
+    })  # fmt: skip
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    assert [line.get_xdata()[0] for line in axes.lines] == [1e-18, 1e-16, 0.3, 1e-6]
+
+
+def test_curves_stand_beside_the_rows():
+    curves = {
+        f"{norm}, {share}": [(0.0, low), (120.0, low + 1)]
+        for norm in ("no norm", "batch norm")
+        for share, low in (("15 %", -1.0), ("50 %", 0.0), ("85 %", 1.0))
+    }
+    figure = _picture("C5", {"normalized": [0.9, 0.8], "scaled and shifted": [0.2, 0.3]}, curves)
+    _, axes = figure.axes
+    assert {text.get_text() for text in axes.texts} == {"no norm, 50 %", "batch norm, 50 %"}
+    assert len(axes.lines) == 6
+    assert len({line.get_color() for line in axes.lines}) == 2
+
+
+def test_a_part_without_values_has_an_empty_row():
+    figure = _picture("R2", {"relu": [0.1, 0.11, 0.12], "sigmoid": []})
+    assert _texts(figure.axes[0])[1] == "sigmoid\n-\nNOT DECIDED"
+
+
+@pytest.mark.parametrize("id_", ["A2", "S3", "S4", "S9", "X8"])  # a law, dots, a definition, …
+def test_claims_of_every_kind_can_be_drawn(id_):
+    claim, _ = CLAIMS[id_]
+    curves = {"a curve": [(1.0, 0.5), (2.0, 0.7)]} if id_ in PANELS else {}
+    figure = _picture(id_, {part.name: [1.0, 1.5] for part in claim.parts}, curves)
+    assert len(figure.axes) == 1 + (id_ in PANELS)
+
+
+def test_the_panels_are_of_claims():
+    assert set(PANELS) <= set(CLAIMS)
