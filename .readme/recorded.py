@@ -16,11 +16,15 @@ from typing import Any
 from pydantic import TypeAdapter
 
 import bnrun
+from bnrun.benchmark.auto_starts import AutoBenchmark
+from bnrun.benchmark.kernel_result import KernelBenchmark
 from bnrun.benchmark.result import Benchmark
 from bnrun.benchmark.speedrun import Speedrun
 from bnrun.runs.run_records import read_run
 from bnrun.runs.study_directory import reopen_study
+from bnrun.show.auto_tables import auto_view
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
+from bnrun.show.kernel_tables import kernels_view
 from bnrun.show.plot_style import render
 from bnrun.show.results import as_text
 from bnrun.show.study_tables import study_view
@@ -65,6 +69,14 @@ def _measure_speedrun(folder: Path) -> None:
     (FOLDER / "speedrun.json").write_text(_run("bench", *fast, "--json"))
 
 
+def _measure_kernels(folder: Path) -> None:
+    (FOLDER / "kernels.json").write_text(_run("bench", "--kernels", "--json"))
+
+
+def _measure_auto(folder: Path) -> None:
+    (FOLDER / "auto.json").write_text(_run("bench", "--auto", "10", "--json"))
+
+
 def _measure_doctor(folder: Path) -> None:
     _keep_json("examination", bnrun.doctor(engine="eager"))
 
@@ -83,6 +95,8 @@ MEASUREMENTS: dict[str, Callable[[Path], None]] = {
     "compare": _measure_compare,
     "bench": _measure_bench,
     "speedrun": _measure_speedrun,
+    "kernels": _measure_kernels,
+    "auto": _measure_auto,
     "doctor": _measure_doctor,
     "study": _measure_study,
 }
@@ -115,6 +129,18 @@ def benchmark() -> Benchmark:
 def speedrun() -> Speedrun:
     """Return the recorded speedrun."""
     result: Speedrun = _read_json("speedrun", Speedrun)
+    return result
+
+
+def kernels() -> KernelBenchmark:
+    """Return the recorded benchmark of the kernels."""
+    result: KernelBenchmark = _read_json("kernels", KernelBenchmark)
+    return result
+
+
+def auto() -> AutoBenchmark:
+    """Return the recorded starts with auto and with each engine."""
+    result: AutoBenchmark = _read_json("auto", AutoBenchmark)
     return result
 
 
@@ -158,6 +184,14 @@ def _speedrun() -> str:
     return as_text(speedrun_view(speedrun()), 80)
 
 
+def _kernels() -> str:
+    return as_text(kernels_view(kernels()), 80)
+
+
+def _auto() -> str:
+    return as_text(auto_view(auto()), 80)
+
+
 def _doctor() -> str:
     return bnrun.render(examination())
 
@@ -181,6 +215,8 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "bnrun compare scratch builtin": _compare,
     "bnrun bench": _bench,
     "bnrun bench --config configs/lenet_fast.yaml --speedrun 20": _speedrun,
+    "bnrun bench --kernels": _kernels,
+    "bnrun bench --auto 10": _auto,
     "bnrun doctor --engine eager": _doctor,
     "bnrun study exact": _study,
 }

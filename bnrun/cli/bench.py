@@ -14,13 +14,16 @@ from bnrun.events import drain
 
 if TYPE_CHECKING:
     from bnrun.benchmark.arm_syntax import BenchArm
+    from bnrun.benchmark.auto_starts import AutoBenchmark
+    from bnrun.benchmark.kernel_result import KernelBenchmark
     from bnrun.benchmark.result import Benchmark
     from bnrun.benchmark.speedrun import Speedrun
     from bnrun.config import Config
     from bnrun.data.fetch import Progress
     from bnrun.events import Stage
 
-    Work = Generator[Progress | Stage, None, Benchmark | Speedrun]
+    Result = Benchmark | Speedrun | KernelBenchmark | AutoBenchmark
+    Work = Generator[Progress | Stage, None, Result]
 
 STEPS, ROUNDS = 30, 10
 
@@ -55,6 +58,16 @@ def bench(
         int | None,
         typer.Option(min=1, metavar="N", help="Train the config to its end with N seeds instead."),
     ] = None,
+    kernels: Annotated[
+        bool,
+        typer.Option("--kernels", help="Time each kernel beside torch's operation instead."),
+    ] = False,
+    auto: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Train N times with auto and with each engine instead."
+        ),
+    ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -62,7 +75,8 @@ def bench(
 
     For example: bnrun bench, or
     bnrun bench --arms "scratch builtin mine=my_batchnorm.py:BatchNorm", or
-    bnrun bench --config lenet_fast --speedrun 20
+    bnrun bench --config lenet_fast --speedrun 20, or
+    bnrun bench --kernels
     """
     from bnrun.benchmark.arm_syntax import DEFAULT_ARMS, bench_arms
     from bnrun.cli.overrides import config_overrides, option_names
@@ -71,16 +85,18 @@ def bench(
     from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
 
-    if speedrun is not None and (arms or steps or rounds):
-        raise ConfigError(
-            "one config is trained to its end, so this takes no --arms, --steps or --rounds.",
-            key="--speedrun",
-        )
+    chosen = {"--speedrun": speedrun is not None, "--kernels": kernels, "--auto": auto is not None}
+    given = {"--arms": bool(arms), "--steps": bool(steps), "--rounds": bool(rounds)}
+    _refuse_what_does_not_go_together(chosen, given)
     overrides = config_overrides(set_, device=device)
     with option_names(device=device):
         resolved = checked_config(resolve(config, overrides)).config
         if speedrun is not None:
             work = _speedrun(resolved, speedrun)
+        elif kernels:
+            work = _kernels(resolved, rounds or ROUNDS)
+        elif auto is not None:
+            work = _auto(resolved, auto)
         else:
             built = bench_arms(arms or [DEFAULT_ARMS], config, overrides)
             work = _bench(built, steps or STEPS, rounds or ROUNDS)
@@ -89,6 +105,25 @@ def bench(
                 from bnrun.benchmark import run_benchmark  # noqa: F401
             result = drain(work, screen.show)
     _show_result(result, json)
+
+
+def _refuse_what_does_not_go_together(chosen: dict[str, bool], given: dict[str, bool]) -> None:
+    """Check the options against what is to be measured, of which there is one.
+
+    Raises:
+        ConfigError: two are chosen, or options of the benchmark of arms are given to another.
+    """
+    names = [name for name, is_chosen in chosen.items() if is_chosen]
+    if len(names) > 1:
+        raise ConfigError(f"measures something else than {names[1]}: take one of them.", names[0])
+    if not names:
+        return
+    refused = [name for name in given if name != "--rounds" or names != ["--kernels"]]
+    if any(given[name] for name in refused):
+        *others, last = refused
+        raise ConfigError(
+            f"this measures no arms, so it takes no {', '.join(others)} or {last}.", names[0]
+        )
 
 
 def _bench(arms: "Sequence[BenchArm]", steps: int, rounds: int) -> "Work":
@@ -111,14 +146,32 @@ def _speedrun(config: "Config", count: int) -> "Work":
     return (yield from speedrun(config, dataset, device, count))
 
 
-def _show_result(result: "Benchmark | Speedrun", json: bool) -> None:
-    from bnrun.benchmark.result import Benchmark
-    from bnrun.show.bench_tables import benchmark_view, speedrun_view
+def _kernels(config: "Config", rounds: int) -> "Work":
+    from bnrun.benchmark.kernel_timings import bench_kernels
+
+    device = config.training.device
+    if device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"received '{device}', and the kernels are for the CPU.", "training.device"
+        )
+    return (yield from bench_kernels(config.training.batch_size, rounds))
+
+
+def _auto(config: "Config", count: int) -> "Work":
+    from bnrun.benchmark.auto_starts import bench_auto
+    from bnrun.data.load import load
+    from bnrun.training import pick_device
+
+    device = pick_device(config.training.device)
+    dataset = yield from load(config.data)
+    return (yield from bench_auto(config, dataset, device, count))
+
+
+def _show_result(result: "Result", json: bool) -> None:
+    from bnrun.show.bench_views import bench_view
     from bnrun.show.console import show_json, show_view
 
     if json:
         show_json(result.to_dict())
-    elif isinstance(result, Benchmark):
-        show_view(benchmark_view(result))
     else:
-        show_view(speedrun_view(result))
+        show_view(bench_view(result))

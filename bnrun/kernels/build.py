@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -118,6 +119,20 @@ def describe_build() -> Build:
         texts.append(function().decode().strip())
     features, compiler = texts
     return Build(tuple(features.split(",")), compiler)
+
+
+def measure_compilation() -> float:
+    """Compile the kernels once more, keep nothing, and return the seconds that it took.
+
+    Raises:
+        EngineError: see `load`.
+    """
+    library = _library_path(_level())
+    start = time.perf_counter()
+    _compile(library.with_suffix(".measured"), LEVELS[_level()].flags)
+    seconds = time.perf_counter() - start
+    library.with_suffix(".measured").unlink()
+    return seconds
 
 
 @cache

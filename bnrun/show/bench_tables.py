@@ -7,10 +7,18 @@ from rich.console import Group, RenderableType
 from bnrun.benchmark.result import PHASES, WORKING_PHASES, ArmSpeed, Benchmark
 from bnrun.benchmark.speedrun import Speedrun
 from bnrun.comparison.estimate import Estimate
-from bnrun.kernels.build import Build
 from bnrun.show.folding import Paragraph
 from bnrun.show.tables import Table, label, number, table, text
-from bnrun.show.wording import data_name, figures, norm_name, rate, ratio, ratio_range
+from bnrun.show.wording import (
+    build_name,
+    data_name,
+    figures,
+    norm_name,
+    percent,
+    rate,
+    ratio,
+    ratio_range,
+)
 
 
 def benchmark_view(benchmark: Benchmark) -> RenderableType:
@@ -70,16 +78,6 @@ def _peak_table(benchmark: Benchmark) -> Table:
     return shown
 
 
-def kernels_text(build: Build) -> str:
-    """Return what kernels were compiled for: "kernels compiled for AVX2 and FMA by GCC 12.2.0"."""
-    return f"kernels compiled for {' and '.join(build.features)} by {build.compiler}"
-
-
-def percent(share: float) -> str:
-    """Write a share of the machine's peak."""
-    return f"{100 * share:.1f} %"
-
-
 def _ratio(
     arm: ArmSpeed, baseline: str, middle: float, spread: tuple[float, float]
 ) -> tuple[str, str]:
@@ -109,7 +107,7 @@ def _notes(benchmark: Benchmark) -> Iterator[str]:
         )
     yield f"Peak: {_peak(benchmark)} in products of 1024 x 1024 matrices. {_memory(benchmark)}"
     machine = f"on {benchmark.device}: {benchmark.machine}, torch {benchmark.versions['torch']}"
-    yield f"{machine}, {kernels_text(benchmark.kernels)}" if benchmark.kernels else machine
+    yield f"{machine}, {build_name(benchmark.kernels)}" if benchmark.kernels else machine
 
 
 def _peak(benchmark: Benchmark) -> str:

@@ -1,10 +1,14 @@
 """How values and names are written wherever they are shown, in tables, titles and sentences."""
 
 import math
+from typing import TYPE_CHECKING
 
 from bnrun.config.norm_call import norm_call, parse_norm_call
 from bnrun.events import DataUsed
 from bnrun.training_summary import Summary
+
+if TYPE_CHECKING:
+    from bnrun.kernels.build import Build  # loads torch
 
 LARGEST_FIXED = 10_000
 """Numbers from here on are written in scientific notation: they would widen a table."""
@@ -75,3 +79,13 @@ def ratio(value: float) -> str:
 def ratio_range(low: float, high: float) -> str:
     """Write the range of a ratio of two speeds."""
     return " to ".join(figures(low, high, digits=2))
+
+
+def percent(share: float) -> str:
+    """Write a share of the machine's peak: "22.6 %"."""
+    return f"{100 * share:.1f} %"
+
+
+def build_name(build: "Build") -> str:
+    """Return what kernels are: "kernels compiled for AVX2 and FMA by GCC 12.2.0"."""
+    return f"kernels compiled for {' and '.join(build.features)} by {build.compiler}"

@@ -18,8 +18,7 @@ from bnrun.config import parse_override
 from bnrun.data.dataset import Dataset
 from bnrun.errors import BnrunError, NormError, TrainingFailed
 from bnrun.events import Stage, drain
-from bnrun.networks.lenet import LeNet, flops, forward_flops
-from bnrun.norms import norm_factory
+from bnrun.networks.lenet import flops, forward_flops
 from bnrun.training.timing import Reading
 from bnrun.workers import WorkerLost
 
@@ -191,17 +190,6 @@ def test_an_arm_against_itself_has_the_engine_that_was_chosen_for_it(
         "engine compiled",
     ]
     assert found.arms[0].engine == "compiled"
-
-
-def test_the_work_of_a_step_is_counted_as_torch_counts_it() -> None:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    model = LeNet(norm_factory("none"))
-    with FlopCounterMode(display=False) as counter:
-        logits = model(torch.zeros(3, 1, 28, 28))
-        assert counter.get_total_flops() == 3 * forward_flops()
-        logits.sum().backward()
-    assert counter.get_total_flops() == 3 * flops()
 
 
 def test_an_arm_really_trains_evaluates_and_shows_where_its_time_goes() -> None:

@@ -5,11 +5,14 @@ from dataclasses import replace
 
 from rich.console import Console, RenderableType
 
+from bnrun.benchmark.auto_starts import AutoBenchmark, Start
+from bnrun.benchmark.kernel_result import KernelBenchmark, KernelSpeed, PassSpeed
 from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark, Noise
 from bnrun.benchmark.speedrun import Speedrun, SpeedrunTrial
 from bnrun.events import DataUsed
 from bnrun.kernels.build import Build
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
+from bnrun.show.bench_views import bench_view
 
 FASHION = DataUsed("fashion-mnist", "bnrun's cache", True, 60_000, 0, 10_000)
 
@@ -128,6 +131,132 @@ def test_few_rounds_have_ranges() -> None:
 def test_one_round_is_no_median() -> None:
     found = replace(_benchmark(_arm("scratch", "scratch", "compiled", 1.0)), rounds=1)
     assert "One round, in which every arm trains 30 steps" in _rendered(benchmark_view(found))
+
+
+def _pass(milliseconds: float, ratio: float, rate: float, share: float) -> PassSpeed:
+    return PassSpeed(
+        seconds=milliseconds / 1000,
+        torch_seconds=milliseconds * ratio / 1000,
+        rate=rate,
+        share_of_peak=share,
+        ratio=ratio,
+        spread=(0.9 * ratio, 1.1 * ratio),
+        noise=1.0,
+        noise_spread=(0.98, 1.02),
+    )
+
+
+def _kernels(*kernels: KernelSpeed) -> KernelBenchmark:
+    return KernelBenchmark(
+        kernels=kernels,
+        noise=1.002,
+        noise_spread=(0.971, 1.036),
+        rounds=10,
+        calls=7,
+        batch_size=256,
+        flops_per_second=1.4e11,
+        bytes_per_second=7.1e10,
+        machine="Some CPU, 2 threads",
+        build=Build(("AVX2", "FMA"), "GCC 12.2.0"),
+        torch="2.15.0",
+    )
+
+
+def test_kernels() -> None:
+    found = _kernels(
+        KernelSpeed(
+            "conv1", "FLOP", _pass(0.55, 3.25, 8.04e10, 0.574), _pass(0.8, 1.2, 5.5e10, 0.39)
+        ),
+        KernelSpeed("image batch", "byte", _pass(0.05, 4.0, 2.1e10, 0.296), None),
+        KernelSpeed(
+            "max pool 1", "byte", _pass(0.15, 16.2, 2.9e10, 0.41), _pass(0.4, 0.8, 1.7e10, 0.24)
+        ),
+    )
+    assert _rendered(bench_view(found)) == (
+        "Kernels in the sizes of LeNet, batches of 256\n"
+        "Medians of 10 rounds of 7 calls each. Ratio: torch's time to the kernel's within\n"
+        "a round, and the middle half of the rounds; above 1 the kernel is faster. Noise:\n"
+        "the kernels against themselves 1.00 (0.97 to 1.04).\n"
+        "Both are called by autograd, as in training. avg pool includes the sigmoid\n"
+        "before it. LeNet + loss is the network with norm scratch, and torch's layers\n"
+        "with norm builtin.\n"
+        "Peak: 140 GFLOP/s in products of 1024 x 1024 matrices; 71 GB/s in copying 3.5\n"
+        "MB. Bytes are those of inputs and outputs, each counted once.\n"
+        "on cpu: Some CPU, 2 threads, torch 2.15.0, kernels compiled for AVX2 and FMA by\n"
+        "GCC 12.2.0\n"
+        "\n"
+        "kernel  pass        ms  torch  GFLOP/s  of peak  ratio        spread\n"
+        "────────────────────────────────────────────────────────────────────\n"
+        "conv1   forward   0.55   1.79     80.4   57.4 %   3.25  2.93 to 3.58\n"
+        "conv1   backward  0.80   0.96     55.0   39.0 %   1.20  1.08 to 1.32\n"
+        "\n"
+        "kernel       pass        ms  torch  GB/s  of peak  ratio          spread\n"
+        "────────────────────────────────────────────────────────────────────────\n"
+        "image batch  forward   0.05   0.20  21.0   29.6 %   4.00    3.60 to 4.40\n"
+        "max pool 1   forward   0.15   2.43  29.0   41.0 %  16.20  14.58 to 17.82\n"
+        "max pool 1   backward  0.40   0.32  17.0   24.0 %   0.80    0.72 to 0.88\n"
+        "\n"
+        "Slower than torch's operation in three rounds of four: max pool 1 backward."
+    )
+
+
+def test_where_no_kernel_is_slower_the_last_line_says_so() -> None:
+    shown = _rendered(
+        bench_view(_kernels(KernelSpeed("loss", "byte", _pass(0.05, 1.0, 1e9, 0.01), None)))
+    )
+    assert shown.endswith("No kernel is slower than torch's operation in three rounds of four.")
+
+
+def _auto(*starts: Start, compiling: float | None = 2.13) -> AutoBenchmark:
+    return AutoBenchmark(
+        config={"training": {"epochs": 10}},
+        starts=starts,
+        data=FASHION,
+        device="cpu",
+        machine="Some CPU, 2 threads",
+        torch="2.15.0",
+        compiling=compiling,
+        assumed_compiling=3.0,
+        assumed_saving=0.4,
+    )
+
+
+def test_starts_with_auto() -> None:
+    why = "a step takes 4.2 ms compiled, 7.6 ms eager"
+    found = _auto(
+        Start(12.31, 12.04, 25.1, 0.21, "compiled", why),
+        Start(12.52, 12.15, 24.8, 0.23, "compiled", why),
+    )
+    assert _rendered(bench_view(found)) == (
+        "LeNet, Fashion-MNIST, 10 epochs, 2 starts: seconds of whole trainings\n"
+        "\n"
+        "start   auto  compiled  eager  choosing  chosen    why\n"
+        "────────────────────────────────────────────────────────────────────────────────\n"
+        "1      12.31     12.04  25.10      0.21  compiled  a step takes 4.2 ms compiled,\n"
+        "                                                   7.6 ms eager\n"
+        "2      12.52     12.15  24.80      0.23  compiled  a step takes 4.2 ms compiled,\n"
+        "                                                   7.6 ms eager\n"
+        "\n"
+        "auto chose the slower engine in 0 of 2 starts. The faster one here is compiled:\n"
+        "eager takes 2.06 times as long (2.04 to 2.08).\n"
+        "Choosing took 0.22 s, and saved 12.54 s of a training against eager (medians).\n"
+        "auto took longer than eager in 0 of 2 starts.\n"
+        "Compiling the kernels, once on a machine, takes 2.1 s here; auto assumes 3.0 s,\n"
+        "and that it saves 40 % of a step or more.\n"
+        "on cpu: Some CPU, 2 threads, torch 2.15.0"
+    )
+
+
+def test_where_engines_are_equal_none_is_the_slower_one() -> None:
+    found = _auto(
+        Start(1.2, 1.1, 0.9, 0.1, "eager", ""),
+        Start(1.3, 0.9, 1.1, 0.1, "eager", ""),
+        compiling=None,
+    )
+    shown = _rendered(bench_view(found)).replace("\n", " ")
+    assert "Neither engine is the faster one here: eager takes 1.02 times as long" in shown
+    assert "Choosing took 0.10 s, and cost 0.25 s of a training against eager" in shown
+    assert "Compiling" not in shown
 
 
 def test_a_speedrun() -> None:

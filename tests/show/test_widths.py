@@ -18,6 +18,7 @@ from bnrun.config import parse_override, resolve
 from bnrun.events import DataUsed, EpochEnded
 from bnrun.norms.descriptions import DESCRIPTIONS
 from bnrun.runs.run_records import ComparisonRecord, RunRecord
+from bnrun.show.auto_tables import auto_view
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
 from bnrun.show.compare_tables import comparison_view
 from bnrun.show.config_tables import configs_view
@@ -25,6 +26,7 @@ from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.evaluation_tables import evaluation_table
 from bnrun.show.gamma_tables import GammaTables
 from bnrun.show.guide_pages import topics_view
+from bnrun.show.kernel_tables import kernels_view
 from bnrun.show.norms_table import norms_table
 from bnrun.show.results import as_text
 from bnrun.show.runs_tables import diff_table, run_view, runs_table
@@ -146,6 +148,8 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "doctor": lambda: doctor_view(recorded.examination()),
     "benchmark": lambda: benchmark_view(recorded.benchmark()),
     "speedrun": lambda: speedrun_view(recorded.speedrun()),
+    "kernels": lambda: kernels_view(recorded.kernels()),
+    "starts with auto": lambda: auto_view(recorded.auto()),
     "evaluation": lambda: evaluation_table(_evaluation()),
     "gamma": lambda: GammaTables(recorded.inspection(), NAME),
     "runs": lambda: runs_table([_run(), _run(HUGE), COMPARISON]),
