@@ -18,14 +18,22 @@ from bnrun.training.stepper import Stepper
 
 WARM_UP_STEPS = 2
 """Steps at the start of a measurement whose time does not count."""
-TIMED_STEPS = 5
+TIMED_STEPS = 3
 """Timed steps of an engine before the engines alternate."""
+CLEAR_LEAD = 1.5
+"""Times as fast that `compiled` must be for the first steps to decide: noise is rarely as large."""
 ROUNDS = 3
-"""How often the engines alternate after that."""
+"""How often the engines alternate where they do not decide."""
 ROUND_STEPS = 2
 """Timed steps of each engine in a round."""
-MIN_RUN_STEPS = 200
-"""Shortest run for which `auto` times the engines; in a shorter one, timing costs what it saves."""
+MIN_STEPS_OF_ROUND = 80
+"""Steps of a run that a round needs; it then takes 5 % of the run or less."""
+MIN_RUN_STEPS = 50
+"""Shortest run for which `auto` times the engines, in five steps of each.
+
+Where compiled takes half the time of eager, 15 steps pay for that; where the engines are equal,
+nothing does, and it costs a fifth of so short a run: a tenth of a second.
+"""
 COMPILE_SECONDS = 3.0
 """Cautious estimate of compile time: twice what was measured."""
 MIN_SAVING = 0.4
@@ -81,9 +89,10 @@ def choose(config: Config, dataset: Dataset, device: torch.device, epochs: int) 
 def _faster(config: Config, train: Split, device: torch.device, steps: int) -> Engine:
     """Time both engines and return the faster; on a tie, `compiled`.
 
-    The engines alternate, so that both meet the same load: on a shared machine one step may take as
-    long as three. `eager` is faster where half of its steps are faster than every compiled one. A
-    smaller lead may be noise, and without load `compiled` is rarely the slower one.
+    Where a few steps of each are no clear lead of `compiled`, the engines alternate, so that both
+    meet the same load: on a shared machine one step may take as long as three. `eager` is faster
+    where half of its steps are faster than every compiled one. A smaller lead may be noise, and
+    without load `compiled` is rarely the slower one.
 
     Raises:
         EngineError: `compiled` is not available, is not worth compiling for so few steps, or does
@@ -100,7 +109,9 @@ def _faster(config: Config, train: Split, device: torch.device, steps: int) -> E
     try:
         compiled = _Measurement(COMPILED, config, train)
         is_equal = _are_equal(eager, compiled)
-        for _ in range(ROUNDS if is_equal else 0):
+        is_clear = compiled.fastest * CLEAR_LEAD < eager.fastest
+        rounds = min(ROUNDS, steps // MIN_STEPS_OF_ROUND)
+        for _ in range(0 if is_clear or not is_equal else rounds):
             eager.take(ROUND_STEPS)
             compiled.take(ROUND_STEPS)
     except Exception as error:
