@@ -74,7 +74,8 @@ def _measure_kernels(folder: Path) -> None:
 
 
 def _measure_auto(folder: Path) -> None:
-    (FOLDER / "auto.json").write_text(_run("bench", "--auto", "10", "--json"))
+    one_epoch = ("--set", "training.epochs=1")
+    (FOLDER / "auto.json").write_text(_run("bench", "--auto", "10", *one_epoch, "--json"))
 
 
 def _measure_doctor(folder: Path) -> None:
@@ -216,7 +217,7 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "bnrun bench": _bench,
     "bnrun bench --config configs/lenet_fast.yaml --speedrun 20": _speedrun,
     "bnrun bench --kernels": _kernels,
-    "bnrun bench --auto 10": _auto,
+    "bnrun bench --auto 10 --set training.epochs=1": _auto,
     "bnrun doctor --engine eager": _doctor,
     "bnrun study exact": _study,
 }

@@ -225,9 +225,13 @@ def _compiler() -> tuple[str, ...]:
         path = shutil.which(name)
         if path is not None:
             return path, *arguments
-    missing = name if wanted else COMPILERS[0]
+    if wanted:
+        raise _error(
+            f"the environment variable CXX is '{wanted}', and there is no {name}. Name a C++ "
+            "compiler there, or unset it, or take the engine eager."
+        )
     raise _error(
-        f"compiling needs a C++ compiler, and there is no {missing}. On Debian and Ubuntu: "
+        "compiling needs a C++ compiler, and there is no c++. On Debian and Ubuntu: "
         "apt install g++. Or name yours in the environment variable CXX, or take the engine eager."
     )
 
@@ -294,7 +298,8 @@ def _run_compiler(*arguments: str, output: Path) -> None:
         raise _error(f"{compiler} can't be started: {error.strerror or error}.") from error
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or ["it gives no reason"]
-        message = next((line for line in lines if "error" in line), lines[0])
+        errors = (line for line in lines if "error: " in line and "ld returned" not in line)
+        message = next(errors, lines[0])
         raise _error(f"{compiler} can't compile the kernels: {message}.")
     if not output.is_file():
         raise _error(f"{compiler} ends without an error, and has compiled nothing.")

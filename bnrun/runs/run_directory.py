@@ -13,6 +13,8 @@ An epoch is written to the checkpoint first and then to the metrics, and metrics
 added to. So whatever a killed process leaves behind, the run can continue from it.
 """
 
+import contextlib
+import dataclasses
 import json
 import shlex
 from collections.abc import Callable, Mapping
@@ -24,7 +26,7 @@ from bnrun.config import Config, Resolved, resolve
 from bnrun.config.difference import config_difference
 from bnrun.config.schema import NormSource
 from bnrun.environment import describe
-from bnrun.errors import ConfigError, RunError
+from bnrun.errors import ConfigError, EngineError, RunError
 from bnrun.events import CheckpointReady, EpochEnded, Event, RunStarted
 from bnrun.locks import Busy, Lock
 from bnrun.runs.atomic_write import write_atomically
@@ -124,7 +126,7 @@ class Run:
 
     def _start(self, event: RunStarted) -> None:
         """Write the environment, the lines that a killed process did not write, and a line."""
-        environment = describe(event.device, event.machine)
+        environment = describe(event.device, event.machine) | {"kernels": _kernels(event)}
         if not (self.path / "environment.json").exists():
             self._replace("environment.json", _json(environment))
         self._write(NORM, lambda: keep_norm(self.path, self.config, len(event.finished)))
@@ -255,3 +257,14 @@ def _refuse_fewer_epochs(path: Path, finished: int, config: Config) -> None:
 
 def _json(document: Mapping[str, Any]) -> bytes:
     return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _kernels(event: RunStarted) -> dict[str, Any] | None:
+    """Return what the kernels of a run were compiled for; None where it uses none."""
+    if (event.engine, event.device) == ("compiled", "cpu"):
+        from bnrun import kernels  # torch is loaded by now
+
+        with contextlib.suppress(EngineError):
+            if kernels.is_compiled():
+                return dataclasses.asdict(kernels.describe_build())
+    return None

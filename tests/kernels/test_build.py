@@ -185,8 +185,8 @@ def test_cxx_may_have_arguments_and_a_path_with_spaces(
 @pytest.mark.parametrize(
     ("cxx", "message"),
     [
-        ("/nowhere/g++", r"there is no /nowhere/g\+\+\. On Debian and Ubuntu: apt install g\+\+"),
-        ("cache-of-mine g++", "there is no cache-of-mine"),
+        ("/nowhere/g++", r"CXX is '/nowhere/g\+\+', and there is no /nowhere/g\+\+\. Name a C\+\+"),
+        ("cache-of-mine g++", r"CXX is 'cache-of-mine g\+\+', and there is no cache-of-mine\."),
         ("'g++", "CXX is ''g\\+\\+': No closing quotation"),
         ("true -m64", r"true -m64 ends without an error, and has compiled nothing\.$"),
         ("{nonsense}", r"nonsense can't be started: Exec format error\.$"),

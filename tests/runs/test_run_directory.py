@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnrun import runs
+from bnrun import kernels, runs
 from bnrun.config import Assignment, resolve
 from bnrun.errors import ConfigError, RunError, TrainingFailed
 from bnrun.events import (
@@ -71,8 +71,21 @@ def test_a_run_leaves_the_five_files(tmp_path: Path) -> None:
     environment = json.loads((run.path / "environment.json").read_text())
     names = {"torch", "torchvision", "python", "device", "threads", "command", "git"}
     assert names | {"omp_wait_policy"} <= set(environment)
+    assert environment["kernels"] is None
     assert torch.load(run.path / "checkpoint.pt", weights_only=True)["epochs"][1]["epoch"] == 2
     assert resolve(run.path / "config.yaml").config == run.config
+
+
+def test_a_compiled_run_says_what_its_kernels_were_compiled_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = kernels.Build(("AVX2", "FMA"), "GCC 12.2.0")
+    monkeypatch.setattr(kernels, "is_compiled", lambda: True)
+    monkeypatch.setattr(kernels, "describe_build", lambda: build)
+    with _create(tmp_path) as run:
+        run.record(replace(STARTED, engine="compiled"))
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["kernels"] == {"features": ["AVX2", "FMA"], "compiler": "GCC 12.2.0"}
 
 
 @pytest.mark.parametrize(
