@@ -17,7 +17,8 @@ def auto_view(benchmark: AutoBenchmark) -> RenderableType:
     shown = table(label("start"), *map(number, names), text("chosen"), text("why"))
     for at, start in enumerate(benchmark.starts, start=1):
         seconds = (start.auto, start.compiled, start.eager, start.choosing)
-        shown.add_row(str(at), *map("{:.2f}".format, seconds), start.chosen, start.why)
+        why = start.why.removeprefix("a step takes ")
+        shown.add_row(str(at), *map("{:.2f}".format, seconds), start.chosen, why)
     return Group(
         Paragraph(
             f"LeNet, {data_name(benchmark.data)}, {epochs} {'epoch' if epochs == 1 else 'epochs'}, "

@@ -44,7 +44,7 @@ from bnrun.verification.topics import CHECKS
 WIDTHS = (40, 50, 60, 80, 120)
 NAME_HEADINGS = {
     *("check", "key", "norm", "source", "study", "throughput", "training"),
-    *("metric", "pair", "run", "or", "comparison"),
+    *("kernel", "start", "metric", "pair", "run", "or", "comparison"),
 }
 """Words of the headings above names, which blocks of lines go without."""
 SCREEN = 22
