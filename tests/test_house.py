@@ -23,7 +23,7 @@ FLOORS = [
     {"runs"},
     {"show"},
     {"api"},
-    {"cli"},
+    {"cli", "testing"},
     {"__main__"},
 ]
 FRONT_DOOR = HOUSE / "__init__.py"

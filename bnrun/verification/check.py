@@ -139,13 +139,16 @@ class Case(Evidence):
             return failed(UNEXPLAINED, error=error, note=self.difference(observed, right))
         diagnosed = {name: diagnosed[name] for name in observed if name in diagnosed}
         needed: dict[Fault, str] = {}
+        shares: dict[Fault, float] = {}
         for deviation in deviations(recipe, self.right):
             without = expect(deviation.without)
-            if largest_distance(diagnosed, without) > bound:
+            share = largest_distance(diagnosed, without)
+            if share > bound:
+                shares.setdefault(deviation.fault, share)
                 needed.setdefault(deviation.fault, self.difference(diagnosed, without))
         if self.narrowing is not None and remaining > bound:
             needed.setdefault(self.narrowing, self.difference(observed, right))
-        return explained(needed, error)
+        return explained(needed, error, shares)
 
 
 def _without_numbers(text: str) -> str:

@@ -1,5 +1,6 @@
 """From outcomes to findings: one for each fault, with the checks that fail from it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ _OF_NO_RANK = {"over", "mode", "moves"}
 
 _IN_ONE_PLACE = {"averages-deviation", "output-clipped"}
 """Faults that show in one place alone by their nature: of a variance; of an outlier."""
+PLAIN_ERROR = 1e-3
+"""The least error, relative to the largest expected value, that is plain to see in two numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,28 +61,43 @@ class JudgedRun:
             )
 
 
+@dataclass(frozen=True)
+class _Sighting:
+    """A check that a fault was found in, with what was seen of it, and how large an error."""
+
+    run: JudgedRun
+    check: Check
+    note: str
+    share: float
+
+    @property
+    def name(self) -> str:
+        return self.run.name_of(self.check)
+
+
 def findings(runs: Sequence[JudgedRun]) -> list[Finding]:
     """Return the faults with the checks that fail from each, in the order of the checks."""
-    seen: dict[Fault, list[tuple[JudgedRun, Check, str]]] = {}
+    seen: dict[Fault, list[_Sighting]] = {}
     for run in runs:
         for check, outcome in run.outcomes:
             for fault, note in outcome.faults.items():
-                seen.setdefault(fault, []).append((run, check, note))
-    return [_finding(fault, where, len(runs)) for fault, where in seen.items()]
+                share = outcome.shares.get(fault, math.inf)
+                seen.setdefault(fault, []).append(_Sighting(run, check, note, share))
+    return [_finding(fault, sightings, len(runs)) for fault, sightings in seen.items()]
 
 
-def _finding(fault: Fault, where: Sequence[tuple[JudgedRun, Check, str]], engines: int) -> Finding:
-    """Return a finding, from all the checks that a fault was found in."""
-    note, seen_in = next(
-        ((note, run.name_of(check)) for run, check, note in where if note), ("", "")
-    )
-    examples = (example_of(run.case, check) for run, check, _ in where)
+def _finding(fault: Fault, sightings: Sequence[_Sighting], engines: int) -> Finding:
+    """Return a finding; its evidence is the first that is plain to see, or the plainest."""
+    noted = [one for one in sightings if one.note]
+    plain = next((one for one in noted if one.share >= PLAIN_ERROR), None)
+    evidence = plain or max(noted, key=lambda one: one.share, default=None)
+    examples = (example_of(one.run.case, one.check) for one in sightings)
     return Finding(
         fault,
-        _where(fault, list(dict.fromkeys(run for run, _, _ in where)), engines),
-        tuple(dict.fromkeys(run.name_of(check) for run, check, _ in where)),
-        note,
-        seen_in,
+        _where(fault, list(dict.fromkeys(one.run for one in sightings)), engines),
+        tuple(dict.fromkeys(one.name for one in sightings)),
+        evidence.note if evidence else "",
+        evidence.name if evidence else "",
         next((one for one in examples if one is not None and one.differs), None),
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from bnrun.verification.fault import Fault
 from bnrun.verification.report import Status
@@ -59,13 +60,15 @@ class Outcome:
     """How a check came out.
 
     `faults` are those it fails from, or the dialects that it passes in, each with a note of what
-    was seen; `reason` says why it was skipped.
+    was seen; `shares` says how large an error each of them makes, where that is known; `reason`
+    says why it was skipped.
     """
 
     status: Status
     error: float | None = None
     faults: Mapping[Fault, str] = field(default_factory=dict)
     reason: str = ""
+    shares: Mapping[Fault, float] = field(default_factory=dict)
 
     @property
     def unexplained(self) -> bool:
@@ -83,10 +86,14 @@ def failed(*faults: Fault, error: float | None = None, note: str = "") -> Outcom
     return explained(dict.fromkeys(faults, note), error)
 
 
-def explained(faults: Mapping[Fault, str], error: float | None = None) -> Outcome:
+def explained(
+    faults: Mapping[Fault, str],
+    error: float | None = None,
+    shares: Mapping[Fault, float] = MappingProxyType({}),
+) -> Outcome:
     """Return the outcome of a check that fails from faults, each with what was seen of it."""
     dialect = bool(faults) and all(fault.is_dialect for fault in faults)
-    return Outcome("pass" if dialect else "fail", error, faults)
+    return Outcome("pass" if dialect else "fail", error, faults, shares=shares)
 
 
 def skipped(reason: str) -> Outcome:
@@ -103,8 +110,11 @@ def combined(outcomes: Iterable[Outcome]) -> Outcome:
         return made[0]
     errors = [outcome.error for outcome in made if outcome.error is not None]
     faults: dict[Fault, str] = {}
+    shares: dict[Fault, float] = {}
     for outcome in made:
         for fault, note in outcome.faults.items():
-            faults[fault] = faults.get(fault) or note
+            share = outcome.shares.get(fault, 0.0)
+            if not faults.get(fault) or share > shares.get(fault, 0.0):
+                faults[fault], shares[fault] = note, share
     status: Status = "fail" if any(outcome.status == "fail" for outcome in made) else "pass"
-    return Outcome(status, max(errors, default=None), faults)
+    return Outcome(status, max(errors, default=None), faults, shares=shares)
