@@ -5,19 +5,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from bnrun import kernels
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.trials import FINISHED, TrialFailed, TrialMessage, run_trials
 from bnrun.config import resolve
 from bnrun.config.difference import config_difference
 from bnrun.data.load import load
-from bnrun.errors import EngineError, RunError, TrainingFailed
+from bnrun.errors import RunError, TrainingFailed
 from bnrun.events import Probed, RunStarted, Stage
 from bnrun.runs.checkpoint_files import read_checkpoint
 from bnrun.runs.probe_records import read_probes
 from bnrun.runs.run_records import read_run
 from bnrun.runs.trial_directory import trial_trainer
 from bnrun.studies.trainings import Summaries, TrainEvent
+from bnrun.training.engine import fast_on_cpu
 from bnrun.training_summary import Summary
 
 
@@ -116,11 +116,7 @@ def _engine(folder: Path) -> str:
     file = min(folder.glob("*/config.yaml"), default=None)
     if file is not None:
         return resolve(file).config.training.engine
-    try:
-        kernels.is_compiled()
-    except EngineError:
-        return "eager"
-    return "compiled"
+    return fast_on_cpu().name
 
 
 def _finished(trial: Trial) -> Summary | None:

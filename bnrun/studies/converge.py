@@ -37,7 +37,7 @@ CHOICE_EPOCHS, CHOICE_SEED = 2, 1_000
 
 STEPS: Mapping[Budget, int] = {"quick": 1_200, "standard": 12_000, "thorough": 12_000}
 """Training steps of C5's networks."""
-PERCENTILE_SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 5, "thorough": 10}
+PERCENTILE_SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 3, "thorough": 10}
 """Seeds of C5."""
 LOOKS_EVERY = 120
 """Steps from one look at the percentiles of C5 to the next."""

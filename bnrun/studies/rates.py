@@ -146,7 +146,9 @@ def _any_rate(budget: Budget) -> Work:
     """Train with the normalized weights at rates of their own, in trainings that leave nothing."""
     from bnrun.data.load import load
     from bnrun.studies.weight_rates import accuracy_of_an_epoch
+    from bnrun.training.engine import fast_on_cpu
 
+    engine = fast_on_cpu()
     start = time.perf_counter()
     octaves = WEIGHT_OCTAVES[budget]
     dataset = yield from load(_trial("scratch", "sigmoid", 0, 0).config.data)
@@ -157,7 +159,8 @@ def _any_rate(budget: Budget) -> Work:
         for at, octave in enumerate(octaves):
             done = seed * len(octaves) + at
             yield Stage(f"R3 any-rate, 2^{octave}, seed {seed}", done, SEEDS[budget] * len(octaves))
-            curve.append((float(octave), accuracy_of_an_epoch(config, dataset.train, 2.0**octave)))
+            accuracy = accuracy_of_an_epoch(config, dataset.train, 2.0**octave, engine)
+            curve.append((float(octave), accuracy))
         accuracies = [accuracy for _, accuracy in curve]
         values = {"16 octaves": max(accuracies) - min(accuracies)}
         samples.append(Sample(values, {"training accuracy": curve}))

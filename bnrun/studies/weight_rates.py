@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from bnrun.config import Config
 from bnrun.data.dataset import Split
+from bnrun.training.engine import EAGER, Engine
 from bnrun.training.optimizer import SGD
 from bnrun.training.stepper import Stepper
 
@@ -30,18 +31,21 @@ class TwoRates(SGD):
         super().step()
 
 
-def accuracy_of_an_epoch(config: Config, train: Split, rate: float) -> float:
+def accuracy_of_an_epoch(
+    config: Config, train: Split, rate: float, engine: Engine = EAGER
+) -> float:
     """Return the training accuracy of the first epoch, with another rate for normalized weights.
 
     These are the weights of the convolutions and hidden linear layers of LeNet, which has a batch
-    norm after each. The training is one of its own, eager, and leaves nothing.
+    norm after each. The training is one of its own, and leaves nothing.
 
     Args:
         config: of the training, of plain SGD.
         train: the training images.
         rate: of these weights, over the learning rate of all else.
+        engine: executes the steps.
     """
-    stepper = Stepper(config, train)
+    stepper = Stepper(config, train, engine=engine)
     model = stepper.model
     weights: list[Tensor] = [one.weight for one in (model.conv1, model.conv2, model.fc1, model.fc2)]
     stepper.optimizer = TwoRates(model, weights, rate)

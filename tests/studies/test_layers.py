@@ -9,6 +9,7 @@ from bnrun.studies.percentiles import travels
 from bnrun.studies.ranks import rank_correlation
 from bnrun.studies.representations import cka, first_converged
 from bnrun.studies.weight_rates import accuracy_of_an_epoch
+from bnrun.training.engine import COMPILED, EAGER
 from bnrun.training.model import build_model
 from bnrun.training.stepper import Stepper
 
@@ -109,18 +110,20 @@ def test_a_rate_of_one_is_the_usual_training(small):
     assert accuracy_of_an_epoch(config, small.train, 1.0) == usual
 
 
-def test_normalized_weights_have_a_rate_of_their_own(small, monkeypatch):
+@pytest.mark.usefixtures("compilable")
+@pytest.mark.parametrize("engine", [EAGER, COMPILED])
+def test_normalized_weights_have_a_rate_of_their_own(small, monkeypatch, engine):
     config, kept = Config().with_training(batch_size=300), []
 
     class Kept(Stepper):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
             kept.append(self.model)
 
     monkeypatch.setattr("bnrun.studies.weight_rates.Stepper", Kept)
     start = build_model(config).state_dict()
     for rate in (1.0, 4.0):
-        accuracy_of_an_epoch(config, small.train, rate)
+        accuracy_of_an_epoch(config, small.train, rate, engine)
     once, four = (
         {name: value - start[name] for name, value in model.state_dict().items()} for model in kept
     )

@@ -39,7 +39,7 @@ class Shift(Instrument):
                     moved[name] = weights[name] - sight.lr * gradient[name]
             path = weight_path(sight.model, layer)
             now = {path: gradient[path]}
-            after = {path: sight.gradients(moved)[1][path]}
+            _, after = sight.gradients(moved, [path])
             change, length = norm(difference(after, now)), norm(now)
             found[layer] = {
                 "cosine": cosine(now, after),

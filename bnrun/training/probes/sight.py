@@ -1,7 +1,7 @@
 """What an instrument sees: the network between two steps, and a batch to take through it."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -37,13 +37,21 @@ class Sight:
         """Return the network's parameters by path."""
         return dict(self.model.named_parameters())
 
-    def gradients(self, parameters: Parameters) -> tuple[Tensor, dict[str, Tensor]]:
+    def gradients(
+        self, parameters: Parameters, of: Collection[str] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss at these parameters, and its gradients with respect to them, by path.
 
         A parameter that the loss does not depend on has a gradient of 0.
+
+        Args:
+            parameters: all of the network's.
+            of: the paths of those whose gradients are wanted; None means all.
         """
-        leaves = {name: one.detach().requires_grad_() for name, one in parameters.items()}
-        logits = functional_call(self.model, leaves, (self.images,))
+        fixed = {name: one.detach() for name, one in parameters.items()}
+        wanted = fixed if of is None else of
+        leaves = {name: fixed[name].requires_grad_() for name in wanted}
+        logits = functional_call(self.model, fixed, (self.images,))
         loss = cross_entropy(logits, self.labels)
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         return loss.detach(), {
