@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, RenderableType
 
 from bnrun.comparison.result import Comparison
-from bnrun.errors import RunError
+from bnrun.errors import RunError, known_value
 from bnrun.show.compare_tables import comparison_view
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.evaluation_tables import evaluation_table
@@ -51,14 +51,21 @@ def as_text(view: RenderableType, width: int) -> str:
     return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())
 
 
-def plot(result: TrainingResult | Inspection | Comparison) -> "Figure":
+def plot(
+    result: TrainingResult | Inspection | Comparison | StudyResult, *, claim: str | None = None
+) -> "Figure":
     """Return a picture of a result, a matplotlib figure.
 
     A training becomes curves of its loss and accuracies; an inspection γ and β by channel; a
-    comparison the curves of its arms, with every seed of a few, or with the mean's interval.
-    `figure.savefig("file.png")` keeps it.
+    comparison the curves of its arms, with every seed of a few, or with the mean's interval; a
+    claim of a study its parts, with their seeds. `figure.savefig("file.png")` keeps it.
+
+    Args:
+        result: what a function of bnrun returned.
+        claim: the id of a claim, such as `"X2"`, of a study; the first one, unless named.
 
     Raises:
+        ConfigError: the study has measured no such claim.
         RunError: the norms of an inspection have neither γ nor β.
 
     Example:
@@ -74,6 +81,10 @@ def plot(result: TrainingResult | Inspection | Comparison) -> "Figure":
             return pictures.curves(result.summary)
         case Comparison():
             return pictures.compare(result)
+        case StudyResult():
+            claims = {one.claim.id: one for one in result.claims}
+            id_ = known_value("claim", claim or next(iter(claims), ""), list(claims))
+            return pictures.claim_picture(claims[id_], result)
     title = f"γ and β after epoch {result.epoch}: norm {result.norm}"
     figure = pictures.gamma(result.layers, title, "")
     if figure is None:

@@ -296,6 +296,9 @@ def test_python_gets_the_result_of_the_command(made_up, tmp_path):
     assert result.run is None
     assert result.to_dict()["claims"] == _finished(made_up).to_dict()["claims"]
     assert "M1" in bnrun.render(result)
+    assert bnrun.plot(result, claim="M2").get_suptitle() == "M2  The claim M2 holds."
+    with pytest.raises(ConfigError, match="claim: received 'M3'; it must be M1 or M2"):
+        bnrun.plot(result, claim="M3")
     kept = bnrun.study("made-up", budget="quick", claims=["M2"], out=tmp_path)
     assert kept.unfinished == ("M1",)
     assert reopen_study(find_study_directory("latest", tmp_path)).result.to_dict() == kept.to_dict()
