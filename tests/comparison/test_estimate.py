@@ -3,7 +3,7 @@
 import math
 
 import pytest
-import scipy
+from scipy import special
 
 from bnrun.comparison.estimate import estimate, t_probability, t_quantile
 
@@ -21,7 +21,7 @@ def test_the_quantiles_are_those_of_the_tables(freedom: int, t: float) -> None:
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.99, 0.999])
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 10, 99, 100])
 def test_the_quantiles_are_scipys(confidence: float, freedom: int) -> None:
-    expected = scipy.stats.t.ppf((1 + confidence) / 2, freedom)
+    expected = special.stdtrit(freedom, (1 + confidence) / 2)
     assert t_quantile(confidence, freedom) == pytest.approx(expected, rel=1e-12)
 
 
@@ -38,7 +38,7 @@ def test_rounding_makes_no_probability_above_1(t: float, freedom: int) -> None:
 
 
 def test_many_degrees_of_freedom_approach_the_normal_distribution() -> None:
-    assert t_quantile(0.95, 100_000) == pytest.approx(1.959964, abs=5e-5)
+    assert t_quantile(0.95, 10_000) == pytest.approx(1.960201, abs=1e-6)  # and at last 1.959964
 
 
 def test_an_interval_by_hand() -> None:
