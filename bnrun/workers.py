@@ -6,6 +6,7 @@ the code runs with all rights of the user. What comes back is decoded as data, w
 here.
 """
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -13,8 +14,8 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal, Self
@@ -203,27 +204,44 @@ def process_context() -> Any:
     return context
 
 
-def start_ignoring_sigint(process: BaseProcess) -> None:
-    """Start a process that ignores SIGINT, also while it imports; the parent handles Ctrl-C.
+def start_server() -> None:
+    """Start what `process_context` forks processes from, so that it loads torch meanwhile.
 
-    Signal dispositions belong to the main thread: in any other, the process is just started.
+    The first process starts it otherwise, which then waits a second for it.
+    """
+    if sys.platform == "linux":
+        process_context()
+        with _ignoring_sigint():
+            forkserver._forkserver.ensure_running()
+
+
+def start_ignoring_sigint(process: BaseProcess) -> None:
+    """Start a process that ignores SIGINT, also while it imports; the parent handles Ctrl-C."""
+    with _ignoring_sigint():
+        process.start()
+
+
+@contextlib.contextmanager
+def _ignoring_sigint() -> Iterator[None]:
+    """Let processes that are started in the block ignore SIGINT.
+
+    Signal dispositions belong to the main thread: in any other, nothing is changed.
     """
     if threading.current_thread() is not threading.main_thread():
-        process.start()
-        return
-    if hasattr(signal, "pthread_sigmask"):  # the mask is inherited; a Ctrl-C meanwhile is pending
-        resource_tracker.ensure_running()  # started by process.start(), it would lift the mask
+        yield
+    elif hasattr(signal, "pthread_sigmask"):  # inherited; a Ctrl-C meanwhile is pending
+        resource_tracker.ensure_running()  # started in the block, it would lift the mask
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process.start()
+            yield
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        return
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        process.start()
-    finally:
-        signal.signal(signal.SIGINT, handler)
+    else:
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
 
 def describe_exit(exitcode: int | None) -> str:

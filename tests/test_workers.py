@@ -2,15 +2,17 @@
 
 import contextlib
 import os
+import signal
 import sys
 import threading
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 import worker_jobs
 
 from bnrun.errors import NormError, TrainingFailed
-from bnrun.workers import Worker, WorkerLost, describe_exit
+from bnrun.workers import Worker, WorkerLost, describe_exit, start_server
 
 pytestmark = pytest.mark.process
 
@@ -53,6 +55,21 @@ def test_a_process_that_has_not_ended_has_no_exit_code() -> None:
 
 def test_a_signal_without_a_name_is_described_by_its_number() -> None:
     assert describe_exit(-40) == "was ended by signal 40 (no name)"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no server")
+def test_the_server_of_processes_starts_early_and_ignores_ctrl_c(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    blocked: list[bool] = []
+
+    def ensure_running() -> None:
+        blocked.append(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    monkeypatch.setattr(forkserver._forkserver, "ensure_running", ensure_running)
+    start_server()
+    assert blocked == [True]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_an_answer_runs_no_code_in_the_parent(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from bnrun.training.device import synchronize
 from bnrun.training.timing import Reading
 
 LEAD_IN_BATCHES = 10
-"""Batches before those that are timed: the workers start, and fill their queues."""
+"""Batches before those that are timed: the workers start and fill their queues; 0 without any."""
 LEAD_OUT_BATCHES = 10
-"""Batches after those that are timed, so that the workers stay busy until the end."""
+"""Batches after those that are timed, so that workers stay busy until the end."""
 
 
 class _Images(FashionMNIST):  # type: ignore[misc,unused-ignore]
@@ -63,8 +63,9 @@ class TextbookLoop:
             steps: how many.
             on_phase: called at the end of each phase of a timed step.
         """
-        batches = self._batches(LEAD_IN_BATCHES + steps + LEAD_OUT_BATCHES)
-        for _ in range(LEAD_IN_BATCHES):
+        lead_in, lead_out = (LEAD_IN_BATCHES, LEAD_OUT_BATCHES) if self._workers else (0, 0)
+        batches = self._batches(lead_in + steps + lead_out)
+        for _ in range(lead_in):
             X, y = next(batches)
             self._step(X, y, lambda phase: None)
         synchronize(self._device)

@@ -84,6 +84,7 @@ def bench(
     from bnrun.norms import checked_config
     from bnrun.show.console import layer_output_on_stderr, stderr
     from bnrun.show.progress import open_screen
+    from bnrun.workers import start_server
 
     chosen = {"--speedrun": speedrun is not None, "--kernels": kernels, "--auto": auto is not None}
     given = {"--arms": bool(arms), "--steps": bool(steps), "--rounds": bool(rounds)}
@@ -101,6 +102,8 @@ def bench(
             built = bench_arms(arms or [DEFAULT_ARMS], config, overrides)
             work = _bench(built, steps or STEPS, rounds or ROUNDS)
         with layer_output_on_stderr(), open_screen(stderr(), quiet=quiet) as screen:
+            if speedrun is None:
+                start_server()
             with loading(screen, "torch"):
                 from bnrun.benchmark import run_benchmark  # noqa: F401
             result = drain(work, screen.show)
