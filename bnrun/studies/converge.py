@@ -1,18 +1,32 @@
 """Study `converge`: how fast training gets how far, with and without batch norm."""
 
-import statistics
 import time
-from collections.abc import Collection, Generator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import EpochEnded, Stage
+from bnrun.events import EpochEnded
 from bnrun.learning import GUESSING_ACCURACY
+from bnrun.studies import layers
 from bnrun.studies.claim import Claim, Evidence, Part, Points, Sample, Source, gathered
-from bnrun.studies.ranks import rank_correlation
+from bnrun.studies.layers import (
+    A_TENTH,
+    BATCH_NORM,
+    CONVERGED,
+    EARLY,
+    EVERY,
+    IMAGES,
+    LATE,
+    LOOKS_EVERY,
+    NO_NORM,
+    NORMALIZED,
+    NORMS,
+    PROBE_IMAGES,
+    SHIFTED,
+    WATCHED,
+)
 from bnrun.studies.rules import Direction, Equivalence
 from bnrun.studies.sources import IOFFE, NOTES, SANTURKAR
-from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
+from bnrun.studies.study import Budget, Measured, Study, Work
 from bnrun.studies.trainings import (
     Laboratory,
     Summaries,
@@ -22,12 +36,9 @@ from bnrun.studies.trainings import (
     trial,
 )
 
-Experiment = Generator[StudyEvent, None, Evidence]
-
 SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 5, "thorough": 20}
 EPOCHS: Mapping[Budget, int] = {"quick": 5, "standard": 10, "thorough": 10}
 
-NORMS = ("none", "scratch")
 RATES = (0.03, 0.1, 0.3, 1.0)
 """The learning rates of which each network with ReLU gets its best."""
 VALIDATION = 5_000
@@ -39,27 +50,6 @@ STEPS: Mapping[Budget, int] = {"quick": 1_200, "standard": 12_000, "thorough": 1
 """Training steps of C5's networks."""
 PERCENTILE_SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 3, "thorough": 10}
 """Seeds of C5."""
-LOOKS_EVERY = 120
-"""Steps from one look at the percentiles of C5 to the next."""
-
-EVERY = 40
-"""Steps from one look of the probes to the next."""
-PROBE_IMAGES = 256
-"""See `training.probes.probes.IMAGES`."""
-FIRST_STEPS = 200
-"""Steps that count as early; late is the second half of the training."""
-WATCHED: Mapping[str, Any] = {
-    "training__probe": ["activations", "gradients", "updates", "shift"],
-    "training__probe_every": EVERY,
-    "training__keep_every": 1,
-}
-"""What is kept of the trainings with sigmoids, beside their curves."""
-IMAGES, CONVERGED = 512, 0.95
-"""C3's images, and the CKA from which on a layer has converged."""
-
-NO_NORM, BATCH_NORM = "no norm", "batch norm"
-EARLY, LATE = f"first {FIRST_STEPS} steps", "second half"
-NORMALIZED, SHIFTED = "normalized", "scaled and shifted"
 
 HERE = (
     f"LeNet, Fashion-MNIST, plain SGD, {EPOCHS['standard']} epochs ({EPOCHS['quick']} where the "
@@ -180,7 +170,7 @@ CLAIMS = (
         (Source(IOFFE, "section 1", "read"),),
         "share of sigmoid inputs beyond ±4, without a norm: the mean over layers, the median over "
         "training",
-        (Part("a tenth or more", Direction(0.1), "contradicted"),),
+        (Part(A_TENTH, Direction(0.1), "contradicted"),),
         "medium",
         f"{SIGMOID}; {PROBE_IMAGES} training images, every {EVERY} steps",
         "Signals can also be too small: the slope of a sigmoid is .25 at most.",
@@ -195,7 +185,10 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
     if {"C3", "C4", "C6"} & set(ids):
         yield from _layers(budget, ids, laboratory)
     if "C5" in ids:
-        yield from _percentiles(budget)
+        start = time.perf_counter()
+        seeds, steps = PERCENTILE_SEEDS[budget], STEPS[budget]
+        evidence = yield from layers.stable_inputs(_claim("C5"), seeds, steps)
+        yield Measured("C5", evidence, time.perf_counter() - start)
 
 
 def _curves(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
@@ -231,135 +224,19 @@ def _layers(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
     start = time.perf_counter()
     summaries = yield from laboratory.train(_sigmoid_trials(budget))
     seconds = time.perf_counter() - start
-    ended = [
-        seed
-        for seed in range(SEEDS[budget])
-        if all(last_epoch(summaries[_sigmoid(budget, norm, seed).name]) for norm in NORMS)
+    pairs = [
+        {norm: _sigmoid(budget, norm, seed) for norm in NORMS} for seed in range(SEEDS[budget])
     ]
-    for id_, experiment in (("C3", _convergence), ("C4", _shift), ("C6", _saturation)):
+    ended = [
+        pair for pair in pairs if all(last_epoch(summaries[one.name]) for one in pair.values())
+    ]
+    experiments = (("C3", layers.convergence), ("C4", layers.shift), ("C6", layers.saturation))
+    for id_, experiment in experiments:
         if id_ in ids:
             start = time.perf_counter()
-            evidence = yield from experiment(budget, ended, laboratory)
+            evidence = yield from experiment(_claim(id_), ended, laboratory)
             yield Measured(id_, evidence, seconds + time.perf_counter() - start)
             seconds = 0.0
-
-
-def _convergence(budget: Budget, seeds: Sequence[int], laboratory: Laboratory) -> Experiment:
-    """Return in what order layers converge, by norm."""
-    from bnrun.data.load import load
-    from bnrun.studies.representations import first_converged
-
-    dataset = yield from load(_sigmoid(budget, "none", 0).config.data)
-    images = dataset.test.images[:IMAGES]
-    samples = []
-    for seed in seeds:
-        yield Stage(f"C3 lower-layers-last, seed {seed}", seed, SEEDS[budget])
-        values, curves = {}, {}
-        for norm, part in zip(NORMS, (NO_NORM, BATCH_NORM), strict=True):
-            one = _sigmoid(budget, norm, seed)
-            states = [laboratory.checkpoint(one, epoch) for epoch in range(1, EPOCHS[budget] + 1)]
-            epochs = first_converged(one.config, states, images, CONVERGED)
-            values[part] = -rank_correlation(range(len(epochs)), epochs)
-            curves[part] = [(place, float(epoch)) for place, epoch in enumerate(epochs, start=1)]
-        samples.append(Sample(values, curves))
-    return gathered(_claim("C3"), samples)
-
-
-def _shift(budget: Budget, seeds: Sequence[int], laboratory: Laboratory) -> Experiment:
-    """Return by how much batch norm changes the median cosine of gradients, early and late."""
-    yield from ()
-    samples: list[Sample] = []
-    absolute: dict[str, list[float]] = {norm: [] for norm in NORMS}
-    for seed in seeds:
-        found = {}
-        for norm in NORMS:
-            looks = _looks(laboratory, _sigmoid(budget, norm, seed), "shift")
-            found[norm] = {
-                step: [layer["cosine"] for layer in values.values()] for step, values in looks
-            }
-            absolute[norm] += [
-                layer["absolute"] for _, values in looks for layer in values.values()
-            ]
-        last = max(found["none"])
-        spans = {EARLY: (0, FIRST_STEPS), LATE: (last / 2, last)}
-        medians = {
-            part: [_median_within(found[norm], *span) for norm in NORMS]
-            for part, span in spans.items()
-        }
-        curves = {
-            part: [(step, statistics.median(cosines)) for step, cosines in found[norm].items()]
-            for norm, part in zip(NORMS, (NO_NORM, BATCH_NORM), strict=True)
-        }
-        samples.append(Sample({part: bn - none for part, (none, bn) in medians.items()}, curves))
-    lengths = ", ".join(
-        f"{statistics.median(absolute[norm]):.2g} {word}"
-        for norm, word in zip(NORMS, ("without", "with"), strict=True)
-        if absolute[norm]
-    )
-    return gathered(_claim("C4"), samples, f"Median |G' - G|, the paper's number: {lengths}.")
-
-
-def _saturation(budget: Budget, seeds: Sequence[int], laboratory: Laboratory) -> Experiment:
-    """Return what share of the sigmoids' inputs is saturated."""
-    yield from ()
-    samples, with_norm = [], []
-    for seed in seeds:
-        shares = {
-            norm: [
-                (float(step), statistics.fmean(layer["off"] for layer in values.values()))
-                for step, values in _looks(laboratory, _sigmoid(budget, norm, seed), "activations")
-            ]
-            for norm in NORMS
-        }
-        none, bn = (statistics.median(share for _, share in shares[norm]) for norm in NORMS)
-        with_norm.append(bn)
-        curves = {NO_NORM: shares["none"], BATCH_NORM: shares["scratch"]}
-        samples.append(Sample({"a tenth or more": none}, curves))
-    remark = f"With batch norm: {statistics.fmean(with_norm):.2g}." if with_norm else ""
-    return gathered(_claim("C6"), samples, remark)
-
-
-def _looks(
-    laboratory: Laboratory, one: Trial, probe: str
-) -> list[tuple[int, Mapping[str, Mapping[str, float]]]]:
-    """Return what a probe saw of a trial: steps, and values by layer."""
-    return [(look.step, look.values) for look in laboratory.probed(one) if look.probe == probe]
-
-
-def _median_within(found: Mapping[int, Sequence[float]], first: float, last: float) -> float:
-    """Return the median of the values of all layers at steps from `first` to `last`."""
-    return statistics.median(
-        value for step, values in found.items() if first <= step <= last for value in values
-    )
-
-
-def _percentiles(budget: Budget) -> Work:
-    """Train C5's networks, and compare how far the medians of their inputs travel."""
-    from bnrun.config import Config
-    from bnrun.data.load import load
-    from bnrun.studies.percentiles import travels
-
-    start = time.perf_counter()
-    dataset = yield from load(Config().data)
-    samples, seeds = [], PERCENTILE_SEEDS[budget]
-    for seed in range(seeds):
-        found = []
-        for norm in NORMS:
-            yield Stage(f"C5 stable-inputs, {norm}, seed {seed}", seed, seeds)
-            found.append(travels(norm, dataset.train, STEPS[budget], LOOKS_EVERY, seed))
-        none, bn = found
-        values = {
-            NORMALIZED: 1 - bn.normalized / none.normalized,
-            SHIFTED: 1 - bn.shifted / none.shifted,
-        }
-        curves = {
-            f"{part}, {share}": points
-            for part, one in ((NO_NORM, none), (BATCH_NORM, bn))
-            for share, points in zip(("15 %", "50 %", "85 %"), one.typical, strict=True)
-        }
-        samples.append(Sample(values, {} if seed else curves))  # those of one unit of one seed
-    yield Stage("C5 stable-inputs", seeds, seeds)
-    yield Measured("C5", gathered(_claim("C5"), samples), time.perf_counter() - start)
 
 
 def _claim(id_: str) -> Claim:
