@@ -164,6 +164,19 @@ def _lenet(side: Side, images: int) -> Job:
     return Job(lambda: cross_entropy(model(x), labels), list(model.parameters()))
 
 
+def _lenet_in_eval(side: Side, images: int) -> Job:
+    """Return LeNet's prediction by moving statistics, as an evaluation computes it."""
+    x = _images(images, torch.Generator().manual_seed(0))
+    model = LeNet(norm_factory("scratch" if side == "kernel" else "builtin")).eval()
+
+    def predict() -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = model(x)
+        return logits
+
+    return Job(predict, ())
+
+
 def _bytes_of(*shape: int) -> int:
     return FLOAT_BYTES * torch.Size(shape).numel()
 
@@ -178,6 +191,7 @@ def _max_pool(x: Tensor) -> Tensor:
 
 CASES = (
     KernelCase("LeNet + loss", _lenet, "FLOP", forward_flops(), backward_flops()),
+    KernelCase("LeNet in eval", _lenet_in_eval, "FLOP", forward_flops(), None),
     _convolution("conv1", 1, 6, 28, CONV1_FLOPS),
     _convolution("conv2", 6, 16, 12, CONV2_FLOPS),
     KernelCase(

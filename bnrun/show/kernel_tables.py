@@ -57,7 +57,7 @@ def _notes(benchmark: KernelBenchmark) -> Iterator[str]:
     )
     yield (
         "Both are called by autograd, as in training. avg pool includes the sigmoid before it. "
-        "LeNet + loss is the network with norm scratch, and torch's layers with norm builtin."
+        "LeNet is the network with norm scratch, and torch's layers with norm builtin."
     )
     yield (
         f"Peak: {benchmark.flops_per_second / 1e9:,.0f} GFLOP/s in products of 1024 x 1024 "

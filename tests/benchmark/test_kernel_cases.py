@@ -50,7 +50,8 @@ def test_the_work_is_counted_as_torch_counts_it(case: KernelCase) -> None:
     with FlopCounterMode(display=False) as counter:
         output = job.run()
         assert counter.get_total_flops() == IMAGES * case.forward
-        torch.autograd.grad(output, job.leaves, torch.ones_like(output))
+        if job.leaves:
+            torch.autograd.grad(output, job.leaves, torch.ones_like(output))
     assert counter.get_total_flops() == IMAGES * (case.forward + (case.backward or 0))
 
 

@@ -2,10 +2,16 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from unittest.mock import ANY
 
 import pytest
 from commands import FEW_IMAGES
+from recorded import kernels
+
+from bnrun import workers
+from bnrun.benchmark import kernel_timings
+from bnrun.events import Stage
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -41,6 +47,31 @@ def test_a_speedrun_is_a_document_too(bnrun: Run) -> None:
     assert document["test_acc"]["n"] == 2
     low, high = document["test_acc"]["ci95"]
     assert low <= document["test_acc"]["mean"] <= high
+
+
+@pytest.mark.parametrize(
+    ("arguments", "timed"),
+    [
+        (["--rounds", "2"], (256, 2)),
+        (["--set", "training.batch_size=64", "--device", "cpu"], (64, 10)),
+    ],
+)
+def test_kernels_are_timed_in_the_batches_of_the_config(
+    bnrun_here: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], timed: tuple[int, int]
+) -> None:
+    def bench_kernels(batch_size: int, rounds: int) -> Iterator[Stage]:
+        assert (batch_size, rounds) == timed
+        yield Stage("timing conv1", 0, 1)
+        return kernels()
+
+    monkeypatch.setattr(kernel_timings, "bench_kernels", bench_kernels)
+    monkeypatch.setattr(workers, "start_server", lambda: None)
+    done = bnrun_here("bench", "--kernels", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["kernels"][0]["forward"].keys() >= {"seconds", "rate", "ratio", "spread"}
+    assert document["build"]["features"]
+    assert (document["slower"], document["peak_gflops"]) == (list(kernels().slower()), ANY)
 
 
 @pytest.mark.parametrize(
