@@ -14,11 +14,14 @@ from bnrun.kernels.build import Build, describe_build, is_compiled
 from bnrun.kernels.convolution import conv2d, supports_conv2d
 from bnrun.kernels.dispatch import calls, disabled, enabled, is_enabled, requests
 from bnrun.kernels.gather import gather, supports_gather
+from bnrun.kernels.lenet import LeNetParts, Norm, lenet, lenet_prediction, supports_lenet
 from bnrun.kernels.loss import cross_entropy, supports_cross_entropy
 from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, supports_pooling
 
 __all__ = [
     "Build",
+    "LeNetParts",
+    "Norm",
     "batch_norm",
     "batch_norm_evaluation",
     "calls",
@@ -30,6 +33,8 @@ __all__ = [
     "gather",
     "is_compiled",
     "is_enabled",
+    "lenet",
+    "lenet_prediction",
     "max_pool",
     "requests",
     "sigmoid_average_pool",
@@ -37,5 +42,6 @@ __all__ = [
     "supports_conv2d",
     "supports_cross_entropy",
     "supports_gather",
+    "supports_lenet",
     "supports_pooling",
 ]

@@ -53,7 +53,7 @@ def batch_norm_evaluation(
     y = torch.empty_like(x)
     size = x.shape[2:].numel()
     vectors = map(_contiguous, (gamma, beta, moving_mean, moving_var))
-    call("batch_norm_evaluation", x, *vectors, y, *x.shape[:2], size, float(eps))
+    call("batch_norm_evaluation", x, *vectors, y, _work(x), *x.shape[:2], size, float(eps))
     return y
 
 

@@ -48,13 +48,11 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         g, kernel = g.contiguous(), _kernel(x, weight)
-        d_x = None
-        if ctx.needs_input_grad[0]:
-            d_x = torch.empty_like(x)
-            call(f"{kernel}_input_gradient", g, weight, d_x, len(x))
-        d_weight, d_bias = x.new_empty(PARTS, *weight.shape), x.new_empty(PARTS, len(weight))
-        call(f"{kernel}_weight_gradient", x, g, d_weight, d_bias, len(x))
-        return d_x, d_weight.sum(0), d_bias.sum(0)
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        d_weight, d_bias = torch.empty_like(weight), weight.new_empty(len(weight))
+        work = weight.new_empty(PARTS * (weight.numel() + len(weight)))
+        call(f"{kernel}_gradient", x, weight, g, d_x, d_weight, d_bias, work, len(x))
+        return d_x, d_weight, d_bias
 
 
 def _kernel(x: Tensor, weight: Tensor) -> str:

@@ -8,7 +8,7 @@ computes the gradient of what a kernel has computed, wherever `backward()` is ca
 import contextlib
 import contextvars
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -45,26 +45,52 @@ class _Tensor:
         return ctypes.c_void_p(tensor.data_ptr())
 
 
+class _Tensors:
+    """The C type of an array of such pointers, of which any may be null."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._item = _Tensor(dtype, optional=True)
+
+    def from_param(self, tensors: Sequence[Tensor | None]) -> "ctypes.Array[ctypes.c_void_p]":
+        """Return the tensors' addresses; ctypes calls this for every argument.
+
+        Raises:
+            TypeError: a tensor is not what the kernel reads or writes.
+        """
+        return (ctypes.c_void_p * len(tensors))(*map(self._item.from_param, tensors))
+
+
 _FLOATS, _DOUBLES = _Tensor(torch.float32), _Tensor(torch.float64)
 _LONGS, _INTS, _BYTES = _Tensor(torch.int64), _Tensor(torch.int32), _Tensor(torch.uint8)
 _FLOATS_OR_NULL = _Tensor(torch.float32, optional=True)
-_LONG, _DOUBLE = ctypes.c_long, ctypes.c_double
+_TENSORS = _Tensors(torch.float32)
+_LONG, _DOUBLE, _BOOL = ctypes.c_long, ctypes.c_double, ctypes.c_int
 
 _CONVOLUTION = (_FLOATS, _FLOATS, _FLOATS, _FLOATS, _LONG)  # x, w, b, y, images
-_WEIGHT_GRADIENT = (_FLOATS, _FLOATS, _FLOATS, _FLOATS, _LONG)  # x, g, dw, db, images
-_INPUT_GRADIENT = (_FLOATS, _FLOATS, _FLOATS, _LONG)  # g, w, dx, images
+_CONVOLUTION_GRADIENT = (
+    *(_FLOATS, _FLOATS, _FLOATS),  # x, w, g
+    *(_FLOATS_OR_NULL, _FLOATS, _FLOATS, _FLOATS, _LONG),  # dx, dw, db, work, images
+)
 _AVERAGE_POOL = (_FLOATS, _FLOATS, _LONG)  # x, y, planes
 _AVERAGE_POOL_GRADIENT = (_FLOATS, _FLOATS, _FLOATS, _LONG)  # x, g, dx, planes
 _MAX_POOL = (_FLOATS, _FLOATS, _INTS, _LONG)  # x, y, argmax, planes
 _MAX_POOL_GRADIENT = (_FLOATS, _INTS, _FLOATS, _LONG)  # g, argmax, dx, planes
+_LENET = (
+    *(_BOOL, _BOOL),  # whether it has ReLU, and max pooling
+    *(_FLOATS, _TENSORS, _TENSORS, _DOUBLES),  # x, layers, moving, norms
+    *(_FLOATS, _FLOATS, _LONG),  # work, logits, images
+)
+_LENET_GRADIENT = (
+    *(_BOOL, _BOOL),  # likewise
+    *(_FLOATS, _TENSORS, _TENSORS, _DOUBLES),  # d_logits, layers, moving, norms
+    *(_FLOATS, _FLOATS, _TENSORS, _LONG),  # work, gradient work, gradients, images
+)
 
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "convolve_1_6_28": _CONVOLUTION,
-    "convolve_1_6_28_weight_gradient": _WEIGHT_GRADIENT,
-    "convolve_1_6_28_input_gradient": _INPUT_GRADIENT,
+    "convolve_1_6_28_gradient": _CONVOLUTION_GRADIENT,
     "convolve_6_16_12": _CONVOLUTION,
-    "convolve_6_16_12_weight_gradient": _WEIGHT_GRADIENT,
-    "convolve_6_16_12_input_gradient": _INPUT_GRADIENT,
+    "convolve_6_16_12_gradient": _CONVOLUTION_GRADIENT,
     "sigmoid_average_pool_24": _AVERAGE_POOL,
     "sigmoid_average_pool_24_gradient": _AVERAGE_POOL_GRADIENT,
     "sigmoid_average_pool_8": _AVERAGE_POOL,
@@ -87,13 +113,16 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "batch_norm_evaluation": (
         *(_FLOATS, _FLOATS_OR_NULL, _FLOATS_OR_NULL, _FLOATS, _FLOATS),  # x, gamma, beta, mean, var
-        *(_FLOATS, _LONG, _LONG, _LONG, _DOUBLE),  # y, images, channels, size, eps
+        *(_FLOATS, _DOUBLES, _LONG, _LONG, _LONG, _DOUBLE),  # y, work, images, channels, size, eps
     ),
     "gather": (_BYTES, _LONGS, _FLOATS, _LONG, _LONG),  # images, index, batch, count, pixels
     "softmax_cross_entropy": (
         *(_FLOATS, _LONGS, _FLOATS, _FLOATS),  # logits, labels, loss, d_logits
         *(_LONG, _LONG),  # images, classes
     ),
+    "lenet": _LENET,
+    "lenet_gradient": _LENET_GRADIENT,
+    "lenet_prediction": _LENET,
 }
 """The arguments of each kernel of kernels.cpp, without the last: the number of threads."""
 

@@ -5,26 +5,23 @@
 #include "batch_norm.h"
 #include "convolution.h"
 #include "features.h"
+#include "lenet.h"
 #include "loss.h"
 #include "pooling.h"
 
-// Input channels, output channels and input pixels a side; then the fastest sizes of a block.
-#define CONVOLUTION(name, IN, OUT, SIZE, BLOCK, ROWS, GRADIENT_BLOCK)                              \
+#define CONVOLUTION(name, TYPE)                                                                    \
     EXPORT void name(                                                                              \
         const float *x, const float *w, const float *b, float *y, long images, int threads) {      \
-        convolve<IN, OUT, SIZE, BLOCK, ROWS>(x, w, b, y, images, threads);                         \
+        convolve<TYPE>(x, w, b, y, images, threads);                                               \
     }                                                                                              \
-    EXPORT void name##_weight_gradient(                                                            \
-        const float *x, const float *g, float *dw, float *db, long images, int threads) {          \
-        convolve_weight_gradient<IN, OUT, SIZE, GRADIENT_BLOCK>(x, g, dw, db, images, threads);    \
-    }                                                                                              \
-    EXPORT void name##_input_gradient(                                                             \
-        const float *g, const float *w, float *dx, long images, int threads) {                     \
-        convolve_input_gradient<IN, OUT, SIZE>(g, w, dx, images, threads);                         \
+    EXPORT void name##_gradient(                                                                   \
+        const float *x, const float *w, const float *g, float *dx, float *dw, float *db,           \
+        float *work, long images, int threads) {                                                   \
+        convolve_gradient<TYPE>(x, w, g, dx, dw, db, work, images, threads);                       \
     }
 
-CONVOLUTION(convolve_1_6_28, 1, 6, 28, 6, 1, 2)
-CONVOLUTION(convolve_6_16_12, 6, 16, 12, 4, 4, 8)
+CONVOLUTION(convolve_1_6_28, Conv1)
+CONVOLUTION(convolve_6_16_12, Conv2)
 
 #define POOLING(SIZE)                                                                              \
     EXPORT void sigmoid_average_pool_##SIZE(const float *x, float *y, long planes, int threads) {  \
@@ -45,7 +42,6 @@ CONVOLUTION(convolve_6_16_12, 6, 16, 12, 4, 4, 8)
 POOLING(24)
 POOLING(8)
 
-// A size of 1, after a fully connected layer, is compiled apart: channels are then the inner loop.
 // Two calls, and not one through a pointer: the compiler then inlines both.
 EXPORT void batch_norm(
     const float *x, const float *gamma, const float *beta, float *y, float *mean, float *var,
@@ -77,8 +73,37 @@ EXPORT void batch_norm_gradient(
 
 EXPORT void batch_norm_evaluation(
     const float *x, const float *gamma, const float *beta, const float *mean, const float *var,
-    float *y, long images, long channels, long size, double eps, int threads) {
-    normalize_by(x, gamma, beta, mean, var, y, images, channels, size, eps, threads);
+    float *y, double *work, long images, long channels, long size, double eps, int threads) {
+    if (size == 1)
+        normalize_by<1>(
+            x, gamma, beta, mean, var, y, work, images, channels, size, eps, threads);
+    else
+        normalize_by<0>(
+            x, gamma, beta, mean, var, y, work, images, channels, size, eps, threads);
+}
+
+// LeNet as a whole; see `lenet.h`.
+EXPORT void lenet(
+    int is_relu, int is_max, const float *x, Layer *layers, Layer *moving, const double *norms,
+    float *work, float *logits, long images, int threads) {
+    LeNet({!!is_relu, !!is_max}, layers, moving, norms, work, images, groups_of(images), threads)
+        .forward(x, logits);
+}
+
+EXPORT void lenet_gradient(
+    int is_relu, int is_max, const float *d_logits, Layer *layers, Layer *moving,
+    const double *norms, float *work, float *gradient_work, Layer *gradients, long images,
+    int threads) {
+    LeNet({!!is_relu, !!is_max}, layers, moving, norms, work, images, groups_of(images), threads)
+        .gradient(d_logits, gradients, gradient_work);
+}
+
+EXPORT void lenet_prediction(
+    int is_relu, int is_max, const float *x, Layer *layers, Layer *moving, const double *norms,
+    float *work, float *logits, long images, int threads) {
+    long kept_groups = team_of(threads) * LeNet::CHUNK;
+    LeNet({!!is_relu, !!is_max}, layers, moving, norms, work, images, kept_groups, threads)
+        .predict(x, logits);
 }
 
 EXPORT void gather(

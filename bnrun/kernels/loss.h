@@ -1,8 +1,9 @@
 // The mean cross entropy of a softmax, with its gradient.
 #pragma once
 #include "exponential.h"
+#include "lanes.h"
 
-constexpr int MAX_CLASSES = WIDE_LANES;
+constexpr int MAX_CLASSES = 16;
 
 //   loss       = mean over images of  log(sum over k of e^logit[k]) - logit[label]
 //   d_logit[k] = (e^logit[k] / sum - [k = label]) / images
@@ -18,7 +19,7 @@ static void cross_entropy(
         float largest = logit[0], sum = 0, e[MAX_CLASSES];
         for (long k = 1; k < classes; k++) largest = logit[k] > largest ? logit[k] : largest;
         for (long k = 0; k < MAX_CLASSES; k++) e[k] = k < classes ? logit[k] - largest : 0;
-        *(Wide *)e = exponential(*(Wide *)e);
+        for (long k = 0; k < MAX_CLASSES; k += LANES) store(e + k, exponential(load(e + k)));
         for (long k = 0; k < classes; k++) sum += e[k];
         for (long k = 0; k < classes; k++)
             d_logits[n * classes + k] = (e[k] / sum - (k == labels[n])) / images;

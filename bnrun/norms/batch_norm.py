@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnrun import kernels
 from bnrun.norms.fused import batch_norm
 from bnrun.norms.reference import check_rank
 
@@ -115,6 +116,19 @@ class BatchNorm(nn.Module):
         if updates:
             self._replace_moving_statistics(moved_mean, moved_var)
         return y
+
+    def as_kernel_norm(self) -> kernels.Norm | None:
+        """Return what a kernel needs to compute this layer on the way from one layer to the next.
+
+        None where the layer must be called: a subclass may compute something else, and without
+        moving statistics, or with equal weights for all batches, its formula is another.
+        """
+        mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
+        if type(self) is not BatchNorm or self.momentum is None:
+            return None
+        if mean is None or var is None or count is None:
+            return None
+        return kernels.Norm(self.weight, self.bias, mean, var, count, self.momentum, self.eps)
 
     def _count_batch(self) -> float:
         """Count this batch, and return its weight in the moving statistics."""

@@ -1,0 +1,167 @@
+"""LeNet as a whole: what `lenet.h` computes, with its gradients."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from bnrun.kernels.dispatch import PARTS, call, supports
+
+IMAGE = (1, 28, 28)
+CLASSES = 10
+CHANNELS = (6, 16, 120, 84)
+LAYERS = [
+    *((6, 1, 5, 5), (6,), (16, 6, 5, 5), (16,)),
+    *((120, 256), (120,), (84, 120), (84,), (10, 84), (10,)),
+]
+CHUNK = 4
+"""Groups that a thread predicts at a time; the same constant as in lenet.h."""
+MOST_LANES = 16
+"""Images of a group, at most: see lanes.h."""
+VALUES, GRADIENT_VALUES = 6_792, 5_206
+"""Numbers that are kept of each image, by the forward pass, and by the gradients besides."""
+NORM_VALUES, GRADIENT_SUMS = 4_096, PARTS * 2_572 + 256
+"""Numbers that are kept of all images together, likewise."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What a kernel needs of a batch norm: `norms.reference.batch_norm`'s arguments.
+
+    Attributes:
+        gamma, beta: of shape (C,), or None.
+        moving_mean, moving_var: of shape (C,).
+        batches_tracked: the number of batches that they have averaged, of shape ().
+        momentum: the weight of the new batch in the moving statistics.
+        eps: added to the variance.
+    """
+
+    gamma: Tensor | None
+    beta: Tensor | None
+    moving_mean: Tensor
+    moving_var: Tensor
+    batches_tracked: Tensor
+    momentum: float
+    eps: float
+
+
+@dataclass(frozen=True)
+class LeNetParts:
+    """What a kernel needs of LeNet.
+
+    Attributes:
+        is_relu: whether its activation is ReLU; else a sigmoid.
+        is_max: whether it pools the maximum; else the mean.
+        layers: weight and bias of conv1, conv2, fc1, fc2 and fc3.
+        norms: at each place; None where there is none.
+    """
+
+    is_relu: bool
+    is_max: bool
+    layers: Sequence[Tensor | None]
+    norms: Sequence[Norm | None]
+
+    def affine(self) -> list[Tensor | None]:
+        """Return gamma and beta of each place."""
+        return [x for norm in self.norms for x in ((norm.gamma, norm.beta) if norm else _NOTHING)]
+
+    def moving(self) -> list[Tensor | None]:
+        """Return moving mean and moving variance of each place."""
+        return [
+            x
+            for norm in self.norms
+            for x in ((norm.moving_mean, norm.moving_var) if norm else _NOTHING)
+        ]
+
+    def numbers(self) -> Tensor:
+        """Return momentum and eps of each place, float64; a negative eps stands for no norm."""
+        pairs = ((norm.momentum, norm.eps) if norm else (0.0, -1.0) for norm in self.norms)
+        return torch.tensor([x for pair in pairs for x in pair], dtype=torch.float64)
+
+
+_NOTHING = (None, None)
+
+
+def supports_lenet(x: Tensor, parts: LeNetParts) -> bool:
+    """Return whether the kernels are enabled and can compute LeNet of these images.
+
+    They compute no gradient of the images.
+    """
+    vectors = [*parts.affine(), *parts.moving()]
+    tensors = [*parts.layers, *vectors]
+    sizes = [channels for channels in CHANNELS for _ in range(2)] * 2
+    return (
+        supports(x, *tensors)
+        and [tuple(one.shape) for one in parts.layers if one is not None] == LAYERS
+        and all(
+            one is None or one.shape == (size,) for one, size in zip(vectors, sizes, strict=True)
+        )
+        and x.shape[1:] == IMAGE
+        and len(x) > 0
+        and not x.requires_grad
+        and all(tensor is None or tensor.is_contiguous() for tensor in tensors)
+    )
+
+
+def lenet(x: Tensor, parts: LeNetParts) -> Tensor:
+    """Return the logits, (N, 10), by the batch's statistics; move the moving ones in place.
+
+    Args:
+        x: images, (N, 1, 28, 28), two or more.
+        parts: see `supports_lenet`.
+    """
+    for norm in filter(None, parts.norms):
+        norm.batches_tracked.add_(1)
+    return _LeNet.apply(x, parts, *parts.layers, *parts.affine())  # type: ignore[no-any-return,unused-ignore]
+
+
+def lenet_prediction(x: Tensor, parts: LeNetParts) -> Tensor:
+    """Return the logits, (N, 10), by the moving statistics. They have no gradient."""
+    logits = x.new_empty(len(x), CLASSES)
+    images = min(torch.get_num_threads(), PARTS) * CHUNK * MOST_LANES
+    call(
+        *("lenet_prediction", parts.is_relu, parts.is_max, x.contiguous()),
+        *(
+            [*parts.layers, *parts.affine()],
+            parts.moving(),
+            parts.numbers(),
+            x.new_empty(NORM_VALUES + images * VALUES),
+        ),
+        *(logits, len(x)),
+    )
+    return logits
+
+
+class _LeNet(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, parts: LeNetParts, *parameters: Tensor | None) -> Tensor:
+        logits = x.new_empty(len(x), CLASSES)
+        work = x.new_empty(NORM_VALUES + _in_groups(len(x)) * VALUES)
+        numbers = parts.numbers()
+        call(
+            *("lenet", parts.is_relu, parts.is_max, x.contiguous(), parameters, parts.moving()),
+            *(numbers, work, logits, len(x)),
+        )
+        ctx.is_relu, ctx.is_max = parts.is_relu, parts.is_max
+        ctx.save_for_backward(numbers, work, *parameters)
+        return logits
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        numbers, work, *parameters = ctx.saved_tensors
+        gradients = [None if one is None else torch.empty_like(one) for one in parameters]
+        gradient_work = g.new_empty(GRADIENT_SUMS + _in_groups(len(g)) * GRADIENT_VALUES)
+        call(
+            *("lenet_gradient", ctx.is_relu, ctx.is_max, g.contiguous(), parameters, [None] * 8),
+            *(numbers, work, gradient_work, gradients, len(g)),
+        )
+        return None, None, *gradients
+
+
+def _in_groups(images: int) -> int:
+    """Return the number of images that whole groups have, whatever the vectors of the machine."""
+    return -(-images // MOST_LANES) * MOST_LANES

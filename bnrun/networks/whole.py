@@ -1,0 +1,77 @@
+"""LeNet in one call, where kernels compute all of it.
+
+The formulas are the same. What is element-wise is then computed on the way from one layer to the
+next, and never stored: see `bnrun/kernels/lenet.h`. A norm takes part in that where it has a method
+`as_kernel_norm`; other norms run as their authors wrote them, layer by layer.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from bnrun import kernels
+from bnrun.networks.layers import ActivatedAveragePool, ActivatedMaxPool, Convolution
+
+if TYPE_CHECKING:
+    from bnrun.networks.lenet import LeNet
+
+
+def in_one_call(model: "LeNet", x: Tensor) -> Tensor | None:
+    """Return the logits of images, computed in one call; None where layers must be called.
+
+    They must be called where kernels are not enabled or do not support the images; where a norm has
+    no kernel of its own; where somebody watches a layer; and for gradients of predictions.
+    """
+    if not kernels.is_enabled() or (not model.training and torch.is_grad_enabled()):
+        return None
+    parts = _parts(model)
+    if parts is None or not kernels.supports_lenet(x, parts):
+        return None
+    if not model.training:
+        return kernels.lenet_prediction(x, parts)
+    return kernels.lenet(x, parts) if len(x) > 1 else None  # of one image, a norm refuses
+
+
+def _parts(model: "LeNet") -> kernels.LeNetParts | None:
+    """Return what the kernels need of a network; None where they do not compute the same."""
+    layers = (model.conv1, model.conv2, model.fc1, model.fc2, model.fc3)
+    norms = (model.norm1, model.norm2, model.norm3, model.norm4)
+    activation, pool = model.act_after_norm, model.act_pool
+    if (
+        [type(layer) for layer in layers] != [Convolution] * 2 + [nn.Linear] * 3
+        or type(model.act_before_norm) is not nn.Identity
+        or (model.training and type(model.dropout) is not nn.Identity)
+        or type(activation) not in (nn.Sigmoid, nn.ReLU)
+        or type(pool) not in (ActivatedAveragePool, ActivatedMaxPool)
+        or pool.activation is not activation
+        or _are_watched([*layers, *norms, activation, pool])
+    ):
+        return None
+    kernel_norms: list[kernels.Norm | None] = []
+    for norm in norms:
+        if type(norm) is nn.Identity:
+            kernel_norms.append(None)
+            continue
+        as_kernel_norm = getattr(norm, "as_kernel_norm", None)
+        kernel_norm = as_kernel_norm() if as_kernel_norm is not None else None
+        if kernel_norm is None or norm.training != model.training:
+            return None
+        kernel_norms.append(kernel_norm)
+    weights = [tensor for layer in layers for tensor in (layer.weight, layer.bias)]
+    is_relu, is_max = type(activation) is nn.ReLU, type(pool) is ActivatedMaxPool
+    return kernels.LeNetParts(is_relu, is_max, weights, kernel_norms)
+
+
+def _are_watched(modules: Sequence[nn.Module]) -> bool:
+    """Return whether a call of one of the modules may do more than what its class does."""
+    return torch_module._has_any_global_hook() or any(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in vars(module)
+        for module in modules
+    )
