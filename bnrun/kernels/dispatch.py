@@ -61,7 +61,7 @@ class _Tensors:
 
 
 _FLOATS, _DOUBLES = _Tensor(torch.float32), _Tensor(torch.float64)
-_LONGS, _INTS, _BYTES = _Tensor(torch.int64), _Tensor(torch.int32), _Tensor(torch.uint8)
+_LONGS, _BYTES = _Tensor(torch.int64), _Tensor(torch.uint8)
 _FLOATS_OR_NULL = _Tensor(torch.float32, optional=True)
 _TENSORS = _Tensors(torch.float32)
 _LONG, _DOUBLE, _BOOL = ctypes.c_long, ctypes.c_double, ctypes.c_int
@@ -71,10 +71,8 @@ _CONVOLUTION_GRADIENT = (
     *(_FLOATS, _FLOATS, _FLOATS),  # x, w, g
     *(_FLOATS_OR_NULL, _FLOATS, _FLOATS, _FLOATS, _LONG),  # dx, dw, db, work, images
 )
-_AVERAGE_POOL = (_FLOATS, _FLOATS, _LONG)  # x, y, planes
-_AVERAGE_POOL_GRADIENT = (_FLOATS, _FLOATS, _FLOATS, _LONG)  # x, g, dx, planes
-_MAX_POOL = (_FLOATS, _FLOATS, _INTS, _LONG)  # x, y, argmax, planes
-_MAX_POOL_GRADIENT = (_FLOATS, _INTS, _FLOATS, _LONG)  # g, argmax, dx, planes
+_POOL = (_FLOATS, _FLOATS, _LONG)  # x, y, planes
+_POOL_GRADIENT = (_FLOATS, _FLOATS, _FLOATS, _LONG)  # x, g, dx, planes
 _LENET = (
     *(_BOOL, _BOOL),  # whether it has ReLU, and max pooling
     *(_FLOATS, _TENSORS, _TENSORS, _DOUBLES),  # x, layers, moving, norms
@@ -91,14 +89,14 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "convolve_1_6_28_gradient": _CONVOLUTION_GRADIENT,
     "convolve_6_16_12": _CONVOLUTION,
     "convolve_6_16_12_gradient": _CONVOLUTION_GRADIENT,
-    "sigmoid_average_pool_24": _AVERAGE_POOL,
-    "sigmoid_average_pool_24_gradient": _AVERAGE_POOL_GRADIENT,
-    "sigmoid_average_pool_8": _AVERAGE_POOL,
-    "sigmoid_average_pool_8_gradient": _AVERAGE_POOL_GRADIENT,
-    "max_pool_24": _MAX_POOL,
-    "max_pool_24_gradient": _MAX_POOL_GRADIENT,
-    "max_pool_8": _MAX_POOL,
-    "max_pool_8_gradient": _MAX_POOL_GRADIENT,
+    "sigmoid_average_pool_24": _POOL,
+    "sigmoid_average_pool_24_gradient": _POOL_GRADIENT,
+    "sigmoid_average_pool_8": _POOL,
+    "sigmoid_average_pool_8_gradient": _POOL_GRADIENT,
+    "max_pool_24": _POOL,
+    "max_pool_24_gradient": _POOL_GRADIENT,
+    "max_pool_8": _POOL,
+    "max_pool_8_gradient": _POOL_GRADIENT,
     "batch_norm": (
         *(_FLOATS, _FLOATS_OR_NULL, _FLOATS_OR_NULL),  # x, gamma, beta
         *(_FLOATS, _FLOATS, _FLOATS),  # y, mean, var
@@ -181,7 +179,7 @@ def supports(*tensors: Tensor | None) -> bool:
     )
 
 
-def call(name: str, *arguments: Tensor | int | float | None) -> None:
+def call(name: str, *arguments: Tensor | Sequence[Tensor | None] | int | float | None) -> None:
     """Call a kernel on torch's number of threads.
 
     Args:

@@ -8,6 +8,12 @@ INLINE Lanes in_turns(Lanes a, Lanes b, std::integer_sequence<int, J...>) {
     return __builtin_shufflevector(a, b, (SECOND * LANES / 2 + J / 2 + J % 2 * LANES)...);
 }
 
+// The elements of even positions of two vectors, or with ODD those of odd ones: what `in_turns` undoes.
+template <int ODD, int... J>
+INLINE Lanes every_second(Lanes a, Lanes b, std::integer_sequence<int, J...>) {
+    return __builtin_shufflevector(a, b, (2 * J + ODD)...);
+}
+
 // Exchange rows and columns of a square. Each round moves the highest bit of an element's row to
 // the lowest of its column, and that of the column to the row. After log2(LANES) rounds, all bits
 // are exchanged.
@@ -25,28 +31,28 @@ INLINE void transpose(Lanes (&square)[LANES]) {
 // rows: `images` rows of `size` values, `stride` apart. group: (size, LANES); lanes that have no
 // image become 0.
 NOINLINE void to_group(const float *rows, long stride, int images, int size, float *group) {
-    long j = 0;
-    for (; j + LANES <= size; j += LANES) {
+    const int whole = size / LANES * LANES;
+    for (int j = 0; j < whole; j += LANES) {
         Lanes square[LANES];
         UNROLL for (int i = 0; i < LANES; i++)
             square[i] = i < images ? load(rows + i * stride + j) : Lanes{};
         transpose(square);
         UNROLL for (int i = 0; i < LANES; i++) store(group + (j + i) * LANES, square[i]);
     }
-    for (; j < size; j++)
+    for (int j = whole; j < size; j++)
         for (int i = 0; i < LANES; i++)
             group[j * LANES + i] = i < images ? rows[i * stride + j] : 0;
 }
 
 NOINLINE void from_group(const float *group, int images, int size, float *rows, long stride) {
-    long j = 0;
-    for (; j + LANES <= size; j += LANES) {
+    const int whole = size / LANES * LANES;
+    for (int j = 0; j < whole; j += LANES) {
         Lanes square[LANES];
         UNROLL for (int i = 0; i < LANES; i++) square[i] = load(group + (j + i) * LANES);
         transpose(square);
         UNROLL for (int i = 0; i < LANES; i++)
             if (i < images) store(rows + i * stride + j, square[i]);
     }
-    for (; j < size; j++)
+    for (int j = whole; j < size; j++)
         for (int i = 0; i < images; i++) rows[i * stride + j] = group[j * LANES + i];
 }

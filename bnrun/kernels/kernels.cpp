@@ -23,24 +23,19 @@
 CONVOLUTION(convolve_1_6_28, Conv1)
 CONVOLUTION(convolve_6_16_12, Conv2)
 
-#define POOLING(SIZE)                                                                              \
-    EXPORT void sigmoid_average_pool_##SIZE(const float *x, float *y, long planes, int threads) {  \
-        sigmoid_average_pool<SIZE>(x, y, planes, threads);                                         \
+#define POOLING(name, SIZE, POOL)                                                                  \
+    EXPORT void name##_##SIZE(const float *x, float *y, long planes, int threads) {                \
+        pool_planes<SIZE, POOL>(x, y, planes, threads);                                            \
     }                                                                                              \
-    EXPORT void sigmoid_average_pool_##SIZE##_gradient(                                            \
+    EXPORT void name##_##SIZE##_gradient(                                                          \
         const float *x, const float *g, float *dx, long planes, int threads) {                     \
-        sigmoid_average_pool_gradient<SIZE>(x, g, dx, planes, threads);                            \
-    }                                                                                              \
-    EXPORT void max_pool_##SIZE(const float *x, float *y, int *argmax, long planes, int threads) { \
-        max_pool<SIZE>(x, y, argmax, planes, threads);                                             \
-    }                                                                                              \
-    EXPORT void max_pool_##SIZE##_gradient(                                                        \
-        const float *g, const int *argmax, float *dx, long planes, int threads) {                  \
-        max_pool_gradient<SIZE>(g, argmax, dx, planes, threads);                                   \
+        pool_planes_gradient<SIZE, POOL>(x, g, dx, planes, threads);                               \
     }
 
-POOLING(24)
-POOLING(8)
+POOLING(sigmoid_average_pool, 24, AveragePool<Sigmoid>)
+POOLING(sigmoid_average_pool, 8, AveragePool<Sigmoid>)
+POOLING(max_pool, 24, MaxPool<Identity>)
+POOLING(max_pool, 8, MaxPool<Identity>)
 
 // Two calls, and not one through a pointer: the compiler then inlines both.
 EXPORT void batch_norm(

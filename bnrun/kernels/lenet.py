@@ -128,7 +128,7 @@ def lenet_prediction(x: Tensor, parts: LeNetParts) -> Tensor:
             [*parts.layers, *parts.affine()],
             parts.moving(),
             parts.numbers(),
-            x.new_empty(NORM_VALUES + images * VALUES),
+            _memory(x, NORM_VALUES + images * VALUES),
         ),
         *(logits, len(x)),
     )
@@ -139,7 +139,7 @@ class _LeNet(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, parts: LeNetParts, *parameters: Tensor | None) -> Tensor:
         logits = x.new_empty(len(x), CLASSES)
-        work = x.new_empty(NORM_VALUES + _in_groups(len(x)) * VALUES)
+        work = _memory(x, NORM_VALUES + _in_groups(len(x)) * VALUES)
         numbers = parts.numbers()
         call(
             *("lenet", parts.is_relu, parts.is_max, x.contiguous(), parameters, parts.moving()),
@@ -154,7 +154,7 @@ class _LeNet(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         numbers, work, *parameters = ctx.saved_tensors
         gradients = [None if one is None else torch.empty_like(one) for one in parameters]
-        gradient_work = g.new_empty(GRADIENT_SUMS + _in_groups(len(g)) * GRADIENT_VALUES)
+        gradient_work = _memory(g, GRADIENT_SUMS + _in_groups(len(g)) * GRADIENT_VALUES)
         call(
             *("lenet_gradient", ctx.is_relu, ctx.is_max, g.contiguous(), parameters, [None] * 8),
             *(numbers, work, gradient_work, gradients, len(g)),
@@ -165,3 +165,8 @@ class _LeNet(torch.autograd.Function):
 def _in_groups(images: int) -> int:
     """Return the number of images that whole groups have, whatever the vectors of the machine."""
     return -(-images // MOST_LANES) * MOST_LANES
+
+
+def _memory(like: Tensor, count: int) -> Tensor:
+    """Return memory for what a kernel keeps."""
+    return like.new_empty(count)

@@ -36,9 +36,11 @@ template <typename Activation> struct AveragePool {
 // value is activated in place of four. The first of equal values is the maximum, and not-a-number
 // is larger than all, as in PyTorch.
 template <typename Activation> struct MaxPool {
+    static IntLanes is_larger(Lanes z, Lanes best) { return (z > best) | (z != z); }
+
     static Lanes forward(const Lanes (&z)[4]) {
         Lanes best = z[0];
-        UNROLL for (int k = 1; k < 4; k++) best = (z[k] > best) | (z[k] != z[k]) ? z[k] : best;
+        UNROLL for (int k = 1; k < 4; k++) best = is_larger(z[k], best) ? z[k] : best;
         return Activation::value(best);
     }
 
@@ -46,7 +48,7 @@ template <typename Activation> struct MaxPool {
         Lanes best = z[0];
         IntLanes larger[4];
         UNROLL for (int k = 1; k < 4; k++) {
-            larger[k] = (z[k] > best) | (z[k] != z[k]);
+            larger[k] = is_larger(z[k], best);
             best = larger[k] ? z[k] : best;
         }
         Lanes rest = g * Activation::derivative(best);  // until the position of the maximum is met
@@ -93,89 +95,72 @@ GradientSums pool_gradient(const float *x, Affine norm, const float *g, float *d
     return sums;
 }
 
-// The same for PyTorch's tensors. A plane is one channel of one image, SIZE x SIZE pixels, which fits
-// into the first-level cache. Two values of a window are neighbours there, so vectors are along
-// rows: going through groups and back took twice as long.
+// The same for PyTorch's tensors: x: (planes, SIZE, SIZE), y: (planes, SIZE / 2, SIZE / 2). A plane
+// is one channel of one image. A vector holds windows that are next to one another. (Going through
+// groups and back took twice as long.)
+template <int SIZE> struct Plane {
+    static constexpr int PIXELS = SIZE * SIZE, WINDOWS = PIXELS / 4;
+    float upper[PIXELS / 2], lower[PIXELS / 2];  // the rows of all windows, one after the other
 
-template <int SIZE>
-INLINE void sigmoids(const float *x, float *sigmoid) {
-    for (int j = 0; j < SIZE * SIZE; j += LANES) store(sigmoid + j, Sigmoid::value(load(x + j)));
-}
-
-// x: (planes, SIZE, SIZE), y: (planes, SIZE / 2, SIZE / 2).
-template <int SIZE>
-void sigmoid_average_pool(const float *x, float *y, long planes, int threads) {
-    constexpr int HALF = SIZE / 2;
-    in_parallel(planes, threads, [=](long plane) {
-        float s[SIZE * SIZE], *out = y + plane * HALF * HALF;
-        sigmoids<SIZE>(x + plane * SIZE * SIZE, s);
-        for (int i = 0; i < HALF; i++)
-            for (int j = 0; j < HALF; j++) {
-                const float *window = s + 2 * i * SIZE + 2 * j;
-                out[i * HALF + j] =
-                    (window[0] + window[1] + window[SIZE] + window[SIZE + 1]) * 0.25f;
+    explicit Plane(const float *x) {
+        for (int i = 0; i < SIZE / 2; i++, x += 2 * SIZE)
+            for (int j = 0; j < SIZE; j++) {
+                upper[i * SIZE + j] = x[j];
+                lower[i * SIZE + j] = x[SIZE + j];
             }
-    });
-}
+    }
 
-// dx = g / 4 * s * (1 - s), with s the sigmoid of x and g the gradient of y.
-//
-// The sigmoids are computed again: storing them and reading them back is no faster.
-template <int SIZE>
-void sigmoid_average_pool_gradient(
-    const float *x, const float *g, float *dx, long planes, int threads) {
-    constexpr int HALF = SIZE / 2;
+    void store_to(float *x) const {
+        for (int i = 0; i < SIZE / 2; i++, x += 2 * SIZE)
+            for (int j = 0; j < SIZE; j++) {
+                x[j] = upper[i * SIZE + j];
+                x[SIZE + j] = lower[i * SIZE + j];
+            }
+    }
+
+    void load_windows(int first, Lanes (&z)[4]) const {
+        const float *rows[2] = {upper + 2 * first, lower + 2 * first};
+        UNROLL for (int k = 0; k < 2; k++) {
+            Lanes a = load(rows[k]), b = load(rows[k] + LANES);
+            z[2 * k] = every_second<0>(a, b, EVERY_LANE);
+            z[2 * k + 1] = every_second<1>(a, b, EVERY_LANE);
+        }
+    }
+
+    void store_windows(int first, const Lanes (&z)[4]) {
+        float *rows[2] = {upper + 2 * first, lower + 2 * first};
+        UNROLL for (int k = 0; k < 2; k++) {
+            store(rows[k], in_turns<false>(z[2 * k], z[2 * k + 1], EVERY_LANE));
+            store(rows[k] + LANES, in_turns<true>(z[2 * k], z[2 * k + 1], EVERY_LANE));
+        }
+    }
+};
+
+template <int SIZE, typename Pool>
+void pool_planes(const float *x, float *y, long planes, int threads) {
+    using P = Plane<SIZE>;
+    static_assert(P::WINDOWS % LANES == 0);
     in_parallel(planes, threads, [=](long plane) {
-        float s[SIZE * SIZE];
-        sigmoids<SIZE>(x + plane * SIZE * SIZE, s);
-        for (int i = 0; i < HALF; i++) {
-            float quarter[SIZE];
-            for (int j = 0; j < HALF; j++)
-                quarter[2 * j] = quarter[2 * j + 1] = g[(plane * HALF + i) * HALF + j] * 0.25f;
-            for (int row = 2 * i; row < 2 * i + 2; row++)
-                for (int j = 0; j < SIZE; j++)
-                    dx[(plane * SIZE + row) * SIZE + j] =
-                        quarter[j] * s[row * SIZE + j] * (1 - s[row * SIZE + j]);
+        P values(x + plane * P::PIXELS);
+        for (int first = 0; first < P::WINDOWS; first += LANES) {
+            Lanes z[4];
+            values.load_windows(first, z);
+            store(y + plane * P::WINDOWS + first, Pool::forward(z));
         }
     });
 }
 
-// `argmax` is the position of the maximum in its window, 0 to 3 in reading order. The first of
-// equal values counts, and not-a-number counts as the largest, as in PyTorch.
-template <int SIZE>
-void max_pool(const float *x, float *y, int *argmax, long planes, int threads) {
-    constexpr int HALF = SIZE / 2;
-    in_parallel(planes * HALF, threads, [=](long row) {
-        const float *upper = x + 2 * row * SIZE, *lower = upper + SIZE;
-        float *__restrict out = y + row * HALF;
-        int *__restrict position = argmax + row * HALF;
-        for (int j = 0; j < HALF; j++) {
-            float best = upper[2 * j], b = upper[2 * j + 1], c = lower[2 * j], d = lower[2 * j + 1];
-            int at = 0;
-            bool larger = (b > best) | (b != b);
-            best = larger ? b : best, at = larger ? 1 : at;
-            larger = (c > best) | (c != c);
-            best = larger ? c : best, at = larger ? 2 : at;
-            larger = (d > best) | (d != d);
-            best = larger ? d : best, at = larger ? 3 : at;
-            out[j] = best, position[j] = at;
+template <int SIZE, typename Pool>
+void pool_planes_gradient(const float *x, const float *g, float *dx, long planes, int threads) {
+    using P = Plane<SIZE>;
+    in_parallel(planes, threads, [=](long plane) {
+        P values(x + plane * P::PIXELS);
+        for (int first = 0; first < P::WINDOWS; first += LANES) {
+            Lanes z[4], d[4];
+            values.load_windows(first, z);
+            Pool::backward(z, load(g + plane * P::WINDOWS + first), d);
+            values.store_windows(first, d);
         }
-    });
-}
-
-// dx is the gradient of y at the maximum of each window, and 0 elsewhere.
-template <int SIZE>
-void max_pool_gradient(const float *g, const int *argmax, float *dx, long planes, int threads) {
-    constexpr int HALF = SIZE / 2;
-    in_parallel(planes * HALF, threads, [=](long row) {
-        const float *g_row = g + row * HALF;
-        const int *position = argmax + row * HALF;
-        float slope[SIZE];
-        float *__restrict upper = dx + 2 * row * SIZE, *__restrict lower = upper + SIZE;
-        int at[SIZE];
-        for (int j = 0; j < HALF; j++) slope[2 * j] = slope[2 * j + 1] = g_row[j];
-        for (int j = 0; j < HALF; j++) at[2 * j] = position[j], at[2 * j + 1] = position[j] - 1;
-        for (int j = 0; j < SIZE; j++) upper[j] = at[j] == 0 ? slope[j] : 0;
-        for (int j = 0; j < SIZE; j++) lower[j] = at[j] == 2 ? slope[j] : 0;
+        values.store_to(dx + plane * P::PIXELS);
     });
 }

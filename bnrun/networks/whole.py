@@ -67,7 +67,8 @@ def _parts(model: "LeNet") -> kernels.LeNetParts | None:
 
 def _are_watched(modules: Sequence[nn.Module]) -> bool:
     """Return whether a call of one of the modules may do more than what its class does."""
-    return torch_module._has_any_global_hook() or any(
+    hooked_everywhere = torch_module._has_any_global_hook()  # type: ignore[no-untyped-call,unused-ignore]
+    return hooked_everywhere or any(
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
