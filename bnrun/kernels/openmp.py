@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from functools import cache
-from typing import Any
+from pathlib import Path
 
 HARD_PAUSE = 2
 """`omp_pause_hard` of omp.h."""
@@ -53,25 +53,13 @@ def _runtimes() -> list[str]:
     return [os.fsdecode(path) for path in sorted(paths, key=lambda path: b"/torch" not in path)]
 
 
-class _LibraryInfo(ctypes.Structure):
-    """The first fields of `struct dl_phdr_info`; see `man dl_iterate_phdr`."""
-
-    _fields_ = (("address", ctypes.c_void_p), ("path", ctypes.c_char_p))
-
-
 def loaded_libraries() -> list[bytes]:
-    """Return the paths of the shared libraries in this process, as the dynamic loader has them.
+    """Return the paths of the files in this process's memory, each once, by their addresses.
 
-    Unlike the lines of /proc/self/maps they need no parsing, so a path may hold any character.
+    The loader itself would list them to a callback, inside its lock. A callback in Python may have
+    to wait there for Python's lock, which a thread that loads a library holds: a deadlock.
     """
-    paths: list[bytes] = []
-
-    def add(info: Any, size: int, data: Any) -> int:
-        paths.append(info.contents.path or b"")
-        return 0
-
-    callback = ctypes.CFUNCTYPE(
-        ctypes.c_int, ctypes.POINTER(_LibraryInfo), ctypes.c_size_t, ctypes.c_void_p
-    )
-    ctypes.CDLL(None).dl_iterate_phdr(callback(add), None)
-    return paths
+    lines = Path("/proc/self/maps").read_bytes().split(b"\n")
+    fields = [line.split(None, 5) for line in lines]  # the path is the sixth, and may hold blanks
+    paths = [found[5].replace(rb"\012", b"\n") for found in fields if len(found) > 5]
+    return list(dict.fromkeys(path for path in paths if path.startswith(b"/")))
