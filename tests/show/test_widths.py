@@ -15,8 +15,8 @@ from rich.console import RenderableType
 from bnrun.comparison.arms import Arm, ArmResult
 from bnrun.comparison.result import Comparison
 from bnrun.config import parse_override, resolve
-from bnrun.events import DataUsed, EpochEnded
-from bnrun.norms.descriptions import DESCRIPTIONS
+from bnrun.events import DataUsed, EpochEnded, Probed
+from bnrun.norms.descriptions import DESCRIPTIONS, WEIGHTS
 from bnrun.runs.run_records import ComparisonRecord, RunRecord
 from bnrun.show.auto_tables import auto_view
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
@@ -28,6 +28,7 @@ from bnrun.show.gamma_tables import GammaTables
 from bnrun.show.guide_pages import topics_view
 from bnrun.show.kernel_tables import kernels_view
 from bnrun.show.norms_table import norms_table
+from bnrun.show.probe_tables import probes_table
 from bnrun.show.results import as_text
 from bnrun.show.runs_tables import diff_table, run_view, runs_table
 from bnrun.show.study_tables import studies_table
@@ -43,7 +44,7 @@ from bnrun.verification.topics import CHECKS
 
 WIDTHS = (40, 50, 60, 80, 120)
 NAME_HEADINGS = {
-    *("check", "key", "norm", "source", "study", "throughput", "training"),
+    *("check", "key", "model.weights", "norm", "source", "study", "throughput", "training"),
     *("kernel", "start", "metric", "pair", "run", "or", "comparison"),
 }
 """Words of the headings above names, which blocks of lines go without."""
@@ -156,8 +157,9 @@ VIEWS: dict[str, Callable[[], RenderableType]] = {
     "a run": lambda: run_view(_run()),
     "two runs": lambda: diff_table(_run(), _run(HUGE)),
     "configs": lambda: configs_view([("lenet_bn", "The main job, with batch normalization.")]),
-    "norms": lambda: norms_table(DESCRIPTIONS),
+    "norms": lambda: norms_table(DESCRIPTIONS, WEIGHTS),
     "studies": lambda: studies_table(STUDIES.values()),
+    "probes": lambda: probes_table([Probed("shift", 0, {"conv2": {"cosine": 0.5}})]),
     "topics": lambda: topics_view([("look-inside", "What the norms have learned.")]),
 }
 
