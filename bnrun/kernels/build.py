@@ -15,9 +15,6 @@ import hashlib
 import os
 import platform
 import re
-import shlex
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,17 +23,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bnrun.errors import EngineError
+from bnrun.kernels.compiler import compiler_command, engine_error, run_compiler
 from bnrun.kernels.file_ownership import NotPrivate, is_private_file, require_private_folder
 from bnrun.kernels.openmp import share_threads_of_torch
 from bnrun.paths import cache_root
 
 SOURCE = Path(__file__).parent
 SOURCE_SUFFIXES = {".cpp", ".h"}
-COMPILERS = ("c++", "g++")
-"""What is looked for where CXX is not set."""
-COMPILER_SECONDS = 120
-"""Time limit of one run of the compiler."""
 
 # Sums may be computed in any order, which SIMD needs. Unlike -ffast-math, these flags keep
 # infinities and not-a-number as they are.
@@ -146,11 +139,11 @@ def _load(level: str) -> ctypes.CDLL:
         return ctypes.CDLL(str(library))
     except OSError as error:
         if "__kmpc_" in str(error):  # a function of LLVM's OpenMP
-            raise _error(
-                f"{_compiler()[0]} compiles the kernels for LLVM's OpenMP threads, and torch here "
-                "has GNU's. Name g++ in the environment variable CXX, or take the engine eager."
+            raise engine_error(
+                f"{compiler_command()[0]} compiles the kernels for LLVM's OpenMP threads, and torch "
+                "here has GNU's. Name g++ in the environment variable CXX, or take the engine eager."
             ) from error
-        raise _error(f"the compiled kernels can't be loaded: {error}.") from error
+        raise engine_error(f"the compiled kernels can't be loaded: {error}.") from error
 
 
 def _is_ready(library: Path) -> bool:
@@ -169,15 +162,11 @@ def _level() -> str:
     name = os.environ.get(LEVEL_VARIABLE) or NATIVE
     if name not in runnable_levels():
         problem = "which this machine can't run" if name in LEVELS else "which is no level"
-        raise _error(
+        raise engine_error(
             f"the environment variable {LEVEL_VARIABLE} names '{name}', {problem}. "
             f"Here: {', '.join(runnable_levels())}."
         )
     return name
-
-
-def _error(reason: str) -> EngineError:
-    return EngineError(reason, "training.engine")
 
 
 @cache
@@ -188,9 +177,9 @@ def _library_path(level: str) -> Path:
         EngineError: it cannot be compiled here, or others may write to its folder.
     """
     if sys.platform != "linux":
-        raise _error("the kernels of the engine compiled are for Linux alone; take eager.")
+        raise engine_error("the kernels of the engine compiled are for Linux alone; take eager.")
     content = [path.read_bytes() for path in sorted(SOURCE.iterdir()) if _is_source(path)]
-    command = (*_compiler(), *FLAGS, *LEVELS[level].flags)
+    command = (*compiler_command(), *FLAGS, *LEVELS[level].flags)
     content += [os.fsencode(" ".join(command)), _processor()]
     digest = hashlib.sha256(b"\0".join(content)).hexdigest()
     folder = (cache_root() / "kernels").resolve()
@@ -202,39 +191,13 @@ def _require_private(folder: Path) -> None:
     try:
         require_private_folder(folder)
     except NotPrivate as error:
-        raise _error(f"compiled code is loaded only from a private folder: {error}.") from error
+        raise engine_error(
+            f"compiled code is loaded only from a private folder: {error}."
+        ) from error
 
 
 def _is_source(path: Path) -> bool:
     return path.suffix in SOURCE_SUFFIXES
-
-
-def _compiler() -> tuple[str, ...]:
-    """Return the C++ compiler: its path, and the arguments that CXX adds to it.
-
-    CXX may be a path with spaces, or a command with arguments, such as `ccache g++`.
-
-    Raises:
-        EngineError: the machine has no C++ compiler, or not the one that CXX names.
-    """
-    wanted = os.environ.get("CXX", "").strip()
-    try:
-        commands = [[wanted], shlex.split(wanted)] if wanted else [[name] for name in COMPILERS]
-    except ValueError as error:
-        raise _error(f"the environment variable CXX is '{wanted}': {error}.") from None
-    for name, *arguments in commands:
-        path = shutil.which(name)
-        if path is not None:
-            return path, *arguments
-    if wanted:
-        raise _error(
-            f"the environment variable CXX is '{wanted}', and there is no {name}. Name a C++ "
-            "compiler there, or unset it, or take the engine eager."
-        )
-    raise _error(
-        "compiling needs a C++ compiler, and there is no c++. On Debian and Ubuntu: "
-        "apt install g++. Or name yours in the environment variable CXX, or take the engine eager."
-    )
 
 
 def _processor() -> bytes:
@@ -266,41 +229,13 @@ def _compile(library: Path, flags: Sequence[str]) -> None:
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             compiled, linked = Path(folder, "kernels.o"), Path(folder, "kernels.so")
             source = str(SOURCE / "kernels.cpp")
-            _run_compiler(*FLAGS, *flags, "-c", source, "-o", output=compiled)
+            run_compiler(*FLAGS, *flags, "-c", source, "-o", output=compiled)
             # Not linked with OpenMP's runtime: its symbols are those that torch has loaded.
-            _run_compiler("-shared", str(compiled), "-o", output=linked)
+            run_compiler("-shared", str(compiled), "-o", output=linked)
             linked.chmod(0o700)
             linked.replace(library)
     except OSError as error:
-        raise _error(
+        raise engine_error(
             f"the kernels can't be compiled into {library.parent}: {error.strerror or error}. "
             "The environment variable BNRUN_CACHE names another cache folder."
         ) from error
-
-
-def _run_compiler(*arguments: str, output: Path) -> None:
-    """Run the compiler with the output as last argument.
-
-    Raises:
-        EngineError: it cannot be started, fails, takes too long, or writes nothing.
-    """
-    compiler = shlex.join(_compiler())
-    try:
-        done = subprocess.run(
-            [*_compiler(), *arguments, str(output)],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMPILER_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise _error(f"{compiler} has not compiled the kernels in {COMPILER_SECONDS} s.") from None
-    except OSError as error:
-        raise _error(f"{compiler} can't be started: {error.strerror or error}.") from error
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines() or ["it gives no reason"]
-        errors = (line for line in lines if "error: " in line and "ld returned" not in line)
-        message = next(errors, lines[0])
-        raise _error(f"{compiler} can't compile the kernels: {message}.")
-    if not output.is_file():
-        raise _error(f"{compiler} ends without an error, and has compiled nothing.")

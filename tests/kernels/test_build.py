@@ -106,6 +106,13 @@ def test_they_are_compiled_once_and_kept(compiler: Path) -> None:
     assert _runs(compiler) == 1
 
 
+def test_compiling_is_measured_without_a_trace(compiler: Path, cache: Path) -> None:
+    build.load()
+    (library,) = cache.iterdir()
+    assert build.measure_compilation() > 0
+    assert (_runs(compiler), list(cache.iterdir())) == (2, [library])
+
+
 def test_a_library_that_has_just_been_removed_is_compiled_again(
     compiler: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from bnrun import kernels
 from bnrun.kernels import build, dispatch
+from bnrun.kernels.compiler import compiler_command
 from bnrun.kernels.dispatch import SIGNATURES, call, supports
 
 
@@ -105,7 +106,7 @@ C_TYPES = {
 def test_the_signatures_are_those_of_the_c_functions(compilable: None) -> None:
     """As the compiler sees them: with every macro expanded."""
     source = subprocess.run(
-        [*build._compiler(), "-std=c++17", "-E", "-P", build.SOURCE / "kernels.cpp"],
+        [*compiler_command(), "-std=c++17", "-E", "-P", build.SOURCE / "kernels.cpp"],
         capture_output=True,
         text=True,
         check=True,
