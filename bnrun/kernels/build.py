@@ -138,11 +138,6 @@ def _load(level: str) -> ctypes.CDLL:
         share_threads_of_torch()
         return ctypes.CDLL(str(library))
     except OSError as error:
-        if "__kmpc_" in str(error):  # a function of LLVM's OpenMP
-            raise engine_error(
-                f"{compiler_command()[0]} compiles the kernels for LLVM's OpenMP threads, and torch "
-                "here has GNU's. Name g++ in the environment variable CXX, or take the engine eager."
-            ) from error
         raise engine_error(f"the compiled kernels can't be loaded: {error}.") from error
 
 
