@@ -43,7 +43,7 @@ def _sources(family: Family | None) -> Iterator[Mapping[str, Any]]:
             yield from (
                 vars(Construction(one, last=last).ways(torch.float64)) for last in (True, False)
             )
-            yield {"denominator": normalization.DENOMINATOR, "clips": normalization.CLIPS}
+            yield {"clips": normalization.CLIPS}
             yield vars(gradients)
     yield vars(outcome)
     yield from (vars(topic) for topic in TOPICS)

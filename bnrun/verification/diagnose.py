@@ -23,6 +23,8 @@ def diagnose(evidence: Evidence, right: Recipe) -> Diagnosis:
     usual, narrow = evidence.rounding, TOLERANCE[torch.float32]
     # One mistake, and float32 somewhere, is likelier than two mistakes, and found much sooner.
     efforts = [(usual, 1), (narrow, 1), (usual, MOST_MISTAKES), (narrow, MOST_MISTAKES - 1)]
+    if not evidence.ways.has_moving:  # where many a layer computes in another dtype by choice
+        efforts.insert(2, (TOLERANCE[torch.float16], 0))
     first = diagnosis = _diagnose(evidence, right, *efforts[0])
     for tolerance, most in [] if evidence.noisy else efforts[1:]:
         if _explains_outputs(diagnosis):

@@ -6,7 +6,7 @@ from bnrun.verification.check import Case, Check
 from bnrun.verification.diagnostic_passes import TRAINING
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, skipped
-from bnrun.verification.topics import outputs, side_effects, switching
+from bnrun.verification.topics import independence, outputs, side_effects, switching
 
 NOT_MADE = ("not offered", "not run", "not inspected")
 
@@ -35,14 +35,16 @@ def judge(check: Check, case: Case) -> Outcome:
 def _disturbance(case: Case) -> Fault | None:
     """Return the fault that makes comparing values meaningless, if there is one.
 
-    That is NaN, noise, or the traces of other layers.
+    That is NaN, noise, the traces of other layers, or what the output should not depend on.
     """
     passes = [case.record(TRAINING[rank]) for rank in case.ranks]
     if any(record is not None and not record.plain.y.isfinite().any() for record in passes):
         return outputs.NOT_FINITE
     if switching.share_state(case):
         return switching.SHARED_STATE
-    return side_effects.NOT_REPEATABLE if case.noisy else None
+    if case.noisy:
+        return side_effects.NOT_REPEATABLE
+    return independence.dependence(case)
 
 
 def _not_accepted(check: Check, case: Case, rank: int) -> Outcome:

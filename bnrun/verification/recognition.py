@@ -21,12 +21,12 @@ from bnrun.verification.subject import Construction, Record, Subject
 
 NAMES: dict[Family, str] = {
     "batch": r"(?i:batch_?norm)|BN",
-    "rms": r"(?i:rms)",
+    "layer": r"(?i:layer_?norm)|LN",
     "group": r"(?i:group_?norm)|GN",
     "instance": r"(?i:instance_?norm)",
-    "layer": r"(?i:layer_?norm)|LN",
+    "rms": r"RMS|Rms|(^|_)rms",
 }
-"""What the names of classes contain, in the order in which they decide."""
+"""What the names of classes contain; of several, the first in the name decides."""
 
 GROUP_COUNT = r"(?i)(num_?|n_?)?groups?(_?(num|count))?|g"
 """Names of parameters that take the number of groups."""
@@ -107,7 +107,9 @@ def family_named(name: str) -> Family | None:
     """Return the family that the name of a norm or of a class says; None if it says none."""
     if name in FAMILIES:
         return next(family for family in FAMILIES if family == name)
-    return next((family for family, words in NAMES.items() if re.search(words, name)), None)
+    found = {family: re.search(words, name) for family, words in NAMES.items()}
+    starts = {family: match.start() for family, match in found.items() if match is not None}
+    return min(starts, key=lambda family: starts[family], default=None)
 
 
 def constructions(
@@ -138,11 +140,12 @@ def constructions(
     required = [name for name, p in parameters.items() if p.default is p.empty and name != groups]
     required = [name for name in required if name not in options]
     if groups is None and len(required) == 2 and family in (None, "group"):
-        ways += [
+        counts = [
             dataclasses.replace(usual, options=(*usual.options, (name, GROUPS)))
             for name in required[::-1]
             if not any(word in name.lower() for word in RANK_WORDS)
         ]
+        ways = [*counts, *ways]  # otherwise the rank of the input would be taken for a count
     return ways
 
 
@@ -182,7 +185,7 @@ def recognize(
             break
         if dependence.family is not None:
             return Recognition(
-                dataclasses.replace(one, family=dependence.family),
+                _of_family(dependence.family, ways, seen),
                 f"Judged as {LABELS[dependence.family]}: a value of its output depends on "
                 f"{dependence.words}.",
             )
@@ -210,6 +213,8 @@ def _of_family(
         strange = dependence.family not in kinds or is_whole
         return strange, -dependence.rank, one.last != by_last
 
+    # For inputs of (N, C), both layouts are one.
+    seen = [measured for measured in seen if measured[1].rank > 2] or seen
     usual = dataclasses.replace(ways[0], last=by_last)
     first, _ = min(seen, key=misfit, default=(usual, None))
     return dataclasses.replace(first, family=family)

@@ -145,7 +145,7 @@ class Search:
             "spread": ways.spread if own else (),
             "parts": ways.parts if own else (),
             "centring": ways.centring,
-            "denominator": normalization.DENOMINATOR,
+            "denominator": ways.denominator,
             "eps": ways.eps + (() if is_known else (_eps(eps or 0.0, ways),)),
             "affine": ways.affine + normalization.clipped(gamma, beta, y),
         }
@@ -240,7 +240,7 @@ class Search:
             return formula
         backward = differentiate(recipe, formula, self._situation)
         slots = {
-            "d_x": ("x_gradient", gradients.X_GRADIENT),
+            "d_x": ("x_gradient", self._known.x_gradient),
             "d_gamma": ("gamma_gradient", gradients.GAMMA_GRADIENT),
             "d_beta": ("beta_gradient", gradients.BETA_GRADIENT),
         }
@@ -252,7 +252,7 @@ class Search:
                     changes[slot] = choice
                     break
             else:
-                if name == "d_x" and trains:
+                if name == "d_x" and (trains or not self._known.has_moving):
                     terms = gradients.terms_of(backward, gradient, self._tolerance)
                     changes |= {} if terms is None else {slot: terms}
         usual = self._known.usual_sources(trains)

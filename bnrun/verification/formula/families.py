@@ -20,10 +20,11 @@ from typing import Any
 import torch
 
 from bnrun.verification.fault import Choice, Fault, choices, wrong
-from bnrun.verification.formula import batch_statistics, mean_square, normalization
+from bnrun.verification.formula import batch_statistics, gradients, mean_square, normalization
 from bnrun.verification.formula.axes import Axes, Dims
 from bnrun.verification.formula.batch_statistics import BY_BATCH, BY_MOVING, Source
-from bnrun.verification.formula.normalization import Affine, Centring, Prepare, eps_of
+from bnrun.verification.formula.gradients import Gradient
+from bnrun.verification.formula.normalization import Affine, Centring, Denominator, Prepare, eps_of
 from bnrun.verification.formula.spread import OF_A_BATCH, SPREAD, Spread
 from bnrun.verification.report import Family
 
@@ -40,8 +41,10 @@ class Ways:
     spread: tuple[Choice[Spread], ...]
     parts: tuple[Choice[int], ...]
     centring: tuple[Choice[Centring], ...]
+    denominator: tuple[Choice[Denominator], ...]
     eps: tuple[Choice[float], ...]
     affine: tuple[Choice[Affine], ...]
+    x_gradient: tuple[Choice[Gradient], ...]
     training_source: tuple[Choice[Source], ...]
     predicting_source: tuple[Choice[Source], ...]
     together: tuple[Mapping[str, Choice[Any]], ...] = ()
@@ -59,8 +62,10 @@ BATCH = Ways(
     spread=OF_A_BATCH,
     parts=batch_statistics.PARTS,
     centring=normalization.CENTRING,
+    denominator=normalization.DENOMINATOR,
     eps=normalization.EPS,
     affine=normalization.AFFINE,
+    x_gradient=gradients.X_GRADIENT,
     training_source=batch_statistics.TRAINING_SOURCE,
     predicting_source=batch_statistics.PREDICTING_SOURCE,
     has_moving=True,
@@ -99,6 +104,7 @@ _BY_INSTANCE = (
 _BY_EXAMPLE = (
     "The statistics are taken over all channels and positions of an example: that is layer "
     "normalization.")
+_OF_ROWS = "The statistics are taken over the last dimension alone: each row has its own."
 _OVER_ALL = "One set of statistics is taken over the whole input, the batch included."
 
 
@@ -144,7 +150,8 @@ INSTANCE_OVER = _elsewhere(
     wrong("statistics-miss-a-position", Axes(lambda rank: _positions(rank)[:-1] or (rank - 1,)),
           "The statistics leave out the last dimension of the positions: each column has its own."),
     wrong("statistics-miss-a-position", Axes(lambda rank: _positions(rank)[1:] or (rank - 1,)),
-          "The statistics leave out the first dimension of the positions: each row has its own."),
+          _OF_ROWS),
+    wrong("statistics-miss-a-position", Axes(lambda rank: (rank - 1,)), _OF_ROWS),
     fix="Take them over the positions alone: dimensions (2, 3) of (N, C, H, W).")
 
 
@@ -166,14 +173,11 @@ def group_over(groups: int, channels: int) -> tuple[Choice[Axes], ...]:
         wrong("groups-ignored", Axes(_example),
               "All channels share their statistics, as if there were one group: that is layer "
               "normalization."),
-        _INSTANCE,
+        wrong("statistics-per-channel", Axes(own, channels), _BY_INSTANCE),
         wrong("statistics-per-position", Axes(lambda rank: (2,), groups),
               "Each position has its own statistics, over the channels of its group alone."),
         wrong("statistics-miss-a-position", Axes(lambda rank: own(rank)[:-1], groups),
               "The statistics leave out the last dimension: each column has its own."),
-        wrong("statistics-miss-channels", Axes(lambda rank: own(rank)[1:] or (2,), groups),
-              "The statistics are taken over the positions alone: each channel of a group has its "
-              "own."),
         wrong("groups-over-batch", Axes(lambda rank: (0, *own(rank)), groups),
               "The statistics of a group are taken over the batch, too: an example's output then "
               "depends on the others."),
@@ -214,7 +218,7 @@ TOGETHER: tuple[Mapping[str, Choice[Any]], ...] = (
     {"prepare": AFFINE_FIRST, "affine": _WITHOUT_AFFINE},)
 
 EPS_SPEAKERS: Mapping[Family, Mapping[float, str]] = {
-    "layer": {1e-3: "Keras", 1e-6: "Flax, Haiku's users, ConvNeXt and ViT", 1e-12: "BERT"},
+    "layer": {1e-3: "Keras", 1e-6: "Flax, ConvNeXt and ViT", 1e-12: "BERT"},
     "group": {1e-3: "Keras and TensorFlow Addons", 1e-6: "Flax and diffusion models"},
     "instance": {1e-3: "TensorFlow Addons", 1e-6: "Flax", 1e-9: "the first style transfer code"},
     "rms": {1e-6: "Llama, T5, Gemma and Flax", 1e-5: "Llama 2 and Mistral",
@@ -258,8 +262,10 @@ def ways_of(family: Family, dtype: torch.dtype, *, last: bool, groups: int, chan
         spread=mean_square.MEAN_SQUARE if rms else SPREAD,
         parts=batch_statistics.PARTS[:1],
         centring=mean_square.CENTRING if rms else normalization.CENTRING,
+        denominator=mean_square.DENOMINATOR if rms else normalization.DENOMINATOR,
         eps=eps_ways(family, dtype),
         affine=tuple(GEMMA if one is plus_one else one for one in normalization.AFFINE),
+        x_gradient=mean_square.X_GRADIENT if rms else gradients.X_GRADIENT_OF_CHANNELS,
         training_source=(OWN, TRAINS_WITH_MOVING),
         predicting_source=(OWN, tracks),
         together=TOGETHER,

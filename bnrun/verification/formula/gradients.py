@@ -52,6 +52,11 @@ class BackwardPass:
         return self.centred / self.denominator
 
     @property
+    def shares_channels(self) -> bool:
+        """Return whether channels, with gammas of their own, share statistics."""
+        return self.axes.groups > 0 or self.axes.include(1, self.x.dim())
+
+    @property
     def m(self) -> int:
         """Return the number of values per channel."""
         return self.x.numel() // self.x.shape[1]
@@ -68,29 +73,29 @@ class BackwardPass:
 Gradient = Callable[[BackwardPass], Tensor]
 
 # fmt: off
+AS_IN_TRAINING: Choice[Gradient] = wrong(
+    "predicting-gradient-as-in-training",
+    lambda p: p.gamma / p.denominator * (p.g - p.mean(p.g) - p.x_hat * p.mean(p.g * p.x_hat)),
+    "When predicting, the gradient of x has the terms of training, though the moving statistics "
+    "are constants.",
+    "When predicting, d_x = gamma / sqrt(moving_var + eps) * g.")
 X_GRADIENT: tuple[Choice[Gradient], ...] = choices(
     lambda p: p.d_x(),
     wrong("gradient-takes-mean-as-constant", lambda p: p.d_x(("mean",)),
-          "The gradient of x treats the batch's mean as a constant: the term - mean(g) is "
-          "missing."),
+          "The gradient of x treats the mean as a constant: the term - mean(g) is missing."),
     wrong("gradient-takes-variance-as-constant", lambda p: p.d_x(("var",)),
-          "The gradient of x treats the batch's variance as a constant: the term "
-          "- x_hat * mean(g * x_hat) is missing."),
+          "The gradient of x treats the variance as a constant: the term - x_hat * mean(g * "
+          "x_hat) is missing."),
     wrong("gradient-takes-statistics-as-constants", lambda p: p.d_x(("mean", "var")),
-          "The gradient of x treats the batch's mean and variance as constants: it is only "
-          "gamma / sqrt(var + eps) * g."),
+          "The gradient of x treats mean and variance as constants: it is only gamma / sqrt(var "
+          "+ eps) * g."),
     wrong("gradient-of-x-misses-gamma", lambda p: p.d_x(unscaled=True),
           "The gradient of x is not multiplied by gamma.", "Multiply it by gamma."),
     wrong("gradient-of-x-misses-root", lambda p: p.d_x() * p.denominator,
           "The gradient of x is not divided by sqrt(var + eps).", "Divide it by sqrt(var + eps)."),
     wrong("gradient-of-x-misses-normalization", lambda p: p.g * p.gamma,
           "The gradient of x is gamma * g: the normalization is not differentiated."),
-    wrong("predicting-gradient-as-in-training",
-          lambda p: (p.gamma / p.denominator
-                     * (p.g - p.mean(p.g) - p.x_hat * p.mean(p.g * p.x_hat))),
-          "When predicting, the gradient of x has the terms of training, though the moving "
-          "statistics are constants.",
-          "When predicting, d_x = gamma / sqrt(moving_var + eps) * g."),
+    AS_IN_TRAINING,
     wrong("no-gradient-of-x", lambda p: torch.zeros_like(p.x),
           "No gradient reaches the input: the layers before this one would never learn.",
           "Keep y connected to x in the graph: no detach(), .data or no_grad() between them. In a "
@@ -99,6 +104,16 @@ X_GRADIENT: tuple[Choice[Gradient], ...] = choices(
     "around them), or add the missing term to the backward pass: d_x = gamma / sqrt(var + eps) * "
     "(g - mean(g) - x_hat * mean(g * x_hat)).",
 )
+
+SCALED_AFTER = Fault(
+    "gradient-scaled-after-means",
+    "In the gradient of x, gamma multiplies last, as in batch normalization; here, channels of "
+    "another gamma share their statistics, so g must be multiplied by gamma before the means.",
+    "With h = gamma * g: d_x = (h - mean(h) - x_hat * mean(h * x_hat)) / sqrt(var + eps).")
+X_GRADIENT_OF_CHANNELS: tuple[Choice[Gradient], ...] = (
+    *(one for one in X_GRADIENT if one is not AS_IN_TRAINING),
+    Choice(AS_IN_TRAINING.value, SCALED_AFTER))
+"""The ways to compute it where channels share statistics, in both modes."""
 
 GAMMA_GRADIENT: tuple[Choice[Gradient], ...] = choices(
     lambda p: p.d_gamma,
@@ -140,8 +155,6 @@ WRONG_TERM = Fault(
     "Use d_x = gamma / sqrt(var + eps) * (g - mean(g) - x_hat * mean(g * x_hat)).")
 # fmt: on
 
-RIGHT_FACTORS = (1, -1, -1)
-"""The factors of the terms g, mean(g) and x_hat * mean(g * x_hat)."""
 LEAST_DEVIATION = 1e-4
 """How far a factor is off at least, to be called wrong."""
 
@@ -158,22 +171,31 @@ def terms_of(backward: BackwardPass, d_x: Tensor, tolerance: float) -> Choice[Gr
         None where no factors fit, or where all of them are right.
     """
     names = ("g", "mean(g)", "x_hat * mean(g * x_hat)")
-    fit = torch.linalg.lstsq(_terms(backward).flatten(1).T, d_x.flatten()[:, None])
-    factors = fit.solution.flatten()
+    factors, right = (_factors(backward, gradient) for gradient in (d_x, backward.d_x()))
     if distance(d_x, _combined(factors, backward)) > tolerance:
         return None
     wrong = [
-        f"{name} has the factor {float(factor) + 0.0:.4g}, expected {right}"
-        for name, factor, right in zip(names, factors, RIGHT_FACTORS, strict=True)
-        if abs(float(factor) - right) > LEAST_DEVIATION
+        f"{name} has the factor {float(factor) + 0.0:.4g}, expected {round(float(expected))}"
+        for name, factor, expected in zip(names, factors, right, strict=True)
+        if abs(float(factor - expected)) > LEAST_DEVIATION
     ]
     if not wrong:
         return None
     sentence = f"In the gradient of x, gamma / sqrt(var + eps) * (...), {' and '.join(wrong)}."
+    if backward.shares_channels:  # then gamma is no common factor
+        start = "In the gradient of x, (...) / sqrt(var + eps) with g times gamma in place of g, "
+        sentence = f"{start}{' and '.join(wrong)}."
     return Choice(
         functools.partial(_combined, factors),
         dataclasses.replace(WRONG_TERM, sentence=sentence),
     )
+
+
+def _factors(p: BackwardPass, d_x: Tensor) -> Tensor:
+    """Return the factors of the three terms that fit a gradient of x best."""
+    fit = torch.linalg.lstsq(_terms(p).flatten(1).T, d_x.flatten()[:, None])
+    factors: Tensor = fit.solution.flatten()
+    return factors
 
 
 def _terms(p: BackwardPass) -> Tensor:

@@ -5,9 +5,21 @@
 (Zhang & Sennrich 2019, section 3.)
 """
 
+from torch import Tensor
+
 from bnrun.verification.fault import Choice, Fault, choices, wrong
-from bnrun.verification.formula.normalization import Centring
+from bnrun.verification.formula import gradients, normalization
+from bnrun.verification.formula.gradients import BackwardPass, Gradient
+from bnrun.verification.formula.normalization import Centring, Denominator
 from bnrun.verification.formula.spread import Spread
+
+
+def _scaled(p: BackwardPass) -> Tensor:
+    return p.gamma * p.g
+
+
+FLOOR = 1e-24
+"""The lower bound of a squared length in F.normalize."""
 
 # fmt: off
 MEAN_SUBTRACTED = Fault(
@@ -42,6 +54,38 @@ MEAN_SQUARE: tuple[Choice[Spread], ...] = choices(
 )
 """The ways to compute the mean square of RMS normalization."""
 
+BY_LENGTH: Choice[Denominator] = wrong(
+    "length-with-floor", lambda square, eps: square.clamp(min=FLOOR).sqrt(),
+    "x is divided by its length and multiplied by the root of the number of values; eps is not "
+    "added, but a lower bound of the length.",
+    "Use torch.rsqrt((x ** 2).mean(-1, keepdim=True) + eps).",
+    "x-transformers and many others, by F.normalize(x, dim=-1) * dim ** 0.5")
+OUTSIDE: Choice[Denominator] = wrong(
+    "eps-outside-root", normalization.OUTSIDE.value,
+    "eps is added outside the root: it divides by sqrt(mean(x²)) + eps.",
+    "Divide by sqrt(mean(x²) + eps).",
+    "Zhang and Sennrich's code, of the paper")
+DENOMINATOR: tuple[Choice[Denominator], ...] = (
+    normalization.DENOMINATOR[0], BY_LENGTH, OUTSIDE,
+    *(one for one in normalization.DENOMINATOR[1:] if one is not normalization.OUTSIDE))
 CENTRING: tuple[Choice[Centring], ...] = (
     Choice(lambda x, mean: x), Choice(lambda x, mean: x - mean, MEAN_SUBTRACTED))
+X_GRADIENT: tuple[Choice[Gradient], ...] = choices(
+    lambda p: p.d_x(),
+    wrong("gradient-takes-mean-square-as-constant", lambda p: p.d_x(("var",)),
+          "The gradient of x treats the mean square as a constant: the term - x_hat * mean(g * "
+          "x_hat) is missing."),
+    wrong("gradient-scaled-after-means",
+          lambda p: p.gamma / p.denominator * (p.g - p.x_hat * p.mean(p.g * p.x_hat)),
+          "In the gradient of x, gamma multiplies last; g must be multiplied by gamma before the "
+          "mean is taken."),
+    wrong("gradient-of-x-as-layer-norm",
+          lambda p: (_scaled(p) - p.mean(_scaled(p)) - p.x_hat * p.mean(_scaled(p) * p.x_hat))
+          / p.denominator,
+          "The gradient of x has a term - mean(g), which belongs to layer normalization."),
+    *(one for one in gradients.X_GRADIENT if one.fault is not None and one.fault.name in (
+        "gradient-of-x-misses-gamma", "gradient-of-x-misses-root",
+        "gradient-of-x-misses-normalization", "no-gradient-of-x")),
+    fix="With h = gamma * g: d_x = (h - x_hat * mean(h * x_hat)) / sqrt(mean(x²) + eps).",
+)
 # fmt: on

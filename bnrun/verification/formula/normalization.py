@@ -35,11 +35,13 @@ NO_EPS: Choice[Denominator] = wrong(
     "eps-missing", lambda var, eps: var.sqrt(),
     "eps is missing: it divides by sqrt(var), and so by 0 where all values are equal.",
     "Divide by sqrt(var + eps).")
+OUTSIDE: Choice[Denominator] = wrong(
+    "eps-outside-root", lambda var, eps: var.sqrt() + eps,
+    "eps is added outside the root: it divides by sqrt(var) + eps.",
+    "Divide by sqrt(var + eps): then the gradient stays finite where var is 0, too.")
 DENOMINATOR: tuple[Choice[Denominator], ...] = choices(
     lambda var, eps: (var + eps).sqrt(),
-    wrong("eps-outside-root", lambda var, eps: var.sqrt() + eps,
-          "eps is added outside the root: it divides by sqrt(var) + eps.",
-          "Divide by sqrt(var + eps): then the gradient stays finite where var is 0, too."),
+    OUTSIDE,
     NO_EPS,
     wrong("eps-squared", lambda var, eps: (var + eps**2).sqrt(),
           "eps is squared: it divides by sqrt(var + eps²)."),

@@ -24,6 +24,7 @@ from bnrun.verification.topics import (  # isort: skip  (in the order of their c
     outputs,
     gradients,
     second_order,
+    independence,
     layouts,
     moving,
     memory,
@@ -37,7 +38,7 @@ from bnrun.verification.topics import (  # isort: skip  (in the order of their c
 )
 
 TOPICS: tuple[ModuleType, ...] = (
-    *(outputs, gradients, second_order, layouts, moving, memory, switching),
+    *(outputs, gradients, second_order, independence, layouts, moving, memory, switching),
     *(registration, copies, precision, side_effects, options, refusals),
 )
 CHECKS: tuple[Check, ...] = tuple(sorted(_REGISTERED, key=lambda check: GROUPS.index(check.group)))

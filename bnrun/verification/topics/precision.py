@@ -1,16 +1,20 @@
 """float64: whether it is accepted and kept, and whether `.double()` reaches everything."""
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bnrun.verification.check import Case, check, simulation
-from bnrun.verification.distance import distance
+from bnrun.verification.distance import TOLERANCE, distance
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, passed, skipped
-from bnrun.verification.situations import plain
+from bnrun.verification.recipe import simulate
+from bnrun.verification.report import FAMILIES
+from bnrun.verification.situations import per_channel, plain
 from bnrun.verification.subject import NotOffered, Record, Subject
 from bnrun.verification.topics.copies import unregistered
 
@@ -21,6 +25,23 @@ NARROWED = Fault(
     "computed in float32.",
     "Create tensors in the input's dtype (torch.zeros(..., dtype=x.dtype)), and do not call "
     ".float() on x.")
+NARROWED_TO_HALF = dataclasses.replace(
+    NARROWED,
+    name="float64-narrowed-to-half",
+    sentence="float64 goes in, but the result has only float16's precision: something on the way "
+    "is computed in a half-precision dtype.")
+IN_FLOAT32 = Fault(
+    "computes-in-float32",
+    "It computes in float32 whatever the dtype of its input, and returns that dtype: wider than "
+    "bfloat16, and narrower than float64.",
+    "Compute in torch.promote_types(x.dtype, torch.float32), which float64 is, too.",
+    "Llama, T5 and Gemma in Hugging Face's transformers")
+CAST_BEFORE_GAMMA = Fault(
+    "cast-before-gamma",
+    "What is normalized in float32 is cast to the input's dtype before gamma scales it, so that a "
+    "half-precision output is rounded twice.",
+    "Scale first, and cast at the end: (gamma * x_hat).to(x.dtype).",
+    "Llama, Mistral and Qwen in Hugging Face's transformers")
 OUTPUT_DTYPE = Fault(
     "output-dtype",
     "The output has another dtype than the input.",
@@ -88,7 +109,69 @@ def narrowing(case: Case) -> Fault | None:
     record = case.record(double)
     if record is not None and record.y_dtype != "float64":
         return OUTPUT_DTYPE
-    return NARROWED if case.diagnosis.narrowed else None
+    if not case.diagnosis.narrowed:
+        return None
+    if case.diagnosis.tolerance > TOLERANCE[torch.float32]:
+        return NARROWED_TO_HALF
+    seen = case.record(bfloat16) if case.construction.family != "batch" else None
+    is_wider = seen is not None and _as_in_float32(case, seen.y) is not None
+    return IN_FLOAT32 if is_wider else NARROWED
+
+
+SAME = 0.95
+"""The share of bfloat16 values that are the same to the bit, where they are computed alike."""
+
+
+@dataclass(frozen=True)
+class HalfOutput(Record):
+    """The output for an input of bfloat16, in training."""
+
+    y: Tensor
+
+
+@experiment("bfloat16 input")
+def bfloat16(subject: Subject) -> HalfOutput:
+    """Run in bfloat16, which shows in which dtype it is computed."""
+    situation = plain(subject.rank, torch.bfloat16, family=subject.construction.family)
+    layer = subject.build(subject.rank, situation, dtype=torch.bfloat16)
+    try:
+        return HalfOutput(layer.record(layer.forward(layer.own(situation.x), training=True)))
+    except Exception as error:
+        raise NotOffered(f"it does not take bfloat16 ({type(error).__name__})") from error
+
+
+def _as_in_float32(case: Case, y: Tensor) -> Literal["before", "after"] | None:
+    """Return whether a bfloat16 output is rounded before gamma or after; None if in neither way.
+
+    What is computed in bfloat16 throughout is rounded at each step.
+    """
+    kind = plain(case.rank, torch.bfloat16, family=case.construction.family)
+    situation = case.restrict(kind)
+    recipe = case.recipe(case.rank)
+    whole = simulate(recipe, situation, training=True, grad=False)["y"]
+    bare = situation.without(gamma=True, beta=True, moving=False)
+    x_hat = simulate(recipe, bare, training=True, grad=False)["y"].bfloat16()
+    gamma, beta = (
+        per_channel(values, whole).bfloat16() for values in (situation.gamma, situation.beta)
+    )
+    for when, expected in (("after", whole.bfloat16()), ("before", gamma * x_hat + beta)):
+        if float((expected.double() == y).double().mean()) >= SAME:
+            return "before" if when == "before" else "after"
+    return None
+
+
+@check(
+    bfloat16,
+    "mathematics",
+    "in which dtype half-precision inputs are computed",
+    families=FAMILIES[1:],
+)
+def _bfloat16(case: Case) -> Outcome:
+    record = case.require(bfloat16)
+    if not record.y.isfinite().all():
+        return skipped("the output is not finite in this dtype")
+    how = _as_in_float32(case, record.y)
+    return failed(CAST_BEFORE_GAMMA) if how == "before" else passed()
 
 
 def _on_trouble(case: Case, message: str) -> Outcome | None:

@@ -9,9 +9,10 @@ from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.formula.spread import SPREAD
-from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed
+from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed, skipped
 from bnrun.verification.situations import CHANNELS, make_situation, plain
 from bnrun.verification.subject import Record, Subject
+from bnrun.verification.topics.registration import registration
 
 _REFUSE = "Raise a ValueError in training when x.numel() == x.shape[1]."
 # fmt: off
@@ -36,6 +37,9 @@ WRONG_CHANNELS = Fault(
     "Let the shapes of gamma, beta and the moving statistics depend on num_features, or check "
     "x.shape[1].")
 # fmt: on
+
+UNUSED = ("affine-unused", "gamma-unused")
+"""Mistakes in which nothing that has a value by channel is used."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,12 @@ def _channel_count(case: Case) -> Outcome:
     record = case.require(channel_count)
     if not record.inputs:
         return passed()
+    learned = case.record(registration)
+    if case.construction.family != "batch" and learned is not None and not learned.parts:
+        return skipped("it has no values by channel")
+    affine = case.recipe(case.rank).training.affine.fault
+    if affine is not None and affine.name in UNUSED:
+        return failed(affine)
     return (
         failed(IDENTITY)
         if case.identity
