@@ -157,15 +157,17 @@ def _without_numbers(text: str) -> str:
 
 
 def simulation(
-    situation: Situation, *, training: bool, grad: bool | None = None
+    situation: Situation, *, training: bool, grad: bool | None = None, gradients: bool = False
 ) -> Callable[[Recipe], Tensors]:
     """Return what is expected of a recipe in a situation.
 
     By default, training is with gradients enabled and predicting without: there all contracts
-    agree.
+    agree. With `gradients`, they are expected, too, which takes far longer.
     """
     enabled = training if grad is None else grad
-    return lambda recipe: simulate(recipe, situation, training=training, grad=enabled)
+    return lambda recipe: simulate(
+        recipe, situation, training=training, grad=enabled, gradients=gradients
+    )
 
 
 # ---- the check

@@ -1,4 +1,4 @@
-"""A BatchNorm as one choice for each of its parts: the right recipe, and any mistaken one.
+"""A norm as one choice for each of its parts: the right recipe, and any mistaken one.
 
 A recipe can be simulated, in float64, in any situation. The right one is the oracle that an
 implementation is compared with. One with a known mistake is the evidence for that mistake.
@@ -56,8 +56,9 @@ class Formula:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that a BatchNorm does with its input.
+    """Everything that a norm does with its input.
 
+    `has_moving`: whether it has moving statistics.
     `target_has_spread`: whether the variance that the moving variance averages is the one that
     normalizes (with its mistake, if it has one), or a right one computed separately.
     """
@@ -71,6 +72,7 @@ class Recipe:
     mean_update: Choice[moving_statistics.Update] = moving_statistics.UPDATE[0]
     var_update: Choice[moving_statistics.Update] = moving_statistics.UPDATE[0]
     target_has_spread: bool = False
+    has_moving: bool = True
 
     def having(self, **parts: Any) -> "Recipe":
         """Return the recipe with other choices for some parts."""
@@ -91,7 +93,7 @@ def right(contract: Contract, ways: Ways = BATCH) -> Recipe:
             centring=ways.centring[0],
             eps=ways.eps[0],
         )
-        return Recipe(training=formula, predicting=formula)
+        return Recipe(training=formula, predicting=formula, has_moving=False)
     if contract == "textbook":
         return Recipe(mode=modes.BY_GRADIENTS, var_target=moving_statistics.BIASED)
     return Recipe()
@@ -238,19 +240,27 @@ def summarize(recipe: Recipe, x: Tensor, moving_mean: Tensor) -> moving_statisti
 
 @functools.lru_cache(maxsize=CACHED_SIMULATIONS)
 def simulate(
-    recipe: Recipe, situation: Situation, *, training: bool, grad: bool
+    recipe: Recipe,
+    situation: Situation,
+    *,
+    training: bool,
+    grad: bool,
+    gradients: bool = True,
 ) -> dict[str, Tensor]:
     """Return y, the gradients and the moving statistics after one forward pass, in float64.
 
-    Keys: y, d_x, d_gamma, d_beta, moving_mean, moving_var. Without `grad`, no gradients.
+    Keys: y, d_x, d_gamma, d_beta and, if it has any, moving_mean and moving_var. Without `grad`, no
+    gradients; nor with `gradients` false.
     """
     trains = recipe.mode.value(training, grad)
     formula = recipe.formula(training, grad)
-    updated = move(recipe, situation.x, situation.moving_mean, situation.moving_var)
-    before = (situation.moving_mean, situation.moving_var)
-    mean, var = updated if recipe.moves.value(trains) else before
-    moving = {"moving_mean": mean, "moving_var": var}
-    if not grad:
+    updated, moving = None, {}
+    if recipe.has_moving:
+        updated = move(recipe, situation.x, situation.moving_mean, situation.moving_var)
+        before = (situation.moving_mean, situation.moving_var)
+        mean, var = updated if recipe.moves.value(trains) else before
+        moving = {"moving_mean": mean, "moving_var": var}
+    if not (grad and gradients):
         x, gamma, beta = situation.x, situation.gamma, situation.beta
         return moving | {"y": normalize(formula, situation, x, gamma, beta, updated)[0]}
     backward = differentiate(recipe, formula, situation)
@@ -268,7 +278,9 @@ def differentiate(recipe: Recipe, formula: Formula, situation: Situation) -> gra
         x, gamma, beta = (
             t.detach().requires_grad_() for t in (situation.x, situation.gamma, situation.beta)
         )
-        updated = move(recipe, x, situation.moving_mean, situation.moving_var)
+        updated = None
+        if recipe.has_moving:
+            updated = move(recipe, x, situation.moving_mean, situation.moving_var)
         y, centred, denominator = normalize(formula, situation, x, gamma, beta, updated)
         d_gamma, d_beta = torch.autograd.grad(
             y, (gamma, beta), situation.g, retain_graph=True, materialize_grads=True

@@ -7,7 +7,6 @@ it is: over which dimensions its statistics are taken. Where the two differ, tha
 import contextlib
 import dataclasses
 import inspect
-import itertools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +42,8 @@ LABELS: dict[Family, str] = {
 MEASURED_AS: Family = "group"
 """The family whose inputs are taken to find out which one it is: they have the most channels."""
 MEASURED_RANKS = (4, 3, 5, 2)
+MEASURED_CHANNELS = (1, 4, 7)
+"""Of 8. The first one's neighbor, and others that share its group where groups are striped."""
 SHIFT = 2.5
 """What is added to a whole input: where the mean is subtracted, that changes nothing."""
 CHANGE = 1e-6
@@ -223,16 +224,21 @@ def _of_family(
 def _measured(
     ways: Sequence[Construction], built: Callable[[Construction], Subject]
 ) -> Iterator[Measured]:
-    """Yield the constructions that work, each with what its output depends on."""
-    for one, last in itertools.product(ways, (False, True)):
-        tried = dataclasses.replace(one, family=MEASURED_AS, last=last)
-        subject = built(tried)
-        for rank in MEASURED_RANKS:
-            try:
-                yield tried, _dependence(subject, rank)
+    """Yield the layouts in which the first way that works does, with what an output depends on."""
+    for one in ways:
+        works = False
+        for last in (False, True):
+            tried = dataclasses.replace(one, family=MEASURED_AS, last=last)
+            subject = built(tried)
+            for rank in MEASURED_RANKS:
+                try:
+                    yield tried, _dependence(subject, rank)
+                except Exception:  # it wants to be built otherwise, or other inputs
+                    continue
+                works = True
                 break
-            except Exception:  # it wants to be built otherwise, or other inputs
-                continue
+        if works:
+            return
 
 
 def _dependence(subject: Subject, rank: int) -> Dependence:
@@ -255,7 +261,7 @@ def _dependence(subject: Subject, rank: int) -> Dependence:
         return abs(value(changed) - usual) > CHANGE
 
     others = slice(1, None)
-    channels = [depends(0, channel, *[0] * (rank - 2)) for channel in range(1, x.shape[1])]
+    channels = [depends(0, channel, *[0] * (rank - 2)) for channel in MEASURED_CHANNELS]
     positions = [
         depends(0, 0, *(others if dim == along else 0 for dim in range(2, rank)))
         for along in range(2, rank)

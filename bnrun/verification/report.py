@@ -206,7 +206,6 @@ class Report:
         implementation: as it was named.
         contract: what counts as right.
         family: of norms, by whose formula it was judged.
-        expected: the layouts of input that a class of the family should accept.
         recognized: how that was found out: a sentence, or "" where it was named.
         device: torch's name of it.
         measurements: the engines and dtypes that were measured, at least one.
@@ -234,7 +233,6 @@ class Report:
     remarks: tuple[str, ...] = ()
     family: Family = "batch"
     recognized: str = ""
-    expected: tuple[str, ...] = ("(N, C)", "(N, C, H, W)")
 
     @property
     def dtype(self) -> str:

@@ -172,7 +172,6 @@ def verify_by(
         remarks=_remarks(name, judged_runs[0].case),
         family=construction.family,
         recognized=recognition.sentence,
-        expected=tuple(construction.layouts[rank] for rank in construction.main_ranks),
     )
 
 

@@ -76,7 +76,7 @@ def _gradients(case: Case, rank: int, training: bool) -> Outcome:
     record = case.require(BACKWARD[training][rank]).plain
     if not record.connected:
         return failed(DETACHED)
-    expect = simulation(case.situation(plain, rank), training=training, grad=True)
+    expect = simulation(case.situation(plain, rank), training=training, grad=True, gradients=True)
     outcome = case.compare(rank, record.gradients, expect)
     differences = case.record(FINITE_DIFFERENCES[training])
     if outcome.unexplained and differences is not None and differences.errors.get(rank) == "":

@@ -138,7 +138,7 @@ def _level_channels(case: Case) -> Outcome:
     if case.dtype in HALVES:
         return skipped(TOO_FEW_DIGITS)
     record = case.require(level_channels)
-    expect = simulation(case.situation(level), training=True)
+    expect = simulation(case.situation(level), training=True, gradients=True)
     values = record.output | {k: d_x for k, d_x in record.gradients.items() if k == "d_x"}
     if all(bool(one.isfinite().all()) for one in values.values()):
         return case.compare(case.rank, record.output, expect, slack=LEVEL_SLACK)

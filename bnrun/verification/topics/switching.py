@@ -166,7 +166,8 @@ def _expected(recipe: Recipe, case: Case) -> Tensors:
     own, moves = [], []
     for training, grad in COMBINATIONS:
         first, second = (
-            simulate(recipe, one, training=training, grad=grad) for one in (situation, other)
+            simulate(recipe, one, training=training, grad=grad, gradients=False)
+            for one in (situation, other)
         )
         own.append(bool(first["y"].flatten()[0] != second["y"].flatten()[0]))
         moves.append(changed(before, first))
