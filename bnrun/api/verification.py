@@ -13,7 +13,8 @@ from bnrun.norms import check_norm
 from bnrun.training.device import available, device_name, pick_device
 from bnrun.verification.doctor import examine
 from bnrun.verification.doctor_result import Examination
-from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, FAMILIES, TIME_LIMIT, Report
+from bnrun.verification.fault import FAMILIES
+from bnrun.verification.report import CONTRACTS, DTYPES, ENGINES, TIME_LIMIT, Report
 from bnrun.verification.verify import verify as verification
 
 

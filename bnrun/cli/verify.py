@@ -8,14 +8,13 @@ from bnrun.cli import completion
 from bnrun.cli.interruption import loading
 from bnrun.cli.options import DEVICES, JsonOption, QuietOption
 from bnrun.errors import WORK_FAILED, ConfigError, known_value
+from bnrun.verification.fault import FAMILIES, Family
 from bnrun.verification.report import (
     CONTRACTS,
     DTYPES,
     ENGINES,
-    FAMILIES,
     SHAPES,
     TIME_LIMIT,
-    Family,
     Report,
 )
 

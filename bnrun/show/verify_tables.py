@@ -14,13 +14,12 @@ from bnrun.show.tables import Table, label, number, pairs, table
 from bnrun.show.wording import norm_name
 from bnrun.verification.check import Check
 from bnrun.verification.explanations import Explanation, slug
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import Family, Fault
 from bnrun.verification.outcome import UNEXPLAINED
 from bnrun.verification.report import (
     GROUPS,
     CheckResult,
     Example,
-    Family,
     Finding,
     Group,
     Report,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from bnrun.verification import outcome
-from bnrun.verification.fault import Choice, Fault
+from bnrun.verification.fault import FAMILIES, Choice, Family, Fault
 from bnrun.verification.formula import (
     batch_statistics,
     gradients,
@@ -15,7 +15,6 @@ from bnrun.verification.formula import (
     normalization,
     spread,
 )
-from bnrun.verification.report import FAMILIES, Family
 from bnrun.verification.subject import Construction
 from bnrun.verification.topics import TOPICS
 
@@ -29,7 +28,8 @@ def known_faults(family: Family | None = None) -> list[Fault]:
     for source in _sources(family):
         for value in source.values():
             for fault in _faults_in(value):
-                faults.setdefault(fault.name, fault)
+                if family is None or not fault.families or family in fault.families:
+                    faults.setdefault(fault.name, fault)
     del faults[outcome.UNEXPLAINED.name]  # it is the absence of known mistakes
     return list(faults.values())
 
@@ -44,9 +44,11 @@ def _sources(family: Family | None) -> Iterator[Mapping[str, Any]]:
                 vars(Construction(one, last=last).ways(torch.float64)) for last in (True, False)
             )
             yield {"clips": normalization.CLIPS}
-            yield vars(gradients)
+            yield {"gamma": gradients.GAMMA_GRADIENT, "beta": gradients.BETA_GRADIENT}
+            yield {"terms": gradients.WRONG_TERM}
     yield vars(outcome)
-    yield from (vars(topic) for topic in TOPICS)
+    for topic in TOPICS:  # choices in them are imported
+        yield {name: one for name, one in vars(topic).items() if not isinstance(one, Choice)}
 
 
 def _faults_in(value: Any) -> Iterator[Fault]:

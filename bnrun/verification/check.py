@@ -13,7 +13,7 @@ from bnrun.verification.diagnostic_passes import PREDICTING, TRAINING, Passes
 from bnrun.verification.distance import Tensors, largest_distance, worst_difference
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.experiment import Experiment, R
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import FAMILIES, Family, Fault
 from bnrun.verification.outcome import (
     IDENTITY,
     UNEXPLAINED,
@@ -24,7 +24,7 @@ from bnrun.verification.outcome import (
     trouble,
 )
 from bnrun.verification.recipe import Recipe, deviations, simulate
-from bnrun.verification.report import FAMILIES, Contract, Family, Group, base_name
+from bnrun.verification.report import Contract, Group, base_name
 from bnrun.verification.situations import LAYOUTS, Situation, plain
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from bnrun.errors import ConfigError, did_you_mean
 from bnrun.verification.check import Check
-from bnrun.verification.fault import Fault
-from bnrun.verification.report import CheckResult, Example, Family, Finding, Report
+from bnrun.verification.fault import Family, Fault
+from bnrun.verification.report import CheckResult, Example, Finding, Report
 from bnrun.verification.situations import LAST_LAYOUTS, LAYOUTS
 
 # ---- formulas
@@ -96,6 +96,17 @@ DOES: Mapping[str, str] = {
     "forward when predicting": f"{_STATE} after eval(). Its output is compared with the formula's.",
     "variance far below eps": "The same with inputs and moving variances near 1e-6, where eps "
     "decides: one of another size, or in another place, shows.",
+    "bfloat16 input": "The output for an input of bfloat16 is compared with the formula's, rounded "
+    "once at the end, and rounded before gamma scales it: that shows in which dtype it is "
+    "computed.",
+    "one example alone": "The first example of a batch is run alone, too: its output must be the "
+    "same.",
+    "one position alone": "The first position of a sequence is run alone, too: its output must be "
+    "the same, whatever stands elsewhere.",
+    "one value by itself": "Each value has statistics of its own, so that its variance is 0: the "
+    "output is finite, or a clear error.",
+    "no moving statistics": "A new layer is searched for moving statistics, which its family does "
+    "not have.",
     "large mean, small spread": "The inputs have a mean of 1e6 (1e3 in float32) and a spread near "
     "1. A variance computed as E[x²] - E[x]² loses its digits there.",
     "channels of one value": "Every variance is 0. The output is beta, and the gradient is finite "

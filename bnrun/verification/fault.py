@@ -2,7 +2,12 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
+
+Family = Literal["batch", "layer", "group", "instance", "rms"]
+FAMILIES: tuple[Family, ...] = ("batch", "layer", "group", "instance", "rms")
+OF_BATCH: tuple[Family, ...] = ("batch",)
+OF_OTHERS: tuple[Family, ...] = FAMILIES[1:]
 
 T = TypeVar("T")
 
@@ -14,7 +19,7 @@ class Fault:
     A *dialect* is a choice that others make too, not a mistake: `speakers` names them.
 
     `of_values` marks what is concluded from output values alone. Where those are NaN or random,
-    that is the better explanation.
+    that is the better explanation. `families` are those of norms that can have it; () means all.
     """
 
     name: str
@@ -22,6 +27,7 @@ class Fault:
     fix: str
     speakers: str = ""
     of_values: bool = False
+    families: tuple[Family, ...] = ()
 
     @property
     def is_dialect(self) -> bool:

@@ -13,8 +13,9 @@ from bnrun.norms import NORMS, NormFactory, norm_factory, norm_text
 from bnrun.norms.options import rank_parameter
 from bnrun.norms.user_module import class_of, is_user_norm
 from bnrun.verification.experiment import Experiment, Observation, attempt
+from bnrun.verification.fault import Family
 from bnrun.verification.recognition import constructions, family_named, recognize
-from bnrun.verification.report import Engine, Family
+from bnrun.verification.report import Engine
 from bnrun.verification.subject import Construction, Record, Subject
 from bnrun.verification.topics import EXPERIMENTS
 from bnrun.workers import Worker, WorkerLost

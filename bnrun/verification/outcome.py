@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import OF_BATCH, Fault
 from bnrun.verification.report import Status
 
 # ---- faults that any check may fail from
@@ -28,6 +28,7 @@ MISALIGNED = Fault(
     "(C,), they line up with the columns, not with the channels.",
     "Reshape both in that line: self.running_mean.view(1, -1, 1, 1), and so on; or, for any rank "
     "of input, .view(1, -1, *[1] * (x.dim() - 2)).",
+    families=OF_BATCH,
 )
 
 

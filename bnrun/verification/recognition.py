@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from bnrun.verification.report import FAMILIES, Family
+from bnrun.norms.options import PLACE
+from bnrun.verification.fault import FAMILIES, Family
 from bnrun.verification.situations import GROUPS, plain
 from bnrun.verification.subject import Construction, Record, Subject
 
@@ -144,7 +145,7 @@ def constructions(
         counts = [
             dataclasses.replace(usual, options=(*usual.options, (name, GROUPS)))
             for name in required[::-1]
-            if not any(word in name.lower() for word in RANK_WORDS)
+            if name not in PLACE and not any(word in name.lower() for word in RANK_WORDS)
         ]
         ways = [*counts, *ways]  # otherwise the rank of the input would be taken for a count
     return ways

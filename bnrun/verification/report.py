@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bnrun.errors import ConfigError, one_of
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import Family, Fault
 
 Contract = Literal["torch", "textbook"]
 CONTRACTS: tuple[Contract, ...] = ("torch", "textbook")
-Family = Literal["batch", "layer", "group", "instance", "rms"]
-FAMILIES: tuple[Family, ...] = ("batch", "layer", "group", "instance", "rms")
 SHAPES = ("2d", "3d", "4d", "5d")
 """How inputs are named by their number of dimensions: 2d for (N, C), 4d for (N, C, H, W)."""
 TIME_LIMIT = 10.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnrun.verification.report import Family
+from bnrun.verification.fault import Family
 
 CHANNELS = 4
 GROUPED_CHANNELS = 8

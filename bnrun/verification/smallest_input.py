@@ -18,8 +18,9 @@ from torch import Tensor
 from bnrun.verification.check import Case, Check
 from bnrun.verification.distance import distance
 from bnrun.verification.experiment import experiment
+from bnrun.verification.fault import Family
 from bnrun.verification.recipe import simulate
-from bnrun.verification.report import Example, Family, Row
+from bnrun.verification.report import Example, Row
 from bnrun.verification.situations import Situation
 from bnrun.verification.subject import Pass, Record, Subject
 

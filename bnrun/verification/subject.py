@@ -14,9 +14,9 @@ from torch.nn.parameter import is_lazy
 from bnrun.norms import NormFactory
 from bnrun.norms.introspection import MovingStatistics, channel_values, named_values
 from bnrun.norms.user_module import WrongOutput
+from bnrun.verification.fault import Family
 from bnrun.verification.formula.families import Ways, ways_of
 from bnrun.verification.reading import Reading, initial_eps, read
-from bnrun.verification.report import Family
 from bnrun.verification.situations import (
     GROUPS,
     LAST_LAYOUTS,

@@ -18,6 +18,7 @@ from bnrun.verification.check import Case, Check
 from bnrun.verification.diagnose import diagnose
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.experiment import Observations
+from bnrun.verification.fault import Family
 from bnrun.verification.findings import JudgedRun, findings
 from bnrun.verification.judge import judge
 from bnrun.verification.observer import (
@@ -34,7 +35,6 @@ from bnrun.verification.report import (
     TIME_LIMIT,
     Contract,
     Engine,
-    Family,
     Measurement,
     Report,
     ranks_in,

@@ -32,9 +32,11 @@ class OfOneRank(InProcess):
     What it leaves out looks alike in all families, and is tested with batch norms.
     """
 
-    LEFT_OUT = ("deepcopy", "pickle", "no graph kept", "memory over many steps", "memory layouts",
-                "finite differences in training", "finite differences when predicting",
-                "second derivatives", "smallest input", "tiny and odd shapes", "torch left alone")  # fmt: skip
+    LEFT_OUT = (
+        *("deepcopy", "pickle", "no graph kept", "memory over many steps", "memory layouts"),
+        *("finite differences in training", "finite differences when predicting"),
+        *("second derivatives", "smallest input", "tiny and odd shapes", "torch left alone"),
+    )
 
     def observe(self, job: Job) -> Observation[Any]:
         others = [f", {LAYOUTS[rank]}" for rank in job.construction.ranks[1:]]
@@ -47,7 +49,9 @@ class OfOneRank(InProcess):
 def _verified(norm: Any, options: tuple[tuple[str, Any], ...]) -> Report:
     kind = {"main_ranks": OfMainRanks, "one_rank": OfOneRank}.get(options[0][0])
     if kind is not None:
-        report = drain(verify_by(kind(norm, {}, "cpu"), str(norm), engine="eager"))
+        report = drain(
+            verify_by(kind(norm, {}, "cpu"), getattr(norm, "__name__", norm), engine="eager")
+        )
     else:
         report = drain(verify(norm, **dict(options)))
     return dataclasses.replace(report, seconds=0.0)

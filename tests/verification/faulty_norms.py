@@ -1309,8 +1309,6 @@ class Prints(Functional):
 
 # ---- as people slip
 
-_FULL = len(FAULTS)
-
 
 @named("moves-when-predicting")
 class UpdatesInEitherMode(Right):
@@ -1772,7 +1770,3 @@ class BackwardWithoutGraph(SavesNormalized):
     """Its gradients have no graph: whatever is computed from them teaches nothing."""
 
     function = _WithoutGraph
-
-
-OF_MAIN_RANKS = [*FAULTS][_FULL:]
-"""Classes whose faults do not need sequences and volumes to show: those from "as people slip"."""

@@ -14,10 +14,11 @@ from torch.nn import functional as F
 
 from bnrun.verification.catalogue import known_faults
 from bnrun.verification.distance import distance
+from bnrun.verification.fault import FAMILIES
 from bnrun.verification.formula.families import BATCH
 from bnrun.verification.recipe import right, simulate
 from bnrun.verification.recognition import constructions, family_named
-from bnrun.verification.report import FAMILIES, Report
+from bnrun.verification.report import Report
 from bnrun.verification.situations import GROUPS, plain
 from bnrun.verification.subject import Construction
 

@@ -35,8 +35,7 @@ def _names(report: Report) -> list[str]:
 def test_a_class_with_one_fault_has_that_diagnosis_and_no_other(
     report_on: ReportOn, name: str
 ) -> None:
-    main = {"main_ranks": True} if name in faulty.OF_MAIN_RANKS else {}
-    report = report_on(f"faulty_norms.py:{name}", **main)
+    report = report_on(f"faulty_norms.py:{name}", main_ranks=True)
     also = getattr(getattr(faulty, name), "also", ())  # what its fault is never without
     assert sorted(_names(report)) == sorted([faulty.FAULTS[name], *also])
     found = next(one for one in report.findings if one.fault.name == faulty.FAULTS[name])
@@ -52,7 +51,6 @@ def test_there_is_a_class_for_every_fault_that_is_known() -> None:
     known = {fault.name for fault in known_faults("batch")}
     elsewhere = {"mode-follows-module", "unbiased-moving-variance"}  # against the textbook
     elsewhere |= {"eps-value"}  # the Keras-like class of right_norms.py
-    elsewhere |= {"without-beta"}  # layer norms of faulty_layers.py
     assert known - elsewhere == set(faulty.FAULTS.values()) - {"raised", "hung", "exited"}
     assert len(faulty.FAULTS) > 120
 

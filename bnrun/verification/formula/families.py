@@ -19,14 +19,13 @@ from typing import Any
 
 import torch
 
-from bnrun.verification.fault import Choice, Fault, choices, wrong
+from bnrun.verification.fault import Choice, Family, Fault, choices, wrong
 from bnrun.verification.formula import batch_statistics, gradients, mean_square, normalization
 from bnrun.verification.formula.axes import Axes, Dims
 from bnrun.verification.formula.batch_statistics import BY_BATCH, BY_MOVING, Source
 from bnrun.verification.formula.gradients import Gradient
 from bnrun.verification.formula.normalization import Affine, Centring, Denominator, Prepare, eps_of
 from bnrun.verification.formula.spread import OF_A_BATCH, SPREAD, Spread
-from bnrun.verification.report import Family
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bnrun.verification.distance import distance
-from bnrun.verification.fault import Choice, Fault, choices, wrong
+from bnrun.verification.fault import OF_OTHERS, Choice, Fault, choices, wrong
 from bnrun.verification.formula.axes import Axes
 
 
@@ -109,7 +109,8 @@ SCALED_AFTER = Fault(
     "gradient-scaled-after-means",
     "In the gradient of x, gamma multiplies last, as in batch normalization; here, channels of "
     "another gamma share their statistics, so g must be multiplied by gamma before the means.",
-    "With h = gamma * g: d_x = (h - mean(h) - x_hat * mean(h * x_hat)) / sqrt(var + eps).")
+    "With h = gamma * g: d_x = (h - mean(h) - x_hat * mean(h * x_hat)) / sqrt(var + eps).",
+    families=OF_OTHERS)
 X_GRADIENT_OF_CHANNELS: tuple[Choice[Gradient], ...] = (
     *(one for one in X_GRADIENT if one is not AS_IN_TRAINING),
     Choice(AS_IN_TRAINING.value, SCALED_AFTER))

@@ -15,7 +15,7 @@ from torch import nn
 from bnrun.verification.check import Case, check
 from bnrun.verification.diagnostic_passes import Outputs
 from bnrun.verification.experiment import Experiment, describe, experiment
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import OF_BATCH, Fault
 from bnrun.verification.outcome import Outcome, failed, passed
 from bnrun.verification.situations import Situation, plain
 from bnrun.verification.subject import Layer, Record, Subject, changed
@@ -27,12 +27,14 @@ IN_ATTRIBUTES = Fault(
     "The moving statistics are plain attributes: state_dict() leaves them out, so a saved model "
     "predicts wrongly when loaded, and .to() and .double() leave them behind.",
     "Register them under the names they have: self.register_buffer('moving_mean', "
-    "torch.zeros(num_features)), and so on.")
+    "torch.zeros(num_features)), and so on.",
+    families=OF_BATCH)
 NOT_PERSISTENT = Fault(
     "statistics-not-persistent",
     "The moving statistics are buffers that state_dict() leaves out (persistent=False), so a "
     "saved model predicts wrongly when loaded.",
-    "Register them without persistent=False.")
+    "Register them without persistent=False.",
+    families=OF_BATCH)
 INCOMPLETE = Fault(
     "state-dict-does-not-restore",
     "A layer that loads another's state_dict predicts something else: it lacks part of the state.",
@@ -50,7 +52,8 @@ COPY_FAILS = Fault(
 SHARES = Fault(
     "copies-share-state",
     "Training a copy of the layer changes the moving statistics of the original.",
-    "Store them in buffers of the instance, not on the class or in a global variable.")
+    "Store them in buffers of the instance, not on the class or in a global variable.",
+    families=OF_BATCH)
 DIFFERS = Fault(
     "copies-differ",
     "A copy of the layer predicts something else than the original.",

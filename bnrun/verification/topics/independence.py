@@ -10,9 +10,8 @@ from torch import Tensor
 from bnrun.verification.check import Case, check
 from bnrun.verification.diagnostic_passes import Outputs, parts
 from bnrun.verification.experiment import experiment
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import FAMILIES, OF_OTHERS, Fault
 from bnrun.verification.outcome import Outcome, failed, passed
-from bnrun.verification.report import FAMILIES
 from bnrun.verification.situations import make_situation, plain
 from bnrun.verification.subject import NotOffered, Record, Subject
 
@@ -21,20 +20,24 @@ DEPENDS_ON_BATCH = Fault(
     "depends-on-other-examples",
     "The output for an example depends on the other examples of its batch.",
     "Take statistics over dimensions of one example: never over dimension 0.",
-    of_values=True)
+    of_values=True,
+    families=OF_OTHERS)
 DEPENDS_ON_POSITIONS = Fault(
     "depends-on-other-positions",
     "The output at a position depends on the other positions, padding included.",
     "Take statistics over the last dimension alone.",
-    of_values=True)
+    of_values=True,
+    families=OF_OTHERS)
 SINGLE_NOT_FINITE = Fault(
     "single-value-not-finite",
     "Where a single value has its own statistics, the output is NaN or infinite, without an error.",
-    "Use the biased variance (divided by n), and eps inside the root; or raise a ValueError.")
+    "Use the biased variance (divided by n), and eps inside the root; or raise a ValueError.",
+    families=OF_OTHERS)
 MOVING_UNUSED = Fault(
     "moving-statistics-unused",
     "It keeps moving statistics that nothing uses: this family has none.",
-    "Leave out running_mean and running_var, and their update.")
+    "Leave out running_mean and running_var, and their update.",
+    families=OF_OTHERS)
 # fmt: on
 
 OTHERS = FAMILIES[1:]

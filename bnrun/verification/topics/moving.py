@@ -10,7 +10,7 @@ from bnrun.verification.check import Case, check, check_ranks, simulation
 from bnrun.verification.diagnostic_passes import PREDICTING, TRAINING
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import Experiment, experiment
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import OF_BATCH, Fault
 from bnrun.verification.formula.families import GEMMA
 from bnrun.verification.outcome import (
     Outcome,
@@ -31,6 +31,7 @@ STARTS_WRONG = {
         f"{name.replace('_', '-')}-starts-wrong",
         f"{label} does not start at {INITIAL[name]}.",
         f"Start it at torch.{'ones' if INITIAL[name] else 'zeros'}(num_features).",
+        families=OF_BATCH if "moving" in name else (),
     )
     for name, label in zip(
         INITIAL, ("gamma", "beta", "The moving mean", "The moving variance"), strict=True

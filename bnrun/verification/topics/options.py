@@ -11,7 +11,7 @@ from bnrun.verification.check import Case, check, simulation
 from bnrun.verification.diagnostic_passes import EPS_NAMES, Outputs
 from bnrun.verification.distance import Tensors
 from bnrun.verification.experiment import experiment
-from bnrun.verification.fault import Choice, Fault
+from bnrun.verification.fault import OF_BATCH, Choice, Fault
 from bnrun.verification.formula.batch_statistics import BY_BATCH
 from bnrun.verification.formula.moving_statistics import Average, Update, cumulative
 from bnrun.verification.formula.normalization import AbsoluteGamma
@@ -30,16 +30,19 @@ EPS_IGNORED = Fault(
 MOMENTUM_IGNORED = Fault(
     "momentum-ignored",
     "The constructor's momentum has no effect.",
-    "Store it (self.momentum = momentum) and use it in the update.")
+    "Store it (self.momentum = momentum) and use it in the update.",
+    families=OF_BATCH)
 MOMENTUM_OF_OLD = Fault(
     "momentum-weighs-old",
     "The argument momentum is the weight of the old average; PyTorch's is that of the new batch.",
     "Pass 1 - momentum where PyTorch's is meant.",
-    "Keras, Flax and the textbook")
+    "Keras, Flax and the textbook",
+    families=OF_BATCH)
 NONE_NOT_CUMULATIVE = Fault(
     "momentum-none-not-cumulative",
     "With momentum=None, the moving statistics are not the plain average over all batches.",
-    "Weigh the k-th batch by 1/k, or refuse None.")
+    "Weigh the k-th batch by 1/k, or refuse None.",
+    families=OF_BATCH)
 AFFINE_IGNORED = Fault(
     "affine-false-ignored",
     "With affine=False, the layer still has, or uses, gamma or beta.",
@@ -47,7 +50,8 @@ AFFINE_IGNORED = Fault(
 TRACK_IGNORED = Fault(
     "track-false-ignored",
     "With track_running_stats=False, it still predicts with moving statistics.",
-    "With track_running_stats=False, store none, and normalize with the batch in either mode.")
+    "With track_running_stats=False, store none, and normalize with the batch in either mode.",
+    families=OF_BATCH)
 # fmt: on
 
 # Values to build with, far from the usual ones

@@ -10,10 +10,9 @@ from torch import Tensor
 from bnrun.verification.check import Case, check, simulation
 from bnrun.verification.distance import TOLERANCE, distance
 from bnrun.verification.experiment import experiment
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import FAMILIES, OF_OTHERS, Fault
 from bnrun.verification.outcome import Outcome, failed, passed, skipped
 from bnrun.verification.recipe import simulate
-from bnrun.verification.report import FAMILIES
 from bnrun.verification.situations import per_channel, plain
 from bnrun.verification.subject import NotOffered, Record, Subject
 from bnrun.verification.topics.copies import unregistered
@@ -28,6 +27,7 @@ NARROWED = Fault(
 NARROWED_TO_HALF = dataclasses.replace(
     NARROWED,
     name="float64-narrowed-to-half",
+    families=OF_OTHERS,
     sentence="float64 goes in, but the result has only float16's precision: something on the way "
     "is computed in a half-precision dtype.")
 IN_FLOAT32 = Fault(
@@ -35,13 +35,15 @@ IN_FLOAT32 = Fault(
     "It computes in float32 whatever the dtype of its input, and returns that dtype: wider than "
     "bfloat16, and narrower than float64.",
     "Compute in torch.promote_types(x.dtype, torch.float32), which float64 is, too.",
-    "Llama, T5 and Gemma in Hugging Face's transformers")
+    "Llama, T5 and Gemma in Hugging Face's transformers",
+    families=OF_OTHERS)
 CAST_BEFORE_GAMMA = Fault(
     "cast-before-gamma",
     "What is normalized in float32 is cast to the input's dtype before gamma scales it, so that a "
     "half-precision output is rounded twice.",
     "Scale first, and cast at the end: (gamma * x_hat).to(x.dtype).",
-    "Llama, Mistral and Qwen in Hugging Face's transformers")
+    "Llama, Mistral and Qwen in Hugging Face's transformers",
+    families=OF_OTHERS)
 OUTPUT_DTYPE = Fault(
     "output-dtype",
     "The output has another dtype than the input.",

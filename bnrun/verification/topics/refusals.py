@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import experiment
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import OF_BATCH, Fault
 from bnrun.verification.formula.spread import SPREAD
 from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed, skipped
 from bnrun.verification.situations import CHANNELS, make_situation, plain
@@ -21,16 +21,19 @@ ONE_VALUE_ACCEPTED = Fault(
     "One value per channel is accepted in training, though its variance is 0 whatever the value: "
     "the output is beta.",
     "Raise a ValueError, as PyTorch does: a batch of one image is hardly intended.",
-    "Flax, Keras and the textbook")
+    "Flax, Keras and the textbook",
+    families=OF_BATCH)
 ONE_VALUE_NOT_FINITE = Fault(
     "one-value-not-finite",
     "One value per channel in training gives NaN or infinity, without an error.",
-    _REFUSE)
+    _REFUSE,
+    families=OF_BATCH)
 ONE_VALUE_POISONS = Fault(
     "one-value-poisons",
     "One value per channel in training turns the moving variance into NaN or infinity for good: "
     "n/(n - 1) divides by 0.",
-    _REFUSE)
+    _REFUSE,
+    families=OF_BATCH)
 WRONG_CHANNELS = Fault(
     "wrong-channels-accepted",
     "An input with another number of channels than the layer was built for is accepted.",

@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from bnrun.norms.introspection import BETA, GAMMA
 from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import experiment
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import OF_BATCH, OF_OTHERS, Family, Fault
 from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed, skipped
-from bnrun.verification.report import Family
 from bnrun.verification.subject import Record, Subject
 
 NAMES = {"gamma": GAMMA, "beta": BETA}
@@ -54,12 +53,14 @@ STATISTICS_LEARNED = Fault(
     "statistics-are-learned",
     "The moving statistics are trainable parameters: an optimizer step after eval() changes them.",
     "Use buffers: self.register_buffer('moving_mean', torch.zeros(num_features)), and so on.",
+    families=OF_BATCH,
 )
 WITHOUT_BETA = Fault(
     "without-beta",
     "There is no beta: the output is only scaled.",
     "Add self.bias = nn.Parameter(torch.zeros(...)) and add it in forward.",
     "PyTorch with bias=False, and many large language models",
+    families=OF_OTHERS,
 )
 NOTHING_LEARNED = Fault(
     "no-gamma-and-beta",
