@@ -310,6 +310,6 @@ STUDY = Study(
     question="Which learning rates can be used with and without batch norm?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=448,
+    seconds=579,
     measure=measure,
 )
