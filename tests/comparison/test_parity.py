@@ -151,11 +151,11 @@ def _scale(values: torch.Tensor) -> None:
 
 
 KERNEL_FAULTS: dict[str, tuple[str, Callable[[list[Any]], None]]] = {
-    "another eps": ("batch_norm", lambda arguments: arguments.__setitem__(-1, 1e-3)),
-    "a moving variance 1 % off": ("batch_norm", lambda arguments: _scale(arguments[8][1])),
-    "the gradient of gamma 1 % off": ("batch_norm_gradient", lambda a: _scale(a[6])),
-    "the gradient of its input 1 % off": ("batch_norm_gradient", lambda a: _scale(a[5])),
-    "prediction 1 % off": ("batch_norm_evaluation", lambda a: _scale(a[5])),
+    "another eps": ("lenet", lambda a: a[5][1::2].fill_(1e-3)),
+    "a moving variance 1 % off": ("lenet", lambda a: _scale(a[4][1])),
+    "the gradient of a gamma 1 % off": ("lenet_gradient", lambda a: _scale(a[8][10])),
+    "the gradient of a weight 1 % off": ("lenet_gradient", lambda a: _scale(a[8][0])),
+    "predictions 1 % off": ("lenet_prediction", lambda a: _scale(a[7])),
 }
 """Each fault: the kernel that has it, and what it does to the arguments of a call."""
 
@@ -170,7 +170,7 @@ def test_a_kernel_that_computes_wrongly_is_caught_where_the_formulas_agree(
     fault: str,
     network: str,
 ) -> None:
-    module = importlib.import_module("bnrun.kernels.batch_norm")
+    module = importlib.import_module("bnrun.kernels.lenet")
     kernel, spoil = KERNEL_FAULTS[fault]
     call = module.call
 
