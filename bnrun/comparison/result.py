@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import TypeAdapter
 
-from bnrun.comparison.arm_words import capitalized
+from bnrun.comparison.arm_words import capitalized, listed
 from bnrun.comparison.arms import Arm, ArmResult
 from bnrun.comparison.paired_differences import DEFAULT_CRITERIA, Criteria, Pair, judge_pairs
 from bnrun.comparison.parity_verdict import Parity, parity_document
@@ -43,7 +43,8 @@ class Throughput:
 
     `examples_per_second` is the median block's, end to end. `ratio_to_first` is the median over
     rounds of the arm's block against the first arm's, and `spread` the quartiles of these ratios:
-    the middle half of the rounds lies between them.
+    the middle half of the rounds lies between them. `in_one_call` says whether a step computes the
+    network in one call of a kernel; else it calls layer by layer.
     """
 
     arm: str
@@ -52,6 +53,7 @@ class Throughput:
     ratio_to_first: float
     spread: tuple[float, float]
     engine: str = "eager"
+    in_one_call: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,21 @@ class Speeds:
         if arm.spread[0] > self.noise.spread[1]:
             return "faster"
         return "slower" if arm.spread[1] < self.noise.spread[0] else "within the noise"
+
+    @property
+    def remark(self) -> str | None:
+        """Return what part of a difference is not the norms' own, where some arms are fused."""
+        compiled = [arm for arm in self.arms if arm.engine == "compiled"]
+        fused = [arm.arm for arm in compiled if arm.in_one_call]
+        others = [arm.arm for arm in compiled if not arm.in_one_call]
+        if not fused or not others:
+            return None
+        return (
+            f"In {listed(fused)}, LeNet is one call of a kernel: norms, activations and poolings "
+            f"are computed on the way between its layers. In {listed(others)}, the norms are "
+            "called as their authors wrote them, between kernels for the same layers. Layers alone "
+            "are compared with --set training.engine=eager."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the part of a comparison's document that holds the throughput."""

@@ -36,18 +36,21 @@ def measure_throughput(
             yield Activity(f"starting a process for {process.name}")
             process.wait_until_built()
         engines = [process.ask("get_ready") for process in timed]
+        in_one_call = [process.ask("is_in_one_call") for process in timed]
         for number, process in take_turns(timed, ROUNDS):
             yield Stage("throughput", number, ROUNDS)
             process.time_block(STEPS)
     speeds = [
-        _throughput(arm, process.rates, timed[0].rates, engine)
-        for arm, process, engine in zip((*arms, arms[0]), timed, engines, strict=True)
+        _throughput(arm, process.rates, timed[0].rates, engine, fused)
+        for arm, process, engine, fused in zip(
+            (*arms, arms[0]), timed, engines, in_one_call, strict=True
+        )
     ]
     return Speeds(ROUNDS, STEPS, device_name(device), tuple(speeds[:-1]), speeds[-1])
 
 
 def _throughput(
-    arm: Arm, rates: Sequence[float], first: Sequence[float], engine: str
+    arm: Arm, rates: Sequence[float], first: Sequence[float], engine: str, in_one_call: bool
 ) -> Throughput:
     ratio = ratio_within_rounds(rates, first)
     return Throughput(
@@ -57,4 +60,5 @@ def _throughput(
         ratio_to_first=ratio.median,
         spread=ratio.spread,
         engine=engine,
+        in_one_call=in_one_call,
     )

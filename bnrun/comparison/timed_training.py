@@ -66,6 +66,10 @@ class TimedTraining:
         self.train(WARM_UP_STEPS)
         return self.engine.name
 
+    def is_in_one_call(self) -> bool:
+        """Return whether a step computes the network in one call of a kernel."""
+        return self.stepper.is_in_one_call
+
     def train(self, steps: int) -> Reading:
         """Take steps; return how many examples they had, and the seconds they took."""
         self._clock.start_epoch()

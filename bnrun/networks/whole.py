@@ -35,6 +35,11 @@ def in_one_call(model: "LeNet", x: Tensor) -> Tensor | None:
     return kernels.lenet(x, parts) if len(x) > 1 else None  # of one image, a norm refuses
 
 
+def can_be_one_call(model: "LeNet") -> bool:
+    """Return whether kernels can compute all of a network, as it is now, in one call."""
+    return _parts(model) is not None
+
+
 def _parts(model: "LeNet") -> kernels.LeNetParts | None:
     """Return what the kernels need of a network; None where they do not compute the same."""
     layers = (model.conv1, model.conv2, model.fc1, model.fc2, model.fc3)

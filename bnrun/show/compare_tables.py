@@ -223,6 +223,8 @@ def _throughput(speeds: Speeds) -> Iterator[RenderableType]:
         f"({ratio_range(*noise.spread)}). {medians} every arm "
         f"trains {speeds.steps} steps, end to end, {engine}on {speeds.machine}."
     )
+    if speeds.remark is not None:
+        yield Paragraph(speeds.remark)
 
 
 def _sentences(comparison: Comparison) -> Iterator[str]:

@@ -18,11 +18,12 @@ from bnrun.config import Config
 from bnrun.data.dataset import Split, image_order
 from bnrun.networks.layers import cross_entropy
 from bnrun.networks.lenet import LeNet
+from bnrun.networks.whole import can_be_one_call
 from bnrun.norms.introspection import MovingStatistics
 from bnrun.training.checkpoint import capture, restore
 from bnrun.training.cuda_graph import StepGraphs
 from bnrun.training.device import deterministic
-from bnrun.training.engine import EAGER, Engine, running, uses_graphs
+from bnrun.training.engine import EAGER, Engine, running, uses_graphs, uses_kernels
 from bnrun.training.model import build_model, wrap_model_errors
 from bnrun.training.optimizer import SGD, build_optimizer, learning_rate
 from bnrun.training.random_numbers import RandomNumbers
@@ -104,6 +105,12 @@ class Stepper:
     def steps_per_epoch(self) -> int:
         """Return the number of steps in an epoch."""
         return len(self.batch_sizes)
+
+    @property
+    def is_in_one_call(self) -> bool:
+        """Return whether a step computes the network in one call of a kernel."""
+        has_kernels = uses_kernels(self._engine, self._device) and self.dtype == torch.float32
+        return has_kernels and can_be_one_call(self.model)
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:

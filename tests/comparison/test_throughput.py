@@ -50,6 +50,8 @@ class FakeWorker:
 
     def run(self, job: tuple[str, Sequence[Any]]) -> Any:
         method, arguments = job
+        if method == "is_in_one_call":
+            return self.name == "a"
         self._note(method)
         if method == "get_ready":
             return "compiled" if self.config.training.engine == "auto" else "eager"
@@ -111,6 +113,7 @@ def test_every_arm_is_timed_on_its_own_engine(
 ) -> None:
     _, speeds = _measure(arms_of("a=scratch", "b=scratch,training.engine=eager"))
     assert [arm.engine for arm in speeds.arms] == ["compiled", "eager"]
+    assert [arm.in_one_call for arm in speeds.arms] == [True, False]
 
 
 @pytest.mark.process

@@ -523,6 +523,23 @@ def test_arms_on_several_engines_have_each_in_the_table(whole: Comparison) -> No
     assert "engine compiled, on Some CPU" not in _words(replace(whole, speeds=speeds))
 
 
+def test_an_arm_that_is_one_call_of_a_kernel_is_told_from_one_that_is_layers(
+    whole: Comparison,
+) -> None:
+    assert whole.speeds is not None
+    first, other = whole.speeds.arms
+    assert whole.speeds.remark is None
+    speeds = replace(whole.speeds, arms=(replace(first, in_one_call=True), other))
+    assert (
+        "In scratch, LeNet is one call of a kernel: norms, activations and poolings are computed "
+        "on the way between its layers. In builtin, the norms are called as their authors wrote "
+        "them, between kernels for the same layers. Layers alone are compared with --set "
+        "training.engine=eager."
+    ) in _words(replace(whole, speeds=speeds))
+    eager = replace(speeds, arms=(speeds.arms[0], replace(other, engine="eager")))
+    assert eager.remark is None  # the table then has the engines
+
+
 def test_throughput_that_was_not_measured_is_reported(whole: Comparison) -> None:
     shown = _render(comparison_view(replace(whole, speeds=None, speeds_error="b raised")))
     assert "throughput was not measured: b raised\n" in shown

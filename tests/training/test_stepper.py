@@ -185,3 +185,29 @@ def test_both_engines_train_the_same_network(compiled: None, activation: str, po
         results.append((torch.tensor(losses), logits, stepper.model.state_dict()))
     eager, fast = results
     torch.testing.assert_close(fast, eager, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("norm", "engine", "dtype", "expected"),
+    [
+        ("scratch", COMPILED, None, True),
+        ("none", COMPILED, None, True),
+        ("builtin", COMPILED, None, False),
+        ("scratch", EAGER, None, False),
+        ("scratch", COMPILED, torch.float64, False),
+    ],
+)
+def test_a_step_is_in_one_call_where_it_says_so(
+    compiled: None,
+    small: Dataset,
+    norm: str,
+    engine: Engine,
+    dtype: torch.dtype | None,
+    expected: bool,
+) -> None:
+    stepper = Stepper(_config(f"model.norm={norm}"), small.train, engine=engine, dtype=dtype)
+    assert stepper.is_in_one_call == expected
+    before = kernels.calls()
+    stepper.step()
+    one_each = 5  # the batch, the network, the loss and its gradient, the network's gradient
+    assert (0 < kernels.calls() - before <= one_each) == expected
