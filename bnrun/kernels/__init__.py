@@ -9,7 +9,12 @@ norm; tests hold the kernels to it. Other norms run as their authors wrote them.
 Read `lanes.h` first, then `convolution.h`, where most of the time goes.
 """
 
-from bnrun.kernels.batch_norm import batch_norm, batch_norm_evaluation, supports_batch_norm
+from bnrun.kernels.batch_norm import (
+    batch_norm,
+    batch_norm_evaluation,
+    batch_statistics,
+    supports_batch_norm,
+)
 from bnrun.kernels.build import Build, describe_build, is_compiled
 from bnrun.kernels.convolution import conv2d, supports_conv2d
 from bnrun.kernels.dispatch import calls, disabled, enabled, is_enabled, requests
@@ -24,6 +29,7 @@ __all__ = [
     "Norm",
     "batch_norm",
     "batch_norm_evaluation",
+    "batch_statistics",
     "calls",
     "conv2d",
     "cross_entropy",

@@ -221,3 +221,36 @@ void normalize_gradient(
             for (long j = c * size; j < (c + 1) * size; j++) out[j] = d_input[c](g_in[j], in[j]);
     });
 }
+
+// The sum over a row of `value(x)`, in double.
+template <typename Value> INLINE double sum_of_row(const float *row, long size, Value value) {
+    constexpr int COUNT = LANES / 2;
+    Doubles sums[2] = {};
+    long j = 0;
+    for (; j + 2 * COUNT <= size; j += 2 * COUNT)
+        UNROLL for (int k = 0; k < 2; k++) sums[k] += value(load_doubles(row + j + k * COUNT));
+    double total = 0;
+    for (int k = 0; k < COUNT; k++) total += sums[0][k] + sums[1][k];
+    for (; j < size; j++) total += value((double)row[j]);
+    return total;
+}
+
+// Writes each channel's mean, and its sum of squares about that mean, all in double: for statistics
+// of a population, which are compared with others to many digits.
+static void channel_statistics(
+    const float *x, double *mean, double *squares, double *work, long images, long channels,
+    long size, int threads) {
+    const double *totals = sum_rows(
+        work, images, channels, threads, [=](long n, long c, double &values, double &) {
+            const float *row = x + (n * channels + c) * size;
+            values += sum_of_row(row, size, [](auto value) { return value; });
+        }).total();
+    for (long c = 0; c < channels; c++) mean[c] = totals[c] / ((double)images * size);
+    totals = sum_rows(
+        work, images, channels, threads, [=](long n, long c, double &values, double &) {
+            const float *row = x + (n * channels + c) * size;
+            double m = mean[c];
+            values += sum_of_row(row, size, [=](auto x) { return (x - m) * (x - m); });
+        }).total();
+    for (long c = 0; c < channels; c++) squares[c] = totals[c];
+}

@@ -57,6 +57,18 @@ def batch_norm_evaluation(
     return y
 
 
+def batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each channel's mean, and its sum of squares about it: float64, shape (C,).
+
+    Args:
+        x: (N, C, ...), not empty, as `supports_batch_norm` has it.
+    """
+    mean, squares = torch.empty(2, x.shape[1], dtype=torch.float64)
+    size = x.shape[2:].numel()
+    call("batch_statistics", x.contiguous(), mean, squares, _work(x), *x.shape[:2], size)
+    return mean, squares
+
+
 class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(

@@ -113,6 +113,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(_FLOATS, _FLOATS_OR_NULL, _FLOATS_OR_NULL, _FLOATS, _FLOATS),  # x, gamma, beta, mean, var
         *(_FLOATS, _DOUBLES, _LONG, _LONG, _LONG, _DOUBLE),  # y, work, images, channels, size, eps
     ),
+    "batch_statistics": (
+        *(_FLOATS, _DOUBLES, _DOUBLES, _DOUBLES),  # x, mean, squares, work
+        *(_LONG, _LONG, _LONG),  # images, channels, size
+    ),
     "gather": (_BYTES, _LONGS, _FLOATS, _LONG, _LONG),  # images, index, batch, count, pixels
     "softmax_cross_entropy": (
         *(_FLOATS, _LONGS, _FLOATS, _FLOATS),  # logits, labels, loss, d_logits

@@ -77,6 +77,12 @@ EXPORT void batch_norm_evaluation(
             x, gamma, beta, mean, var, y, work, images, channels, size, eps, threads);
 }
 
+EXPORT void batch_statistics(
+    const float *x, double *mean, double *squares, double *work, long images, long channels,
+    long size, int threads) {
+    channel_statistics(x, mean, squares, work, images, channels, size, threads);
+}
+
 // LeNet as a whole; see `lenet.h`.
 EXPORT void lenet(
     int is_relu, int is_max, const float *x, Layer *layers, Layer *moving, const double *norms,

@@ -24,6 +24,10 @@ constexpr int LANES = 4, REGISTERS = 16;
 typedef float Lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int IntLanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
+// Half as many numbers, in double.
+typedef double Doubles __attribute__((vector_size(4 * LANES)));
+typedef float HalfLanes __attribute__((vector_size(2 * LANES), aligned(4), may_alias));
+
 // Whether a block of some twenty sums fits into the registers, beside what is added to them.
 constexpr bool MANY_REGISTERS = REGISTERS >= 32;
 
@@ -41,6 +45,9 @@ constexpr int PARTS = 16;
 #endif
 
 INLINE Lanes load(const float *from) { return *(const Lanes *)from; }
+INLINE Doubles load_doubles(const float *from) {
+    return __builtin_convertvector(*(const HalfLanes *)from, Doubles);
+}
 INLINE void store(float *to, Lanes value) { *(Lanes *)to = value; }
 INLINE Lanes broadcast(float value) { return Lanes{} + value; }
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnrun import kernels
 from bnrun.norms.introspection import MovingStatistics, named_values
 from bnrun.norms.reference import layout
 
@@ -41,10 +42,7 @@ class MergedStatistics:
         """Merge the values of x, of shape (N, C, ...)."""
         if x.numel() == 0:
             return
-        wide = x.detach().to("cpu" if x.device.type == "mps" else x.device, torch.float64)
-        over, per_channel, count = layout(wide)
-        mean = wide.sum(over) / count
-        squares = (wide - mean.view(per_channel)).square().sum(over)
+        count, mean, squares = _statistics(x.detach())
         if self.count == 0:
             self.count, self.mean, self._squares = count, mean, squares
             return
@@ -58,6 +56,16 @@ class MergedStatistics:
     def var(self) -> Tensor:
         """Return the variance, shape (C,)."""
         return self._squares / self.count
+
+
+def _statistics(x: Tensor) -> tuple[int, Tensor, Tensor]:
+    """Return the count per channel, its mean, and its sum of squares about that, in float64."""
+    over, per_channel, count = layout(x)
+    if kernels.supports_batch_norm(x):
+        return count, *kernels.batch_statistics(x)
+    wide = x.to("cpu" if x.device.type == "mps" else x.device, torch.float64)
+    mean = wide.sum(over) / count
+    return count, mean, (wide - mean.view(per_channel)).square().sum(over)
 
 
 @contextlib.contextmanager

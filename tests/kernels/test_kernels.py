@@ -126,6 +126,18 @@ def test_batch_norm_predicts_by_the_formula(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(y, right)
 
 
+@pytest.mark.parametrize("shape", [(7, 120), (3, 6, 24, 24), (2, 3, 5), (1, 1, 1), (40, 16, 8, 8)])
+def test_statistics_of_a_population_are_in_double(shape: tuple[int, ...]) -> None:
+    x = _random(*shape) + 1e4
+    mean, squares = kernels.batch_statistics(x)
+    over = [0, *range(2, x.dim())]
+    expected = x.double().mean(over, keepdim=True)
+    torch.testing.assert_close(mean, expected.flatten(), rtol=1e-15, atol=0)
+    torch.testing.assert_close(
+        squares, (x.double() - expected).square().sum(over), rtol=1e-12, atol=1e-16
+    )
+
+
 def test_a_batch_is_looked_up_and_scaled_to_the_bit() -> None:
     images = torch.arange(5 * 784).remainder(256).to(torch.uint8).view(5, 1, 28, 28)
     index = torch.tensor([4, 0, 0, 3])
