@@ -19,7 +19,14 @@ from bnrun.kernels.build import Build, describe_build, is_compiled
 from bnrun.kernels.convolution import conv2d, supports_conv2d
 from bnrun.kernels.dispatch import calls, disabled, enabled, is_enabled, requests
 from bnrun.kernels.gather import gather, supports_gather
-from bnrun.kernels.lenet import LeNetParts, Norm, lenet, lenet_prediction, supports_lenet
+from bnrun.kernels.lenet import (
+    LeNetParts,
+    Norm,
+    lenet,
+    lenet_population,
+    lenet_prediction,
+    supports_lenet,
+)
 from bnrun.kernels.loss import cross_entropy, supports_cross_entropy
 from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, supports_pooling
 
@@ -40,6 +47,7 @@ __all__ = [
     "is_compiled",
     "is_enabled",
     "lenet",
+    "lenet_population",
     "lenet_prediction",
     "max_pool",
     "requests",

@@ -125,6 +125,11 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "lenet": _LENET,
     "lenet_gradient": _LENET_GRADIENT,
     "lenet_prediction": _LENET,
+    "lenet_population": (
+        *(_BOOL, _BOOL),  # likewise
+        *(_FLOATS, _TENSORS, _DOUBLES),  # x, layers, norms
+        *(_FLOATS, _FLOATS, _FLOATS, _LONG),  # work, logits, statistics, images
+    ),
 }
 """The arguments of each kernel of kernels.cpp, without the last: the number of threads."""
 

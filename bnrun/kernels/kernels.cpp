@@ -87,7 +87,8 @@ EXPORT void batch_statistics(
 EXPORT void lenet(
     int is_relu, int is_max, const float *x, Layer *layers, Layer *moving, const double *norms,
     float *work, float *logits, long images, int threads) {
-    LeNet({!!is_relu, !!is_max}, layers, moving, norms, work, images, groups_of(images), threads)
+    Kind kind = {!!is_relu, !!is_max};
+    LeNet(kind, layers, moving, norms, work, images, groups_of(images), true, threads)
         .forward(x, logits);
 }
 
@@ -95,7 +96,8 @@ EXPORT void lenet_gradient(
     int is_relu, int is_max, const float *d_logits, Layer *layers, Layer *moving,
     const double *norms, float *work, float *gradient_work, Layer *gradients, long images,
     int threads) {
-    LeNet({!!is_relu, !!is_max}, layers, moving, norms, work, images, groups_of(images), threads)
+    Kind kind = {!!is_relu, !!is_max};
+    LeNet(kind, layers, moving, norms, work, images, groups_of(images), true, threads)
         .gradient(d_logits, gradients, gradient_work);
 }
 
@@ -103,8 +105,18 @@ EXPORT void lenet_prediction(
     int is_relu, int is_max, const float *x, Layer *layers, Layer *moving, const double *norms,
     float *work, float *logits, long images, int threads) {
     long kept_groups = team_of(threads) * LeNet::CHUNK;
-    LeNet({!!is_relu, !!is_max}, layers, moving, norms, work, images, kept_groups, threads)
+    Kind kind = {!!is_relu, !!is_max};
+    LeNet(kind, layers, moving, norms, work, images, kept_groups, true, threads)
         .predict(x, logits);
+}
+
+EXPORT void lenet_population(
+    int is_relu, int is_max, const float *x, Layer *layers, const double *norms, float *work,
+    float *logits, float *statistics, long images, int threads) {
+    Kind kind = {!!is_relu, !!is_max};
+    LeNet network(kind, layers, nullptr, norms, work, images, groups_of(images), false, threads);
+    network.forward(x, logits);
+    network.write_statistics(statistics);
 }
 
 EXPORT void gather(

@@ -145,12 +145,17 @@ struct Norm {
     }
 };
 
-// The values of an image, or of all groups: `at` is where one group's are.
+// Values of every image, such as the output of a layer: `at` is where those of a group are. Where
+// they are not kept, a thread has memory for one group, and uses it again for the next.
 struct Values {
     float *memory;
     long per_image;
+    bool are_kept;
 
-    float *at(long group) const { return memory + group * per_image * LANES; }
+    float *at(long group) const { return memory + group * are_kept * per_image * LANES; }
+    Values of(int thread) const {
+        return are_kept ? *this : Values{memory + thread * per_image * LANES, per_image, false};
+    }
 };
 
 struct LeNet {
@@ -162,9 +167,11 @@ struct LeNet {
     Values x, y1, p1, y2, p2, y3, a3, y4, a4;
 
     // `norm_numbers` holds momentum and eps of each norm; a norm whose eps is negative is none.
+    // `moving` may be null. There is memory for `kept_groups`; with `keeps_largest`, also for the
+    // largest values of as many, up to the second convolution.
     LeNet(
         Kind kind, Layer *layers, Layer *moving, const double *norm_numbers, float *work,
-        long images, long kept_groups, int threads)
+        long images, long kept_groups, bool keeps_largest, int threads)
         : kind(kind), conv1(layers[0]), conv2(layers[1]), fc1(layers[2]), fc2(layers[3]), fc3(layers[4]),
           images(images), groups(groups_of(images)), threads(threads) {
         Memory memory = {work};
@@ -173,31 +180,32 @@ struct LeNet {
             long channels = CHANNELS[place];
             norms[place] = {
                 channels, POSITIONS[place], norm_numbers[2 * place + 1] >= 0, affine.weight,
-                affine.bias, moving[place].weight, moving[place].bias, norm_numbers[2 * place],
+                affine.bias, moving ? moving[place].weight : nullptr,
+                moving ? moving[place].bias : nullptr, norm_numbers[2 * place],
                 norm_numbers[2 * place + 1], memory.take<float>(channels),
                 memory.take<float>(channels), memory.take<Affine>(channels),
                 memory.take<InputGradient>(channels)};
         }
-        auto values = [&](long per_image) {
-            return Values{memory.take<float>(kept_groups * per_image * LANES), per_image};
+        auto values = [&](long per_image, bool are_kept = true) {
+            long places = are_kept ? kept_groups : team_of(threads);
+            return Values{memory.take<float>(places * per_image * LANES), per_image, are_kept};
         };
-        x = values(Conv1::X), y1 = values(Conv1::Y), p1 = values(Conv2::X), y2 = values(Conv2::Y);
+        x = values(Conv1::X, keeps_largest), y1 = values(Conv1::Y, keeps_largest);
+        p1 = values(Conv2::X, keeps_largest), y2 = values(Conv2::Y);
         p2 = values(256), y3 = values(120), a3 = values(120), y4 = values(84), a4 = values(84);
     }
 
     int count(long group) const { return images_in(group, images); }
 
-    // Each adds up the groups of a thread: `compute(group)` for each, then its statistics.
+    // Adds up the statistics of a thread's groups: those of what `compute(group)` returns.
     template <typename Compute>
-    void add_groups(
-        Norm &norm, Values y, Sums sums, int thread, int team, Compute compute) const {
+    void add_groups(Norm &norm, Sums sums, int thread, int team, Compute compute) const {
         for_parts(thread, team, [&](int part) {
             sums.clear(part);
             Part range(part, groups);
             for (long group = range.first; group < range.last; group++) {
-                compute(group);
-                if (norm.exists)
-                    add_group(sums, part, y.at(group), norm.positions, count(group));
+                const float *y = compute(group);
+                if (norm.exists) add_group(sums, part, y, norm.positions, count(group));
             }
         });
     }
@@ -219,30 +227,34 @@ struct LeNet {
             };
             Part own = groups_of_thread(thread, team);
             long own_groups = own.last - own.first;
-            auto nothing = [](long) {};
-
-            add_groups(norms[0], y1, sums(0), thread, team, [&](long group) {
+            Values x = this->x.of(thread), y1 = this->y1.of(thread), p1 = this->p1.of(thread);
+            auto first_layer = [&](long group) {
                 const float *from = rows + group * LANES * Conv1::X;
                 to_group(from, Conv1::X, count(group), Conv1::X, x.at(group));
                 Conv1::forward(x.at(group), conv1.weight, conv1.bias, y1.at(group));
-            });
+                return y1.at(group);
+            };
+
+            add_groups(norms[0], sums(0), thread, team, first_layer);
             finish(0);
-            add_groups(norms[1], y2, sums(1), thread, team, [&](long group) {
+            add_groups(norms[1], sums(1), thread, team, [&](long group) {
+                if (!y1.are_kept) first_layer(group);
                 norms[0].pool_group<24>(kind, y1.at(group), p1.at(group));
                 Conv2::forward(p1.at(group), conv2.weight, conv2.bias, y2.at(group));
+                return y2.at(group);
             });
             finish(1);
             for (long group = own.first; group < own.last; group++)
                 norms[1].pool_group<8>(kind, y2.at(group), p2.at(group));
             Linear1::forward(
                 p2.at(own.first), fc1.weight, fc1.bias, y3.at(own.first), own_groups);
-            add_groups(norms[2], y3, sums(2), thread, team, nothing);
+            add_groups(norms[2], sums(2), thread, team, [&](long group) { return y3.at(group); });
             finish(2);
             for (long group = own.first; group < own.last; group++)
                 norms[2].activate(kind, y3.at(group), a3.at(group));
             Linear2::forward(
                 a3.at(own.first), fc2.weight, fc2.bias, y4.at(own.first), own_groups);
-            add_groups(norms[3], y4, sums(3), thread, team, nothing);
+            add_groups(norms[3], sums(3), thread, team, [&](long group) { return y4.at(group); });
             finish(3);
             for (long group = own.first; group < own.last; group++) {
                 float out[CLASSES * LANES];
@@ -252,6 +264,13 @@ struct LeNet {
                     out, count(group), CLASSES, logits + group * LANES * CLASSES, CLASSES);
             }
         });
+    }
+
+    // Writes mean and biased variance of each place, as `forward` has left them.
+    void write_statistics(float *statistics) const {
+        for (const Norm &norm : norms)
+            for (const float *values : {norm.mean, norm.var})
+                for (long c = 0; c < norm.channels; c++) *statistics++ = values[c];
     }
 
     // A thread predicts a few groups at a time, in memory that it uses again for the next.
@@ -297,7 +316,7 @@ struct LeNet {
         Gradients(float *work, long groups) {
             Memory memory = {work};
             auto values = [&](long per_image) {
-                return Values{memory.take<float>(groups * per_image * LANES), per_image};
+                return Values{memory.take<float>(groups * per_image * LANES), per_image, true};
             };
             y1 = values(Conv1::Y), y2 = values(Conv2::Y), y3 = values(120), y4 = values(84);
             logits = values(CLASSES);

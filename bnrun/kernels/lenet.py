@@ -21,8 +21,9 @@ CHUNK = 4
 """Groups that a thread predicts at a time; the same constant as in lenet.h."""
 MOST_LANES = 16
 """Images of a group, at most: see lanes.h."""
-VALUES, GRADIENT_VALUES = 6_792, 5_206
-"""Numbers that are kept of each image, by the forward pass, and by the gradients besides."""
+VALUES, GRADIENT_VALUES, LATER_VALUES = 6_792, 5_206, 1_688
+"""Numbers that are kept of each image: by the forward pass, by the gradients besides, and from the
+output of the second convolution on."""
 NORM_VALUES, GRADIENT_SUMS = 4_096, PARTS * 2_572 + 256
 """Numbers that are kept of all images together, likewise."""
 
@@ -133,6 +134,31 @@ def lenet_prediction(x: Tensor, parts: LeNetParts) -> Tensor:
         *(logits, len(x)),
     )
     return logits
+
+
+def lenet_population(x: Tensor, parts: LeNetParts) -> list[tuple[Tensor, Tensor] | None]:
+    """Return mean and biased variance of what each norm gets of these images; None without a norm.
+
+    The norms before it have normalized by these statistics, too.
+
+    Args:
+        x: images, (N, 1, 28, 28).
+        parts: see `supports_lenet`.
+    """
+    logits, statistics = x.new_empty(len(x), CLASSES), x.new_empty(2 * sum(CHANNELS))
+    once = min(torch.get_num_threads(), PARTS) * MOST_LANES * VALUES
+    call(
+        *("lenet_population", parts.is_relu, parts.is_max, x.contiguous()),
+        *([*parts.layers, *parts.affine()], parts.numbers()),
+        _memory(x, NORM_VALUES + once + _in_groups(len(x)) * LATER_VALUES),
+        *(logits, statistics, len(x)),
+    )
+    sizes = [size for channels in CHANNELS for size in (channels, channels)]
+    pairs = torch.split(statistics, sizes)
+    return [
+        None if norm is None else (pairs[2 * place], pairs[2 * place + 1])
+        for place, norm in enumerate(parts.norms)
+    ]
 
 
 class _LeNet(torch.autograd.Function):

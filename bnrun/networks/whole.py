@@ -35,6 +35,25 @@ def in_one_call(model: "LeNet", x: Tensor) -> Tensor | None:
     return kernels.lenet(x, parts) if len(x) > 1 else None  # of one image, a norm refuses
 
 
+def take_population_in_one_call(model: "LeNet", images: Tensor) -> bool:
+    """Replace the norms' moving statistics by those of all images, as `use_population` does.
+
+    Args:
+        model: in evaluation mode.
+        images: (N, 1, 28, 28), all of the population.
+
+    Returns: whether it could be computed in one call; else nothing has changed.
+    """
+    parts = _parts(model) if kernels.is_enabled() else None
+    if parts is None or not kernels.supports_lenet(images, parts):
+        return False
+    for norm, found in zip(parts.norms, kernels.lenet_population(images, parts), strict=True):
+        if norm is not None and found is not None:
+            norm.moving_mean.copy_(found[0])
+            norm.moving_var.copy_(found[1])
+    return True
+
+
 def can_be_one_call(model: "LeNet") -> bool:
     """Return whether kernels can compute all of a network, as it is now, in one call."""
     return _parts(model) is not None

@@ -13,6 +13,7 @@ from bnrun.data.dataset import Dataset, Split
 from bnrun.errors import RunError
 from bnrun.events import DataUsed
 from bnrun.networks.lenet import LeNet
+from bnrun.networks.whole import take_population_in_one_call
 from bnrun.norms.introspection import MovingStatistics
 from bnrun.norms.population import batch_statistics, predicting, preserving, use_population
 from bnrun.training.allocator import keep_freed_memory
@@ -188,9 +189,13 @@ def take_population(model: nn.Module, train: Split, count: int) -> None:
     """Replace the norms' moving statistics by exact ones over the first `count` training images."""
     images = Split(train.images[:count], train.labels[:count])
 
-    def batches() -> Iterator[Tensor]:
-        return (batch for batch, _ in images.batches(BATCH_SIZE))
+    def batches(size: int = BATCH_SIZE) -> Iterator[Tensor]:
+        return (batch for batch, _ in images.batches(size))
 
+    if isinstance(model, LeNet):
+        with predicting(model):
+            if take_population_in_one_call(model, next(batches(len(images)))):
+                return
     use_population(model, batches)
 
 

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from bnrun import kernels
 from bnrun.networks.lenet import LeNet
+from bnrun.networks.whole import take_population_in_one_call
 from bnrun.norms import norm_factory
 from bnrun.norms.batch_norm import BatchNorm
+from bnrun.norms.population import use_population
 
 pytestmark = pytest.mark.usefixtures("every_level")
 
@@ -116,6 +118,27 @@ def test_a_prediction_is_that_of_the_layers(activation: str, pool: str, count: i
     _assert_close({"logits": logits[0]}, {"logits": right}, 2e-5)
 
 
+@pytest.mark.parametrize("settings", [{}, {"norm_places": (2, 4), "activation": "relu"}])
+@pytest.mark.parametrize("count", [300, 5])
+def test_population_statistics_are_those_that_layer_by_layer_are_taken(
+    count: int, settings: dict[str, Any]
+) -> None:
+    network, images = _network(**settings), _images(count)
+    right = _right(network)
+    assert _calls(lambda: take_population_in_one_call(network.eval(), images)) == FORWARD
+    use_population(right, lambda: [images.double()])
+    _assert_close(dict(network.named_buffers()), dict(right.named_buffers()), 1e-5)
+
+
+def test_a_population_is_left_to_the_layers_where_kernels_do_not_compute_them() -> None:
+    for network in (_network(), _network("builtin").eval()):
+        before = copy.deepcopy(network.state_dict())
+        assert not take_population_in_one_call(network, _images(5).double())
+        with kernels.disabled():
+            assert not take_population_in_one_call(network, _images(5))
+        assert all(map(torch.equal, before.values(), network.state_dict().values()))
+
+
 def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
     before, results = torch.get_num_threads(), []
     try:
@@ -125,6 +148,8 @@ def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
             step = _step(network, _images(70))
             with torch.no_grad():
                 results.append([*step.values(), network.eval()(_images(70))])
+            take_population_in_one_call(network, _images(70))
+            results[-1] += network.buffers()
     finally:
         torch.set_num_threads(before)
     for other in results[1:]:
@@ -169,7 +194,8 @@ def test_kernels_keep_to_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         _step(network, _images(count))
         with torch.no_grad():
             network.eval()(_images(count))
-    assert len(handed_out) == 4 * 3
+            take_population_in_one_call(network, _images(count))
+    assert len(handed_out) == 4 * 4
     assert all((memory[-64:] == -7.0).all() for memory in handed_out)
     assert all((memory[:-64] != -7.0).any() for memory in handed_out)
 
