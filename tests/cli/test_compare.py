@@ -59,6 +59,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "STEPS", 1)
     monkeypatch.setattr(throughput, "ROUNDS", 2)
     monkeypatch.setattr(throughput, "STEPS", 2)
+    monkeypatch.setattr(pictures, "compare", str)
     monkeypatch.setattr(pictures, "render", lambda figure: {"svg": b"", "png": b""})
 
 
