@@ -20,6 +20,9 @@ BETA = ("bias", "beta", "shift")
 MOVING_MEAN = ("running_mean", "moving_mean")
 MOVING_VAR = ("running_var", "moving_var", "running_variance", "moving_variance")
 
+_BOOKKEEPING = frozenset(vars(nn.Module()))
+"""The attributes that every module has."""
+
 
 @dataclass(frozen=True)
 class ChannelValues:
@@ -66,8 +69,7 @@ def named_values(module: nn.Module) -> dict[str, Any]:
 
     Those of its children and torch's bookkeeping are left out.
     """
-    bookkeeping = set(vars(nn.Module()))
-    plain = {name: value for name, value in vars(module).items() if name not in bookkeeping}
+    plain = {name: value for name, value in vars(module).items() if name not in _BOOKKEEPING}
     values: dict[str, Any] = plain | module._parameters | module._buffers
     return values
 
