@@ -26,6 +26,7 @@ from bnrun.kernels.lenet import (
     lenet_population,
     lenet_prediction,
     supports_lenet,
+    timed_stages,
 )
 from bnrun.kernels.loss import cross_entropy, supports_cross_entropy
 from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, supports_pooling
@@ -58,4 +59,5 @@ __all__ = [
     "supports_gather",
     "supports_lenet",
     "supports_pooling",
+    "timed_stages",
 ]

@@ -63,6 +63,7 @@ class _Tensors:
 _FLOATS, _DOUBLES = _Tensor(torch.float32), _Tensor(torch.float64)
 _LONGS, _BYTES = _Tensor(torch.int64), _Tensor(torch.uint8)
 _FLOATS_OR_NULL = _Tensor(torch.float32, optional=True)
+_DOUBLES_OR_NULL = _Tensor(torch.float64, optional=True)
 _TENSORS = _Tensors(torch.float32)
 _LONG, _DOUBLE, _BOOL = ctypes.c_long, ctypes.c_double, ctypes.c_int
 
@@ -76,12 +77,13 @@ _POOL_GRADIENT = (_FLOATS, _FLOATS, _FLOATS, _LONG)  # x, g, dx, planes
 _LENET = (
     *(_BOOL, _BOOL),  # whether it has ReLU, and max pooling
     *(_FLOATS, _TENSORS, _TENSORS, _DOUBLES),  # x, layers, moving, norms
-    *(_FLOATS, _FLOATS, _LONG),  # work, logits, images
+    *(_FLOATS, _FLOATS, _DOUBLES_OR_NULL, _LONG),  # work, logits, seconds, images
 )
 _LENET_GRADIENT = (
     *(_BOOL, _BOOL),  # likewise
     *(_FLOATS, _TENSORS, _TENSORS, _DOUBLES),  # d_logits, layers, moving, norms
-    *(_FLOATS, _FLOATS, _TENSORS, _LONG),  # work, gradient work, gradients, images
+    *(_FLOATS, _FLOATS, _TENSORS),  # work, gradient work, gradients
+    *(_DOUBLES_OR_NULL, _LONG),  # seconds, images
 )
 
 SIGNATURES: dict[str, tuple[Any, ...]] = {
@@ -124,7 +126,11 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "lenet": _LENET,
     "lenet_gradient": _LENET_GRADIENT,
-    "lenet_prediction": _LENET,
+    "lenet_prediction": (
+        *(_BOOL, _BOOL),  # likewise
+        *(_FLOATS, _TENSORS, _TENSORS, _DOUBLES),  # x, layers, moving, norms
+        *(_FLOATS, _FLOATS, _LONG),  # work, logits, images
+    ),
     "lenet_population": (
         *(_BOOL, _BOOL),  # likewise
         *(_FLOATS, _TENSORS, _DOUBLES),  # x, layers, norms

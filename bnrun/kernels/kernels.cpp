@@ -86,19 +86,19 @@ EXPORT void batch_statistics(
 // LeNet as a whole; see `lenet.h`.
 EXPORT void lenet(
     int is_relu, int is_max, const float *x, Layer *layers, Layer *moving, const double *norms,
-    float *work, float *logits, long images, int threads) {
+    float *work, float *logits, double *seconds, long images, int threads) {
     Kind kind = {!!is_relu, !!is_max};
     LeNet(kind, layers, moving, norms, work, images, groups_of(images), true, threads)
-        .forward(x, logits);
+        .forward(x, logits, seconds);
 }
 
 EXPORT void lenet_gradient(
     int is_relu, int is_max, const float *d_logits, Layer *layers, Layer *moving,
-    const double *norms, float *work, float *gradient_work, Layer *gradients, long images,
-    int threads) {
+    const double *norms, float *work, float *gradient_work, Layer *gradients, double *seconds,
+    long images, int threads) {
     Kind kind = {!!is_relu, !!is_max};
     LeNet(kind, layers, moving, norms, work, images, groups_of(images), true, threads)
-        .gradient(d_logits, gradients, gradient_work);
+        .gradient(d_logits, gradients, gradient_work, seconds);
 }
 
 EXPORT void lenet_prediction(
@@ -115,7 +115,7 @@ EXPORT void lenet_population(
     float *logits, float *statistics, long images, int threads) {
     Kind kind = {!!is_relu, !!is_max};
     LeNet network(kind, layers, nullptr, norms, work, images, groups_of(images), false, threads);
-    network.forward(x, logits);
+    network.forward(x, logits, nullptr);
     network.write_statistics(statistics);
 }
 

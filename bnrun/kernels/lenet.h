@@ -9,6 +9,8 @@
 // statistics need all groups. What is element-wise is computed on the way, so conv1's output, the
 // largest, crosses memory twice forward and twice backward; layer by layer it is eight times.
 #pragma once
+#include <time.h>
+
 #include "batch_norm.h"
 #include "convolution.h"
 #include "linear.h"
@@ -28,6 +30,26 @@ constexpr int MOST_CHANNELS = 120;
 // Gradients have the same order. A place without a norm has null throughout.
 struct Layer {
     float *weight, *bias;
+};
+
+// Writes how many seconds each stage of a pass took, where somebody asks: `seconds` may be null.
+class Stopwatch {
+    double *seconds, last;
+
+    static double now() {
+        timespec time;
+        clock_gettime(CLOCK_MONOTONIC, &time);
+        return time.tv_sec + 1e-9 * time.tv_nsec;
+    }
+
+  public:
+    explicit Stopwatch(double *seconds) : seconds(seconds), last(now()) {}
+
+    void end_stage() {
+        double time = now();
+        if (seconds) *seconds++ = time - last;
+        last = time;
+    }
 };
 
 // Hands out pieces of a tensor's memory, each at the start of a vector.
@@ -217,13 +239,18 @@ struct LeNet {
         return range;
     }
 
-    void forward(const float *rows, float *logits) {
+    // Its stages end where a norm's statistics are complete, and at the end.
+    void forward(const float *rows, float *logits, double *seconds) {
         double memory[(PARTS + 1) * 2 * MOST_CHANNELS];
         Barrier barrier;
+        Stopwatch watch(seconds);
         in_team(threads, [&](int thread, int team) {
             auto sums = [&](int place) { return Sums{memory, CHANNELS[place]}; };
             auto finish = [&](int place) {
-                barrier.wait(team, [&] { norms[place].finish(sums(place), images); });
+                barrier.wait(team, [&] {
+                    norms[place].finish(sums(place), images);
+                    watch.end_stage();
+                });
             };
             Part own = groups_of_thread(thread, team);
             long own_groups = own.last - own.first;
@@ -264,6 +291,7 @@ struct LeNet {
                     out, count(group), CLASSES, logits + group * LANES * CLASSES, CLASSES);
             }
         });
+        watch.end_stage();
     }
 
     // Writes mean and biased variance of each place, as `forward` has left them.
@@ -346,15 +374,18 @@ struct LeNet {
             blocks * thread / team * Linear::ROWS, blocks * (thread + 1) / team * Linear::ROWS);
     }
 
-    void gradient(const float *d_logits, Layer *gradients, float *work) {
+    // Its stages end where the sums of a norm's gradient are complete, and at the end.
+    void gradient(const float *d_logits, Layer *gradients, float *work, double *seconds) {
         double memory[(PARTS + 1) * 2 * MOST_CHANNELS];
         Barrier barrier;
+        Stopwatch watch(seconds);
         Gradients d(work, groups);
         in_team(threads, [&](int thread, int team) {
             auto sums = [&](int place) { return Sums{memory, CHANNELS[place]}; };
             auto finish = [&](int place) {
                 barrier.wait(team, [&] {
                     norms[place].finish_gradient(sums(place), images, gradients[5 + place]);
+                    watch.end_stage();
                 });
             };
             Part own = groups_of_thread(thread, team);
@@ -437,5 +468,6 @@ struct LeNet {
         });
         Conv1::WeightSums::add_parts(d.conv1_parts, gradients[0].weight, gradients[0].bias);
         Conv2::WeightSums::add_parts(d.conv2_parts, gradients[1].weight, gradients[1].bias);
+        watch.end_stage();
     }
 };

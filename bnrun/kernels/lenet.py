@@ -1,6 +1,8 @@
 """LeNet as a whole: what `lenet.h` computes, with its gradients."""
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +26,27 @@ MOST_LANES = 16
 VALUES, GRADIENT_VALUES, LATER_VALUES = 6_792, 5_206, 1_688
 """Numbers that are kept of each image: by the forward pass, by the gradients besides, and from the
 output of the second convolution on."""
+FORWARD_STAGES = (
+    "conv1",
+    "norm1, pool1, conv2",
+    "norm2, pool2, fc1",
+    "norm3, fc2",
+    "norm4, fc3",
+)
+GRADIENT_STAGES = (
+    "fc3",
+    "fc3's weights, norm4, fc2",
+    "fc2's weights, norm3, fc1, pool2",
+    "fc1's weights, norm2, conv2, pool1",
+    "norm1, conv1's weights",
+)
+"""What a call does between two points at which its threads wait for one another."""
 NORM_VALUES, GRADIENT_SUMS = 4_096, PARTS * 2_572 + 256
 """Numbers that are kept of all images together, likewise."""
+
+
+_timings: contextvars.ContextVar[list[tuple[Sequence[str], Tensor]] | None]
+_timings = contextvars.ContextVar("seconds of stages", default=None)
 
 
 @dataclass(frozen=True)
@@ -169,7 +190,7 @@ class _LeNet(torch.autograd.Function):
         numbers = parts.numbers()
         call(
             *("lenet", parts.is_relu, parts.is_max, x.contiguous(), parameters, parts.moving()),
-            *(numbers, work, logits, len(x)),
+            *(numbers, work, logits, _seconds(FORWARD_STAGES), len(x)),
         )
         ctx.is_relu, ctx.is_max = parts.is_relu, parts.is_max
         ctx.save_for_backward(numbers, work, *parameters)
@@ -183,9 +204,35 @@ class _LeNet(torch.autograd.Function):
         gradient_work = _memory(g, GRADIENT_SUMS + _in_groups(len(g)) * GRADIENT_VALUES)
         call(
             *("lenet_gradient", ctx.is_relu, ctx.is_max, g.contiguous(), parameters, [None] * 8),
-            *(numbers, work, gradient_work, gradients, len(g)),
+            *(numbers, work, gradient_work, gradients, _seconds(GRADIENT_STAGES), len(g)),
         )
         return None, None, *gradients
+
+
+@contextlib.contextmanager
+def timed_stages() -> Iterator[dict[str, float]]:
+    """Let each call of `lenet` and of its gradient write the seconds of its stages.
+
+    Yields a dictionary that holds those of the calls so far when the block ends, by the names of
+    `FORWARD_STAGES` and `GRADIENT_STAGES`; of several calls, the last one's.
+    """
+    measured: dict[str, float] = {}
+    token = _timings.set([])
+    try:
+        yield measured
+        for names, seconds in _timings.get() or ():
+            measured.update(zip(names, seconds.tolist(), strict=True))
+    finally:
+        _timings.reset(token)
+
+
+def _seconds(names: Sequence[str]) -> Tensor | None:
+    """Return where a kernel writes the seconds of its stages, if somebody asks for them."""
+    timings = _timings.get()
+    if timings is None:
+        return None
+    timings.append((names, torch.zeros(len(names), dtype=torch.float64)))
+    return timings[-1][1]
 
 
 def _in_groups(images: int) -> int:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bnrun import kernels
+from bnrun.kernels.lenet import FORWARD_STAGES, GRADIENT_STAGES
 from bnrun.networks.lenet import LeNet
 from bnrun.networks.whole import take_population_in_one_call
 from bnrun.norms import norm_factory
@@ -209,6 +211,20 @@ def test_batches_are_counted_and_moving_statistics_moved_in_place() -> None:
     _step(network, _images(8))
     assert norm.running_var is before
     assert [int(b) for name, b in network.named_buffers() if "num_batches" in name] == [2] * 4
+
+
+def test_the_seconds_of_stages_add_up_to_the_call_at_most() -> None:
+    network = _network()
+    with kernels.timed_stages() as seconds:
+        start = time.perf_counter()
+        _step(network, _images(64))
+        total = time.perf_counter() - start
+    assert list(seconds) == [*FORWARD_STAGES, *GRADIENT_STAGES]
+    assert min(seconds.values()) > 0
+    assert sum(seconds.values()) < total
+    with kernels.timed_stages() as none:
+        pass
+    assert none == {}
 
 
 class _Subclass(BatchNorm):
