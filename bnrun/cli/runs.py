@@ -162,7 +162,6 @@ def show(run: AnyRunArgument = "latest", out: OutOption = RUNS, json: JsonOption
     from bnrun.runs.probe_records import read_probes
     from bnrun.runs.run_records import read_run
     from bnrun.show.console import show_json, show_line, show_view
-    from bnrun.show.probe_tables import probes_table
     from bnrun.show.runs_tables import run_view
 
     path = find_either(run, out)
@@ -176,9 +175,7 @@ def show(run: AnyRunArgument = "latest", out: OutOption = RUNS, json: JsonOption
     if json:
         show_json(record.to_dict() | {"probes": [dataclasses.asdict(look) for look in looks]})
     else:
-        show_view(run_view(record))
-        if looks:
-            show_view(probes_table(looks))
+        show_view(run_view(record, looks))
         show_line(f"kept in {record.path}")
 
 

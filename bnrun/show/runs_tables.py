@@ -14,6 +14,7 @@ from bnrun.config import Config
 from bnrun.config.difference import RECORDING_KEYS, Difference, config_difference
 from bnrun.config.short_text import changes
 from bnrun.config.yaml_text import inline
+from bnrun.events import Probed
 from bnrun.runs.run_difference import difference
 from bnrun.runs.run_records import (
     ComparisonRecord,
@@ -23,6 +24,7 @@ from bnrun.runs.run_records import (
     StudyRecord,
 )
 from bnrun.show.folding import Paragraph
+from bnrun.show.probe_tables import probes_table
 from bnrun.show.tables import Table, label, number, pairs, table, text
 from bnrun.show.training_tables import training_table
 from bnrun.show.wording import fraction, norm_name, rate
@@ -78,8 +80,13 @@ def _cells_and_line(record: Record) -> tuple[tuple[str, ...], str]:
             return ("", "", "", "damaged"), ""
 
 
-def run_view(run: RunRecord) -> RenderableType:
-    """Show a run: how it was started, what its config changes, what it ran on, its epochs."""
+def run_view(run: RunRecord, looks: Sequence[Probed] = ()) -> RenderableType:
+    """Show a run: how it was started, what its config changes, what it ran on, its epochs.
+
+    Args:
+        run: the run.
+        looks: what its probes saw, which is summed up below.
+    """
     summary, environment = run.summary, run.environment
     reason = f": {summary.reason}" if summary.reason else ""
     head = [
@@ -112,6 +119,8 @@ def run_view(run: RunRecord) -> RenderableType:
         parts.append(training_table(replace(summary, status="completed")))
     else:
         parts.append(Text("no epoch was finished"))
+    if looks:
+        parts += ["", probes_table(looks)]
     return Group(*parts)
 
 
