@@ -18,10 +18,8 @@ from bnrun.training_summary import Summary
 DATA = DataUsed("fashion-mnist", "a folder", True, 60_000, 0, 10_000)
 
 
-def _epoch(number, loss=1.0, train=0.8, test=0.8, population=None, validation=None):
-    return EpochEnded(
-        number, loss, train, test, validation, 1.0, 1.0, 1.0, test_acc_population=population
-    )
+def _epoch(number, loss=1.0, train=0.8, test=0.8, validation=None):
+    return EpochEnded(number, loss, train, test, validation, 1.0, 1.0, 1.0)
 
 
 def _summary(trial, *epochs, status="completed"):
@@ -137,17 +135,14 @@ def test_where_nothing_trains_the_smallest_rate_is_not_decided():
 
 def _converging(one):
     """With batch norm, training is five times as fast; .3 is ReLU's best rate without it."""
-    config, seed = one.config, one.config.training.seed
+    config = one.config
     speed = 5 if config.model.norm == "scratch" else 1
     accuracies = [min(0.1 + 0.07 * speed * n, 0.9) for n in range(1, config.training.epochs + 1)]
     validation = 0.8 - abs(config.optimizer.lr - (0.3 if config.model.norm == "none" else 1.0))
-    moving, population = (0.7, 0.87 + 0.001 * seed) if speed == 5 else (0.82, None)
+    moving = 0.7 if speed == 5 else 0.82
     return _summary(
         one,
-        *(
-            _epoch(n, 1.0, accuracy, moving, population, validation)
-            for n, accuracy in enumerate(accuracies, 1)
-        ),
+        *(_epoch(n, 1.0, accuracy, moving, validation) for n, accuracy in enumerate(accuracies, 1)),
     )
 
 
@@ -175,6 +170,12 @@ def no_training(monkeypatch):
     def accuracy_of_an_epoch(config, train, rate, engine):
         return {1.0: 0.8, 2.0**-8: 0.7, 2.0**8: 0.5}[rate] + 0.01 * config.training.seed
 
+    def population(trial, state):
+        yield from ()
+        assert state == (trial, 5)
+        return 0.87 + 0.001 * trial.config.training.seed
+
+    monkeypatch.setattr(converge, "_population", population)
     for path, stand_in in (
         ("bnrun.data.load.load", load),
         ("bnrun.studies.representations.first_converged", first_converged),
@@ -220,6 +221,7 @@ def test_rates_of_normalized_weights_range_over_16_octaves():
     assert asked == []
 
 
+@pytest.mark.usefixtures("no_training")
 def test_converge_compares_steps_and_accuracies():
     laboratory, asked = _made_up(_converging)
     start = plan(converge.STUDY, "quick", "a machine")
