@@ -103,8 +103,8 @@ def doctor(
 ) -> Examination:
     """Check whether torch's own norms are right on this machine.
 
-    Batch, layer, group and instance normalization are compared with a formula in float64, in every
-    memory format and dtype. It takes seconds for `eager`, and minutes for `compiled`.
+    Batch, layer, group, instance and RMS normalization are compared with a formula in float64, in
+    every memory format and dtype. It takes seconds for `eager`, and minutes for `compiled`.
 
     Args:
         device: one device alone; None takes all that are here.

@@ -202,6 +202,11 @@ class Check:
         """Return the name without the layout of the input, if it has one."""
         return base_name(self.name)
 
+    def group_in(self, family: Family) -> Group:
+        """Return its group; of moving statistics, other families than batch have none."""
+        has_moving = family == "batch" or self.group != "moving statistics"
+        return self.group if has_moving else "module contract"
+
     def name_in(self, layouts: Mapping[int, str]) -> str:
         """Return its name, with the layout of its inputs as the class takes them."""
         if self.rank is None:

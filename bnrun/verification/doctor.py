@@ -1,8 +1,9 @@
 """Are torch's own norms right on this machine? Each is compared with a formula in float64.
 
-Batch, layer, group and instance normalization, in training and when predicting, on every device,
-in every memory format and dtype, executed step by step (eager) and compiled. Errors are counted in
-units of the dtype's rounding: its eps, times the largest value expected. A few are unavoidable.
+Batch, layer, group, instance and RMS normalization, in training and when predicting, on every
+device, in every memory format and dtype, executed step by step (eager) and compiled. Errors are
+counted in units of the dtype's rounding: its eps, times the largest value expected. A few are
+unavoidable.
 """
 
 import itertools
@@ -16,9 +17,11 @@ from torch import Tensor, nn
 
 from bnrun.events import Stage
 from bnrun.verification.doctor_result import SUSPECT, Cell, CellResult, Examination
-from bnrun.verification.recipe import Recipe, simulate
+from bnrun.verification.fault import Choice
+from bnrun.verification.recipe import right, simulate
 from bnrun.verification.report import DTYPES, ENGINES
-from bnrun.verification.situations import SHAPES, Situation, make_situation, per_channel
+from bnrun.verification.situations import SHAPES, Situation, make_situation
+from bnrun.verification.subject import Construction
 from bnrun.workers import Worker, WorkerLost
 
 FORMATS = {
@@ -52,7 +55,15 @@ NORMS = (
     Norm("LayerNorm", 2),
     Norm("GroupNorm", 4, formats=("contiguous", "channels_last")),
     Norm("InstanceNorm2d", 4, formats=("contiguous", "channels_last")),
+    Norm("RMSNorm", 2),
 )
+CONSTRUCTIONS = {
+    "LayerNorm": Construction("layer", last=True),
+    "GroupNorm": Construction("group", groups=GROUPS),
+    "InstanceNorm2d": Construction("instance"),
+    "RMSNorm": Construction("rms", last=True),
+}
+"""By norm: the construction whose formula it is compared with; of the others, a batch norm's."""
 
 
 def cells(devices: Sequence[str], engines: Sequence[str]) -> Iterator[Cell]:
@@ -128,20 +139,13 @@ def _units(cell: Cell) -> float:
 
 def formula(norm: str, situation: Situation, training: bool) -> dict[str, Tensor]:
     """Return y, the gradients and any moving statistics of one of torch's norms, in float64."""
-    if norm.startswith("BatchNorm"):
-        return simulate(Recipe(), situation, training=training, grad=True)
-    inputs = (situation.x, situation.gamma, situation.beta)
-    x, gamma, beta = (tensor.clone().requires_grad_() for tensor in inputs)
-    batch, channels = x.shape[:2]
-    # Each row of `parts` is normalized by itself (Ba et al. 2016; Wu & He 2018; Ulyanov et al.
-    # 2016): all channels of an example, a group of them, one.
-    groups = {"LayerNorm": 1, "GroupNorm": GROUPS, "InstanceNorm2d": channels}[norm]
-    parts = x.reshape(batch, groups, -1)
-    centred = parts - parts.mean(-1, keepdim=True)
-    x_hat = centred / (centred.square().mean(-1, keepdim=True) + EPS).sqrt()
-    y = x_hat.reshape(x.shape) * per_channel(gamma, x) + per_channel(beta, x)
-    d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, gamma, beta), situation.g)
-    return {"y": y.detach(), "d_x": d_x, "d_gamma": d_gamma, "d_beta": d_beta}
+    construction = CONSTRUCTIONS.get(norm, Construction())
+    recipe = right("torch", construction.ways(torch.float64))
+    situation = situation.without(gamma=False, beta=norm == "RMSNorm", moving=False)
+    formulas = {
+        part: getattr(recipe, part).having(eps=Choice(EPS)) for part in ("training", "predicting")
+    }
+    return simulate(recipe.having(**formulas), situation, training=training, grad=True)
 
 
 def _run(cell: Cell, situation: Situation, dtype: torch.dtype, training: bool) -> dict[str, Tensor]:
@@ -164,8 +168,10 @@ def _run(cell: Cell, situation: Situation, dtype: torch.dtype, training: bool) -
     )
     x.requires_grad_()
     y = function(x)
-    d_x, d_gamma, d_beta = torch.autograd.grad(y, (x, layer.weight, layer.bias), g)
-    observed = {"y": y, "d_x": d_x, "d_gamma": d_gamma, "d_beta": d_beta}
+    learned = {"d_x": x, "d_gamma": layer.weight, "d_beta": getattr(layer, "bias", None)}
+    leaves = {name: tensor for name, tensor in learned.items() if tensor is not None}
+    gradients = torch.autograd.grad(y, tuple(leaves.values()), g)
+    observed = {"y": y, **dict(zip(leaves, gradients, strict=True))}
     if getattr(layer, "running_mean", None) is not None:
         observed |= {"moving_mean": layer.running_mean, "moving_var": layer.running_var}
     return {name: values.detach().cpu().double() for name, values in observed.items()}

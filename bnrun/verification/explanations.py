@@ -163,6 +163,8 @@ DOES: Mapping[str, str] = {
     "momentum=None": "A layer is built with momentum=None: its moving statistics must be the plain "
     "average over all batches.",
     "affine=False": "A layer is built with affine=False: it must learn nothing, and return x_hat.",
+    "normalized_shape=": "A layer is built for a shape of two dimensions, (3, 5): its statistics "
+    "are taken over both, and gamma and beta have that shape.",
     "track_running_stats=False": "A layer is built with track_running_stats=False: it must predict "
     "with the statistics of the batch.",
     "one value per channel": "One value per channel has no variance, so PyTorch refuses it in "
@@ -257,7 +259,7 @@ def explain(
     examples = [result.example for result in results if result.example is not None]
     return Explanation(
         check.base,
-        check.group,
+        check.group_in(family),
         check.about,
         DOES.get(check.base, f"{check.about[0].upper()}{check.about[1:]}."),
         formula_of(check.base, family),

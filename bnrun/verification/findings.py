@@ -49,7 +49,7 @@ class JudgedRun:
             ]
             yield CheckResult(
                 self.name_of(check),
-                check.group,
+                check.group_in(self.case.construction.family),
                 outcome.status,
                 outcome.error,
                 " ".join(sentences) or outcome.reason,

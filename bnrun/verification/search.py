@@ -124,7 +124,10 @@ class Search:
             formulas = itertools.chain([start], formulas)
         if seen.plain.y.isfinite().any():  # otherwise, many mistakes would give it
             others = candidates(start, self._slots(trains, seen.faint.y), self._most)
-            together = (start.having(**ways) for ways in self._known.together)
+            together = (
+                start.having(**ways, eps=eps)
+                for ways, eps in itertools.product(self._known.together, self._known.eps)
+            )
             formulas = itertools.chain(formulas, together, others)
         for formula in formulas:
             if all(output.distance(formula) <= self._tolerance for output in outputs):

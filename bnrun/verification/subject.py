@@ -190,14 +190,15 @@ class Subject:
         """Return the class of its layers."""
         return type(self.new(self.construction.channels, self.construction.ranks[0]))
 
-    def new(self, channels: int, rank: int, **options: Any) -> nn.Module:
-        """Build a layer, as it is made by the constructor.
+    def new(self, channels: int | tuple[int, ...], rank: int, **options: Any) -> nn.Module:
+        """Build a layer, as it is made by the constructor; `channels` may be a normalized shape.
 
         Raises:
             NormError: the constructor refuses.
         """
         one = self.construction
-        features: Any = (channels,) if one.as_shape else channels
+        is_number = isinstance(channels, int)
+        features: Any = (channels,) if one.as_shape and is_number else channels
         return self._factory(features, rank, **{**dict(one.options), **options})
 
     def build(

@@ -30,7 +30,7 @@ from bnrun.verification.observer import (
     Observer,
 )
 from bnrun.verification.recipe import right
-from bnrun.verification.recognition import RANK_WORDS, Recognition
+from bnrun.verification.recognition import RANK_WORDS, Recognition, family_named
 from bnrun.verification.report import (
     TIME_LIMIT,
     Contract,
@@ -102,7 +102,14 @@ def verify(
     name = norm_call(_name(norm), options)
     asked = () if shapes is None else ranks_in(shapes)
     return verify_by(
-        observer, name, contract=contract, dtype=dtype, device=device, engine=engine, asked=asked
+        observer,
+        name,
+        family=family,
+        contract=contract,
+        dtype=dtype,
+        device=device,
+        engine=engine,
+        asked=asked,
     )
 
 
@@ -117,6 +124,7 @@ def verify_by(
     observer: Observer,
     name: str,
     *,
+    family: Family | None = None,
     contract: Contract = "torch",
     dtype: torch.dtype | None = None,
     device: str = "cpu",
@@ -132,7 +140,7 @@ def verify_by(
     runs: list[EngineRun] = []
     yield Stage("loading torch and the norm in a process", 0, len(EXPERIMENTS))
     with observer:
-        recognition = _recognize(observer)
+        recognition = _recognize(observer, family or family_named(_class_name(name)))
         construction = _restricted(recognition.construction, asked)
         if engine != "compiled":
             runs.append((yield from _observe_eager(observer, construction, dtype, device)))
@@ -246,10 +254,21 @@ def _obstacle_of_machine() -> EngineError | None:
         return EngineError(error.reason, key="engine")
 
 
-def _recognize(observer: Observer) -> Recognition:
-    """Return the family of the norm, and how its layers are built."""
+def _class_name(name: str) -> str:
+    """Return the name of the class in `path/to/file.py:Class(option=value)`, or of the norm."""
+    return name.partition("(")[0].rpartition(":")[2]
+
+
+def _recognize(observer: Observer, likely: Family | None) -> Recognition:
+    """Return the family of the norm, and how its layers are built.
+
+    Where that experiment hangs or ends its process, it is the likely family.
+    """
     seen = observer.observe(Job(RECOGNITION, torch.float32, "eager"))
-    return seen.record if seen.record is not None else Recognition(Construction())
+    if seen.record is not None:
+        recognition: Recognition = seen.record
+        return recognition
+    return Recognition(Construction(likely or "batch", last=likely in ("layer", "rms")))
 
 
 def _observe_eager(

@@ -202,7 +202,7 @@ def test_the_doctor_shows_a_matrix_and_ends_with_0() -> None:
     assert done.exit_code == 0, done.output
     document = json.loads(done.stdout)
     assert document["verdict"] == "pass"
-    assert len(document["cells"]) == 60
+    assert len(document["cells"]) == 64
     first = document["cells"][0]
     assert 0 < first.pop("units") < document["suspect_above"]
     assert first == {

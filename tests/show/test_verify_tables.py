@@ -221,7 +221,7 @@ def test_an_explanation_with_a_class_has_the_evidence_the_fix_and_a_small_input(
     explanation = explain("forward in training", CHECKS, "batch", report)
     assert _render(explanation_view(explanation)) == (
         "forward in training\n"
-        "mathematics: the output, from random gamma, beta and moving statistics\n"
+        "mathematics: the output, from random parameters and statistics\n"
         "\n"
         "Does     A new layer gets random gamma, beta and moving statistics, and a random\n"
         "         batch in training. Its output is compared with the formula's.\n"

@@ -120,6 +120,12 @@ class LayerNormTwice(LayerNorm):
         return x - mean - mean
 
 
+@named("layer", "mean-nowhere-subtracted")
+class LayerNormIsRMS(LayerNorm):
+    def mean(self, x):
+        return torch.zeros_like(x[..., :1])
+
+
 @named("layer", "eps-outside-root")
 class LayerNormEpsOutside(LayerNorm):
     def denominator(self, var):
@@ -481,6 +487,18 @@ class LayerNormKeepsMoving(_WithMoving):
 class LayerNormIgnoresEps(LayerNorm):
     def __init__(self, dim, eps=1e-5):
         super().__init__(dim)
+
+
+@named("layer", "normalized-shape-ignored")
+class LayerNormOfLastOnly(nn.Module):
+    def __init__(self, normalized_shape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(normalized_shape))
+        self.bias = nn.Parameter(torch.zeros(normalized_shape))
+
+    def forward(self, x):
+        var, mean = torch.var_mean(x, -1, correction=0, keepdim=True)
+        return (x - mean) * torch.rsqrt(var + 1e-5) * self.weight + self.bias
 
 
 @named("layer", "depends-on-other-examples")

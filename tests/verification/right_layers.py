@@ -90,7 +90,8 @@ class ByFunction(nn.Module):
 
     def __init__(self, normalized_shape, eps=1e-5, elementwise_affine=True):
         super().__init__()
-        self.normalized_shape = (normalized_shape,)
+        is_number = isinstance(normalized_shape, int)
+        self.normalized_shape = (normalized_shape,) if is_number else normalized_shape
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(normalized_shape)) if elementwise_affine else None
         self.bias = nn.Parameter(torch.zeros(normalized_shape)) if elementwise_affine else None

@@ -41,7 +41,7 @@ def test_the_formulas_are_torchs_functions() -> None:
 
 def test_there_is_a_cell_for_everything_that_is_here() -> None:
     every = list(cells(["cuda:0", "cpu"], ["eager", "compiled"]))
-    assert len(every) == len(set(every)) == 2 * 2 * len(DTYPES) * 15
+    assert len(every) == len(set(every)) == 2 * 2 * len(DTYPES) * 16
     formats = {(cell.norm, cell.format) for cell in every}
     assert ("BatchNorm3d", "channels_last_3d") in formats
     modes = {(cell.norm, cell.mode) for cell in every}

@@ -158,7 +158,10 @@ def test_a_class_with_one_fault_has_that_diagnosis_and_no_other(
     report = report_on(getattr(faulty, name), one_rank=True)
     assert (report.family, report.verdict) == (family, "fail")
     assert [found.fault.name for found in report.faults] == [fault]
-    assert all("moving" not in found.sentence or "moving" in fault for found in report.findings)
+    said = [f"{found.sentence} {found.fault.fix}" for found in report.findings]
+    assert all("moving" not in words for words in said) or "moving" in fault
+    groups = {check.group for check in report.checks}
+    assert groups == {"mathematics", "module contract"}
 
 
 @pytest.mark.parametrize(("first", "second"), faulty.PAIRS)

@@ -213,8 +213,17 @@ AFFINE_FIRST: Choice[Prepare] = wrong(
     "gamma and beta are applied before the normalization, which takes them away again in part.",
     "Normalize first: gamma * x_hat + beta.")
 _WITHOUT_AFFINE: Choice[Affine] = Choice(lambda x_hat, gamma, beta: x_hat)
+IS_RMS = Fault(
+    "mean-nowhere-subtracted",
+    "The mean is subtracted neither from x nor in the variance: that is RMS normalization.",
+    "Subtract it in both: (x - mean) / torch.sqrt(((x - mean) ** 2).mean(...) + eps).",
+    families=("layer", "group", "instance"))
+_AS_RMS: Mapping[str, Choice[Any]] = {
+    "spread": Choice(mean_square.MEAN_SQUARE[0].value, IS_RMS),
+    "centring": Choice(mean_square.CENTRING[0].value, IS_RMS)}
 TOGETHER: tuple[Mapping[str, Choice[Any]], ...] = (
     {"prepare": AFFINE_FIRST, "affine": _WITHOUT_AFFINE},)
+TOGETHER_OF_CENTRED = (*TOGETHER, _AS_RMS)
 
 EPS_SPEAKERS: Mapping[Family, Mapping[float, str]] = {
     "layer": {1e-3: "Keras", 1e-6: "Flax, ConvNeXt and ViT", 1e-12: "BERT"},
@@ -231,7 +240,8 @@ def eps_ways(family: Family, dtype: torch.dtype) -> tuple[Choice[float], ...]:
     """Return PyTorch's eps, then others; that of its RMSNorm is the dtype's step from 1."""
     right = torch.finfo(dtype).eps if family == "rms" else 1e-5
     known = EPS_SPEAKERS[family]
-    others = (eps_of(v, right, known.get(v, "")) for v in _EPS_VALUES if v != right)
+    values = dict.fromkeys((*_EPS_VALUES, torch.finfo(dtype).eps))
+    others = (eps_of(v, right, known.get(v, "")) for v in values if v != right)
     return (Choice(right), *others)
 
 
@@ -267,5 +277,5 @@ def ways_of(family: Family, dtype: torch.dtype, *, last: bool, groups: int, chan
         x_gradient=mean_square.X_GRADIENT if rms else gradients.X_GRADIENT_OF_CHANNELS,
         training_source=(OWN, TRAINS_WITH_MOVING),
         predicting_source=(OWN, tracks),
-        together=TOGETHER,
+        together=TOGETHER if rms else TOGETHER_OF_CENTRED,
     )

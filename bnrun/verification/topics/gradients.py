@@ -19,8 +19,7 @@ from bnrun.verification.subject import Layer, NotOffered, Record, Subject
 DETACHED = Fault(
     "output-detached",
     "The output has no gradient at all: neither the input nor gamma and beta would ever learn.",
-    "Compute the output with gradients enabled; only the update of the moving statistics belongs "
-    "under no_grad().")
+    "Compute the output with gradients enabled; no_grad() is for updates of statistics alone.")
 # fmt: on
 
 # Examples and positions: few, since finite differences need a pass for each value

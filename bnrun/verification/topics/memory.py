@@ -23,7 +23,8 @@ KEEPS_GRAPH = Fault(
     "keeps-graph",
     "The layer keeps autograd's graph of past batches alive: memory grows with every step, and a "
     "second backward pass may fail.",
-    "Update the moving statistics under torch.no_grad(), or from mean.detach() and var.detach().")
+    "Store only what has no graph: computed under torch.no_grad(), or from mean.detach() and "
+    "var.detach().")
 HOLDS_GRAPH = Fault(
     "holds-last-graph",
     "An attribute holds a tensor of autograd's graph until the next batch: copy.deepcopy of the "
@@ -38,7 +39,7 @@ GROWS = Fault(
     "memory-grows",
     "Memory grows with every training step, though no graph is kept: the layer stores something "
     "of each batch.",
-    "Store only the moving mean and variance, not lists of what has been seen.")
+    "Store no lists of what has been seen.")
 # fmt: on
 
 MEMORY_STEPS = 40

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bnrun.verification.check import Case, check, simulation
@@ -18,8 +19,8 @@ from bnrun.verification.formula.normalization import AbsoluteGamma
 from bnrun.verification.outcome import Outcome, failed, passed, skipped
 from bnrun.verification.recipe import Formula, Recipe, move, normalize
 from bnrun.verification.report import NO_MOVING_STATISTICS
-from bnrun.verification.situations import STEPS, plain, sequence
-from bnrun.verification.subject import NotOffered, Pass, Record, Subject
+from bnrun.verification.situations import STEPS, make_situation, plain, sequence
+from bnrun.verification.subject import NotOffered, Pass, Record, Subject, to_record
 from bnrun.verification.topics.moving import State
 
 # fmt: off
@@ -47,6 +48,12 @@ AFFINE_IGNORED = Fault(
     "affine-false-ignored",
     "With affine=False, the layer still has, or uses, gamma or beta.",
     "With affine=False, leave both out: y = x_hat.")
+SHAPE_IGNORED = Fault(
+    "normalized-shape-ignored",
+    "With a normalized_shape of two dimensions, the statistics are not taken over both.",
+    "Take them over as many of the last dimensions as the shape has: "
+    "x.mean(tuple(range(-len(shape), 0)), keepdim=True).",
+    families=("layer", "rms"))
 TRACK_IGNORED = Fault(
     "track-false-ignored",
     "With track_running_stats=False, it still predicts with moving statistics.",
@@ -58,6 +65,9 @@ TRACK_IGNORED = Fault(
 OTHER_EPS = 0.5
 OTHER_MOMENTUM = 0.3
 MOMENTUM_BATCHES = 2
+SHAPE = (3, 5)
+FLAT = (4, 15)
+"""The shape of inputs for it, with both dimensions in one."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,13 @@ class BuiltLayer(Record):
 
     result: Pass
     learns: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ShapedOutput(Record):
+    """The output of a layer for a shape of two dimensions, which lie one behind the other."""
+
+    y: Tensor
 
 
 @experiment("eps=")
@@ -111,6 +128,25 @@ def affine_false(subject: Subject) -> BuiltLayer:
     layer = subject.build(subject.rank, situation, **options)
     learns = [name for name, p in layer.module.named_parameters() if p.requires_grad]
     return BuiltLayer(layer.run(situation, training=True), learns)
+
+
+@experiment("normalized_shape=")
+def two_dimensions(subject: Subject) -> ShapedOutput:
+    """Train with statistics over the last two dimensions, and a gamma of their shape."""
+    subject.argument("normalized_shape")
+    situation = make_situation(FLAT, subject.dtype)
+    try:
+        module = subject.new(SHAPE, 3).to(subject.device, subject.dtype)
+        with torch.no_grad():
+            for parameter in (one for one in module.parameters() if one.shape == SHAPE):
+                starts_at_1 = bool((parameter == 1).all())
+                values = situation.gamma if starts_at_1 else situation.beta
+                parameter.copy_(values.view(SHAPE))
+        x = situation.x.to(subject.dtype).to(subject.device).view(len(situation.x), *SHAPE)
+        return ShapedOutput(to_record(module.train()(x)).flatten(1))
+    except Exception as error:
+        message = f"the class takes no normalized_shape of two dimensions ({type(error).__name__})"
+        raise NotOffered(message) from error
 
 
 @experiment("track_running_stats=False")
@@ -232,6 +268,19 @@ def _affine_false(case: Case) -> Outcome:
     outcome = case.compare(case.rank, record.result.output, simulation(situation, training=True))
     ignored = record.learns or outcome.unexplained
     return failed(AFFINE_IGNORED, error=outcome.error) if ignored else outcome
+
+
+@check(
+    two_dimensions,
+    "module contract",
+    "statistics over two dimensions, and a gamma and beta of that shape",
+    families=("layer", "rms"),
+)
+def _two_dimensions(case: Case) -> Outcome:
+    record = case.require(two_dimensions)
+    situation = case.restrict(make_situation(FLAT, case.dtype))
+    outcome = case.compare(2, {"y": record.y}, simulation(situation, training=True))
+    return failed(SHAPE_IGNORED, error=outcome.error) if outcome.unexplained else outcome
 
 
 @check(

@@ -92,7 +92,7 @@ def _forward(case: Case, rank: int, training: bool) -> Outcome:
     return case.compare(rank, passes.plain.output, expect)
 
 
-_ABOUT = "the output, from random gamma, beta and moving statistics"
+_ABOUT = "the output, from random parameters and statistics"
 check_ranks("forward in training", "mathematics", _ABOUT, TRAINING)(
     functools.partial(_forward, training=True)
 )
@@ -158,7 +158,7 @@ def _level_channels(case: Case) -> Outcome:
 @check(
     odd_shapes,
     "mathematics",
-    "batches of 1 and 2, one position, and so on: output and moving statistics",
+    "batches of 1 and 2, one position, and the like",
 )
 def _odd_shapes(case: Case) -> Outcome:
     return combined(_judge_shape(case, odd) for odd in case.require(odd_shapes).passes)

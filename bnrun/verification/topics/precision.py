@@ -205,7 +205,7 @@ def _float64(case: Case) -> Outcome:
 @check(
     double,
     "module contract",
-    "it reaches gamma, beta and the moving statistics",
+    "it reaches all parameters and buffers",
     on_trouble=_on_trouble,
 )
 def _double(case: Case) -> Outcome:

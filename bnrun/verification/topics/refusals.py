@@ -37,8 +37,8 @@ ONE_VALUE_POISONS = Fault(
 WRONG_CHANNELS = Fault(
     "wrong-channels-accepted",
     "An input with another number of channels than the layer was built for is accepted.",
-    "Let the shapes of gamma, beta and the moving statistics depend on num_features, or check "
-    "x.shape[1].")
+    "Give gamma, beta and all else that has a value by channel that length, or check the number of "
+    "channels of x.")
 # fmt: on
 
 UNUSED = ("affine-unused", "gamma-unused")

@@ -39,8 +39,7 @@ OLD_STATE = Fault(
 SHARED_STATE = Fault(
     "layers-share-state",
     "Layers share their state: training one changes what another one predicts.",
-    "Store the moving statistics in buffers of the instance, not on the class or in a global "
-    "variable.")
+    "Store statistics in buffers of the instance, not on the class or in a global variable.")
 # fmt: on
 
 COMBINATIONS = list(itertools.product((True, False), repeat=2))
