@@ -1,12 +1,14 @@
-"""C++ kernels for the CPU: the layers of LeNet and the norm `scratch`, forward and backward.
+"""C++ kernels for the CPU: LeNet's layers and the norm `scratch`, each alone, and all of it at once.
 
 They are the fast path of the engine `compiled`. Inside a block of `enabled()`, the code that has a
-kernel uses it: LeNet's convolutions, poolings and loss (`networks/layers.py`), the norm `scratch`
-(`norms/fused.py`), and the batch of a step (`data/dataset.py`). Each asks a `supports_...` function
-first. The specification of a kernel is PyTorch's own function, or `norms/reference.py` for the
-norm; tests hold the kernels to it. Other norms run as their authors wrote them.
+kernel uses it: LeNet as a whole (`networks/whole.py`), its convolutions, poolings and loss
+(`networks/layers.py`), the norm `scratch` (`norms/fused.py`), statistics of a population
+(`norms/population.py`), and the batch of a step (`data/dataset.py`). Each asks a `supports_...`
+function first. The specification of a kernel is PyTorch's own function, or `norms/reference.py` for
+the norm; tests hold the kernels to it. Other norms run as their authors wrote them.
 
-Read `lanes.h` first, then `convolution.h`, where most of the time goes.
+Read `lanes.h` first, which says how images lie in vectors; then `convolution.h`, where most of the
+time goes; then `lenet.h`, which puts the layers together. `bnrun bench --kernels` times each.
 """
 
 from bnrun.kernels.batch_norm import (
