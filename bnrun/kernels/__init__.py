@@ -1,4 +1,4 @@
-"""C++ kernels for the CPU: LeNet's layers and the norm `scratch`, each alone, and all of it at once.
+"""C++ kernels for the CPU: the layers of LeNet and the norm `scratch`, and all of LeNet at once.
 
 They are the fast path of the engine `compiled`. Inside a block of `enabled()`, the code that has a
 kernel uses it: LeNet as a whole (`networks/whole.py`), its convolutions, poolings and loss
