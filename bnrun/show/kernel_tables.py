@@ -70,5 +70,5 @@ def _notes(benchmark: KernelBenchmark) -> Iterator[str]:
 def _slower(benchmark: KernelBenchmark) -> str:
     slower = benchmark.slower()
     if not slower:
-        return "No kernel is slower than torch's operation in three rounds of four."
-    return f"Slower than torch's operation in three rounds of four: {', '.join(slower)}."
+        return "No kernel is slower than torch's operation by more than the noise."
+    return f"Slower than torch's operation by more than the noise: {', '.join(slower)}."

@@ -7,7 +7,7 @@ import pytest
 
 from bnrun.benchmark import kernel_timings
 from bnrun.benchmark.kernel_cases import CASES, COPIED_VALUES, FLOAT_BYTES
-from bnrun.benchmark.kernel_result import KernelBenchmark
+from bnrun.benchmark.kernel_result import KernelBenchmark, PassSpeed
 from bnrun.benchmark.kernel_timings import bench_kernels, prepare_cases, prepare_peaks
 from bnrun.errors import TrainingFailed
 from bnrun.events import Stage, drain
@@ -81,6 +81,16 @@ def test_ratios_are_within_rounds_and_shares_are_of_the_peak_for_the_kind_of_wor
     assert document["slower"] == ["conv1 backward"]
     assert (document["peak_gflops"], document["peak_gbytes_per_second"]) == (100.0, 50.0)
     assert document["build"] == {"features": ("AVX2", "FMA"), "compiler": "GCC 12.2.0"}
+
+
+@pytest.mark.parametrize(
+    ("high", "noise", "is_slower"), [(0.9, 0.95, True), (0.97, 0.95, False), (1.01, 1.02, False)]
+)
+def test_a_kernel_is_slower_where_its_lag_is_more_than_noise(
+    high: float, noise: float, is_slower: bool
+) -> None:
+    one = PassSpeed(0.001, 0.0009, 1e9, 0.1, 0.85, (0.8, high), 1.0, (noise, 1.05))
+    assert one.is_slower == is_slower
 
 
 def test_processes_start_side_by_side_take_turns_and_are_ended(log: list[str]) -> None:
