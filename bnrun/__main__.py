@@ -1,13 +1,10 @@
-"""The entry point: `bnrun`, and `python -m bnrun`."""
+"""The entry point: `bnrun`, and `python -m bnrun`.
 
-import os
+It imports next to nothing before Ctrl-C has a handler: until then, Python answers with a traceback.
+"""
+
 import signal
 import sys
-import textwrap
-from typing import Any
-
-from bnrun.errors import INTERRUPTED, NOTHING_KEPT
-from bnrun.show.plain_text import spell_out
 
 
 class Interrupted(KeyboardInterrupt):
@@ -18,7 +15,7 @@ class Interrupted(KeyboardInterrupt):
     """
 
 
-def _interrupt(number: int, frame: Any) -> None:
+def _interrupt(number: int, frame: object) -> None:
     raise Interrupted
 
 
@@ -26,21 +23,34 @@ def main() -> None:
     """Run the command line; Ctrl-C exits with 130, even while modules are still loading."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored
         signal.signal(signal.SIGINT, _interrupt)
-    for stream in (sys.stdout, sys.stderr):
-        spell_out(stream)
     try:
+        from bnrun.show.plain_text import spell_out
+
+        for stream in (sys.stdout, sys.stderr):
+            spell_out(stream)
         from bnrun.cli import app
 
         app(prog_name="bnrun")
     except KeyboardInterrupt:
-        words = f"interrupted: {NOTHING_KEPT}"
-        if sys.stderr.isatty():
-            words = textwrap.fill(words, os.get_terminal_size(sys.stderr.fileno()).columns or 80)
-        sys.stderr.write(f"{words}\n")
-        sys.exit(INTERRUPTED)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not cut the words
+        _end_interrupted()
     finally:
         # The interpreter takes a moment to end, in which Ctrl-C would only raise a traceback.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_interrupted() -> None:
+    """Say that nothing was kept, and exit with 130."""
+    import os
+    import textwrap
+
+    from bnrun.errors import INTERRUPTED, NOTHING_KEPT
+
+    words = f"interrupted: {NOTHING_KEPT}"
+    if sys.stderr.isatty():
+        words = textwrap.fill(words, os.get_terminal_size(sys.stderr.fileno()).columns or 80)
+    sys.stderr.write(f"{words}\n")
+    sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

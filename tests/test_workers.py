@@ -110,6 +110,8 @@ def test_what_is_printed_is_counted_and_not_shown(capfd: pytest.CaptureFixture[s
 
 
 def test_where_processes_are_spawned_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch  # noqa: F401  # which cannot be imported under another platform's name
+
     monkeypatch.setattr(sys, "platform", "darwin")  # as on macOS and Windows
     with _worker() as worker:
         assert worker.run(7) == 7

@@ -40,13 +40,6 @@ def signal_at_event(run, event):
 Stepper.take, Run.record = signal_at_step, signal_at_event
 """
 
-# Sends SIGINT when the data would be loaded.
-INTERRUPT_DATA = """
-import os, signal
-from bnrun.data import load
-load.synthetic = lambda: os.kill(os.getpid(), signal.SIGINT)
-"""
-
 # Sends SIGINT when torch would be imported, with what trains; an empty module stands for both.
 INTERRUPT_IMPORT = """
 import importlib.machinery, os, signal, sys
@@ -62,6 +55,16 @@ class Interrupt:
         pass
 
 sys.meta_path.insert(0, Interrupt())
+"""
+
+# Sends SIGINT when bnrun would import its first module.
+INTERRUPT_START = INTERRUPT_IMPORT.replace("bnrun.training", "bnrun.show")
+
+# Sends SIGINT when the data would be loaded.
+INTERRUPT_DATA = """
+import os, signal
+from bnrun.data import load
+load.synthetic = lambda: os.kill(os.getpid(), signal.SIGINT)
 """
 
 
@@ -197,6 +200,7 @@ def test_ctrl_c_that_a_script_in_the_background_ignores_changes_nothing(
     ("before", "fresh"),
     [
         pytest.param(INTERRUPT_IMPORT, True, id="torch"),
+        pytest.param(INTERRUPT_START, True, id="bnrun"),
         pytest.param(INTERRUPT_DATA, False, id="data"),
     ],
 )
