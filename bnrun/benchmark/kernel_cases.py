@@ -95,7 +95,7 @@ def _bytes(images: int, generator: torch.Generator) -> Tensor:
 
 
 def _index(images: int, generator: torch.Generator) -> Tensor:
-    return torch.randperm(TRAINING_IMAGES, generator=generator)[:images]
+    return torch.randint(TRAINING_IMAGES, (images,), generator=generator)
 
 
 def _labels(images: int, generator: torch.Generator) -> Tensor:

@@ -20,18 +20,19 @@ from bnrun.benchmark.kernel_cases import CASES, COPIED_VALUES, FLOAT_BYTES, Job,
 from bnrun.benchmark.kernel_result import KernelBenchmark, KernelSpeed, PassSpeed
 from bnrun.comparison.interleaved_timer import LIMIT_SECONDS
 from bnrun.comparison.speed_ratio import Ratio, ratio_within_rounds
-from bnrun.errors import TrainingFailed
+from bnrun.errors import ConfigError, TrainingFailed
 from bnrun.events import Stage
 from bnrun.kernels.openmp import end_waiting_threads
 from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.device import device_name
 from bnrun.workers import Worker, WorkerLost
 
+MIN_IMAGES = 2
+"""Fewest images of which a norm has a variance."""
 CALLS = 7
 """Timed calls of a block, whose median counts; one more before them warms up."""
-
-
 COPIES = 20
+"""Timed copies of a measurement of memory."""
 
 PassSeconds = tuple[float, float | None]
 """Seconds of a forward pass, and of the backward pass where there is one."""
@@ -57,10 +58,17 @@ def bench_kernels(
         cases: what to time, of `CASES`.
 
     Raises:
+        ConfigError: (while iterating) there are too few images in a batch.
         EngineError: (while iterating) the kernels cannot be compiled on this machine.
         TrainingFailed: (while iterating) a process was lost.
     """
-    yield Stage("compiling the kernels", 0, 1)
+    if batch_size < MIN_IMAGES:
+        raise ConfigError(
+            f"received {batch_size}; a norm needs {MIN_IMAGES} images or more.",
+            "training.batch_size",
+        )
+    if not kernels.is_compiled():
+        yield Stage("compiling the kernels", 0, 1)
     build = kernels.describe_build()
     names = tuple(case.name for case in cases)
     sides: tuple[Side, ...] = ("kernel", "torch", "kernel")

@@ -51,6 +51,7 @@ class FakeWorker:
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     FakeWorker.log = []
     monkeypatch.setattr(kernel_timings, "Worker", FakeWorker)
+    monkeypatch.setattr(kernel_timings.kernels, "is_compiled", lambda: True)
     monkeypatch.setattr(kernel_timings.kernels, "describe_build", lambda: BUILD)
     return FakeWorker.log
 

@@ -83,6 +83,10 @@ def test_kernels_are_timed_in_the_batches_of_the_config(
         (["--speedrun", "2", "--steps", "3"], "takes no --arms, --steps or --rounds"),
         (["--kernels", "--steps", "3"], "--kernels: this measures no arms, so it takes no --arms"),
         (["--auto", "3", "--rounds", "3"], "--auto: this measures no arms"),
+        (
+            ["--kernels", "--set", "training.batch_size=1"],
+            "training.batch_size: received 1; a norm",
+        ),
         (["--kernels", "--auto", "3"], "something else than --auto"),
         (["--kernels", "--device", "mps"], "--device: received 'mps', and the kernels are for"),
         (["--config", "none.yaml"], "none.yaml"),
