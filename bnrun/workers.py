@@ -89,10 +89,10 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self.end()
 
     def begin(self) -> None:
-        """Start a process, and return without waiting; `__exit__` ends it."""
+        """Start a process, and return without waiting; the caller calls `end`, whatever happens."""
         context = process_context()
         self._pipe, child_pipe = context.Pipe()
         process: BaseProcess = context.Process(
@@ -116,7 +116,7 @@ class Worker:
         except WorkerLost as lost:
             raise NormError(f"{self._title} {lost}.") from None
         except BaseException:  # Ctrl-C too: `__exit__` is not called before `__enter__` returns
-            self._end()
+            self.end()
             raise
 
     def run(self, job: Any, limit: float | None = None) -> Any:
@@ -138,7 +138,7 @@ class Worker:
         except BnrunError:
             raise
         except BaseException:
-            self._end()
+            self.end()
             raise
 
     def _receive(self, seconds: float) -> Any:
@@ -166,7 +166,7 @@ class Worker:
             error = None if facts is None else ERRORS[facts[0]](*facts[1:])
             return message["answer"], error, int(message["printed"])
         except Exception as error:
-            self._end()
+            self.end()
             raise WorkerLost("exited", "answers with something other than plain data") from error
 
     def _lost(self, how: Literal["hung", "exited"]) -> WorkerLost:
@@ -177,10 +177,11 @@ class Worker:
             message = (
                 f"ends the process that it runs in: it {describe_exit(self._process.exitcode)}"
             )
-        self._end()
+        self.end()
         return WorkerLost(how, message)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the process, if there is one."""
         self._printed_earlier, self._printed = self.printed, 0
         if self._pipe is not None:
             self._pipe.close()

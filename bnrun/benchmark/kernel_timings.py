@@ -5,7 +5,6 @@ themselves are the noise. A block is a few calls of one case; the three processe
 in turns, and ratios are taken within a round.
 """
 
-import contextlib
 import statistics
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -18,7 +17,7 @@ from bnrun import kernels
 from bnrun.benchmark.arm_processes import prepare_matmul
 from bnrun.benchmark.kernel_cases import CASES, COPIED_VALUES, FLOAT_BYTES, Job, KernelCase, Side
 from bnrun.benchmark.kernel_result import KernelBenchmark, KernelSpeed, PassSpeed
-from bnrun.comparison.interleaved_timer import LIMIT_SECONDS
+from bnrun.comparison.interleaved_timer import LIMIT_SECONDS, started
 from bnrun.comparison.speed_ratio import Ratio, ratio_within_rounds
 from bnrun.errors import ConfigError, TrainingFailed
 from bnrun.events import Stage
@@ -79,10 +78,7 @@ def bench_kernels(
     peak = Worker("the matrix product", prepare_peaks, (batch_size,), LIMIT_SECONDS)
     readings = [_Readings() for _ in cases]
     peaks: list[tuple[float, float]] = []
-    with contextlib.ExitStack() as stack:
-        for worker in (*workers, peak):
-            stack.push(worker)
-            worker.begin()
+    with started([*workers, peak]):
         for done, worker in enumerate((*workers, peak)):
             yield Stage("starting processes", done, len(workers) + 1)
             worker.wait_until_ready()

@@ -81,11 +81,10 @@ def bench(
     ]
     itself = next(one for one in measured if one.arm is repeated)
     matmul = Worker("the matrix product", prepare_matmul, (str(device),), LIMIT_SECONDS)
-    with started([one.timed for one in (*measured, again)]):
-        yield from _start([*measured, again])
+    with started([*(one.timed for one in (*measured, again)), matmul]):
+        yield from _start([*measured, again], matmul)
         again.timed.ask("get_ready", itself.engine)  # `auto` might choose anew
-        with matmul:
-            products = yield from _rounds([*measured, again], matmul, steps, rounds)
+        products = yield from _rounds([*measured, again], matmul, steps, rounds)
         for one in measured:
             yield Stage(f"a step of {one.arm.name}", rounds, rounds)
             one.phases = one.timed.ask("phases", PHASE_STEPS)
@@ -109,12 +108,13 @@ def bench(
     )
 
 
-def _start(measured: Sequence[_Measured]) -> Generator[Stage, None, None]:
+def _start(measured: Sequence[_Measured], matmul: Worker) -> Generator[Stage, None, None]:
     """Wait for all processes; then let each but the last take its first steps, alone."""
     total = 2 * len(measured) - 1
     for done, one in enumerate(measured):
         yield Stage(f"starting {one.arm.name}", done, total)
-        one.timed.wait_until_built()
+        one.timed.wait_until_ready()
+    matmul.wait_until_ready()
     for done, one in enumerate(measured[:-1], start=len(measured)):
         yield Stage(f"first steps of {one.arm.name}", done, total)
         one.engine = one.timed.ask("get_ready")

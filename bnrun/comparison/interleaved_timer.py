@@ -47,7 +47,7 @@ class TimedArm:
         """Start the process, and return without waiting."""
         self._worker.begin()
 
-    def wait_until_built(self) -> None:
+    def wait_until_ready(self) -> None:
         """Wait until the arm is built.
 
         Raises:
@@ -57,7 +57,7 @@ class TimedArm:
 
     def end(self) -> None:
         """End the process."""
-        self._worker.__exit__()
+        self._worker.end()
 
     @property
     def rates(self) -> list[float]:
@@ -85,12 +85,12 @@ class TimedArm:
 
 
 @contextlib.contextmanager
-def started(arms: Sequence[TimedArm]) -> Iterator[None]:
-    """Start the processes of arms, side by side, and end them after the block."""
+def started(processes: Sequence[TimedArm | Worker]) -> Iterator[None]:
+    """Start processes side by side, and end them after the block."""
     with contextlib.ExitStack() as stack:
-        for arm in arms:
-            stack.callback(arm.end)
-            arm.begin()
+        for process in processes:
+            stack.callback(process.end)
+            process.begin()
         yield
 
 

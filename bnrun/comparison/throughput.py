@@ -34,7 +34,7 @@ def measure_throughput(
         for process in timed:
             yield Stage("throughput", 0, ROUNDS)
             yield Activity(f"starting a process for {process.name}")
-            process.wait_until_built()
+            process.wait_until_ready()
         engines = [process.ask("get_ready") for process in timed]
         in_one_call = [process.ask("is_in_one_call") for process in timed]
         for number, process in take_turns(timed, ROUNDS):

@@ -34,7 +34,7 @@ class FakeWorker:
     def wait_until_ready(self) -> None:
         self.log.append(f"ready: {self.title}")
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         self.log.append(f"ended: {self.title}")
 
     def run(self, job: int | None) -> tuple[float, float | None]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import pytest
 import torch
@@ -48,10 +48,7 @@ class FakeProcess:
     def wait_until_ready(self) -> None:
         self.log.append((self.name, "built"))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         self.log.append((self.name, "ended"))
 
     def run(self, job: Any) -> Any:

@@ -45,7 +45,7 @@ class FakeWorker:
     def wait_until_ready(self) -> None:
         self._note("built")
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
         self._note("ended")
 
     def run(self, job: tuple[str, Sequence[Any]]) -> Any:
