@@ -141,6 +141,6 @@ def test_it_can_be_used_in_another_thread() -> None:
     ],
 )
 def test_a_process_that_cannot_begin_is_an_error(how: str, message: str) -> None:
-    with pytest.raises(NormError) as error, _worker(how, 1.0 if how == "hangs" else 60.0):
+    with pytest.raises(NormError) as error, _worker(how, 0.1 if how == "hangs" else 60.0):
         pass
     assert str(error.value) == message

@@ -473,7 +473,7 @@ def test_apt_and_what_it_started_are_ended_when_fetching_is_interrupted(apt, cac
 
 @pytest.mark.process
 def test_a_command_that_takes_too_long_is_given_up(apt, monkeypatch, seen):
-    monkeypatch.setattr(sources, "COMMAND_SECONDS", 0.1)
+    monkeypatch.setattr(sources, "COMMAND_SECONDS", 0.05)
     apt.script("#!/bin/sh\nexec /bin/sleep 60\n")
     assert refusal(seen)[1][APT].startswith("apt-get took over")
 
