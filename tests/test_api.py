@@ -48,8 +48,8 @@ class Mine(nn.BatchNorm2d):
 def quick() -> Iterator[None]:
     """Few images, a parity of two steps, a doctor who sees one norm: enough to see them at work."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic, "TRAIN_IMAGES", 600)
-        patch.setattr(synthetic, "TEST_IMAGES", 200)
+        patch.setattr(synthetic, "TRAIN_IMAGES", 300)
+        patch.setattr(synthetic, "TEST_IMAGES", 100)
         patch.setattr(parity, "STEPS", 2)
         patch.setattr(verification.doctor, "NORMS", verification.doctor.NORMS[:1])
         yield
@@ -380,7 +380,7 @@ def test_data_comes_as_tensors() -> None:
     dataset = bnrun.load_data("synthetic", validation=100)
     assert dataset.validation is not None
     assert [len(split) for split in (dataset.train, dataset.validation, dataset.test)] == [
-        500,
-        100,
         200,
+        100,
+        100,
     ]

@@ -138,7 +138,8 @@ def test_every_python_session_of_a_page_shows_what_python_answers(
     prepare(page.read_text(), tmp_path)
     monkeypatch.chdir(tmp_path)
     # A module, as a notebook is one: classes that are defined in it can be found by their names.
-    monkeypatch.setattr(synthetic, "TRAIN_IMAGES", 600)  # as many as are needed
+    monkeypatch.setattr(synthetic, "TRAIN_IMAGES", 300)  # as many as are needed
+    monkeypatch.setattr(synthetic, "TEST_IMAGES", 100)
     monkeypatch.setattr(parity, "STEPS", 2)
     monkeypatch.setitem(sys.modules, "notebook", notebook := ModuleType("notebook"))
     session = "\n".join(_blocks(page, "pycon"))
