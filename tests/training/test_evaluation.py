@@ -28,7 +28,7 @@ from bnrun.training.evaluation import (
 )
 
 CPU = torch.device("cpu")
-IMAGES = 500
+IMAGES = 200
 
 
 class Spy(nn.Module):
@@ -167,8 +167,8 @@ def dataset() -> Dataset:
     data = synthetic()
     return replace(
         data,
-        train=data.train.take(torch.arange(600)),
-        test=data.test.take(torch.arange(200)),
+        train=data.train.take(torch.arange(300)),
+        test=data.test.take(torch.arange(100)),
     )
 
 
@@ -265,8 +265,8 @@ def test_a_model_without_moving_statistics_has_one_accuracy_and_nothing_to_repla
 def test_population_images_are_at_most_those_there_are(dataset: Dataset) -> None:
     config = Config.model_validate({"training": {"epochs": 1}})
     state, _ = _trained(config, dataset)
-    assert evaluate(config, state, dataset, CPU, []).population_images == 600
-    assert recalibrate(config, state, dataset, CPU)["population_images"] == 600
+    assert evaluate(config, state, dataset, CPU, []).population_images == 300
+    assert recalibrate(config, state, dataset, CPU)["population_images"] == 300
 
 
 def test_the_checkpoint_of_another_model_is_refused(dataset: Dataset) -> None:

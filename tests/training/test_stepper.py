@@ -171,10 +171,10 @@ def test_both_engines_train_the_same_network(compiled: None, activation: str, po
     config = _config(
         f"model={{activation: {activation}, pool: {pool}}}",
         "optimizer.lr=0.0005",
-        "training.batch_size=64",
+        "training.batch_size=32",
     )
     data = synthetic()
-    train = Split(data.train.images[:617], data.train.labels[:617])
+    train = Split(data.train.images[:305], data.train.labels[:305])
     results = []
     for engine in (EAGER, COMPILED):
         stepper = Stepper(config, train, engine=engine)
