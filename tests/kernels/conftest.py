@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from filelock import FileLock
 
 from bnrun import kernels
 from bnrun.errors import EngineError
@@ -24,10 +25,14 @@ def enabled(compilable: None) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def compiled_levels() -> tuple[str, ...]:
-    """The levels that this machine can compile and run."""
+def compiled_levels(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """The levels that this machine can compile and run.
+
+    One process of pytest-xdist compiles, while the others wait.
+    """
     levels = [level for level in TESTED_LEVELS if level in build.runnable_levels()]
-    with contextlib.suppress(EngineError), ThreadPoolExecutor() as pool:
+    lock = FileLock(tmp_path_factory.getbasetemp().parent / "kernels.lock")
+    with contextlib.suppress(EngineError), lock, ThreadPoolExecutor() as pool:
         list(pool.map(build._load, levels))
     return tuple(levels)
 
