@@ -19,6 +19,8 @@ from bnrun.norms import norm_factory
 Side = Literal["kernel", "torch"]
 Unit = Literal["FLOP", "byte"]
 Function = Callable[..., Tensor]
+Input = Callable[[int, torch.Generator], Tensor]
+"""Makes an input for a number of images."""
 
 FLOAT_BYTES = 4
 COPIED_VALUES = 6 * 24 * 24
@@ -62,7 +64,7 @@ class KernelCase:
     backward: int | None
 
 
-def _operation(kernel: Function, operation: Function, *inputs: "_Input") -> Callable[..., Job]:
+def _operation(kernel: Function, operation: Function, *inputs: Input) -> Callable[..., Job]:
     """Return what prepares a function of tensors, which are the same on both sides."""
 
     def prepare(side: Side, images: int) -> Job:
@@ -75,10 +77,7 @@ def _operation(kernel: Function, operation: Function, *inputs: "_Input") -> Call
     return prepare
 
 
-_Input = Callable[[int, torch.Generator], Tensor]
-
-
-def _activations(*shape: int) -> _Input:
+def _activations(*shape: int) -> Input:
     """Return what makes (images, *shape) random numbers, whose gradient is asked for."""
     return lambda images, generator: torch.randn(
         images, *shape, generator=generator
@@ -89,7 +88,7 @@ def _images(images: int, generator: torch.Generator) -> Tensor:
     return torch.rand(images, 1, 28, 28, generator=generator)
 
 
-def _bytes(images: int, generator: torch.Generator) -> Tensor:
+def _training_images(images: int, generator: torch.Generator) -> Tensor:
     shape = (TRAINING_IMAGES, 1, 28, 28)
     return torch.randint(256, shape, dtype=torch.uint8, generator=generator)
 
@@ -102,7 +101,7 @@ def _labels(images: int, generator: torch.Generator) -> Tensor:
     return torch.randint(10, (images,), generator=generator)
 
 
-def _parameter(*shape: int) -> _Input:
+def _parameter(*shape: int) -> Input:
     return lambda _, generator: torch.randn(shape, generator=generator).requires_grad_()
 
 
@@ -129,7 +128,7 @@ def _norm(name: str, *shape: int) -> KernelCase:
         return F.batch_norm(x, mean, var, gamma, beta, training=True, momentum=0.1, eps=1e-5)
 
     inputs = (_activations(*shape), _parameter(channels), _parameter(channels))
-    size = _bytes_of(*shape)
+    size = _float_bytes(*shape)
     return KernelCase(name, _operation(kernel, operation, *inputs), "byte", 2 * size, 3 * size)
 
 
@@ -147,11 +146,13 @@ def _predicting_norm(name: str, *shape: int) -> KernelCase:
     def x(images: int, generator: torch.Generator) -> Tensor:
         return torch.randn(images, *shape, generator=generator)
 
-    return KernelCase(name, _operation(kernel, operation, x), "byte", 2 * _bytes_of(*shape), None)
+    return KernelCase(
+        name, _operation(kernel, operation, x), "byte", 2 * _float_bytes(*shape), None
+    )
 
 
 def _pool(name: str, kernel: Function, operation: Function, *shape: int) -> KernelCase:
-    size = _bytes_of(*shape)
+    size = _float_bytes(*shape)
     prepare = _operation(kernel, operation, _activations(*shape))
     return KernelCase(name, prepare, "byte", size + size // 4, 2 * size + size // 4)
 
@@ -177,7 +178,7 @@ def _lenet_in_eval(side: Side, images: int) -> Job:
     return Job(predict, ())
 
 
-def _bytes_of(*shape: int) -> int:
+def _float_bytes(*shape: int) -> int:
     return FLOAT_BYTES * torch.Size(shape).numel()
 
 
@@ -196,9 +197,9 @@ CASES = (
     _convolution("conv2", 6, 16, 12, CONV2_FLOPS),
     KernelCase(
         "image batch",
-        _operation(kernels.gather, _gather, _bytes, _index),
+        _operation(kernels.gather, _gather, _training_images, _index),
         "byte",
-        PIXELS + _bytes_of(PIXELS),
+        PIXELS + _float_bytes(PIXELS),
         None,
     ),
     _norm("norm1", 6, 24, 24),
@@ -214,8 +215,8 @@ CASES = (
         "loss",
         _operation(kernels.cross_entropy, F.cross_entropy, _activations(10), _labels),
         "byte",
-        2 * _bytes_of(10),
-        2 * _bytes_of(10),
+        2 * _float_bytes(10),
+        2 * _float_bytes(10),
     ),
 )
 """Every kernel, in the sizes of LeNet; those whose work is arithmetic first."""
