@@ -60,7 +60,8 @@ def attempt(experiment: Experiment[R], subject: Subject, engine: Engine) -> Obse
     """
     calls, requests = kernels.calls(), kernels.requests()
     switch = kernels.enabled() if engine == "compiled" else kernels.disabled()
-    with switch, _initial_torch_state(subject.device):
+    threads = contextlib.nullcontext() if engine == "compiled" else _one_thread()
+    with switch, threads, _initial_torch_state(subject.device):
         observation = _observe(experiment, subject)
     return dataclasses.replace(
         observation,
@@ -82,6 +83,17 @@ def _observe(experiment: Experiment[R], subject: Subject) -> Observation[R]:
         raise
     except BaseException as error:  # SystemExit too: the norm's code may do anything
         return Observation(trouble="raised", message=describe(error))
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch compute in one thread: waking others takes longer than a small input does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager

@@ -124,6 +124,9 @@ DOES: Mapping[str, str] = {
     "finite differences when predicting": "The same after eval().",
     "second derivatives": "The gradients are differentiated once more, along a random direction, "
     "and compared with how they move when the inputs move a little. A gradient penalty needs this.",
+    "gradient handed in": "The gradient of y is handed in as it is, 100.3 times as large, and "
+    "transposed in memory. The gradient of x must be the same, as much larger, and the same; and "
+    "what was handed in must be unchanged.",
     "non-contiguous input": "The same values as a slice, and as a transpose, of another tensor: "
     "the output must be that of a contiguous copy.",
     "channels_last input": "The same images in channels_last: the output must be that of a "
@@ -142,15 +145,22 @@ DOES: Mapping[str, str] = {
     "no graph kept": "Two batches go forward and backward. Afterwards no attribute may hold a "
     "tensor with a grad_fn, and the second backward pass must not reach into the first.",
     "memory over many steps": "After 40 batches in training, no tensor of theirs may be alive.",
+    "many batches": "A layer trains 40 times on one batch, and predicts it. Each output must be "
+    "the first one, each update of the moving statistics as the first 12 were, the prediction one "
+    "by the moving statistics as they are then; and gamma and beta stay as they are.",
     "mode": "One value of the input stays, and all others change, after train() and after eval(), "
     "with gradients enabled and disabled. Where the output of that value changes, the batch's "
     "statistics are in use.",
     "trains again": "One layer trains, predicts, trains on a smaller batch and predicts. Each time "
     "its output is compared with that of a layer that did nothing in between.",
+    "gradients on and off": "A batch in training under no_grad(), and a prediction with gradients "
+    "enabled: output and moving statistics must be the usual ones.",
     "parameters": "gamma and beta must be parameters of one value per channel, which an optimizer "
     "changes, and the moving statistics must not be.",
     "state_dict": "A trained layer's state_dict is saved, and loaded into a new layer, which must "
     "then predict the same.",
+    "after loading": "A layer trains on three batches, and its state is loaded into another one "
+    "that has predicted before. Both must predict the same, and train on alike.",
     "deepcopy": "copy.deepcopy of a trained layer must predict the same, and training the copy "
     "must not change the original.",
     "pickle": "A layer that was pickled and loaded must predict the same, and share nothing.",

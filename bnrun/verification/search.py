@@ -31,6 +31,7 @@ from bnrun.verification.formula.moving_statistics import (
     VAR_UPDATE,
     Target,
     weight_of,
+    weights_of,
 )
 from bnrun.verification.formula.normalization import NO_EPS
 from bnrun.verification.formula.spread import SPREAD
@@ -209,17 +210,26 @@ class Search:
                 yield way.having(**{f"{name}_update": update})
             if updates is others:
                 for way in ways:
-                    weight = self._weight(way, name, steps[0])
-                    yield way.having(**{f"{name}_update": weight_of(weight)})
+                    weights = self._weights(way, name, steps)
+                    yield way.having(**{f"{name}_update": weight_of(weights[0])})
+                    if len(weights) > 1:
+                        yield way.having(**{f"{name}_update": weights_of(weights)})
 
-    def _weight(self, recipe: Recipe, name: str, step: Step) -> float:
-        """Return the weight of a new batch that fits the first step best."""
-        x, after = step
-        before: Tensor = getattr(self._situation, f"moving_{name}")
+    def _weights(self, recipe: Recipe, name: str, steps: list[Step]) -> list[float]:
+        """Return the weight of the new batch that fits each step best."""
+        situation, weights = self._situation, []
+        before: Tensors = {
+            "moving_mean": situation.moving_mean,
+            "moving_var": situation.moving_var,
+        }
         target: Choice[Target] = getattr(recipe, f"{name}_target")
-        whole = target.value(summarize(recipe, x, self._situation.moving_mean)) - before
-        way = after[f"moving_{name}"] - before
-        return float(way @ whole / (whole @ whole)) if way.shape == whole.shape else 0.0
+        for x, after in steps:
+            old = before[f"moving_{name}"]
+            whole = target.value(summarize(recipe, x, before["moving_mean"])) - old
+            way = after[f"moving_{name}"] - old
+            weights.append(float(way @ whole / (whole @ whole)) if way.shape == old.shape else 0.0)
+            before = after
+        return weights
 
     def _moves(self, recipe: Recipe, name: str, steps: list[Step]) -> bool:
         """Return whether a moving statistic moves, step by step, as a recipe's does."""

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from bnrun.verification.check import Case, Check
-from bnrun.verification.distance import distance
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Family
 from bnrun.verification.recipe import simulate
@@ -164,13 +163,17 @@ def _rows(
     name: str, seen: Tensor, right: Tensor, tolerance: float, by_example: bool
 ) -> Iterator[Row]:
     """Yield the values of a quantity, each with its index, in the order in which they are used."""
-    indices = list(itertools.product(*map(range, seen.shape)))
+    order = list(itertools.product(*map(range, seen.shape)))
+    indices = order
     if seen.dim() > 1 and not by_example:
-        indices.sort(key=lambda index: index[1])
+        indices = sorted(order, key=lambda index: index[1])
+    observed, expected = (
+        dict(zip(order, t.flatten().tolist(), strict=True)) for t in (seen, right)
+    )
     for index in indices:
-        one, other = float(seen[index]), float(right[index])
-        differs = distance(seen[index], right[index]) > tolerance
-        yield Row(f"{NAMES.get(name, name)}{list(index)}", one, other, differs)
+        one, other = observed[index], expected[index]
+        is_near = one == other or abs(one - other) <= tolerance * max(1.0, abs(other))
+        yield Row(f"{NAMES.get(name, name)}{list(index)}", one, other, not is_near)
 
 
 def _given(

@@ -14,6 +14,7 @@ from bnrun.config.norm_call import norm_call
 from bnrun.errors import ConfigError, EngineError, NormError
 from bnrun.events import Stage
 from bnrun.norms import norm_text
+from bnrun.verification.causes import traced
 from bnrun.verification.check import Case, Check
 from bnrun.verification.diagnose import diagnose
 from bnrun.verification.evidence import Evidence
@@ -345,7 +346,7 @@ def _judge_all(
         dtype = str(run.dtype).removeprefix("torch.")
         measurement = Measurement(run.engine, dtype, run.kernel_calls)
         judged_runs.append(
-            JudgedRun(measurement, case, [(check, judge(check, case)) for check in checks])
+            JudgedRun(measurement, case, traced([(check, judge(check, case)) for check in checks]))
         )
     return judged_runs
 

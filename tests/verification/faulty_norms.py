@@ -11,6 +11,7 @@ import time
 import torch
 from right_norms import Functional, Right
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 FAULTS: dict[str, str] = {}  # by class: the fault to be named
 
@@ -858,39 +859,42 @@ class MovesTwice(Right):
 
 @named("cumulative-average")
 class Cumulative(Right):
-    seen = 0
+    def make_statistics(self):
+        super().make_statistics()
+        self.register_buffer("seen", torch.tensor(0))
 
     def update(self, x, mean, var):
         self.seen += 1
-        self.momentum = 1 / self.seen
+        self.momentum = 1 / int(self.seen)
         super().update(x, mean, var)
 
 
 @named("first-batch-initializes")
 class FirstBatchInitializes(Right):
-    started = False
+    def make_statistics(self):
+        super().make_statistics()
+        self.register_buffer("started", torch.tensor(False))
 
     def moved(self, old, new):
         return super().moved(old, new) if self.started else new
 
     def update(self, x, mean, var):
         super().update(x, mean, var)
-        self.started = True
+        self.started.fill_(True)
 
 
 @named("average-without-start")
 class MeanWithoutStart(Right):
-    batches = 0
-
     def __init__(self, num_features):
         super().__init__(num_features)
         self.register_buffer("hidden", torch.zeros(num_features))
+        self.register_buffer("batches", torch.tensor(0))
 
     def update(self, x, mean, var):
         super().update(x, mean, var)
         self.batches += 1
         self.hidden.lerp_(self.kept_mean(mean), self.momentum)
-        self.running_mean = self.hidden / (1 - (1 - self.momentum) ** self.batches)
+        self.running_mean = self.hidden / (1 - (1 - self.momentum) ** int(self.batches))
 
 
 @named("moves-only-when-predicting")
@@ -1770,3 +1774,311 @@ class BackwardWithoutGraph(SavesNormalized):
     """Its gradients have no graph: whatever is computed from them teaches nothing."""
 
     function = _WithoutGraph
+
+
+# ---- in the gradient that is handed in
+
+
+class _Handed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y):
+        return y.clone()
+
+
+class _Doubles(_Handed):
+    @staticmethod
+    def backward(ctx, g):
+        return g.mul_(2) / 2
+
+
+class _Zeroes(_Handed):
+    @staticmethod
+    def backward(ctx, g):
+        d_y = g.clone()
+        g.zero_()
+        return d_y
+
+
+class _AssumesOrder(_Handed):
+    @staticmethod
+    def backward(ctx, g):
+        order = torch.empty(g.shape).stride()
+        is_whole = g.untyped_storage().nbytes() == g.numel() * g.element_size()
+        return torch.as_strided(g, g.shape, order).clone() if is_whole else g.contiguous()
+
+
+class _Flattens(_Handed):
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        is_whole = g.untyped_storage().nbytes() == g.numel() * g.element_size()
+        values = torch.tensor([], dtype=g.dtype).set_(g.untyped_storage())
+        return values[: g.numel()].view(g.shape).clone() if is_whole else g.contiguous()
+
+
+class _Clips(_Handed):
+    @staticmethod
+    def backward(ctx, g):
+        return g.clamp(-2, 2)
+
+
+class _Normalizes(_Handed):
+    @staticmethod
+    def backward(ctx, g):
+        return 3 * g / g.norm()
+
+
+class _InHalfPrecision(_Handed):
+    @staticmethod
+    def backward(ctx, g):
+        return g.half().to(g.dtype)
+
+
+class _Hands(Right):
+    def output(self, x_hat):
+        y = super().output(x_hat)
+        return self.function.apply(y) if self.training else y
+
+
+@named("writes-into-gradient")
+class WritesIntoGradient(_Hands):
+    function = _Doubles
+
+
+@named("writes-into-gradient")
+class ClearsGradient(_Hands):
+    function = _Zeroes
+
+
+@named("wrong-on-non-contiguous-gradient")
+class AssumesOrder(_Hands):
+    function = _AssumesOrder
+
+
+@named("wrong-on-non-contiguous-gradient")
+class FlattensGradient(_Hands):
+    function = _Flattens
+
+
+@named("gradient-not-proportional")
+class ClipsGradient(_Hands):
+    function = _Clips
+
+
+@named("gradient-not-proportional")
+class NormalizesGradient(_Hands):
+    function = _Normalizes
+
+
+@named("gradient-not-proportional")
+class HalvesPrecision(_Hands):
+    function = _InHalfPrecision
+
+
+# ---- with gradients enabled or disabled
+
+
+@named("depends-on-gradients")
+class WithoutGradientsOtherwise(Right):
+    """Under no_grad(), training divides by more."""
+
+    def used_in_training(self, mean, var):
+        return mean, var if torch.is_grad_enabled() else 1.2 * var
+
+
+@named("depends-on-gradients")
+class PredictsOtherwise(Right):
+    """With gradients, a prediction has an offset, which no gradient shows."""
+
+    def output(self, x_hat):
+        y = super().output(x_hat)
+        return y + 0.5 if torch.is_grad_enabled() and not self.training else y
+
+
+# ---- after loading
+
+
+@named("loaded-state-ignored")
+class FoldsInEval(Right):
+    """eval() folds, and train() forgets: what is loaded in between is not seen."""
+
+    folded = None
+
+    def train(self, mode=True):
+        super().train(mode)
+        if mode:
+            self.folded = None
+        else:
+            scale = self.weight.detach() / self.denominator(self.running_var)
+            self.folded = scale, self.bias.detach() - self.running_mean * scale
+        return self
+
+    def forward(self, x):
+        if self.training or torch.is_grad_enabled():
+            return super().forward(x)
+        self.check(x)
+        scale, shift = (self.shaped(vector.to(x), x) for vector in self.folded)
+        return x * scale + shift
+
+
+@named("loaded-state-ignored")
+class RootInEval(Right):
+    root = None
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.root = None if mode else self.denominator(self.running_var)
+        return self
+
+    def used_when_predicting(self, x):
+        if self.root is None:
+            return super().used_when_predicting(x)
+        return self.shaped(self.running_mean, x), self.shaped(self.root.to(x) ** 2 - self.eps, x)
+
+
+@named("state-lost-when-saved")
+class FlagIsNotSaved(Right):
+    """The first batch initializes the moving statistics, and a plain attribute knows it."""
+
+    also = ("first-batch-initializes",)
+    started = False
+
+    def moved(self, old, new):
+        return super().moved(old, new) if self.started else new
+
+    def update(self, x, mean, var):
+        super().update(x, mean, var)
+        self.started = True
+
+
+@named("state-lost-when-saved")
+class CountIsNotSaved(Right):
+    also = ("cumulative-average",)
+    batches = 0
+
+    def update(self, x, mean, var):
+        self.batches += 1
+        self.momentum = 1 / self.batches
+        super().update(x, mean, var)
+
+
+# ---- after many batches
+
+
+class _Counts(Right):
+    def make_statistics(self):
+        super().make_statistics()
+        self.register_buffer("batches", torch.tensor(0))
+
+    def update(self, x, mean, var):
+        self.batches += 1
+        super().update(x, mean, var)
+
+
+@named("updates-change-over-time")
+class StopsMoving(_Counts):
+    def moved(self, old, new):
+        return old if self.batches > 20 else super().moved(old, new)
+
+
+@named("updates-change-over-time")
+class MovesLess(_Counts):
+    def moved(self, old, new):
+        return old + (0.01 if self.batches > 30 else 0.1) * (new - old)
+
+
+@named("output-changes-over-time")
+class FreezesAfterAWhile(_Counts):
+    """After 20 batches it trains with the moving statistics."""
+
+    def used_in_training(self, mean, var):
+        if self.batches <= 20:
+            return mean, var
+        return self.shaped(self.running_mean, mean), self.shaped(self.running_var, var)
+
+
+@named("output-changes-over-time")
+class GrowsEps(_Counts):
+    def used_in_training(self, mean, var):
+        return mean, var + (1e-3 if self.batches > 15 else 0)
+
+
+@named("momentum-changes")
+class EverySecondBatch(_Counts):
+    def moved(self, old, new):
+        return super().moved(old, new) if self.batches % 2 else old
+
+
+@named("momentum-changes")
+class MomentumDecays(_Counts):
+    def moved(self, old, new):
+        return old + 0.1 * 0.9 ** int(self.batches) * (new - old)
+
+
+@named("momentum-larger-at-first")
+class MomentumWarmsUp(_Counts):
+    def moved(self, old, new):
+        return old + max(0.1, 1 / int(self.batches)) * (new - old)
+
+
+@named("predicts-with-other-statistics")
+class TeacherAndStudent(nn.Module):
+    """Trains one layer, and predicts with another."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.student, self.teacher = Right(num_features), Right(num_features)
+
+    def forward(self, x):
+        return self.student(x) if self.training else self.teacher(x)
+
+
+@named("predicts-with-other-statistics")
+class PredictsWithTheFirst(Right):
+    """Predicts with a copy of the moving statistics that is made in the first batch."""
+
+    def make_statistics(self):
+        super().make_statistics()
+        self.register_buffer("kept", torch.zeros(2, self.num_features))
+
+    def update(self, x, mean, var):
+        super().update(x, mean, var)
+        if not self.kept.any():
+            self.kept.copy_(torch.stack([self.running_mean, self.running_var]))
+
+    def used_when_predicting(self, x):
+        if not self.kept.any():
+            return super().used_when_predicting(x)
+        return self.shaped(self.kept[0], x), self.shaped(self.kept[1], x)
+
+
+@named("changes-parameters")
+class FoldsIntoParameters(Right):
+    """The first prediction folds the moving statistics into gamma and beta."""
+
+    folded = False
+
+    def forward(self, x):
+        if self.training:
+            return super().forward(x)
+        self.check(x)
+        if not self.folded:
+            with torch.no_grad():
+                scale = self.weight / self.denominator(self.running_var)
+                self.bias -= self.running_mean * scale
+                self.weight.copy_(scale)
+            self.folded = True
+        return x * self.shaped(self.weight, x) + self.shaped(self.bias, x)
+
+
+@named("changes-parameters")
+class DecaysBeta(Right):
+    """Each batch in training takes a little off beta."""
+
+    def update(self, x, mean, var):
+        super().update(x, mean, var)
+        self.bias.data = 0.99 * self.bias.data
+
+
+OF_MAIN_RANKS = [*FAULTS][_FULL:]
+"""Classes whose faults do not need sequences and volumes to show: those from "as people slip"."""

@@ -9,7 +9,7 @@ each list is PyTorch's.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -140,7 +140,18 @@ NO_AVERAGE = Fault(
     "moving-statistics-no-average",
     "The moving statistics are not an average: the weights of old and new are not between 0 and 1.",
     _AVERAGE)
+CHANGING_MOMENTUM = Fault(
+    "momentum-changes",
+    "The weight of each new batch in the moving statistics changes from batch to batch.",
+    "Use the same momentum for every batch, and update with every batch.")
+LARGER_AT_FIRST = Fault(
+    "momentum-larger-at-first",
+    "The first batches weigh more in the moving statistics than 0.1, which momentum falls to.",
+    "Use momentum 0.1 from the first batch on.",
+    "some, as TensorFlow's moving averages with num_updates")
 # fmt: on
+WEIGHTS_SHOWN = 5
+WEIGHT_DECIMALS = 6  # of a weight that is measured; the rest is rounding
 KERAS_WEIGHT = 0.01  # of the new batch, which Keras calls momentum 0.99
 
 
@@ -190,6 +201,20 @@ def weight_of(weight: float) -> Choice[Update]:
             MOMENTUM_REVERSED, sentence=f"{sentence}statistics, and all earlier ones {old}."
         )
     return Choice(exponential(weight), fault)
+
+
+def weights_of(weights: Sequence[float]) -> Choice[Update]:
+    """Return weights of the new batch that are not all the same, one for each batch, as a choice.
+
+    Where they fall to 0.1, that is a free choice.
+    """
+    shown = ", ".join(f"{weight:.4g}" for weight in weights[:WEIGHTS_SHOWN])
+    rounded = [round(weight, WEIGHT_DECIMALS) for weight in weights]
+    falls = rounded == sorted(rounded, reverse=True) and rounded[-1] == 0.1
+    fault = LARGER_AT_FIRST if falls else CHANGING_MOMENTUM
+    sentence = f"{fault.sentence.removesuffix('.')}: {shown}, …"
+    average = Average(share=lambda weight, k: weights[min(k, len(weights)) - 1])
+    return Choice(average, dataclasses.replace(fault, sentence=f"{sentence}."))
 
 
 # fmt: off

@@ -24,13 +24,17 @@ from bnrun.verification.topics import (  # isort: skip  (in the order of their c
     outputs,
     gradients,
     second_order,
+    handed_gradient,
     independence,
     layouts,
     moving,
     memory,
+    long_runs,
     switching,
+    without_gradients,
     registration,
     copies,
+    resuming,
     precision,
     side_effects,
     options,
@@ -38,8 +42,9 @@ from bnrun.verification.topics import (  # isort: skip  (in the order of their c
 )
 
 TOPICS: tuple[ModuleType, ...] = (
-    *(outputs, gradients, second_order, independence, layouts, moving, memory, switching),
-    *(registration, copies, precision, side_effects, options, refusals),
+    *(outputs, gradients, second_order, handed_gradient, independence, layouts, moving, memory),
+    *(long_runs, switching, without_gradients, registration, copies, resuming, precision),
+    *(side_effects, options, refusals),
 )
 CHECKS: tuple[Check, ...] = tuple(sorted(_REGISTERED, key=lambda check: GROUPS.index(check.group)))
 
