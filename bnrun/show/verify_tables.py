@@ -275,7 +275,7 @@ def _skips(checks: Iterable[CheckResult]) -> Iterator[tuple[str, str]]:
     for reason, skipped in reasons.items():
         layouts = Counter(check.layout for check in skipped if check.layout)
         names = [f"{_count(many, 'check')} for {layout}" for layout, many in layouts.items()]
-        others = [check.base for check in skipped if not check.layout]
+        others = list(dict.fromkeys(check.base for check in skipped if not check.layout))
         names += others if len(others) <= MOST_SKIPPED else [_count(len(others), "check")]
         yield "skipped", f"{'; '.join(names)}: {reason}"
 

@@ -42,7 +42,7 @@ def test_a_right_layer_ends_with_0() -> None:
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     assert lines[0] == "builtin: pass"
-    assert lines[2].startswith("50 checks passed, 0 failed, 0 skipped, in ")
+    assert lines[2].startswith("54 checks passed, 0 failed, 0 skipped, in ")
     assert len(lines) < 8
     assert done.stderr == ""
 
@@ -52,9 +52,9 @@ def test_the_layer_that_trains_is_checked_on_both_engines() -> None:
     assert done.exit_code == 0, done.output
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert lines[0] == "scratch: pass"
-    assert ": eager, float64; compiled, float32; on cpu. 87 checks passed, " in " ".join(lines)
-    assert any(line.startswith("compiled: 37 checks (") for line in lines)
-    assert any(line.startswith("passed  compiled, float32: 20 of mathematics, ") for line in lines)
+    assert ": eager, float64; compiled, float32; on cpu. 95 checks passed, " in " ".join(lines)
+    assert any(line.startswith("compiled: 41 checks (") for line in lines)
+    assert any(line.startswith("passed  compiled, float32: 21 of mathematics, ") for line in lines)
     assert all(len(line) <= 80 for line in lines)
     alone = json.loads(_call("verify", "scratch", "--engine", "eager", "--json").stdout)
     assert {check["engine"] for check in alone["checks"]} == {"eager"}

@@ -2078,7 +2078,3 @@ class DecaysBeta(Right):
     def update(self, x, mean, var):
         super().update(x, mean, var)
         self.bias.data = 0.99 * self.bias.data
-
-
-OF_MAIN_RANKS = [*FAULTS][_FULL:]
-"""Classes whose faults do not need sequences and volumes to show: those from "as people slip"."""

@@ -32,7 +32,7 @@ def test_scratch_is_verified_eagerly_in_float64_and_compiled_in_float32(both: Re
         ("compiled", "float32"),
     ]
     assert (both.verdict, both.findings, both.dtype) == ("pass", (), "float64")
-    assert len(_rows(both, "eager")) == 50
+    assert len(_rows(both, "eager")) == 54
     compiled = _rows(both, "compiled")
     assert {check.dtype for check in compiled.values()} == {"float32"}
     errors = [check.max_error for check in compiled.values() if check.max_error]

@@ -209,6 +209,7 @@ def test_the_textbook_fails_on_what_the_textbook_does_differently(report_on: Rep
         "gradients when predicting, (N, C)",
         "gradients when predicting, (N, C, H, W)",
         "mode",
+        "gradients on and off",
         "state_dict",
         ".double()",
     ]

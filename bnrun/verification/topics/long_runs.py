@@ -101,7 +101,7 @@ def _long_run(case: Case) -> Outcome:
             fault = dataclasses.replace(CHANGES_OUTPUT, sentence=sentence)
             return failed(fault, error=error)
     unexplained = {part for part, rank in case.diagnosis.unexplained if rank == case.rank}
-    if record.after and not unexplained:
+    if case.construction.family == "batch" and record.after and not unexplained:
         return _updates(case, record) or _prediction(case, record)
     return passed(max(record.changes))
 
