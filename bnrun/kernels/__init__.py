@@ -30,12 +30,14 @@ from bnrun.kernels.lenet import (
     supports_lenet,
     timed_stages,
 )
+from bnrun.kernels.lenet_step import LeNetStep, supports_lenet_step
 from bnrun.kernels.loss import cross_entropy, supports_cross_entropy
 from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, supports_pooling
 
 __all__ = [
     "Build",
     "LeNetParts",
+    "LeNetStep",
     "Norm",
     "batch_norm",
     "batch_norm_evaluation",
@@ -60,6 +62,7 @@ __all__ = [
     "supports_cross_entropy",
     "supports_gather",
     "supports_lenet",
+    "supports_lenet_step",
     "supports_pooling",
     "timed_stages",
 ]

@@ -129,6 +129,15 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(_FLOATS, _TENSORS, _TENSORS, _DOUBLES),  # x, layers, moving, norms
         *(_FLOATS, _FLOATS, _LONG),  # work, logits, images
     ),
+    "lenet_step": (
+        *(_BOOL, _BOOL),  # likewise
+        *(_BYTES, _LONGS, _LONGS),  # pixels, labels, index
+        *(_TENSORS, _TENSORS, _DOUBLES),  # layers, moving, norms
+        *(_TENSORS, _TENSORS),  # gradients, velocities
+        *(_DOUBLE, _DOUBLE, _DOUBLE, _BOOL),  # lr, momentum, weight decay, Nesterov's
+        *(_FLOATS, _FLOATS, _FLOATS, _FLOATS),  # work, gradient work, loss, correct
+        *(_DOUBLES_OR_NULL, _LONG),  # seconds, images
+    ),
     "lenet_population": (
         *(_BOOL, _BOOL),  # likewise
         *(_FLOATS, _TENSORS, _DOUBLES),  # x, layers, norms

@@ -110,6 +110,19 @@ EXPORT void lenet_prediction(
         .predict(x, logits);
 }
 
+EXPORT void lenet_step(
+    int is_relu, int is_max, const unsigned char *pixels, const long *labels, const long *index,
+    Layer *layers, Layer *moving, const double *norms, Layer *gradients, Layer *velocities,
+    double lr, double momentum, double weight_decay, int is_nesterov, float *work,
+    float *gradient_work, float *loss, float *correct, double *seconds, long images, int threads) {
+    Kind kind = {!!is_relu, !!is_max};
+    Sgd sgd = {(float)lr, (float)momentum, (float)weight_decay, !!is_nesterov};
+    LeNet(kind, layers, moving, norms, work, images, groups_of(images), true, threads)
+        .step(
+            pixels, labels, index, gradients, velocities, sgd, gradient_work, loss, correct,
+            seconds);
+}
+
 EXPORT void lenet_population(
     int is_relu, int is_max, const float *x, Layer *layers, const double *norms, float *work,
     float *logits, float *statistics, long images, int threads) {

@@ -1,4 +1,5 @@
-// LeNet as a whole: a forward pass for training, its gradients, and predictions, each in one call.
+// LeNet as a whole: a step of training; or a forward pass for training, its gradients, and
+// predictions by themselves. Each is one call.
 //
 //   x -> conv1 -> y1 -> norm, activation, pooling -> p1
 //     -> conv2 -> y2 -> norm, activation, pooling -> p2
@@ -13,8 +14,11 @@
 #include <time.h>
 
 #include "convolution.h"
+#include "gather.h"
 #include "linear.h"
+#include "loss.h"
 #include "place.h"
+#include "sgd.h"
 
 using Conv1 = Convolution<1, 6, 28>;
 using Conv2 = Convolution<6, 16, 12>;
@@ -22,8 +26,12 @@ using Linear1 = Linear<256, 120>;
 using Linear2 = Linear<120, 84>;
 using Linear3 = Linear<84, 10>;
 
-constexpr int PLACES = 4, CLASSES = 10;
+constexpr int LAYERS = 5, PLACES = 4, CLASSES = 10;
 constexpr int CHANNELS[PLACES] = {6, 16, 120, 84}, POSITIONS[PLACES] = {24 * 24, 8 * 8, 1, 1};
+// Of the parameters, as Python passes them: of the layers, then of the norms.
+constexpr long WEIGHTS[LAYERS + PLACES] = {Conv1::WEIGHTS, Conv2::WEIGHTS, Linear1::WEIGHTS,
+                                           Linear2::WEIGHTS, Linear3::WEIGHTS, 6, 16, 120, 84};
+constexpr long BIASES[LAYERS + PLACES] = {6, 16, 120, 84, CLASSES, 6, 16, 120, 84};
 constexpr int SUMS = (PARTS + 1) * 2 * 120;
 
 // Writes how many seconds each stage of a pass took, where somebody asks: `seconds` may be null.
@@ -106,7 +114,7 @@ struct Share {
 
 struct LeNet {
     Kind kind;
-    Layer conv1, conv2, fc1, fc2, fc3;
+    Layer *layers, conv1, conv2, fc1, fc2, fc3;
     Place places[PLACES];
     long images, groups;
     int threads;
@@ -119,11 +127,11 @@ struct LeNet {
     LeNet(
         Kind kind, Layer *layers, Layer *moving, const double *norm_numbers, float *work,
         long images, long kept_groups, bool keeps_largest, int threads)
-        : kind(kind), conv1(layers[0]), conv2(layers[1]), fc1(layers[2]), fc2(layers[3]),
+        : kind(kind), layers(layers), conv1(layers[0]), conv2(layers[1]), fc1(layers[2]), fc2(layers[3]),
           fc3(layers[4]), images(images), groups(groups_of(images)), threads(threads) {
         Memory memory = {work};
         for (int j = 0; j < PLACES; j++) {
-            Layer affine = layers[5 + j], moved = moving ? moving[j] : Layer{};
+            Layer affine = layers[LAYERS + j], moved = moving ? moving[j] : Layer{};
             double momentum = norm_numbers[2 * j], eps = norm_numbers[2 * j + 1];
             long channels = CHANNELS[j];
             places[j] = {
@@ -143,9 +151,68 @@ struct LeNet {
 
     int count(long group) const { return images_in(group, images); }
 
-    void first_layer(const float *rows, long group, float *x_group, float *y1_group) const {
+    // What the threads of a team share in a pass. A stage ends where the sums of a place are complete,
+    // and at the end of a pass.
+    struct Pass {
+        double memory[SUMS];
+        Barrier barrier;
+        Stopwatch watch;
+
+        explicit Pass(double *seconds) : watch(seconds) {}
+        Sums sums(int j) { return {memory, CHANNELS[j]}; }
+    };
+
+    // A thread's share of a forward pass, which normalizes by the batch. `read(group, x)` writes the
+    // images of a group, and `take(group, logits)` gets its logits.
+    template <typename Read, typename Take>
+    void forward_share(Pass &pass, const Share &share, Read read, Take take) {
+        long first = share.first, own = share.last - first;
+        Values x = this->x.of(share.thread), y1 = this->y1.of(share.thread);
+        Values p1 = this->p1.of(share.thread);
+        auto first_layer = [&](long group) {
+            read(group, x.at(group));
+            Conv1::forward(x.at(group), conv1.weight, conv1.bias, y1.at(group));
+        };
+        // `compute(group)` returns the input of a place.
+        auto until = [&](int j, auto compute) {
+            Sums sums = pass.sums(j);
+            share.each_part(sums, [&](long group, int part) {
+                places[j].add_statistics(sums, part, compute(group), count(group));
+            });
+            pass.barrier.wait(share.team, [&] {
+                places[j].use_batch(sums, images);
+                pass.watch.end_stage();
+            });
+        };
+
+        until(0, [&](long group) {
+            first_layer(group);
+            return y1.at(group);
+        });
+        until(1, [&](long group) {
+            if (!y1.are_kept) first_layer(group);
+            places[0].pool_group<24>(kind, y1.at(group), p1.at(group));
+            Conv2::forward(p1.at(group), conv2.weight, conv2.bias, y2.at(group));
+            return y2.at(group);
+        });
+        share.each_group(
+            [&](long group) { places[1].pool_group<8>(kind, y2.at(group), p2.at(group)); });
+        Linear1::forward(p2.at(first), fc1.weight, fc1.bias, y3.at(first), own);
+        until(2, [&](long group) { return y3.at(group); });
+        share.each_group(
+            [&](long group) { places[2].activate(kind, y3.at(group), a3.at(group)); });
+        Linear2::forward(a3.at(first), fc2.weight, fc2.bias, y4.at(first), own);
+        until(3, [&](long group) { return y4.at(group); });
+        share.each_group([&](long group) {
+            float logits[CLASSES * LANES];
+            places[3].activate(kind, y4.at(group), a4.at(group));
+            Linear3::forward(a4.at(group), fc3.weight, fc3.bias, logits, 1);
+            take(group, logits);
+        });
+    }
+
+    void read_rows(const float *rows, long group, float *x_group) const {
         to_group(rows + group * LANES * Conv1::X, Conv1::X, count(group), Conv1::X, x_group);
-        Conv1::forward(x_group, conv1.weight, conv1.bias, y1_group);
     }
 
     void write_logits(const float *group_logits, long group, float *logits) const {
@@ -153,54 +220,15 @@ struct LeNet {
         from_group(group_logits, count(group), CLASSES, rows, CLASSES);
     }
 
-    // rows: (images, 28, 28), logits: (images, CLASSES). Normalizes by the batch.
-    // A stage ends where the statistics of a place are complete, and at the end.
+    // rows: (images, 28, 28), logits: (images, CLASSES).
     void forward(const float *rows, float *logits, double *seconds) {
-        double memory[SUMS];
-        Barrier barrier;
-        Stopwatch watch(seconds);
+        Pass pass(seconds);
         in_team(threads, [&](int thread, int team) {
-            Share share(thread, team, groups);
-            long first = share.first, own = share.last - first;
-            Values x = this->x.of(thread), y1 = this->y1.of(thread), p1 = this->p1.of(thread);
-            // `compute(group)` returns the input of a place.
-            auto until = [&](int j, auto compute) {
-                Sums sums = {memory, CHANNELS[j]};
-                share.each_part(sums, [&](long group, int part) {
-                    places[j].add_statistics(sums, part, compute(group), count(group));
-                });
-                barrier.wait(team, [&] {
-                    places[j].use_batch(sums, images);
-                    watch.end_stage();
-                });
-            };
-
-            until(0, [&](long group) {
-                first_layer(rows, group, x.at(group), y1.at(group));
-                return y1.at(group);
-            });
-            until(1, [&](long group) {
-                if (!y1.are_kept) first_layer(rows, group, x.at(group), y1.at(group));
-                places[0].pool_group<24>(kind, y1.at(group), p1.at(group));
-                Conv2::forward(p1.at(group), conv2.weight, conv2.bias, y2.at(group));
-                return y2.at(group);
-            });
-            share.each_group(
-                [&](long group) { places[1].pool_group<8>(kind, y2.at(group), p2.at(group)); });
-            Linear1::forward(p2.at(first), fc1.weight, fc1.bias, y3.at(first), own);
-            until(2, [&](long group) { return y3.at(group); });
-            share.each_group(
-                [&](long group) { places[2].activate(kind, y3.at(group), a3.at(group)); });
-            Linear2::forward(a3.at(first), fc2.weight, fc2.bias, y4.at(first), own);
-            until(3, [&](long group) { return y4.at(group); });
-            share.each_group([&](long group) {
-                float out[CLASSES * LANES];
-                places[3].activate(kind, y4.at(group), a4.at(group));
-                Linear3::forward(a4.at(group), fc3.weight, fc3.bias, out, 1);
-                write_logits(out, group, logits);
-            });
+            auto read = [&](long group, float *x_group) { read_rows(rows, group, x_group); };
+            auto take = [&](long group, const float *out) { write_logits(out, group, logits); };
+            forward_share(pass, Share(thread, team, groups), read, take);
         });
-        watch.end_stage();
+        pass.watch.end_stage();
     }
 
     // Writes mean and biased variance of each place, as `forward` has left them.
@@ -223,7 +251,8 @@ struct LeNet {
             for (long first = share.first; first < share.last; first += CHUNK) {
                 long chunk = share.last - first < CHUNK ? share.last - first : CHUNK;
                 for (long j = 0; j < chunk; j++) {
-                    first_layer(rows, first + j, x.at(slot), y1.at(slot));
+                    read_rows(rows, first + j, x.at(slot));
+                    Conv1::forward(x.at(slot), conv1.weight, conv1.bias, y1.at(slot));
                     places[0].pool_group<24>(kind, y1.at(slot), p1.at(slot));
                     Conv2::forward(p1.at(slot), conv2.weight, conv2.bias, y2.at(slot));
                     places[1].pool_group<8>(kind, y2.at(slot), p2.at(slot + j));
@@ -247,6 +276,7 @@ struct LeNet {
         Values y1, y2, y3, y4, logits;
         float *p2_rows, *a3_rows, *a4_rows;  // values of linear layers' inputs, along rows
         float *conv1_parts, *conv2_parts;    // see `WeightSums`
+        GroupLoss *losses;
 
         Gradients(float *work, long groups) {
             Memory memory = {work};
@@ -260,6 +290,7 @@ struct LeNet {
             a4_rows = memory.take<float>(groups * LANES * Linear3::ROW);
             conv1_parts = memory.take<float>(PARTS * Conv1::WeightSums::COUNT);
             conv2_parts = memory.take<float>(PARTS * Conv2::WeightSums::COUNT);
+            losses = memory.take<GroupLoss>(groups);
         }
     };
 
@@ -279,78 +310,133 @@ struct LeNet {
             blocks * thread / team * Linear::ROWS, blocks * (thread + 1) / team * Linear::ROWS);
     }
 
-    // d_logits: (images, CLASSES). Writes the gradients, in the order of the constructor's `layers`.
-    // A stage ends where the sums of a place's gradients are complete, and at the end. A linear
-    // layer's weights wait until then: they need the gradients of all images.
+    // A thread's share of the gradients, in the order of the constructor's `layers`. Those of the
+    // logits are in `d` before. A linear layer's weights wait until the next place's sums are
+    // complete: they need the gradients of all images.
+    void gradient_share(Pass &pass, const Share &share, Gradients &d, Layer *gradients) {
+        long first = share.first, own = share.last - first;
+        int thread = share.thread, team = share.team;
+        auto sums = [&](int j) { return pass.sums(j); };
+        auto finish = [&](int j) {
+            pass.barrier.wait(team, [&] {
+                places[j].take_gradient(sums(j), images, gradients[LAYERS + j]);
+                pass.watch.end_stage();
+            });
+        };
+        auto through_activation = [&](int j, Values y, Values g) {
+            share.each_part(sums(j), [&](long group, int part) {
+                places[j].activate_gradient(kind, y.at(group), g.at(group), sums(j), part);
+            });
+            finish(j);
+        };
+        auto through_norm = [&](int j, Values y, Values g, long group) {
+            places[j].to_input_gradient(g.at(group), y.at(group), count(group));
+        };
+
+        share.each_group([&](long group) {
+            to_rows<Linear1>(p2, group, d.p2_rows);
+            to_rows<Linear2>(a3, group, d.a3_rows);
+            to_rows<Linear3>(a4, group, d.a4_rows);
+        });
+        Linear3::input_gradient(d.logits.at(first), fc3.weight, d.y4.at(first), own);
+        through_activation(3, y4, d.y4);
+
+        linear_weights<Linear3>(d.a4_rows, d.logits, gradients[4], thread, team);
+        share.each_group([&](long group) { through_norm(3, y4, d.y4, group); });
+        Linear2::input_gradient(d.y4.at(first), fc2.weight, d.y3.at(first), own);
+        through_activation(2, y3, d.y3);
+
+        linear_weights<Linear2>(d.a3_rows, d.y4, gradients[3], thread, team);
+        share.each_part(sums(1), [&](long group, int part) {
+            float d_p2[256 * LANES];
+            through_norm(2, y3, d.y3, group);
+            Linear1::input_gradient(d.y3.at(group), fc1.weight, d_p2, 1);
+            places[1].pool_group_gradient<8>(
+                kind, y2.at(group), d_p2, d.y2.at(group), sums(1), part);
+        });
+        finish(1);
+
+        linear_weights<Linear1>(d.p2_rows, d.y3, gradients[2], thread, team);
+        for_parts(thread, team, [&](int part) { sums(0).clear(part); });
+        share.each_weight_sum<Conv2>(d.conv2_parts, [&](auto &weights, long group, int part) {
+            float d_p1[Conv2::X * LANES];
+            through_norm(1, y2, d.y2, group);
+            weights.add(p1.at(group), d.y2.at(group));
+            Conv2::input_gradient(d.y2.at(group), conv2.weight, d_p1);
+            places[0].pool_group_gradient<24>(
+                kind, y1.at(group), d_p1, d.y1.at(group), sums(0), part);
+        });
+        finish(0);
+
+        share.each_weight_sum<Conv1>(d.conv1_parts, [&](auto &weights, long group, int) {
+            through_norm(0, y1, d.y1, group);
+            weights.add(x.at(group), d.y1.at(group));
+        });
+        pass.barrier.wait(team, [&] {
+            Conv1::WeightSums::add_parts(d.conv1_parts, gradients[0].weight, gradients[0].bias);
+            Conv2::WeightSums::add_parts(d.conv2_parts, gradients[1].weight, gradients[1].bias);
+            pass.watch.end_stage();
+        });
+    }
+
+    // d_logits: (images, CLASSES).
     void gradient(const float *d_logits, Layer *gradients, float *work, double *seconds) {
-        double memory[SUMS];
-        Barrier barrier;
-        Stopwatch watch(seconds);
+        Pass pass(seconds);
         Gradients d(work, groups);
         in_team(threads, [&](int thread, int team) {
             Share share(thread, team, groups);
-            long first = share.first, own = share.last - first;
-            auto sums = [&](int j) { return Sums{memory, CHANNELS[j]}; };
-            auto finish = [&](int j) {
-                barrier.wait(team, [&] {
-                    places[j].take_gradient(sums(j), images, gradients[5 + j]);
-                    watch.end_stage();
-                });
-            };
-            auto through_activation = [&](int j, Values y, Values g) {
-                share.each_part(sums(j), [&](long group, int part) {
-                    places[j].activate_gradient(kind, y.at(group), g.at(group), sums(j), part);
-                });
-                finish(j);
-            };
-            auto through_norm = [&](int j, Values y, Values g, long group) {
-                places[j].to_input_gradient(g.at(group), y.at(group), count(group));
-            };
-
             share.each_group([&](long group) {
                 const float *rows = d_logits + group * LANES * CLASSES;
                 to_group(rows, CLASSES, count(group), CLASSES, d.logits.at(group));
-                to_rows<Linear1>(p2, group, d.p2_rows);
-                to_rows<Linear2>(a3, group, d.a3_rows);
-                to_rows<Linear3>(a4, group, d.a4_rows);
             });
-            Linear3::input_gradient(d.logits.at(first), fc3.weight, d.y4.at(first), own);
-            through_activation(3, y4, d.y4);
-
-            linear_weights<Linear3>(d.a4_rows, d.logits, gradients[4], thread, team);
-            share.each_group([&](long group) { through_norm(3, y4, d.y4, group); });
-            Linear2::input_gradient(d.y4.at(first), fc2.weight, d.y3.at(first), own);
-            through_activation(2, y3, d.y3);
-
-            linear_weights<Linear2>(d.a3_rows, d.y4, gradients[3], thread, team);
-            share.each_part(sums(1), [&](long group, int part) {
-                float d_p2[256 * LANES];
-                through_norm(2, y3, d.y3, group);
-                Linear1::input_gradient(d.y3.at(group), fc1.weight, d_p2, 1);
-                places[1].pool_group_gradient<8>(
-                    kind, y2.at(group), d_p2, d.y2.at(group), sums(1), part);
-            });
-            finish(1);
-
-            linear_weights<Linear1>(d.p2_rows, d.y3, gradients[2], thread, team);
-            for_parts(thread, team, [&](int part) { sums(0).clear(part); });
-            share.each_weight_sum<Conv2>(d.conv2_parts, [&](auto &weights, long group, int part) {
-                float d_p1[Conv2::X * LANES];
-                through_norm(1, y2, d.y2, group);
-                weights.add(p1.at(group), d.y2.at(group));
-                Conv2::input_gradient(d.y2.at(group), conv2.weight, d_p1);
-                places[0].pool_group_gradient<24>(
-                    kind, y1.at(group), d_p1, d.y1.at(group), sums(0), part);
-            });
-            finish(0);
-
-            share.each_weight_sum<Conv1>(d.conv1_parts, [&](auto &weights, long group, int) {
-                through_norm(0, y1, d.y1, group);
-                weights.add(x.at(group), d.y1.at(group));
-            });
+            gradient_share(pass, share, d, gradients);
         });
-        Conv1::WeightSums::add_parts(d.conv1_parts, gradients[0].weight, gradients[0].bias);
-        Conv2::WeightSums::add_parts(d.conv2_parts, gradients[1].weight, gradients[1].bias);
-        watch.end_stage();
+    }
+
+    // All of a training step: on images[index[n]] and labels[index[n]], for every n of the batch.
+    // Writes the mean loss and the count of right answers, and updates the parameters.
+    void step(
+        const unsigned char *pixels, const long *labels, const long *index, Layer *gradients,
+        Layer *velocities, Sgd sgd, float *work, float *loss, float *correct, double *seconds) {
+        Pass pass(seconds);
+        Gradients d(work, groups);
+        in_team(threads, [&](int thread, int team) {
+            Share share(thread, team, groups);
+            auto read = [&](long group, float *x_group) {
+                gather_group<Conv1::X>(pixels, index + group * LANES, count(group), x_group);
+            };
+            auto take = [&](long group, const float *logits) {
+                long own_labels[LANES];
+                for (int i = 0; i < count(group); i++)
+                    own_labels[i] = labels[index[group * LANES + i]];
+                d.losses[group] = group_cross_entropy<CLASSES>(
+                    logits, own_labels, d.logits.at(group), count(group), images);
+            };
+            forward_share(pass, share, read, take);
+            pass.barrier.wait(team, [&] { pass.watch.end_stage(); });
+            gradient_share(pass, share, d, gradients);
+            update_share(share, gradients, velocities, sgd);
+        });
+        GroupLoss total = {};
+        for (long group = 0; group < groups; group++) {
+            total.sum += d.losses[group].sum;
+            total.correct += d.losses[group].correct;
+        }
+        *loss = total.sum / images, *correct = total.correct;
+        pass.watch.end_stage();
+    }
+
+    void update_share(
+        const Share &share, const Layer *gradients, const Layer *velocities, Sgd sgd) const {
+        auto update = [&](float *values, const float *g, float *velocity, long size) {
+            long first = size * share.thread / share.team;
+            long last = size * (share.thread + 1) / share.team;
+            if (values) sgd.update(values, g, velocity, first, last);
+        };
+        for (int j = 0; j < LAYERS + PLACES; j++) {
+            const Layer &g = gradients[j], &velocity = velocities[j];
+            update(layers[j].weight, g.weight, velocity.weight, WEIGHTS[j]);
+            update(layers[j].bias, g.bias, velocity.bias, BIASES[j]);
+        }
     }
 };

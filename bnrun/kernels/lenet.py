@@ -23,9 +23,11 @@ CHUNK = 4
 """Groups that a thread predicts at a time; the same constant as in lenet.h."""
 MOST_LANES = 16
 """Images of a group, at most: see lanes.h."""
-VALUES, GRADIENT_VALUES, LATER_VALUES = 6_792, 5_206, 1_688
+VALUES, GRADIENT_VALUES, LATER_VALUES = 6_792, 5_208, 1_688
 """Numbers that are kept of each image: by the forward pass, by the gradients besides, and from the
 output of the second convolution on."""
+NORM_VALUES, GRADIENT_SUMS = 4_096, PARTS * 2_572 + 256
+"""Numbers that are kept of all images together, likewise."""
 FORWARD_STAGES = (
     "conv1",
     "norm1, pool1, conv2",
@@ -41,8 +43,6 @@ GRADIENT_STAGES = (
     "norm1, conv1's weights",
 )
 """What a call does between two points at which its threads wait for one another."""
-NORM_VALUES, GRADIENT_SUMS = 4_096, PARTS * 2_572 + 256
-"""Numbers that are kept of all images together, likewise."""
 
 
 _timings: contextvars.ContextVar[list[tuple[Sequence[str], Tensor]] | None]
@@ -112,18 +112,26 @@ def supports_lenet(x: Tensor, parts: LeNetParts) -> bool:
 
     They compute no gradient of the images.
     """
+    return (
+        supports(x)
+        and x.shape[1:] == IMAGE
+        and len(x) > 0
+        and not x.requires_grad
+        and supports_parts(parts)
+    )
+
+
+def supports_parts(parts: LeNetParts) -> bool:
+    """Return whether the kernels are enabled and can compute with these parameters."""
     vectors = [*parts.affine(), *parts.moving()]
     tensors = [*parts.layers, *vectors]
     sizes = [channels for channels in CHANNELS for _ in range(2)] * 2
     return (
-        supports(x, *tensors)
+        supports(*tensors)
         and [tuple(one.shape) for one in parts.layers if one is not None] == LAYERS
         and all(
             one is None or one.shape == (size,) for one, size in zip(vectors, sizes, strict=True)
         )
-        and x.shape[1:] == IMAGE
-        and len(x) > 0
-        and not x.requires_grad
         and all(tensor is None or tensor.is_contiguous() for tensor in tensors)
     )
 
@@ -150,7 +158,7 @@ def lenet_prediction(x: Tensor, parts: LeNetParts) -> Tensor:
             [*parts.layers, *parts.affine()],
             parts.moving(),
             parts.numbers(),
-            _memory(x, NORM_VALUES + images * VALUES),
+            memory(x, NORM_VALUES + images * VALUES),
         ),
         *(logits, len(x)),
     )
@@ -171,7 +179,7 @@ def lenet_population(x: Tensor, parts: LeNetParts) -> list[tuple[Tensor, Tensor]
     call(
         *("lenet_population", parts.is_relu, parts.is_max, x.contiguous()),
         *([*parts.layers, *parts.affine()], parts.numbers()),
-        _memory(x, NORM_VALUES + once + _in_groups(len(x)) * LATER_VALUES),
+        memory(x, NORM_VALUES + once + in_groups(len(x)) * LATER_VALUES),
         *(logits, statistics, len(x)),
     )
     sizes = [size for channels in CHANNELS for size in (channels, channels)]
@@ -186,11 +194,11 @@ class _LeNet(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, parts: LeNetParts, *parameters: Tensor | None) -> Tensor:
         logits = x.new_empty(len(x), CLASSES)
-        work = _memory(x, NORM_VALUES + _in_groups(len(x)) * VALUES)
+        work = memory(x, NORM_VALUES + in_groups(len(x)) * VALUES)
         numbers = parts.numbers()
         call(
             *("lenet", parts.is_relu, parts.is_max, x.contiguous(), parameters, parts.moving()),
-            *(numbers, work, logits, _seconds(FORWARD_STAGES), len(x)),
+            *(numbers, work, logits, seconds_of(FORWARD_STAGES), len(x)),
         )
         ctx.is_relu, ctx.is_max = parts.is_relu, parts.is_max
         ctx.save_for_backward(numbers, work, *parameters)
@@ -201,10 +209,10 @@ class _LeNet(torch.autograd.Function):
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         numbers, work, *parameters = ctx.saved_tensors
         gradients = [None if one is None else torch.empty_like(one) for one in parameters]
-        gradient_work = _memory(g, GRADIENT_SUMS + _in_groups(len(g)) * GRADIENT_VALUES)
+        gradient_work = memory(g, GRADIENT_SUMS + in_groups(len(g)) * GRADIENT_VALUES)
         call(
             *("lenet_gradient", ctx.is_relu, ctx.is_max, g.contiguous(), parameters, [None] * 8),
-            *(numbers, work, gradient_work, gradients, _seconds(GRADIENT_STAGES), len(g)),
+            *(numbers, work, gradient_work, gradients, seconds_of(GRADIENT_STAGES), len(g)),
         )
         return None, None, *gradients
 
@@ -226,7 +234,7 @@ def timed_stages() -> Iterator[dict[str, float]]:
         _timings.reset(token)
 
 
-def _seconds(names: Sequence[str]) -> Tensor | None:
+def seconds_of(names: Sequence[str]) -> Tensor | None:
     """Return where a kernel writes the seconds of its stages, if somebody asks for them."""
     timings = _timings.get()
     if timings is None:
@@ -235,11 +243,11 @@ def _seconds(names: Sequence[str]) -> Tensor | None:
     return timings[-1][1]
 
 
-def _in_groups(images: int) -> int:
+def in_groups(images: int) -> int:
     """Return the number of images that whole groups have, whatever the vectors of the machine."""
     return -(-images // MOST_LANES) * MOST_LANES
 
 
-def _memory(like: Tensor, count: int) -> Tensor:
+def memory(like: Tensor, count: int) -> Tensor:
     """Return memory for what a kernel keeps."""
     return like.new_empty(count)

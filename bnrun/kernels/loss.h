@@ -28,3 +28,41 @@ static void cross_entropy(
     }
     *loss = total / images;
 }
+
+// The same for a group: logits: (CLASSES, LANES). Writes the gradients, of the mean over `images`;
+// returns the sum of the losses of those that the group has, and counts those of them whose largest
+// logit is the label's. Lanes without an image get a gradient of 0.
+struct GroupLoss {
+    double sum;
+    int correct;
+};
+
+template <int CLASSES>
+GroupLoss group_cross_entropy(
+    const float *logits, const long *labels, float *d_logits, int count, long images) {
+    Lanes largest = load(logits), total = {}, e[CLASSES];
+    IntLanes best = {};
+    for (int k = 1; k < CLASSES; k++) {
+        Lanes logit = load(logits + k * LANES);
+        IntLanes is_larger = logit > largest;
+        largest = is_larger ? logit : largest;
+        best = is_larger ? IntLanes{} + k : best;
+    }
+    for (int k = 0; k < CLASSES; k++) {
+        e[k] = exponential(load(logits + k * LANES) - largest);
+        total += e[k];
+    }
+    for (int k = 0; k < CLASSES; k++) store(d_logits + k * LANES, e[k] / (total * (float)images));
+    GroupLoss loss = {};
+    for (int i = 0; i < count; i++) {
+        long label = labels[i];
+        bool is_class = 0 <= label && label < CLASSES;
+        float logit = is_class ? logits[label * LANES + i] : __builtin_nanf("");
+        loss.sum += __builtin_log(total[i]) + largest[i] - logit;
+        loss.correct += best[i] == label;
+        if (is_class) d_logits[label * LANES + i] -= 1.0f / images;
+    }
+    for (int k = 0; k < CLASSES; k++)
+        for (int i = count; i < LANES; i++) d_logits[k * LANES + i] = 0;
+    return loss;
+}

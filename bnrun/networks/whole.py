@@ -54,6 +54,35 @@ def take_population_in_one_call(model: "LeNet", images: Tensor) -> bool:
     return True
 
 
+def lenet_step(
+    model: "LeNet",
+    images: Tensor,
+    labels: Tensor,
+    trained: Sequence[Tensor],
+    velocities: Sequence[Tensor],
+    batch_size: int,
+) -> kernels.LeNetStep | None:
+    """Return what takes training steps in one call each, while nobody changes the model.
+
+    None where layers must be called: see `in_one_call`.
+
+    Args:
+        model: in training.
+        images, labels: uint8, (N, 1, 28, 28), and int64, (N,).
+        trained: the parameters that a step updates.
+        velocities: one for each of them, or none.
+        batch_size: of the largest batch.
+    """
+    parts = _parts(model) if kernels.is_enabled() and model.training else None
+    if parts is None or not kernels.supports_lenet_step(images, labels, parts):
+        return None
+    computed = {id(tensor) for tensor in (*parts.layers, *parts.affine()) if tensor is not None}
+    if computed != {id(tensor) for tensor in trained if tensor.requires_grad}:
+        return None
+    by_parameter = {id(p): velocity for p, velocity in zip(trained, velocities, strict=False)}
+    return kernels.LeNetStep(images, labels, parts, by_parameter, batch_size)
+
+
 def can_be_one_call(model: "LeNet") -> bool:
     """Return whether kernels can compute all of a network, as it is now, in one call."""
     return _parts(model) is not None

@@ -14,11 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from bnrun import kernels
 from bnrun.config import Config
 from bnrun.data.dataset import Split, image_order
 from bnrun.networks.layers import cross_entropy
 from bnrun.networks.lenet import LeNet
-from bnrun.networks.whole import can_be_one_call
+from bnrun.networks.whole import can_be_one_call, lenet_step
 from bnrun.norms.introspection import MovingStatistics
 from bnrun.training.checkpoint import capture, restore
 from bnrun.training.cuda_graph import StepGraphs
@@ -87,8 +88,10 @@ class Stepper:
         self.steps_taken = 0
         self.losses = torch.zeros(len(self.batch_sizes), dtype=self.dtype, device=self._device)
         self.correct_counts = torch.zeros(len(self.batch_sizes), device=self._device)
-        self._order = torch.empty(0, dtype=torch.long)
+        self._order = self._index = torch.empty(0, dtype=torch.long)
         self._batch: tuple[Tensor, Tensor] | None = None
+        self._one_call: kernels.LeNetStep | None = None
+        self._has_begun = False  # to take steps, in the current block of `computing`
         self._graphs: StepGraphs | None = None
         if uses_graphs(engine, self._device):
             self._graphs = StepGraphs(
@@ -136,7 +139,8 @@ class Stepper:
             try:
                 yield
             finally:
-                self._is_computing = False
+                self._is_computing = self._has_begun = False
+                self._one_call = None
 
     def step(self) -> tuple[Tensor, int]:
         """Take one step; return its mean loss, on the device, and its number of images.
@@ -150,22 +154,27 @@ class Stepper:
             return self.take()
 
     def fetch(self) -> None:
-        """Look up the batch of the next step, inside `computing`."""
+        """Look up the batch of the next step, inside `computing`.
+
+        Where a step is one call or one graph, that looks the batch up itself.
+        """
         assert self._is_computing
         epoch, step = divmod(self.steps_taken, self.steps_per_epoch)
         if step == 0:
             self._start_epoch(epoch + 1)
-        if self._graphs is None:  # a graph looks its batch up itself
-            start = step * self._config.training.batch_size
-            index = self._order[start : start + self.batch_sizes[step]]
-            images, labels = self._train.batch(index)
-            self._batch = images.to(self.dtype), labels
+        if step == 0 or not self._has_begun:
+            self._begin()
+        start = step * self._config.training.batch_size
+        self._index = self._order[start : start + self.batch_sizes[step]]
+        if self._graphs is None and self._one_call is None:
+            self._batch = self._look_up()
 
     def take(self, on_phase: OnPhase = ignore_phase) -> tuple[Tensor, int]:
         """Train on the batch that `fetch` looked up, inside `computing`.
 
         Args:
-            on_phase: called at the end of each phase, except by CUDA graphs, which have none.
+            on_phase: called at the end of each phase, except by CUDA graphs, which have none. A
+                step that is one call is then taken phase by phase, too.
 
         Returns, raises: see `step`.
         """
@@ -177,11 +186,12 @@ class Stepper:
         with self._wrap_model_errors(place):
             if self._graphs is not None:
                 self._graphs.take(size)
+            elif self._one_call is not None and on_phase is ignore_phase and size > 1:
+                self._take_in_one_call(self._one_call, step)
             else:
-                assert self._batch is not None
-                self.losses[step], self.correct_counts[step] = self._train_step(
-                    *self._batch, on_phase
-                )
+                batch = self._look_up() if self._one_call is not None else self._batch
+                assert batch is not None
+                self.losses[step], self.correct_counts[step] = self._train_step(*batch, on_phase)
         self.steps_taken += 1
         return self.losses[step], size
 
@@ -208,6 +218,41 @@ class Stepper:
             self._graphs.start_epoch(self._order)
         with self._wrap_model_errors(f"epoch {epoch}"):  # a norm may have a `train` of its own
             self.model.train()
+
+    def _begin(self) -> None:
+        """Find out whether steps are one call each, until this block of `computing` ends."""
+        self._has_begun = True
+        if not self.is_in_one_call:
+            return
+        train, optimizer = self._train, self.optimizer
+        self._one_call = lenet_step(
+            self.model,
+            train.images,
+            train.labels,
+            optimizer.parameters,
+            optimizer.velocities,
+            max(self.batch_sizes),
+        )
+        if self._one_call is not None:
+            optimizer.zero_grad()  # it leaves none, so old ones would be of another step
+
+    def _look_up(self) -> tuple[Tensor, Tensor]:
+        """Return the images and labels of the next step."""
+        images, labels = self._train.batch(self._index)
+        return images.to(self.dtype), labels
+
+    def _take_in_one_call(self, one_call: kernels.LeNetStep, step: int) -> None:
+        optimizer = self.optimizer
+        assert not isinstance(optimizer.lr, Tensor)
+        one_call.take(
+            self._index,
+            self.losses[step],
+            self.correct_counts[step],
+            lr=optimizer.lr,
+            momentum=optimizer.momentum,
+            weight_decay=optimizer.weight_decay,
+            nesterov=optimizer.nesterov,
+        )
 
     def _wrap_model_errors(self, place: str) -> contextlib.AbstractContextManager[None]:
         return wrap_model_errors(f"{self.name}, {place}" if self.name else place)

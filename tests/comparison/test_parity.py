@@ -14,6 +14,7 @@ from bnrun.comparison.arms import Arm
 from bnrun.comparison.parity import STEPS, compare_formulas, measure_parity
 from bnrun.comparison.parity_verdict import KINDS, Agreement, Parity
 from bnrun.data.dataset import Dataset
+from bnrun.kernels import dispatch
 from bnrun.training.stepper import Stepper
 
 Arms = Callable[..., tuple[Arm, ...]]
@@ -147,14 +148,18 @@ def test_what_trains_is_compared_in_single_steps_on_the_arms_own_engines(
 
 
 def _scale(values: torch.Tensor) -> None:
-    values.mul_(1.01)
+    values.data.mul_(1.01)
+
+
+def _set(arguments: list[Any], place: int, value: float) -> None:
+    arguments[place] = value
 
 
 KERNEL_FAULTS: dict[str, tuple[str, Callable[[list[Any]], None]]] = {
-    "another eps": ("lenet", lambda a: a[5][1::2].fill_(1e-3)),
-    "a moving variance 1 % off": ("lenet", lambda a: _scale(a[4][1])),
-    "the gradient of a gamma 1 % off": ("lenet_gradient", lambda a: _scale(a[8][10])),
-    "the gradient of a weight 1 % off": ("lenet_gradient", lambda a: _scale(a[8][0])),
+    "another eps": ("lenet_step", lambda a: a[7][1::2].fill_(1e-3)),
+    "a moving variance 1 % off": ("lenet_step", lambda a: _scale(a[6][1])),
+    "steps 1 % too long": ("lenet_step", lambda a: _set(a, 10, 1.01 * a[10])),
+    "a weight 1 % off": ("lenet_step", lambda a: _scale(a[5][0])),
     "predictions 1 % off": ("lenet_prediction", lambda a: _scale(a[7])),
 }
 """Each fault: the kernel that has it, and what it does to the arguments of a call."""
@@ -170,19 +175,20 @@ def test_a_kernel_that_computes_wrongly_is_caught_where_the_formulas_agree(
     fault: str,
     network: str,
 ) -> None:
-    module = importlib.import_module("bnrun.kernels.lenet")
     kernel, spoil = KERNEL_FAULTS[fault]
-    call = module.call
 
     def call_wrongly(name: str, *arguments: Any) -> None:
         given = list(arguments)
-        if name == kernel and fault == "another eps":
+        is_input = fault in ("another eps", "steps 1 % too long")
+        if name == kernel and is_input:
             spoil(given)
-        call(name, *given)
-        if name == kernel and fault != "another eps":
+        dispatch.call(name, *given)
+        if name == kernel and not is_input:
             spoil(given)
 
-    monkeypatch.setattr(module, "call", call_wrongly)
+    for module in ("lenet", "lenet_step"):
+        found = importlib.import_module(f"bnrun.kernels.{module}")
+        monkeypatch.setattr(found, "call", call_wrongly)
     monkeypatch.setattr(parity, "STEPS", 2)  # more could only show more
     arms = arms_of(*(f"{n}={n},training.engine=compiled{network}" for n in ("scratch", "builtin")))
     found = _parity(arms, small)

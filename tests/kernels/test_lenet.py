@@ -190,7 +190,7 @@ def test_kernels_keep_to_their_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         handed_out.append(like.new_full((count + 64,), -7.0))
         return handed_out[-1][:count]
 
-    monkeypatch.setattr(sys.modules["bnrun.kernels.lenet"], "_memory", memory)
+    monkeypatch.setattr(sys.modules["bnrun.kernels.lenet"], "memory", memory)
     for count in (2, 16, 17, 250):
         network = _network()
         _step(network, _images(count))
