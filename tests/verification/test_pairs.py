@@ -54,14 +54,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_both_faults_are_named(
-    report_on: Callable[..., Report], write: Callable[[str], str], first: str, second: str
-) -> None:
-    folder = faulty.__file__.rpartition("/")[0]
-    spec = write(
-        f"import sys\nsys.path.insert(0, {folder!r})\n"
-        f"from faulty_norms import {first}, {second}\n"
-        f"class Norm({first}, {second}):\n    pass\n"
-    )
-    found = {found.fault.name for found in report_on(spec).findings}
+def test_both_faults_are_named(report_on: Callable[..., Report], first: str, second: str) -> None:
+    both = type(f"{first}And{second}", (getattr(faulty, first), getattr(faulty, second)), {})
+    found = {found.fault.name for found in report_on(both, main_ranks=True).findings}
     assert found == {faulty.FAULTS[first], faulty.FAULTS[second]}
