@@ -1,14 +1,16 @@
 """The arms of `bnrun bench`, in the processes where they are timed."""
 
+import math
 import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
 
+from bnrun import kernels
 from bnrun.benchmark.arm_syntax import BenchArm
 from bnrun.benchmark.result import PHASES
 from bnrun.comparison.timed_training import WARM_UP_STEPS, Timed, TimedTraining
@@ -57,17 +59,33 @@ class PhasedTraining(TimedTraining):
         return time.perf_counter() - start
 
     def phases(self, steps: int) -> dict[str, float] | None:
-        """Return the median seconds of each phase of a step; None where a step is one graph."""
+        """Return the median seconds of each phase of a step; None where a step is one graph.
+
+        Where a step is one call, the kernel times itself. It looks the batch up in its forward
+        pass; `data` is then what Python takes around the call.
+        """
         if self.device.type == "cuda" and self.engine.name == "compiled":
             return None
         timer = _PhaseTimer(self.device)
         with self.stepper.computing():
             for _ in range(steps):
                 timer.start_step()
+                if self.is_in_one_call():
+                    self._take_in_one_call(timer)
+                    continue
                 self.stepper.fetch()
                 timer.end_phase("data")
                 self.stepper.take(timer.end_phase)
         return timer.medians()
+
+    def _take_in_one_call(self, timer: "_PhaseTimer") -> None:
+        with kernels.timed_stages() as seconds:
+            self.stepper.step()
+        phases = {
+            phase: math.fsum(seconds[stage] for stage in stages)
+            for phase, stages in kernels.STAGES_OF_PHASES.items()
+        }
+        timer.end_step(phases, rest="data")
 
     def peak_memory(self) -> int | None:
         """Return the most bytes in use up to now; None where that is not known."""
@@ -133,6 +151,12 @@ class _PhaseTimer:
         now = time.perf_counter()
         self._seconds[phase].append(now - self._last)
         self._last = now
+
+    def end_step(self, phases: Mapping[str, float], *, rest: str) -> None:
+        """End a step that has timed its phases itself; the rest of its time is that of one more."""
+        spent = time.perf_counter() - self._last
+        for phase, seconds in {**phases, rest: spent - math.fsum(phases.values())}.items():
+            self._seconds[phase].append(seconds)
 
     def medians(self) -> dict[str, float]:
         """Return the median seconds of each phase."""

@@ -30,11 +30,12 @@ from bnrun.kernels.lenet import (
     supports_lenet,
     timed_stages,
 )
-from bnrun.kernels.lenet_step import LeNetStep, supports_lenet_step
+from bnrun.kernels.lenet_step import STAGES_OF_PHASES, LeNetStep, supports_lenet_step
 from bnrun.kernels.loss import cross_entropy, supports_cross_entropy
 from bnrun.kernels.pooling import max_pool, sigmoid_average_pool, supports_pooling
 
 __all__ = [
+    "STAGES_OF_PHASES",
     "Build",
     "LeNetParts",
     "LeNetStep",

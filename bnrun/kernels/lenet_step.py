@@ -22,7 +22,13 @@ from bnrun.kernels.lenet import (
     supports_parts,
 )
 
-STEP_STAGES = (*FORWARD_STAGES, *GRADIENT_STAGES, "optimizer")
+STAGES_OF_PHASES = {
+    "forward": FORWARD_STAGES,
+    "backward": GRADIENT_STAGES,
+    "optimizer": ("optimizer",),
+}
+"""What `timed_stages` tells of a step, by its phases, in order."""
+STEP_STAGES = tuple(stage for stages in STAGES_OF_PHASES.values() for stage in stages)
 
 
 def supports_lenet_step(images: Tensor, labels: Tensor, parts: LeNetParts) -> bool:

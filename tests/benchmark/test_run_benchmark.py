@@ -202,6 +202,16 @@ def test_an_arm_really_trains_evaluates_and_shows_where_its_time_goes() -> None:
     assert prepare_matmul("cpu")(None) > 1e8
 
 
+def test_a_step_in_one_call_times_its_phases_itself(compilable: None) -> None:
+    (arm,) = _arms("a=scratch,training.engine=compiled")
+    run = prepare_timed("arm a", build_arm, (arm,))
+    run(("get_ready", ()))
+    assert run(("is_in_one_call", ()))
+    phases = run(("phases", (3,)))
+    assert set(phases) == set(PHASES)
+    assert min(phases.values()) > 0
+
+
 def test_an_arm_is_a_training_or_the_textbooks_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     loop, training = _arms("loop:0 a=scratch,training.engine=eager")
     assert isinstance(build_arm(training), PhasedTraining)
