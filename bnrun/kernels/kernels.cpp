@@ -4,7 +4,7 @@
 #include "gather.h"
 #include "batch_norm.h"
 #include "convolution.h"
-#include "features.h"
+#include "build_info.h"
 #include "lenet.h"
 #include "loss.h"
 #include "pooling.h"
