@@ -18,7 +18,7 @@ class PassSpeed:
         torch_seconds: of PyTorch's operation.
         rate: work per second: operations, or bytes, see `KernelSpeed.unit`.
         share_of_peak: of the rate of large matrix products, or of copying as many bytes as the
-            first convolution writes.
+            first convolution writes, within rounds.
         ratio, spread: of PyTorch's time to the kernel's within rounds: the median, and the middle
             half of the rounds. Above 1 the kernel is faster.
         noise, noise_spread: the same of the kernel to itself, in another process.

@@ -87,7 +87,7 @@ def bench_kernels(
             for at, case in enumerate(cases):
                 yield Stage(f"timing {case.name}", number * len(cases) + at, rounds * len(cases))
                 _time_round(workers, at, readings[at], backwards=number % 2 == 1)
-    flops, copied = (statistics.median(rates) for rates in zip(*peaks, strict=True))
+    flops, copied = zip(*peaks, strict=True)
     speeds = tuple(
         _speed(case, batch_size, found, flops if case.unit == "FLOP" else copied)
         for case, found in zip(cases, readings, strict=True)
@@ -100,8 +100,8 @@ def bench_kernels(
         rounds=rounds,
         calls=CALLS,
         batch_size=batch_size,
-        flops_per_second=flops,
-        bytes_per_second=copied,
+        flops_per_second=statistics.median(flops),
+        bytes_per_second=statistics.median(copied),
         machine=device_name(torch.device("cpu")),
         build=build,
         torch=torch.__version__,
@@ -182,16 +182,23 @@ def prepare_peaks(images: int) -> Callable[[None], tuple[float, float]]:
     return measure
 
 
-def _speed(case: KernelCase, images: int, found: _Readings, peak: float) -> KernelSpeed:
-    forward = _pass_speed(found, 0, images * case.forward, peak)
+def _speed(case: KernelCase, images: int, found: _Readings, peaks: Sequence[float]) -> KernelSpeed:
+    forward = _pass_speed(found, 0, images * case.forward, peaks)
     backward = None
     if case.backward is not None:
-        backward = _pass_speed(found, 1, images * case.backward, peak)
+        backward = _pass_speed(found, 1, images * case.backward, peaks)
     return KernelSpeed(case.name, case.unit, forward, backward)
 
 
-def _pass_speed(found: _Readings, which: int, work: int, peak: float) -> PassSpeed:
-    """Return the speed of a pass: the first or the second number of each reading."""
+def _pass_speed(found: _Readings, which: int, work: int, peaks: Sequence[float]) -> PassSpeed:
+    """Return the speed of a pass: the first or the second number of each reading.
+
+    Args:
+        found: seconds in each round.
+        which: 0 for the forward pass, 1 for the backward pass.
+        work: of a pass.
+        peaks: the machine's rate in each round.
+    """
     kernel, operation, again = (
         _seconds(readings, which) for readings in (found.kernel, found.torch, found.again)
     )
@@ -201,7 +208,9 @@ def _pass_speed(found: _Readings, which: int, work: int, peak: float) -> PassSpe
         seconds=seconds,
         torch_seconds=statistics.median(operation),
         rate=work / seconds,
-        share_of_peak=work / seconds / peak,
+        share_of_peak=statistics.median(
+            work / taken / peak for taken, peak in zip(kernel, peaks, strict=True)
+        ),
         ratio=ratio.median,
         spread=ratio.spread,
         noise=noise.median,

@@ -34,7 +34,8 @@ class ArmSpeed:
         peak_memory: bytes; of the process, or on an accelerator of what was allocated there. None
             where Python has no `resource` module, as on Windows.
         share_of_peak: of the machine's rate in large matrix products, end to end.
-        phase_shares: the same of the phases `forward` and `backward`; None as for `phases`.
+        phase_shares: the same of the phases `forward` and `backward`, at the machine's rate just
+            before and after they were timed; None as for `phases`.
     """
 
     name: str

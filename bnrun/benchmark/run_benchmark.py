@@ -43,6 +43,7 @@ class _Measured:
     engine: str = ""
     evaluations: list[float] = field(default_factory=list)
     phases: dict[str, float] | None = None
+    flops_beside_phases: float = 0.0
     peak_memory: int | None = None
 
     def epoch_rates(self, images: int) -> list[float]:
@@ -85,10 +86,7 @@ def bench(
         yield from _start([*measured, again], matmul)
         again.timed.ask("get_ready", itself.engine)  # `auto` might choose anew
         products = yield from _rounds([*measured, again], matmul, steps, rounds)
-        for one in measured:
-            yield Stage(f"a step of {one.arm.name}", rounds, rounds)
-            one.phases = one.timed.ask("phases", PHASE_STEPS)
-            one.peak_memory = one.timed.ask("peak_memory")
+        yield from _time_phases(measured, matmul, rounds)
     baseline = _baseline(measured)
     flops_per_second = statistics.median(products)
     noise = ratio_within_rounds(again.timed.rates, itself.timed.rates)
@@ -136,6 +134,22 @@ def _rounds(
     return products
 
 
+def _time_phases(
+    measured: Sequence[_Measured], matmul: Worker, rounds: int
+) -> Generator[Stage, None, None]:
+    """Time the phases of each arm, once, and matrix products before and after them.
+
+    The machine may be twice as fast a minute later, so the phases' share is of these products.
+    """
+    after = _product(matmul)
+    for one in measured:
+        yield Stage(f"a step of {one.arm.name}", rounds, rounds)
+        before, one.phases = after, one.timed.ask("phases", PHASE_STEPS)
+        after = _product(matmul)
+        one.flops_beside_phases = (before + after) / 2
+        one.peak_memory = one.timed.ask("peak_memory")
+
+
 def _product(matmul: Worker) -> float:
     try:
         rate: float = matmul.run(None)
@@ -178,15 +192,15 @@ def _speed(one: _Measured, baseline: _Measured, images: int, flops_per_second: f
         phases=one.phases,
         peak_memory=one.peak_memory,
         share_of_peak=rate * flops() / flops_per_second,
-        phase_shares=_phase_shares(one, flops_per_second),
+        phase_shares=_phase_shares(one),
     )
 
 
-def _phase_shares(one: _Measured, flops_per_second: float) -> dict[str, float] | None:
+def _phase_shares(one: _Measured) -> dict[str, float] | None:
     if one.phases is None:
         return None
     images, work = one.arm.config.training.batch_size, (forward_flops(), backward_flops())
     return {
-        phase: images * count / one.phases[phase] / flops_per_second
+        phase: images * count / one.phases[phase] / one.flops_beside_phases
         for phase, count in zip(WORKING_PHASES, work, strict=True)
     }
