@@ -328,7 +328,7 @@ def test_a_class_is_verified_in_this_process_and_its_mistake_is_named(
     assert report.implementation.endswith(":Biased")
     assert json.loads(json.dumps(report.to_dict()))["verdict"] == "fail"
     assert isinstance(stages[0], Stage)
-    assert "\nfail: " in bnrun.render(report)
+    assert ":Biased: fail, " in bnrun.render(report)
     assert capfd.readouterr() == ("", "")
 
 

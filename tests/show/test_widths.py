@@ -333,9 +333,9 @@ def test_the_wrong_cells_of_the_doctor_are_on_the_last_screen() -> None:
     results = (*examination.results[:-1], wrong)
     last = _last_screen(doctor_view(replace(examination, results=results)))
     assert last[-3:] == [
-        "fail  InstanceNorm2d any channels_last float16, cpu eager: 123.4 units",
+        "fail  RMSNorm any contiguous float16, cpu eager: 123.4 units",
         "",
-        "fail: 1 of 60 cells are wrong",
+        "fail: 1 of 64 cells are wrong",
     ]
 
 
