@@ -222,9 +222,9 @@ class Stepper:
     def _begin(self) -> None:
         """Find out whether steps are one call each, until this block of `computing` ends."""
         self._has_begun = True
-        if not self.is_in_one_call:
-            return
         train, optimizer = self._train, self.optimizer
+        if not self.is_in_one_call or type(optimizer) is not SGD:  # another may do something else
+            return
         self._one_call = lenet_step(
             self.model,
             train.images,
