@@ -2,8 +2,8 @@
 
 - End to end: training examples over wall time, with the data and without evaluation.
 - Compute only: the textbook's figure. Its timer runs from the moment that the batch is there to
-  the moment that the step's metrics are added. A step that is one call, or one CUDA graph, looks its
-  batch up itself; that time then counts, too.
+  the moment that the step's metrics are added. A step that is one call, or one CUDA graph, looks
+  its batch up itself; that time then counts, too.
 
 The first steps of a process are warm-up and count in neither. Inside an epoch, nothing waits for
 an accelerator.

@@ -1,0 +1,74 @@
+"""Where the time of a training step goes, stage by stage, where a step is one call of a kernel."""
+
+import statistics
+from collections.abc import Callable
+
+import torch
+
+from bnrun import kernels
+from bnrun.benchmark.kernel_cases import CONV1_FLOPS, CONV2_FLOPS
+from bnrun.kernels.openmp import end_waiting_threads
+from bnrun.networks.lenet import LeNet
+from bnrun.networks.whole import lenet_step
+from bnrun.norms import norm_factory
+from bnrun.training.allocator import keep_freed_memory
+
+STEPS = 20
+"""Timed steps of a block, of which each stage's median counts; five more before them warm up."""
+WARM_UP_STEPS = 5
+
+_FC1, _FC2, _FC3 = 2 * 256 * 120, 2 * 120 * 84, 2 * 84 * 10
+
+STAGE_FLOPS = dict(
+    zip(
+        (stage for stages in kernels.STAGES_OF_PHASES.values() for stage in stages),
+        (
+            *(CONV1_FLOPS, CONV2_FLOPS, _FC1, _FC2, _FC3),
+            *(_FC3, _FC3 + _FC2, _FC2 + _FC1, _FC1 + 2 * CONV2_FLOPS, CONV1_FLOPS),
+            0,
+        ),
+        strict=True,
+    )
+)
+"""Multiplications and additions of each stage for one image: convolutions and linear layers."""
+
+
+def prepare_step(images: int) -> Callable[[None], dict[str, float]]:
+    """Return a job that takes a block of steps, and returns the median seconds of each stage.
+
+    Args:
+        images: of a batch.
+
+    Raises:
+        EngineError: (from what is returned) the kernels cannot be compiled on this machine.
+    """
+    keep_freed_memory()
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (images, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(10, (images,), generator=generator)
+    index = torch.randperm(images, generator=generator)
+    model = LeNet(norm_factory("scratch"))
+    loss, correct = torch.zeros(2)
+
+    def take_steps(job: None) -> dict[str, float]:
+        with kernels.enabled():
+            step = lenet_step(model, pixels, labels, list(model.parameters()), (), images)
+            assert step is not None
+            timed = []
+            for _ in range(WARM_UP_STEPS + STEPS):
+                with kernels.timed_stages() as seconds:
+                    step.take(
+                        *(index, loss, correct),
+                        lr=0.1,
+                        momentum=0.0,
+                        weight_decay=0.0,
+                        nesterov=False,
+                    )
+                timed.append(seconds)
+        end_waiting_threads()  # other processes are timed meanwhile
+        return {
+            stage: statistics.median(one[stage] for one in timed[WARM_UP_STEPS:])
+            for stage in STAGE_FLOPS
+        }
+
+    return take_steps
