@@ -88,7 +88,7 @@ PANELS: Mapping[str, Panel] = {
     "C2": Panel("test accuracy", "epoch", FRACTION),
     "C3": Panel("first epoch with a CKA of .95 to the last", LAYER, "epoch"),
     "C4": Panel("median cosine of the gradients", "step"),
-    "C5": Panel("input of a typical sigmoid, seed 0", "step", thin=(", 15 %", ", 85 %")),
+    "C5": Panel("a sigmoid's input: 15, 50, 85 %, seed 0", "step", thin=(", 15 %", ", 85 %")),
     "C6": Panel("share of sigmoid inputs beyond ±4", "step"),
     "R1": Panel("loss of the first epoch", "log2 of the learning rate", NATS),
     "R2": Panel("training accuracy at the smallest rate", "epoch", FRACTION),
