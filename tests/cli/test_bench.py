@@ -21,6 +21,7 @@ def test_json_is_one_document_with_every_arm(bnrun: Run) -> None:
         *("bench", "--arms", "loop:1 scratch", "--rounds", "1", "--steps", "2", "--json"),
         *("--set", "data.name=synthetic", "--set", "training.batch_size=10", "--device", "cpu"),
         *("--set", "training.engine=eager"),
+        before="from bnrun.benchmark import run_benchmark; run_benchmark.PHASE_STEPS = 3",
     )
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
@@ -31,8 +32,10 @@ def test_json_is_one_document_with_every_arm(bnrun: Run) -> None:
         assert arm["phases"].keys() == {"data", "forward", "backward", "optimizer"}
         assert arm["peak_memory"] > 1e7
         assert 0 < arm["share_of_peak"] < 1
+        assert arm["phase_shares"].keys() == {"forward", "backward"}
     assert document["baseline"] == "loop-1"
     assert document["noise"]["name"] == "scratch"
+    assert document["kernels"] is None  # no arm is compiled
 
 
 def test_a_speedrun_is_a_document_too(bnrun: Run) -> None:
