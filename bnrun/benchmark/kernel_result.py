@@ -1,7 +1,7 @@
 """The result of `bnrun bench --kernels`: the speed of each kernel, beside PyTorch's operation."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,6 +63,8 @@ class KernelBenchmark:
     """All kernels, timed in blocks of `calls` calls, in turns with PyTorch, over `rounds`.
 
     Attributes:
+        stages: seconds of each stage of LeNet in one call, forward and backward, by its name:
+            between two points at which the threads wait for one another.
         noise, noise_spread: of all kernels to themselves, over all rounds.
         flops_per_second, bytes_per_second: the machine's peak: see `PassSpeed.share_of_peak`.
         machine: the processor and its number of threads.
@@ -70,6 +72,7 @@ class KernelBenchmark:
     """
 
     kernels: tuple[KernelSpeed, ...]
+    stages: Mapping[str, float]
     noise: float
     noise_spread: tuple[float, float]
     rounds: int

@@ -18,6 +18,7 @@ def kernels_view(benchmark: KernelBenchmark) -> RenderableType:
     return Group(
         Paragraph(f"Kernels in the sizes of LeNet, batches of {benchmark.batch_size}"),
         *map(Paragraph, _notes(benchmark)),
+        *("", _stages_table(benchmark)),
         *("", _table(benchmark, "FLOP"), "", _table(benchmark, "byte"), ""),
         Paragraph(_slower(benchmark)),
     )
@@ -31,6 +32,14 @@ def _table(benchmark: KernelBenchmark, unit: Unit) -> Table:
             continue
         for name, one in kernel.passes():
             shown.add_row(kernel.name, name, *_cells(one))
+    return shown
+
+
+def _stages_table(benchmark: KernelBenchmark) -> Table:
+    shown = table(label("stage of LeNet in one call"), number("ms"), number("share"))
+    for name, seconds in benchmark.stages.items():
+        share = seconds / sum(benchmark.stages.values())
+        shown.add_row(name, _milliseconds(seconds), percent(share))
     return shown
 
 

@@ -82,7 +82,7 @@ def ratio_range(low: float, high: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share of the machine's peak: "22.6 %"."""
+    """Write a share of a whole: "22.6 %"."""
     return f"{100 * share:.1f} %"
 
 

@@ -37,12 +37,14 @@ class FakeWorker:
     def end(self) -> None:
         self.log.append(f"ended: {self.title}")
 
-    def run(self, job: int | None) -> tuple[float, float | None]:
+    def run(self, job: int | str | None) -> object:
         self.log.append(self.title)
         if job is None:
             self.turns += len(CHOSEN)
             fast = 1 + self.turns // len(CHOSEN) % 2  # so the share is the same in every round
             return fast * 5e10, fast * 2.5e10
+        if isinstance(job, str):
+            return {"conv1": 0.001, "norm1, pool1, conv2": 0.002}
         slow = 1 + self.turns // len(CHOSEN) % 2
         self.turns += 1
         seconds = self.torch_seconds if self.title == "timing torch" else (0.001, 0.002)
@@ -80,6 +82,7 @@ def test_ratios_are_within_rounds_and_shares_are_of_the_peak_for_the_kind_of_wor
     assert batch.backward is None
     assert (found.noise, found.noise_spread, conv1.forward.noise) == (1.0, (1.0, 1.0), 1.0)
     assert found.slower() == ("conv1 backward",)
+    assert found.stages == {"conv1": 0.001, "norm1, pool1, conv2": 0.002}
     document = found.to_dict()
     assert document["slower"] == ["conv1 backward"]
     assert (document["peak_gflops"], document["peak_gbytes_per_second"]) == (75.0, 37.5)
@@ -101,8 +104,8 @@ def test_processes_start_side_by_side_take_turns_and_are_ended(log: list[str]) -
     turn = ["timing kernel", "timing torch", "timing kernel"]
     workers = [*turn, "the matrix product"]
     assert log[:8] == [f"{what}: {one}" for what in ("begun", "ready") for one in workers]
-    first, second = ["the matrix product", *turn * 2], ["the matrix product", *turn[::-1] * 2]
-    assert log[8:-4] == first + second
+    first = ["the matrix product", "timing kernel"]  # the machine, and the stages of LeNet
+    assert log[8:-4] == [*first, *turn * 2, *first, *turn[::-1] * 2]
     assert sorted(log[-4:]) == sorted(f"ended: {one}" for one in workers)
 
 
@@ -123,12 +126,14 @@ def test_a_block_times_both_passes_of_what_has_two(
 ) -> None:
     monkeypatch.setattr(kernel_timings, "keep_freed_memory", lambda: None)
     for side in ("kernel", "torch"):
-        time_case = prepare_cases(side, ["max pool 2", "norm1 in eval"], 2)
-        forward, backward = time_case(0)
+        run = prepare_cases(side, ["max pool 2", "norm1 in eval"], 2)
+        forward, backward = run(0)
         assert forward > 0
         assert backward is not None
         assert backward > 0
-        assert time_case(1)[1] is None
+        assert run(1)[1] is None
+        stages = run(kernel_timings.STAGES)
+        assert (len(stages) > 5) == (side == "kernel")
 
 
 def test_the_machine_is_measured_by_a_product_and_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,6 +149,7 @@ def _pass(milliseconds: float, ratio: float, rate: float, share: float) -> PassS
 def _kernels(*kernels: KernelSpeed) -> KernelBenchmark:
     return KernelBenchmark(
         kernels=kernels,
+        stages={"conv1": 0.00051, "norm1, pool1, conv2": 0.00153},
         noise=1.002,
         noise_spread=(0.971, 1.036),
         rounds=10,
@@ -184,6 +185,11 @@ def test_kernels() -> None:
         "MB. Bytes are those of inputs and outputs, each counted once.\n"
         "on cpu: Some CPU, 2 threads, torch 2.15.0, kernels compiled for AVX2 and FMA by\n"
         "GCC 12.2.0\n"
+        "\n"
+        "stage of LeNet in one call    ms   share\n"
+        "────────────────────────────────────────\n"
+        "conv1                       0.51  25.0 %\n"
+        "norm1, pool1, conv2         1.53  75.0 %\n"
         "\n"
         "kernel  pass        ms  torch  GFLOP/s  of peak  ratio        spread\n"
         "────────────────────────────────────────────────────────────────────\n"
