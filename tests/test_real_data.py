@@ -1,6 +1,5 @@
 """On the real images, where they are on this machine."""
 
-from dataclasses import replace
 
 import pytest
 import torch
@@ -30,11 +29,9 @@ def test_it_is_the_published_data(fashion_mnist: Dataset) -> None:
     assert float(pixels.std()) == pytest.approx(0.3530, abs=1e-4)
 
 
-def test_the_main_job_learns(fashion_mnist: Dataset) -> None:
-    """An epoch on a third of the images; a whole one takes 3 s."""
+def test_an_epoch_of_the_main_job_learns(fashion_mnist: Dataset) -> None:
     config = resolve(None, parse_override("training.epochs=1")).config
-    third = replace(fashion_mnist, train=fashion_mnist.train.take(torch.arange(20_000)))
-    events = train(config, third, torch.device("cpu"))
+    events = train(config, fashion_mnist, torch.device("cpu"))
     (epoch,) = (event for event in events if isinstance(event, EpochEnded))
-    assert 0.99 < epoch.loss < 1.08  # 1.054, 1.015 and 1.025 at seeds 0, 1 and 2
-    assert epoch.train_acc > 0.61
+    assert 0.6 < epoch.loss < 0.9  # .73 at seed 0
+    assert epoch.train_acc > 0.65
