@@ -1,6 +1,5 @@
 """On the real images, where they are on this machine."""
 
-
 import pytest
 import torch
 
