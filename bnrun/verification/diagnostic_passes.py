@@ -93,6 +93,8 @@ def _training(rank: int, subject: Subject) -> Passes:
         if rank in one.main_ranks and not isinstance(error, REFUSALS):
             raise
         raise NotOffered(describe(error)) from error
+    if subject.takes_one_example(rank):
+        raise NotOffered("it takes that for one example, without a batch")
     return _passes(rank, True, True, subject)
 
 

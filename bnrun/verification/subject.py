@@ -307,10 +307,26 @@ class Subject:
         if rank not in self._accepts:
             try:
                 self.run(self.situation(plain, rank), training=True)
-                self._accepts[rank] = True
+                self._accepts[rank] = not self.takes_one_example(rank)
             except Exception:
                 self._accepts[rank] = False
         return self._accepts[rank]
+
+    def takes_one_example(self, rank: int) -> bool:
+        """Return whether inputs of a rank count as one example, without a batch.
+
+        So they do in PyTorch's instance norms: (N, C, L) is then an image, (C, H, W).
+        """
+        if self.construction.family != "instance":
+            return False
+        situation = self.situation(plain, rank)
+        layer = self.build(rank, situation)
+        x = layer.own(situation.x)
+        try:
+            one, of_batch = (layer.forward(values, training=True) for values in (x, x[None]))
+        except Exception:
+            return False
+        return torch.equal(one, of_batch[0])
 
     def argument(self, *names: str) -> str:
         """Return the first of some names that is an argument of the constructor.

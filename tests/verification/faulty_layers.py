@@ -570,6 +570,19 @@ class GroupNormOverBatch(GroupNorm):
         return (0, *super().dims(grouped))
 
 
+@named("group", "groups-of-positions")
+class GroupNormOfMemory(GroupNorm):
+    """Channels last."""
+
+    def forward(self, x):
+        if x.shape[-1] != self.num_channels:
+            raise ValueError(f"expected {self.num_channels} channels, got {x.shape[-1]}")
+        rows = x.reshape(len(x), self.num_groups, -1)
+        var, mean = torch.var_mean(rows, -1, correction=0, keepdim=True)
+        x_hat = (rows - mean) * torch.rsqrt(var + self.eps)
+        return x_hat.reshape(x.shape) * self.weight + self.bias
+
+
 @named("group", "statistics-over-batch")
 class GroupNormAsBatchNorm(GroupNorm):
     def forward(self, x):

@@ -467,6 +467,18 @@ class ByRowsOfChannels(nn.Module):
         return F.batch_norm(rows, None, None, gamma, beta, True).view(x.shape)
 
 
+@right("instance")
+class AroundTorchs(nn.Module):
+    """PyTorch's layer inside, which takes (N, C, L) for one image without a batch."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.inner = nn.InstanceNorm2d(channels)
+
+    def forward(self, x):
+        return self.inner(x)
+
+
 @right("instance", after="nn.GroupNorm with a group for each channel (U-GAT-IT and others)")
 class GroupPerChannel(nn.GroupNorm):
     def __init__(self, num_features):
@@ -563,6 +575,20 @@ class NormalizeAndScale(nn.Module):
 
     def forward(self, x):
         return F.normalize(x, dim=-1) * self.scale * self.g
+
+
+@right("rms", "length-with-floor", "eps-value", "one-scale-for-all", after="ScaleNorm")
+class ScaleNorm(nn.Module):
+    """Nguyen and Salazar 2019: one number scales the whole vector."""
+
+    def __init__(self, dim, eps=1e-5):
+        super().__init__()
+        self.root, self.eps = dim**0.5, eps
+        self.g = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        length = x.norm(dim=-1, keepdim=True) / self.root
+        return x / length.clamp(min=self.eps) * self.g
 
 
 @right("rms", "eps-outside-root", "eps-value", after="Zhang and Sennrich's code (norm, d ** -0.5)")

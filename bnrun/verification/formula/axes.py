@@ -19,11 +19,14 @@ class Axes:
             (N, groups, C / groups, ...), of a rank that is larger by 1.
         groups: how many groups the channels are cut into; 0 where they are not.
         striped: whether a group is every `groups`-th channel, not neighbors.
+        of_memory: whether an example with its channels last is cut into groups as it lies in
+            memory, which makes groups of positions. It is then seen as (N, groups, ...).
     """
 
     of_rank: Callable[[int], Dims]
     groups: int = 0
     striped: bool = False
+    of_memory: bool = False
 
     def include(self, dim: int, rank: int) -> bool:
         """Return whether a dimension of an input without groups is one of them."""
@@ -51,6 +54,8 @@ class Axes:
             return reduce(x, self.of_rank(x.dim()), keepdim=True)
         seen = self._grouped(x)
         reduced = reduce(seen, self.of_rank(seen.dim()), keepdim=True)
+        if self.of_memory:
+            return reduced.expand_as(seen).reshape(x.movedim(1, -1).shape).movedim(-1, 1)
         whole = reduced.expand(len(reduced), *seen.shape[1:3], *reduced.shape[3:])
         whole = whole.transpose(1, 2) if self.striped else whole
         return whole.reshape(len(reduced), x.shape[1], *reduced.shape[3:])
@@ -59,6 +64,8 @@ class Axes:
         """Return x of shape (N, C, ...) as (N, groups, C / groups, ...)."""
         if not self.groups:
             return x
+        if self.of_memory:
+            return x.movedim(1, -1).reshape(len(x), self.groups, -1)
         examples, channels, *positions = x.shape
         if self.striped:
             apart = x.reshape(examples, channels // self.groups, self.groups, *positions)

@@ -154,8 +154,13 @@ INSTANCE_OVER = _elsewhere(
     fix="Take them over the positions alone: dimensions (2, 3) of (N, C, H, W).")
 
 
-def group_over(groups: int, channels: int) -> tuple[Choice[Axes], ...]:
+def group_over(groups: int, channels: int, last: bool) -> tuple[Choice[Axes], ...]:
     """Return what the statistics of a group normalization are taken over."""
+    of_memory = wrong(
+        "groups-of-positions", Axes(lambda rank: (2,), groups, of_memory=True),
+        "Each example is cut into groups as it lies in memory: with the channels last, that makes "
+        "groups of positions over all channels.",
+        "Separate the channels first: x.reshape(N, -1, G, C // G), statistics over (1, 3).")
     def own(rank: int) -> Dims:  # of (N, groups, C / groups, ...)
         return tuple(range(2, rank))
 
@@ -169,6 +174,7 @@ def group_over(groups: int, channels: int) -> tuple[Choice[Axes], ...]:
               "The number of groups is taken for the number of channels in a group: there are C / "
               "G groups of G channels.",
               "Cut the channels into G groups of C // G: x.reshape(N, G, C // G, ...)."),
+        *([of_memory] if last else []),
         wrong("groups-ignored", Axes(_example),
               "All channels share their statistics, as if there were one group: that is layer "
               "normalization."),
@@ -261,7 +267,7 @@ def ways_of(family: Family, dtype: torch.dtype, *, last: bool, groups: int, chan
     over = {
         "layer": LAST_OVER if last else FIRST_OVER,
         "rms": LAST_OVER if last else FIRST_OVER,
-        "group": group_over(groups, channels) if family == "group" else (),
+        "group": group_over(groups, channels, last) if family == "group" else (),
         "instance": INSTANCE_OVER,
     }[family]
     tracks = Choice(BY_MOVING.value, TRACKED if family == "instance" else PREDICTS_WITH_MOVING)

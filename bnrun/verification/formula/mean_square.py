@@ -18,9 +18,6 @@ def _scaled(p: BackwardPass) -> Tensor:
     return p.gamma * p.g
 
 
-FLOOR = 1e-24
-"""The lower bound of a squared length in F.normalize."""
-
 # fmt: off
 MEAN_SUBTRACTED = Fault(
     "mean-subtracted",
@@ -55,11 +52,11 @@ MEAN_SQUARE: tuple[Choice[Spread], ...] = choices(
 """The ways to compute the mean square of RMS normalization."""
 
 BY_LENGTH: Choice[Denominator] = wrong(
-    "length-with-floor", lambda square, eps: square.clamp(min=FLOOR).sqrt(),
+    "length-with-floor", lambda square, eps: square.clamp(min=eps**2).sqrt(),
     "x is divided by its length and multiplied by the root of the number of values; eps is not "
     "added, but a lower bound of the length.",
     "Use torch.rsqrt((x ** 2).mean(-1, keepdim=True) + eps).",
-    "x-transformers and many others, by F.normalize(x, dim=-1) * dim ** 0.5")
+    "x-transformers and many others, by F.normalize(x, dim=-1) * dim ** 0.5; and ScaleNorm")
 OUTSIDE: Choice[Denominator] = wrong(
     "eps-outside-root", normalization.OUTSIDE.value,
     "eps is added outside the root: it divides by sqrt(mean(x²)) + eps.",

@@ -55,6 +55,13 @@ STATISTICS_LEARNED = Fault(
     "Use buffers: self.register_buffer('moving_mean', torch.zeros(num_features)), and so on.",
     families=OF_BATCH,
 )
+SCALE_NORM = Fault(
+    "one-scale-for-all",
+    "gamma is one number for all channels.",
+    f"Give it the length of a feature vector: {NEW['gamma']}.",
+    "ScaleNorm (Nguyen and Salazar 2019)",
+    families=("rms",),
+)
 WITHOUT_BETA = Fault(
     "without-beta",
     "There is no beta: the output is only scaled.",
@@ -116,6 +123,8 @@ def registration(subject: Subject) -> Registration:
             continue
         last = name.rpartition(".")[2]
         roles = [role for role, names in NAMES.items() if last in names]
+        if not roles and subject.construction.family != "batch" and parameter.numel() == 1:
+            roles = ["beta" if float(parameter) == 0 else "gamma"]
         if parameter.numel() == 1 and roles:
             record.shared.extend(roles)
         else:
@@ -136,7 +145,8 @@ def _registration(case: Case) -> Outcome:
         if not wanted and not case.identity:
             return passed()
         return failed(IDENTITY if case.identity else NOTHING_LEARNED)
-    faults = [SHARED[part] for part in record.shared]
+    is_rms = case.construction.family == "rms"
+    faults = [SCALE_NORM if is_rms else SHARED[part] for part in record.shared]
     faults += [STATISTICS_LEARNED] if record.statistics else []
     for name, part in record.parts.items():
         if not part.learns:
