@@ -68,8 +68,8 @@ class Evidence:
 
     def situation(self, kind: Callable[..., Situation], rank: int | None = None) -> Situation:
         """Return the situation that the norm was in, as far as it could take on its state."""
-        family = self.construction.family
-        return self.restrict(kind(self.rank if rank is None else rank, self.dtype, family=family))
+        rank = self.rank if rank is None else rank
+        return self.restrict(kind(rank, self.dtype, **self.construction.inputs))
 
     def restrict(self, situation: Situation) -> Situation:
         """Return a situation, as far as the norm could take on its state.

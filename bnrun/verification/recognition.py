@@ -28,6 +28,8 @@ NAMES: dict[Family, str] = {
 }
 """What the names of classes contain; of several, the first in the name decides."""
 
+WIDE = 64
+"""Channels for a class with a number of groups of its own, such as 32."""
 GROUP_COUNT = r"(?i)(num_?|n_?)?groups?(_?(num|count))?|g"
 """Names of parameters that take the number of groups."""
 RANK_WORDS = ("dim", "rank", "nd")
@@ -43,8 +45,6 @@ LABELS: dict[Family, str] = {
 MEASURED_AS: Family = "group"
 """The family whose inputs are taken to find out which one it is: they have the most channels."""
 MEASURED_RANKS = (4, 3, 5, 2)
-MEASURED_CHANNELS = (1, 4, 7)
-"""Of 8. The first one's neighbor, and others that share its group where groups are striped."""
 SHIFT = 2.5
 """What is added to a whole input: where the mean is subtracted, that changes nothing."""
 CHANGE = 1e-6
@@ -63,6 +63,7 @@ class Dependence:
         channels: on which of the other channels of its position.
         positions: along which dimensions of the positions.
         shifts: whether the output changes when a number is added to the whole input.
+        sharing: how many channels of its position it depends on, its own among them.
     """
 
     rank: int
@@ -70,6 +71,7 @@ class Dependence:
     channels: Extent
     positions: Extent
     shifts: bool
+    sharing: int = 1
 
     @property
     def family(self) -> Family | None:
@@ -84,6 +86,10 @@ class Dependence:
             case False, "all", "none" | "all":
                 return "rms" if self.shifts else "layer"
         return None
+
+    def groups(self, channels: int) -> int:
+        """Return into how many groups like its own the channels are cut."""
+        return channels // self.sharing
 
     @property
     def words(self) -> str:
@@ -129,11 +135,11 @@ def constructions(
     parameters = _parameters(target)
     fixed: dict[str, Any] = {}
     groups = next((name for name in parameters if re.fullmatch(GROUP_COUNT, name)), None)
-    count = GROUPS
+    count = 0  # which may be fixed inside of the class
     if groups is not None and groups in options:
         count = options[groups] if isinstance(options[groups], int) else GROUPS
     elif groups is not None:
-        fixed[groups] = GROUPS
+        fixed[groups] = count = GROUPS
     for name in AFFINE:
         if name in parameters and parameters[name].default is False and name not in options:
             fixed[name] = True
@@ -143,11 +149,13 @@ def constructions(
     required = [name for name in required if name not in options]
     if groups is None and len(required) == 2 and family in (None, "group"):
         counts = [
-            dataclasses.replace(usual, options=(*usual.options, (name, GROUPS)))
+            dataclasses.replace(usual, options=(*usual.options, (name, GROUPS)), groups=GROUPS)
             for name in required[::-1]
             if name not in PLACE and not any(word in name.lower() for word in RANK_WORDS)
         ]
         ways = [*counts, *ways]  # otherwise the rank of the input would be taken for a count
+    if count == 0 and family in (None, "group"):
+        ways.append(dataclasses.replace(usual, width=WIDE))
     return ways
 
 
@@ -196,8 +204,12 @@ def recognize(
 
 def _by_name(construction: Construction, seen: Sequence[Measured]) -> str:
     """Return how a family was recognized by its name, with what was seen of it."""
-    ours = dataclasses.replace(construction, family=MEASURED_AS)
-    words = [dependence.words for one, dependence in seen if one == ours]
+    family, groups = construction.family, construction.groups
+    words = [
+        dependence.words
+        for one, dependence in seen
+        if dataclasses.replace(one, family=family, groups=groups) == construction
+    ]
     depends = f"; a value of its output depends on {words[0]}" if words else ""
     return f"Judged as {LABELS[construction.family]}, as its name says{depends}."
 
@@ -217,9 +229,13 @@ def _of_family(
 
     # For inputs of (N, C), both layouts are one.
     seen = [measured for measured in seen if measured[1].rank > 2] or seen
-    usual = dataclasses.replace(ways[0], last=by_last)
-    first, _ = min(seen, key=misfit, default=(usual, None))
-    return dataclasses.replace(first, family=family)
+    usual = (dataclasses.replace(ways[0], last=by_last), None)
+    first, dependence = min(seen, key=misfit, default=usual)
+    groups = first.groups
+    if groups == 0:  # so it is fixed inside of the class, or there is none
+        is_group = dependence is not None and dependence.channels == "some"
+        groups = dependence.groups(first.channels) if dependence and is_group else GROUPS
+    return dataclasses.replace(first, family=family, groups=groups)
 
 
 def _measured(
@@ -244,7 +260,7 @@ def _measured(
 
 def _dependence(subject: Subject, rank: int) -> Dependence:
     """Return what the first value of an output depends on, in training."""
-    situation = plain(rank, subject.dtype, family=MEASURED_AS)
+    situation = plain(rank, subject.dtype, **subject.construction.inputs)
     x = situation.x
     layer = subject.build(rank, situation)
 
@@ -262,7 +278,7 @@ def _dependence(subject: Subject, rank: int) -> Dependence:
         return abs(value(changed) - usual) > CHANGE
 
     others = slice(1, None)
-    channels = [depends(0, channel, *[0] * (rank - 2)) for channel in MEASURED_CHANNELS]
+    channels = [depends(0, channel, *[0] * (rank - 2)) for channel in range(1, x.shape[1])]
     positions = [
         depends(0, 0, *(others if dim == along else 0 for dim in range(2, rank)))
         for along in range(2, rank)
@@ -273,6 +289,7 @@ def _dependence(subject: Subject, rank: int) -> Dependence:
         _extent(channels),
         _extent(positions),
         abs(value(x + SHIFT) - usual) > CHANGE,
+        1 + sum(channels),
     )
 
 

@@ -68,22 +68,22 @@ class Situation:
         return dataclasses.replace(self, **changes)
 
 
-def channels_of(family: Family) -> int:
-    """Return how many channels the inputs of a family have."""
-    return GROUPED_CHANNELS if family == "group" else CHANNELS
+def channels_of(family: Family, channels: int = 0) -> int:
+    """Return how many channels the inputs of a family have, if no other number is asked for."""
+    return channels or (GROUPED_CHANNELS if family == "group" else CHANNELS)
 
 
-def shape_of(rank: int, family: Family = "batch") -> tuple[int, ...]:
+def shape_of(rank: int, family: Family = "batch", channels: int = 0) -> tuple[int, ...]:
     """Return the shape of an ordinary input of a rank."""
     examples, _, *positions = SHAPES[rank]
-    return (examples, channels_of(family), *positions)
+    return (examples, channels_of(family, channels), *positions)
 
 
-def odd_shapes_of(family: Family) -> tuple[tuple[int, ...], ...]:
+def odd_shapes_of(family: Family, channels: int = 0) -> tuple[tuple[int, ...], ...]:
     """Return tiny and odd shapes of inputs."""
     if family == "batch":
         return ODD_SHAPES
-    channels = channels_of(family)
+    channels = channels_of(family, channels)
     return tuple((shape[0], channels, *shape[2:]) for shape in ODD_SHAPES_OF_ONE)
 
 
@@ -136,20 +136,24 @@ def make_situation(
 
 
 @functools.lru_cache
-def plain(rank: int, dtype: torch.dtype, seed: int = 0, *, family: Family = "batch") -> Situation:
+def plain(
+    rank: int, dtype: torch.dtype, seed: int = 0, *, family: Family = "batch", channels: int = 0
+) -> Situation:
     """Return an ordinary situation with inputs of a rank."""
-    return make_situation(shape_of(rank, family), dtype, seed=seed)
+    return make_situation(shape_of(rank, family, channels), dtype, seed=seed)
 
 
 @functools.lru_cache
-def faint(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> Situation:
+def faint(
+    rank: int, dtype: torch.dtype, *, family: Family = "batch", channels: int = 0
+) -> Situation:
     """Return a situation in which eps decides.
 
     Variances, moving ones too, are near 1e-6. For families that normalize each example by itself,
     each example has another one, down to 0.
     """
     if family != "batch":
-        ordinary = plain(rank, dtype, family=family)
+        ordinary = plain(rank, dtype, family=family, channels=channels)
         scales = torch.tensor(FAINT_SCALES, dtype=torch.float64).view(-1, *[1] * (rank - 1))
         return dataclasses.replace(ordinary, x=(ordinary.x * scales).to(dtype).double())
     ordinary = make_situation(SHAPES[rank], dtype, spread=1e-3)
@@ -158,20 +162,22 @@ def faint(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> Situati
 
 
 @functools.lru_cache
-def far(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> Situation:
+def far(rank: int, dtype: torch.dtype, *, family: Family = "batch", channels: int = 0) -> Situation:
     """Return a situation with means large beside the spread: E[x²] - E[x]² cancels there."""
     mean = 1e6 if dtype == torch.float64 else 1e3
-    return make_situation(shape_of(rank, family), dtype, mean=mean)
+    return make_situation(shape_of(rank, family, channels), dtype, mean=mean)
 
 
 @functools.lru_cache
-def level(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> Situation:
+def level(
+    rank: int, dtype: torch.dtype, *, family: Family = "batch", channels: int = 0
+) -> Situation:
     """Return a situation in which all variances are 0.
 
     Each channel holds one value; for families that normalize each example by itself, each example;
     and that value is 0 where no mean is subtracted.
     """
-    ordinary = plain(rank, dtype, family=family)
+    ordinary = plain(rank, dtype, family=family, channels=channels)
     if family == "rms":
         return dataclasses.replace(ordinary, x=torch.zeros_like(ordinary.x))
     kept = 1 if family == "batch" else 0
@@ -180,9 +186,13 @@ def level(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> Situati
     return dataclasses.replace(ordinary, x=means.expand_as(ordinary.x).contiguous())
 
 
-def sequence(rank: int, dtype: torch.dtype, *, family: Family = "batch") -> list[Situation]:
+def sequence(
+    rank: int, dtype: torch.dtype, *, family: Family = "batch", channels: int = 0
+) -> list[Situation]:
     """Return the situations of several batches in order; the state is that of the first."""
-    return [plain(rank, dtype, seed=seed, family=family) for seed in range(STEPS)]
+    return [
+        plain(rank, dtype, seed=seed, family=family, channels=channels) for seed in range(STEPS)
+    ]
 
 
 def others_changed(x: Tensor) -> Tensor:

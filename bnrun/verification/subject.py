@@ -75,7 +75,8 @@ class Construction(Record):
         last: whether the class takes its channels as the last dimension: (N, ..., C).
         as_shape: whether the constructor gets the channels as a tuple, (C,).
         options: arguments of the constructor, beside those of the user.
-        groups: of channels, in a group normalization.
+        groups: of channels, in a group normalization; 0 where that is not known yet.
+        width: the number of channels; 0 means the usual one of the family.
         asked: the ranks of input that the user asks about; none for all of the family.
     """
 
@@ -84,12 +85,18 @@ class Construction(Record):
     as_shape: bool = False
     options: tuple[tuple[str, Any], ...] = ()
     groups: int = GROUPS
+    width: int = 0
     asked: tuple[int, ...] = ()
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Return what decides which inputs a situation has, by the names of arguments."""
+        return {"family": self.family, "channels": self.width}
 
     @property
     def channels(self) -> int:
         """Return how many channels its inputs have."""
-        return channels_of(self.family)
+        return channels_of(self.family, self.width)
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -117,7 +124,7 @@ class Construction(Record):
 
     def shape(self, rank: int) -> tuple[int, ...]:
         """Return the shape, (N, C, ...), of an ordinary input."""
-        return shape_of(rank, self.family)
+        return shape_of(rank, self.family, self.width)
 
     def ways(self, dtype: torch.dtype) -> Ways:
         """Return the ways to compute each part, the right one first."""
@@ -266,8 +273,8 @@ class Subject:
 
     def situation(self, kind: Callable[..., Situation], rank: int | None = None) -> Situation:
         """Return a situation of a kind, for inputs of a rank."""
-        family = self.construction.family
-        return kind(self.rank if rank is None else rank, self.dtype, family=family)
+        rank = self.rank if rank is None else rank
+        return kind(rank, self.dtype, **self.construction.inputs)
 
     def run(
         self, situation: Situation, *, training: bool, grad: bool | None = None, **options: Any

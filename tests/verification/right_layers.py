@@ -347,6 +347,24 @@ class FlaxGroupNorm(GroupNormalization):
 
 
 @right("group")
+class OfFourGroups(nn.GroupNorm):
+    """The number of groups is fixed."""
+
+    def __init__(self, channels):
+        super().__init__(4, channels)
+
+
+@right("group", after="32 groups whatever the channels (guided diffusion's normalization)")
+class Normalization(nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.norm = nn.GroupNorm(32, channels)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+@right("group")
 class ByRows(GroupNorm):
     """As batch norm of N * G channels."""
 

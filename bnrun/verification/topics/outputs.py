@@ -75,7 +75,7 @@ class OddShapes(Record):
 def odd_shapes(subject: Subject) -> OddShapes:
     """Train on an input of each shape."""
     record = OddShapes([])
-    of_family = odd_shapes_of(subject.construction.family)
+    of_family = odd_shapes_of(**subject.construction.inputs)
     shapes = [shape for shape in of_family if len(shape) in subject.construction.ranks]
     for shape in (shape for shape in shapes if subject.accepts(len(shape))):
         try:

@@ -88,7 +88,7 @@ def double(subject: Subject) -> DoubledLayer:
     """Build it in float32, give it a state, and call `.double()`, as a user would."""
     if subject.device.type == "mps":
         raise NotOffered("there is no float64 on mps")
-    situation = plain(subject.rank, torch.float32, family=subject.construction.family)
+    situation = plain(subject.rank, torch.float32, **subject.construction.inputs)
     layer = subject.build(subject.rank, situation, dtype=torch.float32)
     layer.module.double()
     after = subject.layer(layer.module, torch.float64)
@@ -134,7 +134,7 @@ class HalfOutput(Record):
 @experiment("bfloat16 input")
 def bfloat16(subject: Subject) -> HalfOutput:
     """Run in bfloat16, which shows in which dtype it is computed."""
-    situation = plain(subject.rank, torch.bfloat16, family=subject.construction.family)
+    situation = plain(subject.rank, torch.bfloat16, **subject.construction.inputs)
     layer = subject.build(subject.rank, situation, dtype=torch.bfloat16)
     try:
         return HalfOutput(layer.record(layer.forward(layer.own(situation.x), training=True)))
@@ -147,7 +147,7 @@ def _as_in_float32(case: Case, y: Tensor) -> Literal["before", "after"] | None:
 
     What is computed in bfloat16 throughout is rounded at each step.
     """
-    kind = plain(case.rank, torch.bfloat16, family=case.construction.family)
+    kind = plain(case.rank, torch.bfloat16, **case.construction.inputs)
     situation = case.restrict(kind)
     recipe = case.recipe(case.rank)
     whole = simulate(recipe, situation, training=True, grad=False)["y"]
@@ -221,7 +221,7 @@ def _double(case: Case) -> Outcome:
     if case.dtype != torch.float64 or not is_explained:
         return passed()
     # The diagnosis may have known mistakes in it: they are there after `.double()`, too.
-    situation = case.restrict(plain(case.rank, torch.float32, family=case.construction.family))
+    situation = case.restrict(plain(case.rank, torch.float32, **case.construction.inputs))
     error = distance(record.y, simulation(situation, training=True)(case.recipe(case.rank))["y"])
     if error <= case.tolerance or case.identity or case.narrowing is not None:
         return passed()

@@ -124,7 +124,7 @@ def registration(subject: Subject) -> Registration:
         last = name.rpartition(".")[2]
         roles = [role for role, names in NAMES.items() if last in names]
         if not roles and subject.construction.family != "batch" and parameter.numel() == 1:
-            roles = ["beta" if float(parameter) == 0 else "gamma"]
+            roles = ["beta" if bool((parameter == 0).all()) else "gamma"]
         if parameter.numel() == 1 and roles:
             record.shared.extend(roles)
         else:

@@ -52,8 +52,8 @@ class Resumed(Record):
 @experiment("after loading")
 def resumed(subject: Subject) -> Resumed:
     """Train, save, load into a layer that is in use, and go on with both."""
-    family = subject.construction.family
-    *batches, last = sequence(subject.rank, subject.dtype, family=family)[: BATCHES + 1]
+    inputs = subject.construction.inputs
+    *batches, last = sequence(subject.rank, subject.dtype, **inputs)[: BATCHES + 1]
     layer, other = (subject.build(subject.rank, batches[0]) for _ in range(2))
     for batch in batches:
         layer.forward(layer.own(batch.x), training=True)

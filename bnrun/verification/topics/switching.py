@@ -111,8 +111,8 @@ class Traces(Record):
 @experiment("trains again")
 def again(subject: Subject) -> Traces:
     """Train, predict, train and predict with one layer; and less of it with others."""
-    family = subject.construction.family
-    first, second, third = sequence(subject.rank, subject.dtype, family=family)[:3]
+    batches = sequence(subject.rank, subject.dtype, **subject.construction.inputs)
+    first, second, third = batches[:3]
     fewer = third.x[:-1]
 
     def train(layer: Layer, x: Tensor) -> Tensor:
