@@ -51,7 +51,7 @@ def test_what_a_small_input_expects_is_what_torch_computes(report_on: ReportOn) 
 
 
 def test_the_smallest_input_is_one_that_shows_the_fault(report_on: ReportOn) -> None:
-    ghost = report_on("faulty_norms.py:GhostHalves", main_ranks=True).findings[0].example
+    ghost = report_on("faulty_norms.py:GhostHalves").findings[0].example
     assert ghost is not None
     assert len(ghost.given["x"]) == 4  # three examples are not split
     within = report_on("faulty_norms.py:WithinImages").findings[0]
