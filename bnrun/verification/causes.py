@@ -1,5 +1,6 @@
 """Faults that follow from another one: what is found of them stands under their cause."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -52,14 +53,23 @@ CAUSES = (
         ),
         GRADIENT_CHECKS,
     ),
+    Cause(
+        long_runs.CHANGES_OUTPUT,
+        frozenset({NEVER_TRAINS_AGAIN.name}),
+        frozenset({second_order.second.name, f"finite differences {HOW[True]}"}),
+    ),
     Cause(INCOMPLETE, frozenset({long_runs.OTHER_STATISTICS.name})),
 )
 
 
 def traced(outcomes: Sequence[tuple[Check, Outcome]]) -> list[tuple[Check, Outcome]]:
     """Return the outcomes of all checks, with causes in place of what follows from them."""
-    found = {fault for _, outcome in outcomes for fault in outcome.faults}
-    causes = [cause for cause in CAUSES if cause.fault in found]
+    found = {fault.name: fault for _, outcome in outcomes for fault in outcome.faults}
+    causes = [  # as they were found: their sentences may state numbers
+        dataclasses.replace(cause, fault=found[cause.fault.name])
+        for cause in CAUSES
+        if cause.fault.name in found
+    ]
     return [(check, _traced(check, outcome, causes)) for check, outcome in outcomes]
 
 

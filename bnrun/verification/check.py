@@ -180,6 +180,7 @@ class Check:
     Attributes:
         name, group, about: its row, and what it asks in a few words.
         families: those of norms that it is about.
+        dtypes: those that it is about; none for all.
         experiments: what it is judged on. If there is only one, `judge` needs its record.
         judge: returns the outcome.
         rank: of the inputs, if it is for one.
@@ -194,6 +195,7 @@ class Check:
     judge: Callable[[Case], Outcome]
     rank: int | None = None
     families: tuple[Family, ...] = FAMILIES
+    dtypes: tuple[torch.dtype, ...] = ()
     needs_forward: bool = True
     on_trouble: Callable[[Case, str], Outcome | None] = lambda case, message: None
 

@@ -133,6 +133,8 @@ DOES: Mapping[str, str] = {
     "contiguous copy.",
     "float64 kept": "Inputs and parameters in float64 must give an output in float64, with its "
     "precision: nothing on the way is computed in float32.",
+    "many values in half precision": "In float16 or bfloat16 alone: a batch of 100,000 values per "
+    "channel in training. Their sum is larger than float16's largest number.",
     "input left unchanged": "The input is compared with a copy of it after the forward pass.",
     "same output twice": "Two new layers with the same state get the same input.",
     "starting values": "A new layer is read out: gamma is 1, beta 0, the moving mean 0 and the "

@@ -20,7 +20,7 @@ from bnrun.verification.distance import Tensors, distance
 from bnrun.verification.evidence import Evidence
 from bnrun.verification.fault import Choice
 from bnrun.verification.formula import batch_statistics, gradients, normalization
-from bnrun.verification.formula.batch_statistics import Pair
+from bnrun.verification.formula.batch_statistics import Pair, Source
 from bnrun.verification.formula.families import Ways
 from bnrun.verification.formula.moving_statistics import (
     AVERAGES_DEVIATION,
@@ -124,7 +124,7 @@ class Search:
         if not self._known.has_moving:  # predicting is likely to be as training
             formulas = itertools.chain([start], formulas)
         if seen.plain.y.isfinite().any():  # otherwise, many mistakes would give it
-            others = candidates(start, self._slots(trains, seen.faint.y), self._most)
+            others = self._candidates(start, trains, seen)
             together = (
                 start.having(**ways, eps=eps)
                 for ways, eps in itertools.product(self._known.together, self._known.eps)
@@ -136,15 +136,19 @@ class Search:
         self.unexplained.add(part)
         return start
 
-    def _slots(self, trains: bool, y: Tensor) -> dict[str, Iterable[Choice[Any]]]:
-        """Return the ways to compute each part of a formula; y is the output of faint inputs."""
-        ways = self._known
+    def _candidates(self, start: Formula, trains: bool, seen: Passes) -> Iterator[Formula]:
+        """Yield what differs from a formula; some of that is read from what was seen."""
+        yield from candidates(start, self._slots(trains, seen), self._most)
+
+    def _slots(self, trains: bool, seen: Passes) -> dict[str, Iterable[Choice[Any]]]:
+        """Return the ways to compute each part of a formula."""
+        ways, y = self._known, seen.faint.y
         eps = self._evidence.parts.eps
         own = trains or not ways.has_moving
         gamma, beta = (per_channel(v, y) for v in (self._situation.gamma, self._situation.beta))
         is_known = eps is None or any(eps == choice.value for choice in ways.eps)
         return {
-            "source": ways.training_source if trains else ways.predicting_source,
+            "source": self._training_source(seen) if trains else ways.predicting_source,
             "over": ways.over if own else (),
             "spread": ways.spread if own else (),
             "parts": ways.parts if own else (),
@@ -153,6 +157,17 @@ class Search:
             "eps": ways.eps + (() if is_known else (_eps(eps or 0.0, ways),)),
             "affine": ways.affine + normalization.clipped(gamma, beta, y),
         }
+
+    def _training_source(self, seen: Passes) -> tuple[Choice[Source], ...]:
+        """Return the statistics that may normalize in training."""
+        if not self._known.has_moving:
+            return self._known.training_source
+        situations = self._situation, self._evidence.situation(faint, self._rank)
+        pairs = (
+            (one.x, (y - per_channel(one.beta, y)) / per_channel(one.gamma, y))
+            for one, y in zip(situations, (seen.plain.y, seen.faint.y), strict=True)
+        )
+        return self._known.training_source + batch_statistics.renormalizing(pairs)
 
     # ---- the moving statistics
 

@@ -341,7 +341,8 @@ def _judge_all(
         checks = [
             check
             for check in checks_of(construction)
-            if run.engine == "eager" or _is_computed_by_kernels(check, case, eager)
+            if run.dtype in (check.dtypes or (run.dtype,))
+            and (run.engine == "eager" or _is_computed_by_kernels(check, case, eager))
         ]
         dtype = str(run.dtype).removeprefix("torch.")
         measurement = Measurement(run.engine, dtype, run.kernel_calls)

@@ -1637,19 +1637,31 @@ class NormalRange(HalfRange):
 class Renormalizes(Right):
     """Batch renormalization without its warm-up."""
 
+    r_max, d_max = 3, 5
+
     def normalized(self, x, mean, var):
         x_hat = super().normalized(x, mean, var)
         if not self.training:
             return x_hat
         old_mean, old_var = self.before
         spread = (self.shaped(old_var, x) + self.eps).sqrt()
-        r = (self.denominator(var) / spread).clamp(1 / 3, 3).detach()
-        d = ((mean - self.shaped(old_mean, x)) / spread).clamp(-5, 5).detach()
+        r = (self.denominator(var) / spread).clamp(1 / self.r_max, self.r_max).detach()
+        d = ((mean - self.shaped(old_mean, x)) / spread).clamp(-self.d_max, self.d_max).detach()
         return x_hat * r + d
 
     def update(self, x, mean, var):
         self.before = self.running_mean, self.running_var
         super().update(x, mean, var)
+
+
+@named("renormalizes")
+class RenormalizesLess(Renormalizes):
+    r_max, d_max = 1.5, 0.5
+
+
+@named("renormalizes")
+class RenormalizesMore(Renormalizes):
+    r_max, d_max = 2, 3
 
 
 @named("output-clipped")
@@ -2078,3 +2090,12 @@ class DecaysBeta(Right):
     def update(self, x, mean, var):
         super().update(x, mean, var)
         self.bias.data = 0.99 * self.bias.data
+
+
+class SumsInHalfPrecision(Right):
+    """Adds up in the input's dtype; that shows in float16 alone."""
+
+    def statistics(self, x):
+        n = x.numel() / x.shape[1]
+        mean = x.sum(self.dims(x), keepdim=True) / n
+        return mean, ((x - mean) ** 2).sum(self.dims(x), keepdim=True) / n

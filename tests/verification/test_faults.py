@@ -51,6 +51,7 @@ def test_there_is_a_class_for_every_fault_that_is_known() -> None:
     known = {fault.name for fault in known_faults("batch")}
     elsewhere = {"mode-follows-module", "unbiased-moving-variance"}  # against the textbook
     elsewhere |= {"eps-value"}  # the Keras-like class of right_norms.py
+    elsewhere |= {"sums-in-half-precision"}  # in float16
     assert known - elsewhere == set(faulty.FAULTS.values()) - {"raised", "hung", "exited"}
     assert len(faulty.FAULTS) > 120
 
@@ -321,6 +322,12 @@ def test_errors_of_other_kinds_are_findings_of_their_own(report_on: ReportOn) ->
     assert "cannot-be-copied" in _names(report)
     (skipped,) = [c.message for c in report.checks if c.name == "left alone when predicting"]
     assert skipped == "no pass of this kind works"  # rather than a refusal of the input
+
+
+def test_a_sum_that_overflows_in_float16_is_named(report_on: ReportOn) -> None:
+    report = report_on("faulty_norms.py:SumsInHalfPrecision", dtype=torch.float16)
+    assert _names(report) == ["sums-in-half-precision"]
+    assert report.faults[0].checks == ("many values in half precision",)
 
 
 @pytest.mark.parametrize("name", ["EpsOutside", "OverBatchAlone", "Reversed", "MeanDetached"])

@@ -3,7 +3,9 @@
 (Ioffe & Szegedy 2015, Algorithm 1.) mean and var have a shape that broadcasts over x.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -21,16 +23,23 @@ def _positions(rank: int) -> Dims:
     return tuple(range(2, rank))
 
 
-def _renormalized(own: Pair, moving: Pair, updated: Pair) -> Pair:
-    """Return the pair that normalizes as batch renormalization does, with r_max 3 and d_max 5.
+@dataclass(frozen=True)
+class Renormalized:
+    """Batch renormalization: x_hat * r + d, in which r and d are constants in gradients.
 
-    Its correction is a constant in gradients: x_hat * r + d.
+    r is at most `r_max` and at least 1 / r_max, and |d| is at most `d_max`.
     """
-    (mean, var), (moving_mean, moving_var) = own, moving
-    deviation, spread = (var + EPS).sqrt(), (moving_var + EPS).sqrt()
-    r = (deviation / spread).clamp(1 / 3, 3).detach()
-    d = ((mean - moving_mean) / spread).clamp(-5, 5).detach()
-    return mean - d * deviation / r, (deviation / r).square() - EPS
+
+    r_max: float = 3.0
+    d_max: float = 5.0
+
+    def __call__(self, own: Pair, moving: Pair, updated: Pair) -> Pair:
+        """Return the pair that normalizes as it does."""
+        (mean, var), (moving_mean, moving_var) = own, moving
+        deviation, spread = (var + EPS).sqrt(), (moving_var + EPS).sqrt()
+        r = (deviation / spread).clamp(1 / self.r_max, self.r_max).detach()
+        d = ((mean - moving_mean) / spread).clamp(-self.d_max, self.d_max).detach()
+        return mean - d * deviation / r, (deviation / r).square() - EPS
 
 
 # fmt: off
@@ -99,7 +108,7 @@ TRAINING_SOURCE: tuple[Choice[Source], ...] = choices(
           "In training, it subtracts the batch's mean but divides by the moving variance."),
     wrong("trains-with-moving-mean", lambda own, moving, updated: (moving[0], own[1]),
           "In training, it divides by the batch's variance but subtracts the moving mean."),
-    Choice(_renormalized, RENORMALIZES, rare=True),
+    Choice(Renormalized(), RENORMALIZES, rare=True),
     fix="Use the batch's own mean and variance in training; the moving ones are for predicting.",
 )
 PREDICTING_SOURCE: tuple[Choice[Source], ...] = choices(
@@ -116,3 +125,26 @@ PREDICTING_SOURCE: tuple[Choice[Source], ...] = choices(
     fix="When not training, subtract the moving mean, and divide by the root of the moving "
     "variance plus eps.",
 )
+
+
+def renormalizing(outputs: Iterable[tuple[Tensor, Tensor]]) -> tuple[Choice[Source], ...]:
+    """Return batch renormalization with the limits of r and d that outputs show, if they do.
+
+    Args:
+        outputs: pairs of x and of an output before gamma and beta, of shape (N, C, ...).
+    """
+    r_max, d_max = 1.0, 0.0
+    for x, y in outputs:
+        rows_x, rows_y = (values.transpose(0, 1).flatten(1) for values in (x, y))
+        centred = rows_x - rows_x.mean(1, keepdim=True)
+        x_hat = centred / (centred.square().mean(1, keepdim=True) + EPS).sqrt()
+        r = (x_hat * rows_y).sum(1) / x_hat.square().sum(1)
+        r_max = max(r_max, float(r.max()), 1 / max(float(r.min()), 1e-9))
+        d_max = max(d_max, float(rows_y.mean(1).abs().max()))
+    if not math.isfinite(r_max + d_max):
+        return ()
+    r_max, d_max = (
+        short if math.isclose(short := float(f"{limit:.6g}"), limit, rel_tol=1e-9) else limit
+        for limit in (r_max, d_max)
+    )
+    return (Choice(Renormalized(r_max, d_max), RENORMALIZES, rare=True),)

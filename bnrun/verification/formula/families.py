@@ -243,8 +243,12 @@ _EPS_VALUES = (1e-3, 1e-6, 1e-5, 1e-8, 1e-12, 1e-7, 1e-4, 1e-9, 1e-2)
 
 
 def eps_ways(family: Family, dtype: torch.dtype) -> tuple[Choice[float], ...]:
-    """Return PyTorch's eps, then others; that of its RMSNorm is the dtype's step from 1."""
-    right = torch.finfo(dtype).eps if family == "rms" else 1e-5
+    """Return PyTorch's eps, then others; that of its RMSNorm is the step from 1.
+
+    That is the step of the dtype in which it computes: float32 for half precision.
+    """
+    computed_in = torch.float32 if torch.finfo(dtype).bits < 32 else dtype
+    right = torch.finfo(computed_in).eps if family == "rms" else 1e-5
     known = EPS_SPEAKERS[family]
     values = dict.fromkeys((*_EPS_VALUES, torch.finfo(dtype).eps))
     others = (eps_of(v, right, known.get(v, "")) for v in values if v != right)

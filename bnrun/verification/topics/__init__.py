@@ -36,6 +36,7 @@ from bnrun.verification.topics import (  # isort: skip  (in the order of their c
     copies,
     resuming,
     precision,
+    half_precision,
     side_effects,
     options,
     refusals,
@@ -44,7 +45,7 @@ from bnrun.verification.topics import (  # isort: skip  (in the order of their c
 TOPICS: tuple[ModuleType, ...] = (
     *(outputs, gradients, second_order, handed_gradient, independence, layouts, moving, memory),
     *(long_runs, switching, without_gradients, registration, copies, resuming, precision),
-    *(side_effects, options, refusals),
+    *(half_precision, side_effects, options, refusals),
 )
 CHECKS: tuple[Check, ...] = tuple(sorted(_REGISTERED, key=lambda check: GROUPS.index(check.group)))
 
