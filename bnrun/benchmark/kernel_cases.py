@@ -157,7 +157,7 @@ def _pool(name: str, kernel: Function, operation: Function, *shape: int) -> Kern
     return KernelCase(name, prepare, "byte", size + size // 4, 2 * size + size // 4)
 
 
-def lenet(side: Side, images: int) -> Job:
+def _lenet(side: Side, images: int) -> Job:
     """Return LeNet and its loss: with norm `scratch` by kernels, or with PyTorch's norms."""
     generator = torch.Generator().manual_seed(0)
     x, labels = _images(images, generator), _labels(images, generator)
@@ -191,7 +191,7 @@ def _max_pool(x: Tensor) -> Tensor:
 
 
 CASES = (
-    KernelCase("LeNet + loss", lenet, "FLOP", forward_flops(), backward_flops()),
+    KernelCase("LeNet + loss", _lenet, "FLOP", forward_flops(), backward_flops()),
     KernelCase("LeNet in eval", _lenet_in_eval, "FLOP", forward_flops(), None),
     _convolution("conv1", 1, 6, 28, CONV1_FLOPS),
     _convolution("conv2", 6, 16, 12, CONV2_FLOPS),

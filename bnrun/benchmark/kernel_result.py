@@ -1,7 +1,7 @@
 """The result of `bnrun bench --kernels`: the speed of each kernel, beside PyTorch's operation."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,12 +59,28 @@ class KernelSpeed:
 
 
 @dataclass(frozen=True)
+class StageSpeed:
+    """A stage of a step: what is computed between two points at which all threads have to wait.
+
+    Attributes:
+        seconds: the median over the rounds.
+        share: of the seconds of all stages.
+        flops_per_second, share_of_peak: in convolutions and linear layers; 0 where there are none.
+    """
+
+    name: str
+    seconds: float
+    share: float
+    flops_per_second: float
+    share_of_peak: float
+
+
+@dataclass(frozen=True)
 class KernelBenchmark:
     """All kernels, timed in blocks of `calls` calls, in turns with PyTorch, over `rounds`.
 
     Attributes:
-        stages: seconds of each stage of LeNet in one call, forward and backward, by its name:
-            between two points at which the threads wait for one another.
+        stages: of a training step that is one call.
         noise, noise_spread: of all kernels to themselves, over all rounds.
         flops_per_second, bytes_per_second: the machine's peak: see `PassSpeed.share_of_peak`.
         machine: the processor and its number of threads.
@@ -72,7 +88,7 @@ class KernelBenchmark:
     """
 
     kernels: tuple[KernelSpeed, ...]
-    stages: Mapping[str, float]
+    stages: tuple[StageSpeed, ...]
     noise: float
     noise_spread: tuple[float, float]
     rounds: int

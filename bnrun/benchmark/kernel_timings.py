@@ -2,7 +2,8 @@
 
 The kernels have a process, PyTorch's operations another, and the kernels one more: they against
 themselves are the noise. A block is a few calls of one case; the three processes take their blocks
-in turns, and ratios are taken within a round.
+in turns, and ratios are taken within a round. A further process takes steps of training that are
+one call each, which time their stages.
 """
 
 import statistics
@@ -16,16 +17,9 @@ from torch import Tensor
 
 from bnrun import kernels
 from bnrun.benchmark.arm_processes import prepare_matmul
-from bnrun.benchmark.kernel_cases import (
-    CASES,
-    COPIED_VALUES,
-    FLOAT_BYTES,
-    Job,
-    KernelCase,
-    Side,
-    lenet,
-)
+from bnrun.benchmark.kernel_cases import CASES, COPIED_VALUES, FLOAT_BYTES, Job, KernelCase, Side
 from bnrun.benchmark.kernel_result import KernelBenchmark, KernelSpeed, PassSpeed
+from bnrun.benchmark.step_stages import prepare_step, stage_speeds
 from bnrun.comparison.interleaved_timer import LIMIT_SECONDS, started
 from bnrun.comparison.speed_ratio import Ratio, ratio_within_rounds
 from bnrun.errors import ConfigError, TrainingFailed
@@ -39,8 +33,6 @@ MIN_IMAGES = 2
 """Fewest images of which a norm has a variance."""
 CALLS = 7
 """Timed calls of a block, whose median counts; one more before them warms up."""
-STAGES = "stages"
-"""The job that times the stages of LeNet in one call."""
 COPIES = 20
 """Timed copies of a measurement of memory."""
 
@@ -87,16 +79,18 @@ def bench_kernels(
         for side in sides
     ]
     peak = Worker("the matrix product", prepare_peaks, (batch_size,), LIMIT_SECONDS)
+    steps = Worker("timing a step", prepare_step, (batch_size,), LIMIT_SECONDS)
+    others = (peak, steps)
     readings = [_Readings() for _ in cases]
     stages: list[dict[str, float]] = []
     peaks: list[tuple[float, float]] = []
-    with started([*workers, peak]):
-        for done, worker in enumerate((*workers, peak)):
-            yield Stage("starting processes", done, len(workers) + 1)
+    with started([*workers, *others]):
+        for done, worker in enumerate((*workers, *others)):
+            yield Stage("starting processes", done, len(workers) + len(others))
             worker.wait_until_ready()
         for number in range(rounds):
             peaks.append(_ask(peak, None))
-            stages.append(_ask(workers[0], STAGES))
+            stages.append(_ask(steps, None))
             for at, case in enumerate(cases):
                 yield Stage(f"timing {case.name}", number * len(cases) + at, rounds * len(cases))
                 _time_round(workers, at, readings[at], backwards=number % 2 == 1)
@@ -108,7 +102,7 @@ def bench_kernels(
     noise = _noise(readings)
     return KernelBenchmark(
         kernels=speeds,
-        stages=_medians(stages),
+        stages=stage_speeds(stages, batch_size, statistics.median(flops)),
         noise=noise.median,
         noise_spread=noise.spread,
         rounds=rounds,
@@ -129,20 +123,15 @@ def _time_round(workers: Sequence[Worker], case: int, found: _Readings, *, backw
         seconds.append(_ask(worker, case))
 
 
-def _ask(worker: Worker, job: int | str | None) -> Any:
+def _ask(worker: Worker, job: int | None) -> Any:
     try:
         return worker.run(job)
     except WorkerLost as lost:
         raise TrainingFailed(f"timing kernels: a process {lost}.") from None
 
 
-def prepare_cases(
-    side: Side, names: Sequence[str], images: int
-) -> Callable[[int | str], PassSeconds | dict[str, float]]:
+def prepare_cases(side: Side, names: Sequence[str], images: int) -> Callable[[int], PassSeconds]:
     """Prepare one side of the cases of these names, and return what times a block of one.
-
-    That takes a case's number and returns its `PassSeconds`, or `STAGES` and returns the seconds of
-    LeNet's stages.
 
     Raises:
         EngineError: (from what is returned) the kernels cannot be compiled on this machine.
@@ -151,15 +140,13 @@ def prepare_cases(
     by_name = {case.name: case for case in CASES}
     jobs = [by_name[name].prepare(side, images) for name in names]
 
-    whole = lenet(side, images)
-
-    def run(job: int | str) -> PassSeconds | dict[str, float]:
+    def time_case(number: int) -> PassSeconds:
         with kernels.enabled() if side == "kernel" else kernels.disabled():
-            seconds = _time_stages(whole) if isinstance(job, str) else _time_block(jobs[job])
+            seconds = _time_block(jobs[number])
         end_waiting_threads()  # the other processes are timed meanwhile
         return seconds
 
-    return run
+    return time_case
 
 
 def _time_block(job: Job) -> PassSeconds:
@@ -169,21 +156,6 @@ def _time_block(job: Job) -> PassSeconds:
     timed = [_time_call(job, slope) for _ in range(1 + CALLS)][1:]
     forward, backward = zip(*timed, strict=True)
     return statistics.median(forward), statistics.median(backward) if job.leaves else None
-
-
-def _time_stages(whole: Job) -> dict[str, float]:
-    """Return the median seconds of each stage of LeNet, which times itself."""
-    readings = []
-    for _ in range(1 + CALLS):
-        with kernels.timed_stages() as seconds:
-            output = whole.run()
-            torch.autograd.grad(output, whole.leaves, torch.ones_like(output))
-        readings.append(seconds)
-    return _medians(readings[1:])
-
-
-def _medians(readings: Sequence[dict[str, float]]) -> dict[str, float]:
-    return {name: statistics.median(one[name] for one in readings) for name in readings[0]}
 
 
 def _time_call(job: Job, slope: Tensor | None) -> tuple[float, float]:

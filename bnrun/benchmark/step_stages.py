@@ -1,12 +1,14 @@
 """Where the time of a training step goes, stage by stage, where a step is one call of a kernel."""
 
+import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
 from bnrun import kernels
 from bnrun.benchmark.kernel_cases import CONV1_FLOPS, CONV2_FLOPS
+from bnrun.benchmark.kernel_result import StageSpeed
 from bnrun.kernels.openmp import end_waiting_threads
 from bnrun.networks.lenet import LeNet
 from bnrun.networks.whole import lenet_step
@@ -31,6 +33,26 @@ STAGE_FLOPS = dict(
     )
 )
 """Multiplications and additions of each stage for one image: convolutions and linear layers."""
+
+
+def stage_speeds(
+    rounds: Sequence[Mapping[str, float]], images: int, flops_per_second: float
+) -> tuple[StageSpeed, ...]:
+    """Return the speed of each stage.
+
+    Args:
+        rounds: the seconds of each stage, by name.
+        images: of a batch.
+        flops_per_second: the machine's peak.
+    """
+    seconds = {name: statistics.median(one[name] for one in rounds) for name in STAGE_FLOPS}
+    total = math.fsum(seconds.values())
+    speeds = []
+    for name, flops in STAGE_FLOPS.items():
+        rate = images * flops / seconds[name]
+        share = seconds[name] / total
+        speeds.append(StageSpeed(name, seconds[name], share, rate, rate / flops_per_second))
+    return tuple(speeds)
 
 
 def prepare_step(images: int) -> Callable[[None], dict[str, float]]:

@@ -36,10 +36,17 @@ def _table(benchmark: KernelBenchmark, unit: Unit) -> Table:
 
 
 def _stages_table(benchmark: KernelBenchmark) -> Table:
-    shown = table(label("stage of LeNet in one call"), number("ms"), number("share"))
-    for name, seconds in benchmark.stages.items():
-        share = seconds / sum(benchmark.stages.values())
-        shown.add_row(name, _milliseconds(seconds), percent(share))
+    names = ("ms", "share", "GFLOP/s", "of peak")
+    shown = table(label("a step, stage by stage"), *map(number, names))
+    for stage in benchmark.stages:
+        speed = (f"{stage.flops_per_second / 1e9:,.1f}", percent(stage.share_of_peak))
+        works = stage.flops_per_second > 0
+        shown.add_row(
+            stage.name,
+            _milliseconds(stage.seconds),
+            percent(stage.share),
+            *(speed if works else ("-", "-")),
+        )
     return shown
 
 

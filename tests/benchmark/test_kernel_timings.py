@@ -9,6 +9,7 @@ from bnrun.benchmark import kernel_timings
 from bnrun.benchmark.kernel_cases import CASES, COPIED_VALUES, FLOAT_BYTES
 from bnrun.benchmark.kernel_result import KernelBenchmark, PassSpeed
 from bnrun.benchmark.kernel_timings import bench_kernels, prepare_cases, prepare_peaks
+from bnrun.benchmark.step_stages import STAGE_FLOPS
 from bnrun.errors import TrainingFailed
 from bnrun.events import Stage, drain
 from bnrun.kernels.build import Build
@@ -37,14 +38,14 @@ class FakeWorker:
     def end(self) -> None:
         self.log.append(f"ended: {self.title}")
 
-    def run(self, job: int | str | None) -> object:
+    def run(self, job: int | None) -> object:
         self.log.append(self.title)
+        if self.title == "timing a step":
+            return dict.fromkeys(STAGE_FLOPS, 0.001)
         if job is None:
             self.turns += len(CHOSEN)
             fast = 1 + self.turns // len(CHOSEN) % 2  # so the share is the same in every round
             return fast * 5e10, fast * 2.5e10
-        if isinstance(job, str):
-            return {"conv1": 0.001, "norm1, pool1, conv2": 0.002}
         slow = 1 + self.turns // len(CHOSEN) % 2
         self.turns += 1
         seconds = self.torch_seconds if self.title == "timing torch" else (0.001, 0.002)
@@ -82,7 +83,9 @@ def test_ratios_are_within_rounds_and_shares_are_of_the_peak_for_the_kind_of_wor
     assert batch.backward is None
     assert (found.noise, found.noise_spread, conv1.forward.noise) == (1.0, (1.0, 1.0), 1.0)
     assert found.slower() == ("conv1 backward",)
-    assert found.stages == {"conv1": 0.001, "norm1, pool1, conv2": 0.002}
+    stage = found.stages[0]
+    assert (stage.name, stage.seconds, stage.share) == ("conv1", 0.001, pytest.approx(1 / 11))
+    assert stage.share_of_peak == pytest.approx(256 * CONV1.forward / 0.001 / 7.5e10)
     document = found.to_dict()
     assert document["slower"] == ["conv1 backward"]
     assert (document["peak_gflops"], document["peak_gbytes_per_second"]) == (75.0, 37.5)
@@ -102,11 +105,11 @@ def test_a_kernel_is_slower_where_its_lag_is_more_than_noise(
 def test_processes_start_side_by_side_take_turns_and_are_ended(log: list[str]) -> None:
     _bench(rounds=2)
     turn = ["timing kernel", "timing torch", "timing kernel"]
-    workers = [*turn, "the matrix product"]
-    assert log[:8] == [f"{what}: {one}" for what in ("begun", "ready") for one in workers]
-    first = ["the matrix product", "timing kernel"]  # the machine, and the stages of LeNet
-    assert log[8:-4] == [*first, *turn * 2, *first, *turn[::-1] * 2]
-    assert sorted(log[-4:]) == sorted(f"ended: {one}" for one in workers)
+    workers = [*turn, "the matrix product", "timing a step"]
+    assert log[:10] == [f"{what}: {one}" for what in ("begun", "ready") for one in workers]
+    first = ["the matrix product", "timing a step"]
+    assert log[10:-5] == [*first, *turn * 2, *first, *turn[::-1] * 2]
+    assert sorted(log[-5:]) == sorted(f"ended: {one}" for one in workers)
 
 
 def test_a_process_that_is_lost_is_told_and_the_others_are_ended(
@@ -118,7 +121,7 @@ def test_a_process_that_is_lost_is_told_and_the_others_are_ended(
     monkeypatch.setattr(FakeWorker, "run", lose)
     with pytest.raises(TrainingFailed, match=r"^timing kernels: a process was ended\.$"):
         _bench()
-    assert sum(line.startswith("ended") for line in log) == 4
+    assert sum(line.startswith("ended") for line in log) == 5
 
 
 def test_a_block_times_both_passes_of_what_has_two(
@@ -132,8 +135,6 @@ def test_a_block_times_both_passes_of_what_has_two(
         assert backward is not None
         assert backward > 0
         assert run(1)[1] is None
-        stages = run(kernel_timings.STAGES)
-        assert (len(stages) > 5) == (side == "kernel")
 
 
 def test_the_machine_is_measured_by_a_product_and_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:

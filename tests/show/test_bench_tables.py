@@ -6,7 +6,7 @@ from dataclasses import replace
 from rich.console import Console, RenderableType
 
 from bnrun.benchmark.auto_starts import AutoBenchmark, Start
-from bnrun.benchmark.kernel_result import KernelBenchmark, KernelSpeed, PassSpeed
+from bnrun.benchmark.kernel_result import KernelBenchmark, KernelSpeed, PassSpeed, StageSpeed
 from bnrun.benchmark.result import PHASES, ArmSpeed, Benchmark, Noise
 from bnrun.benchmark.speedrun import Speedrun, SpeedrunTrial
 from bnrun.events import DataUsed
@@ -149,7 +149,10 @@ def _pass(milliseconds: float, ratio: float, rate: float, share: float) -> PassS
 def _kernels(*kernels: KernelSpeed) -> KernelBenchmark:
     return KernelBenchmark(
         kernels=kernels,
-        stages={"conv1": 0.00051, "norm1, pool1, conv2": 0.00153},
+        stages=(
+            StageSpeed("conv1", 0.00051, 0.25, 8.67e10, 0.619),
+            StageSpeed("optimizer", 0.00153, 0.75, 0.0, 0.0),
+        ),
         noise=1.002,
         noise_spread=(0.971, 1.036),
         rounds=10,
@@ -186,10 +189,10 @@ def test_kernels() -> None:
         "on cpu: Some CPU, 2 threads, torch 2.15.0, kernels compiled for AVX2 and FMA by\n"
         "GCC 12.2.0\n"
         "\n"
-        "stage of LeNet in one call    ms   share\n"
-        "────────────────────────────────────────\n"
-        "conv1                       0.51  25.0 %\n"
-        "norm1, pool1, conv2         1.53  75.0 %\n"
+        "a step, stage by stage    ms   share  GFLOP/s  of peak\n"
+        "──────────────────────────────────────────────────────\n"
+        "conv1                   0.51  25.0 %     86.7   61.9 %\n"
+        "optimizer               1.53  75.0 %        -        -\n"
         "\n"
         "kernel  pass        ms  torch  GFLOP/s  of peak  ratio        spread\n"
         "────────────────────────────────────────────────────────────────────\n"
