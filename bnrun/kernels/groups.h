@@ -5,13 +5,13 @@
 // The first halves of two vectors, or the second ones, with their elements in turns.
 template <bool SECOND, int... J>
 INLINE Lanes in_turns(Lanes a, Lanes b, std::integer_sequence<int, J...>) {
-    return __builtin_shufflevector(a, b, (SECOND * LANES / 2 + J / 2 + J % 2 * LANES)...);
+    return shuffle<SECOND * LANES / 2 + J / 2 + J % 2 * LANES...>(a, b);
 }
 
 // The elements of even positions of two vectors, or with ODD those of odd ones: what `in_turns` undoes.
 template <int ODD, int... J>
 INLINE Lanes every_second(Lanes a, Lanes b, std::integer_sequence<int, J...>) {
-    return __builtin_shufflevector(a, b, (2 * J + ODD)...);
+    return shuffle<2 * J + ODD...>(a, b);
 }
 
 // Exchange rows and columns of a square. Each round moves the highest bit of an element's row to

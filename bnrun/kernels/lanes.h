@@ -51,11 +51,21 @@ INLINE Doubles load_doubles(const float *from) {
 INLINE void store(float *to, Lanes value) { *(Lanes *)to = value; }
 INLINE Lanes broadcast(float value) { return Lanes{} + value; }
 
+// The elements J of two vectors one after the other. `__builtin_shufflevector` is clang's, and GCC has
+// it from version 12 on.
+template <int... J> INLINE Lanes shuffle(Lanes a, Lanes b) {
+#if defined(__clang__) || __GNUC__ >= 12
+    return __builtin_shufflevector(a, b, J...);
+#else
+    return __builtin_shuffle(a, b, IntLanes{J...});
+#endif
+}
+
 constexpr std::make_integer_sequence<int, LANES> EVERY_LANE;
 
 template <int DISTANCE, int... J>
 INLINE Lanes rotate(Lanes v, std::integer_sequence<int, J...>) {
-    return __builtin_shufflevector(v, v, ((J + DISTANCE) % LANES)...);
+    return shuffle<(J + DISTANCE) % LANES...>(v, v);
 }
 
 INLINE float sum(Lanes v) {
