@@ -116,9 +116,13 @@ def comparison() -> bnrun.Comparison:
 
 
 def draw() -> None:
-    """Draw the recorded comparison for the guide."""
-    figure = bnrun.plot(comparison())
-    (HERE / "compare.png").write_bytes(render(figure)["png"])
+    """Draw the recorded comparison, and a claim, for the guide."""
+    figures = {
+        "compare": bnrun.plot(comparison()),
+        "claim": bnrun.plot(studies()["converge"], claim="C6"),
+    }
+    for name, figure in figures.items():
+        (HERE / f"{name}.png").write_bytes(render(figure)["png"])
 
 
 def benchmark() -> Benchmark:

@@ -126,7 +126,10 @@ def _document(result: StudyResult, environment: Mapping[str, Any]) -> dict[str, 
             id_: {
                 "values": {part: list(values) for part, values in evidence.values.items()},
                 "remark": evidence.remark,
-                "curves": {name: list(points) for name, points in evidence.curves.items()},
+                "curves": {
+                    name: [[x, float(f"{y:.5g}")] for x, y in points]  # as much as one can see
+                    for name, points in evidence.curves.items()
+                },
             }
             for id_, evidence in result.evidence.items()
         },

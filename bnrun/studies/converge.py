@@ -365,6 +365,6 @@ STUDY = Study(
     question="How fast does training get how far, with and without batch norm?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=920,
+    seconds=1748,
     measure=measure,
 )

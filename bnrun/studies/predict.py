@@ -390,6 +390,6 @@ STUDY = Study(
     question="Which statistics should predictions use?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=859,
+    seconds=1412,
     measure=measure,
 )
