@@ -115,9 +115,10 @@ def verify(
     report = _run(norm, device, quiet, options, explain)
     if explain is None:
         _show(report, json)
+        failed = report.verdict == "fail"
     else:
-        _show_explanation(explain, options["family"], json, report)
-    if report.verdict == "fail":
+        failed = _show_explanation(explain, options["family"], json, report)
+    if failed:
         raise typer.Exit(WORK_FAILED)
 
 
@@ -177,8 +178,8 @@ def _show(report: Report, json: bool) -> None:
 
 def _show_explanation(
     name: str, family: Family | None, json: bool, report: Report | None = None
-) -> None:
-    """Show what a check does and, with a report, what came of it."""
+) -> bool:
+    """Show what a check does and, with a report, what came of it; return whether it failed."""
     from bnrun.show.console import show_json, show_view, stderr
     from bnrun.show.progress import open_screen
 
@@ -191,6 +192,7 @@ def _show_explanation(
         show_json(explanation.to_dict())
     else:
         show_view(explanation_view(explanation))
+    return any(result.status == "fail" for result in explanation.results)
 
 
 def _show_list(implementation: str | None, family: Family | None, json: bool) -> None:

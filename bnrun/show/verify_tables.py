@@ -201,8 +201,9 @@ def _checks(report: Report, numbers: Mapping[Fault, str]) -> Iterator[Renderable
             yield from (_listed(title, checks, report, numbers), Text())
     rows = [*_passes(report), *_skips(report.checks)]
     if failed:
-        name = slug(failed[0].base)
-        rows.append(("more", f"--explain {name}: what it does, its formula, a small input"))
+        first = next((one for one in failed if one.example is not None), failed[0])
+        what = "its formula, a small input" if first.example is not None else "what was seen"
+        rows.append(("more", f"--explain {slug(first.base)}: what it does, {what}"))
     yield pairs(rows)
 
 

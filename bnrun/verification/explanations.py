@@ -256,7 +256,7 @@ def explain(
     """Explain a check, for all layouts or the one that is named, by what a report says of it.
 
     Raises:
-        ConfigError: there is no such check.
+        ConfigError: there is no such check, or not in the family of the report.
     """
     check, typed = find_check(name, checks), slug(name)
     results = tuple(
@@ -264,6 +264,8 @@ def explain(
         for one in (report.checks if report else ())
         if typed in (slug(one.base), slug(one.name))
     )
+    if report and not results:
+        raise ConfigError(f"'{name}' is no check of the family {family}.", "--explain")
     evidence: dict[Fault, str] = {}
     for result in results:
         for fault, seen in zip(result.faults, result.seen, strict=True):

@@ -121,6 +121,7 @@ def test_a_check_is_explained_with_a_class_and_without() -> None:
     done = _call("verify", f"{FAULTY}:Reversed", "--explain", "first-update")
     assert done.exit_code == 1
     assert done.stdout.startswith("first update\n")
+    assert _call("verify", f"{FAULTY}:Reversed", "--explain", "mode").exit_code == 0
     assert "\nmoving mean[0] " in done.stdout
     document = json.loads(_call("verify", "--explain", "first-update", "--json").stdout)
     assert (document["check"], document["results"]) == ("first update", [])
@@ -149,6 +150,7 @@ def test_the_list_needs_no_norm() -> None:
         ),
         (["verify", "scratch", "--contract", "tortch"], "Did you mean 'torch'?"),
         (["verify", "scratch", "--explain", "moode"], "Did you mean 'mode'?"),
+        (["verify", "layer", "--explain", "mode"], "'mode' is no check of the family layer."),
         (["verify", "scratch", "--shapes", "6d"], "--shapes: received '6d'; it must be one or sev"),
         (["verify", "scratch", "--dtype", "float46"], "Did you mean 'float64'?"),
         (["verify", "scratch", "--engine", "compile"], "Did you mean 'compiled'?"),

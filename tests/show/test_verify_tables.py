@@ -91,7 +91,7 @@ def test_a_report_with_a_fault_and_a_dialect() -> None:
         "passed   2 of the module contract; largest error 2e-16, pickle\n"
         "skipped  1 check for (N, C, L): not accepted: ValueError: 3D\n"
         "skipped  eps=: the class has no such option\n"
-        "more     --explain forward-in-training: what it does, its formula, a small input"
+        "more     --explain forward-in-training: what it does, what was seen"
     )
 
 
@@ -150,7 +150,7 @@ def test_a_report_on_two_engines_has_sections_of_each() -> None:
         "first update                 2e-02\n"
         "\n"
         "passed  eager, float64: 1 of the module contract; largest error 2e-16, pickle\n"
-        "more    --explain pickle: what it does, its formula, a small input"
+        "more    --explain pickle: what it does, what was seen"
     )
 
 

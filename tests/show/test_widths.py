@@ -304,7 +304,7 @@ def test_a_verification_on_50_columns() -> None:
         "skipped  memory over many steps: the class has no\n"
         "         such option\n"
         "more     --explain forward-in-training: what it\n"
-        "         does, its formula, a small input\n"
+        "         does, what was seen\n"
     )
 
 

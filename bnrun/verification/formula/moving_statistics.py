@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bnrun.verification.fault import Choice, Fault, choices, wrong
+from bnrun.verification.fault import OF_BATCH, Choice, Fault, choices, wrong
 
 
 @dataclass(frozen=True)
@@ -143,12 +143,14 @@ NO_AVERAGE = Fault(
 CHANGING_MOMENTUM = Fault(
     "momentum-changes",
     "The weight of each new batch in the moving statistics changes from batch to batch.",
-    "Use the same momentum for every batch, and update with every batch.")
+    "Use the same momentum for every batch, and update with every batch.",
+    families=OF_BATCH)
 LARGER_AT_FIRST = Fault(
     "momentum-larger-at-first",
     "The first batches weigh more in the moving statistics than 0.1, which momentum falls to.",
     "Use momentum 0.1 from the first batch on.",
-    "some, as TensorFlow's moving averages with num_updates")
+    "some, as TensorFlow's moving averages with num_updates",
+    families=OF_BATCH)
 # fmt: on
 WEIGHTS_SHOWN = 5
 WEIGHT_DECIMALS = 6  # of a weight that is measured; the rest is rounding

@@ -9,7 +9,7 @@ from torch import Tensor
 from bnrun.verification.check import Case, check
 from bnrun.verification.distance import distance
 from bnrun.verification.experiment import experiment
-from bnrun.verification.fault import Fault
+from bnrun.verification.fault import OF_BATCH, Fault
 from bnrun.verification.formula.moving_statistics import CHANGING_MOMENTUM, LARGER_AT_FIRST
 from bnrun.verification.outcome import Outcome, failed, passed
 from bnrun.verification.recipe import move, simulate
@@ -30,13 +30,13 @@ CHANGES_UPDATE = Fault(
     "updates-change-over-time",
     "After many batches, the moving statistics are updated differently.",
     "Update them in the same way with every batch.",
-    of_values=True)
+    of_values=True, families=OF_BATCH)
 OTHER_STATISTICS = Fault(
     "predicts-with-other-statistics",
     "Predictions do not go by the moving statistics that training moves.",
     "Predict with the running_mean and running_var that are updated in training: one pair, in one "
     "layer.",
-    of_values=True)
+    of_values=True, families=OF_BATCH)
 # fmt: on
 
 BATCHES = 40
