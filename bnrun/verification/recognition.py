@@ -204,14 +204,14 @@ def recognize(
 
 def _by_name(construction: Construction, seen: Sequence[Measured]) -> str:
     """Return how a family was recognized by its name, with what was seen of it."""
-    family, groups = construction.family, construction.groups
-    words = [
-        dependence.words
-        for one, dependence in seen
-        if dataclasses.replace(one, family=family, groups=groups) == construction
-    ]
+    words = [dependence.words for one, dependence in seen if _is_alike(one, construction)]
     depends = f"; a value of its output depends on {words[0]}" if words else ""
     return f"Judged as {LABELS[construction.family]}, as its name says{depends}."
+
+
+def _is_alike(one: Construction, other: Construction) -> bool:
+    """Return whether both build layers in the same way, for inputs in the same layout."""
+    return (one.last, one.as_shape, one.options) == (other.last, other.as_shape, other.options)
 
 
 def _of_family(
@@ -235,7 +235,8 @@ def _of_family(
     if groups == 0:  # so it is fixed inside of the class, or there is none
         is_group = dependence is not None and dependence.channels == "some"
         groups = dependence.groups(first.channels) if dependence and is_group else GROUPS
-    return dataclasses.replace(first, family=family, groups=groups)
+    rank = dependence.rank if dependence is not None else first.rank
+    return dataclasses.replace(first, family=family, groups=groups, rank=rank)
 
 
 def _measured(

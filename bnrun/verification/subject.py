@@ -78,6 +78,7 @@ class Construction(Record):
         groups: of channels, in a group normalization; 0 where that is not known yet.
         width: the number of channels; 0 means the usual one of the family.
         asked: the ranks of input that the user asks about; none for all of the family.
+        rank: the highest rank that it was found to take, where images are not what it is for.
     """
 
     family: Family = "batch"
@@ -87,6 +88,7 @@ class Construction(Record):
     groups: int = GROUPS
     width: int = 0
     asked: tuple[int, ...] = ()
+    rank: int = 4
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -115,7 +117,7 @@ class Construction(Record):
             return self.ranks
         if self.family == "batch":
             return MAIN_RANKS
-        return (3, 2) if self.last and self.family in ("layer", "rms") else (4,)
+        return (3, 2) if self.last and self.family in ("layer", "rms") else (self.rank,)
 
     @property
     def layouts(self) -> dict[int, str]:

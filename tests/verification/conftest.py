@@ -39,7 +39,8 @@ class OfOneRank(InProcess):
     )
 
     def observe(self, job: Job) -> Observation[Any]:
-        others = [f", {LAYOUTS[rank]}" for rank in job.construction.ranks[1:]]
+        main, ranks = job.construction.main_ranks[0], job.construction.ranks
+        others = [f", {LAYOUTS[rank]}" for rank in ranks if rank != main]
         if job.experiment in self.LEFT_OUT or job.experiment.endswith(tuple(others)):
             return Observation(trouble="not run", message="left out here")
         return super().observe(job)

@@ -230,6 +230,26 @@ class FlaxLayerNorm(nn.Module):
         return (x - mean) * mul + self.bias
 
 
+@right("layer", "eps-value", after="Conv-TasNet's global layer norm, of (N, C, L) alone")
+class GlobalLayerNorm(nn.Module):
+    over: tuple[int, ...] = (1, 2)
+
+    def __init__(self, channels):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(1, channels, 1))
+        self.beta = nn.Parameter(torch.zeros(1, channels, 1))
+
+    def forward(self, y):
+        mean = y.mean(self.over, keepdim=True)
+        var = (y - mean).pow(2).mean(self.over, keepdim=True)
+        return self.gamma * (y - mean) / torch.pow(var + 1e-8, 0.5) + self.beta
+
+
+@right("layer", "eps-value", "statistics-per-position", after="Conv-TasNet's channel-wise one")
+class ChannelwiseLayerNorm(GlobalLayerNorm):
+    over = (1,)
+
+
 # ---- group normalization
 
 

@@ -243,14 +243,14 @@ _EPS_VALUES = (1e-3, 1e-6, 1e-5, 1e-8, 1e-12, 1e-7, 1e-4, 1e-9, 1e-2)
 
 
 def eps_ways(family: Family, dtype: torch.dtype) -> tuple[Choice[float], ...]:
-    """Return PyTorch's eps, then others; that of its RMSNorm is the step from 1.
+    """Return PyTorch's eps, then others.
 
-    That is the step of the dtype in which it computes: float32 for half precision.
+    That of its RMSNorm is the step from 1 of the dtype that it computes in: never of a half one.
     """
-    computed_in = torch.float32 if torch.finfo(dtype).bits < 32 else dtype
-    right = torch.finfo(computed_in).eps if family == "rms" else 1e-5
+    step = torch.finfo(torch.promote_types(dtype, torch.float32)).eps
+    right = step if family == "rms" else 1e-5
     known = EPS_SPEAKERS[family]
-    values = dict.fromkeys((*_EPS_VALUES, torch.finfo(dtype).eps))
+    values = dict.fromkeys((*_EPS_VALUES, step))
     others = (eps_of(v, right, known.get(v, "")) for v in values if v != right)
     return (Choice(right), *others)
 
