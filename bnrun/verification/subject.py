@@ -103,18 +103,19 @@ class Construction(Record):
     @property
     def ranks(self) -> tuple[int, ...]:
         """Return the ranks of input, that of experiments which need any one first."""
-        ranks: tuple[int, ...] = (3, 2, 4, 5) if self.last else (4, 3, 2, 5)
-        if self.family == "batch":
-            ranks = RANKS
-        elif self.family == "instance":
-            ranks = (4, 3, 5)
+        ranks = RANKS
+        if self.family != "batch":
+            least = 3 if self.family == "instance" else 2  # which needs positions
+            ranks = (*dict.fromkeys((*self._usual_ranks, *range(4, least - 1, -1), 5)),)
         return tuple(rank for rank in ranks if rank in (self.asked or ranks))
 
     @property
     def main_ranks(self) -> tuple[int, ...]:
         """Return the ranks that a class of the family is expected to take, or to refuse."""
-        if self.asked:
-            return self.ranks
+        return self.ranks if self.asked else self._usual_ranks
+
+    @property
+    def _usual_ranks(self) -> tuple[int, ...]:
         if self.family == "batch":
             return MAIN_RANKS
         return (3, 2) if self.last and self.family in ("layer", "rms") else (self.rank,)
