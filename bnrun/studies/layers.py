@@ -118,9 +118,12 @@ def saturation(claim: Claim, pairs: Sequence[Pair], laboratory: Laboratory) -> E
 
 def stable_inputs(claim: Claim, seeds: int, steps: int) -> Experiment:
     """Train C5's networks, and compare how far the medians of their inputs travel."""
+    import torch
+
     from bnrun.config import Config
     from bnrun.data.load import load
     from bnrun.studies.percentiles import travels
+    from bnrun.training.engine import fast_on_cpu, running
 
     dataset = yield from load(Config().data)
     samples = []
@@ -129,7 +132,8 @@ def stable_inputs(claim: Claim, seeds: int, steps: int) -> Experiment:
         for at, norm in enumerate(NORMS):
             done = seed * len(NORMS) + at
             yield Stage(f"{claim.id} {claim.name}, {norm}, seed {seed}", done, seeds * len(NORMS))
-            found.append(travels(norm, dataset.train, steps, LOOKS_EVERY, seed))
+            with running(fast_on_cpu(), torch.device("cpu")):
+                found.append(travels(norm, dataset.train, steps, LOOKS_EVERY, seed))
         none, bn = found
         values = {
             NORMALIZED: 1 - bn.normalized / none.normalized,

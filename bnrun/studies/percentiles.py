@@ -37,7 +37,7 @@ class Travels:
 def travels(norm: str, train: Split, steps: int, every: int, seed: int) -> Travels:
     """Train a network of three layers of sigmoids; return how far their inputs travel.
 
-    The training is one of its own, eager, and leaves nothing.
+    The training is one of its own, and leaves nothing.
 
     Args:
         norm: `scratch`, or `none`.
