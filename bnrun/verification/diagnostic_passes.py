@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bnrun.norms.user_module import WrongOutput
-from bnrun.verification.distance import distance
+from bnrun.verification.distance import distance, worst_difference
 from bnrun.verification.experiment import Experiment, describe, experiment
 from bnrun.verification.situations import (
     CHANNELS,
@@ -152,6 +152,11 @@ class Outputs(Record):
     def distance(self) -> float:
         """Return how far the second lies from the first."""
         return distance(self.second, self.first)
+
+    @property
+    def difference(self) -> str:
+        """Return where they differ most, and by what."""
+        return worst_difference({"y": self.second}, {"y": self.first})
 
 
 @experiment("same output twice")

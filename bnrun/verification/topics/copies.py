@@ -167,7 +167,7 @@ def _state_dict(case: Case) -> Outcome:
     registered = case.record(registration)
     parts = {} if registered is None else registered.parts
     left_out = [MISSING[name] for name, part in parts.items() if not part.in_state_dict]
-    return failed(*(left_out or [INCOMPLETE]), error=error)
+    return failed(*(left_out or [INCOMPLETE]), error=error, note=record.outputs.difference)
 
 
 def _copy(case: Case, method: Experiment[Copy], fails: Fault) -> Outcome:
@@ -178,7 +178,7 @@ def _copy(case: Case, method: Experiment[Copy], fails: Fault) -> Outcome:
         return failed(COPY_FAILS if both_fail else fails, note=record.error)
     error = record.outputs.distance
     if error > case.rounding:
-        return failed(DIFFERS, error=error)
+        return failed(DIFFERS, error=error, note=record.outputs.difference)
     return failed(SHARES) if record.shares else passed(error)
 
 

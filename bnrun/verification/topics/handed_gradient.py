@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bnrun.verification.check import Case, check
-from bnrun.verification.distance import distance
+from bnrun.verification.distance import distance, worst_difference
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, passed
@@ -93,8 +93,11 @@ def _handed(case: Case) -> Outcome:
         return failed(REFUSES_GRADIENT, note=record.refusal)
     error = distance(record.transposed, record.usual)
     if error > case.tolerance:
-        return failed(WRONG_LAYOUT, error=error)
-    error = distance(record.larger / FACTOR, record.usual)
+        note = worst_difference({"d_x": record.transposed}, {"d_x": record.usual})
+        return failed(WRONG_LAYOUT, error=error, note=note)
+    expected = FACTOR * record.usual
+    error = distance(record.larger, expected)
     if error > case.tolerance:
-        return failed(NOT_PROPORTIONAL, error=error)
+        note = worst_difference({"d_x": record.larger}, {"d_x": expected})
+        return failed(NOT_PROPORTIONAL, error=error, note=note)
     return passed(error)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bnrun.verification.check import Case, check
-from bnrun.verification.distance import distance
+from bnrun.verification.distance import distance, worst_difference
 from bnrun.verification.experiment import describe, experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, passed, skipped
@@ -76,8 +76,13 @@ def _layouts(case: Case, names: Sequence[str]) -> Outcome:
     outputs = [record.outputs[name] for name in names if name in record.outputs]
     if not outputs:
         return skipped("needs inputs of (N, C, H, W)")
-    error = max(distance(output, record.outputs["contiguous"]) for output in outputs)
-    return failed(WRONG, error=error) if error > case.tolerance else passed(error)
+    right = record.outputs["contiguous"]
+    worst = max(outputs, key=lambda output: distance(output, right))
+    error = distance(worst, right)
+    if error <= case.tolerance:
+        return passed(error)
+    mode = int((worst - right).abs().flatten(1).amax(1).argmax())  # in training, or predicting
+    return failed(WRONG, error=error, note=worst_difference({"y": worst[mode]}, {"y": right[mode]}))
 
 
 for name, about, names in (

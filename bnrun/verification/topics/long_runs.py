@@ -139,4 +139,7 @@ def _prediction(case: Case, record: LongRun) -> Outcome:
     situation = dataclasses.replace(case.situation(plain), **record.after)
     expected = simulate(case.recipe(case.rank), situation, training=False, grad=False)["y"]
     error = distance(record.prediction, expected)
-    return failed(OTHER_STATISTICS, error=error) if error > case.tolerance else passed(error)
+    if error <= case.tolerance:
+        return passed(error)
+    note = case.difference({"y": record.prediction}, {"y": expected})
+    return failed(OTHER_STATISTICS, error=error, note=note)

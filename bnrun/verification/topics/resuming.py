@@ -7,6 +7,7 @@ import torch
 
 from bnrun.verification.check import Case, check
 from bnrun.verification.diagnostic_passes import Outputs
+from bnrun.verification.distance import worst_difference
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import Fault
 from bnrun.verification.outcome import Outcome, failed, passed, skipped
@@ -91,6 +92,16 @@ def _resumed(case: Case) -> Outcome:
     if error > case.tolerance:
         traces = case.record(again)
         is_old = traces is not None and traces.predicts.distance > case.tolerance
-        return failed(OLD_STATE if is_old else OLD_PREDICTIONS, error=error)
-    error = max(one.distance for one in (record.trains, record.moved) if one is not None)
-    return failed(FORGETS, error=error) if error > case.tolerance else passed(error)
+        fault = OLD_STATE if is_old else OLD_PREDICTIONS
+        return failed(fault, error=error, note=record.predicts.difference)
+    error = record.trains.distance
+    if error > case.tolerance:
+        return failed(FORGETS, error=error, note=record.trains.difference)
+    if record.moved is None or record.moved.distance <= case.tolerance:
+        return passed(error)
+    loaded, usual = (
+        dict(zip(("moving_mean", "moving_var"), one, strict=True))
+        for one in (record.moved.second, record.moved.first)
+    )
+    note = worst_difference(loaded, usual)
+    return failed(FORGETS, error=record.moved.distance, note=note)

@@ -190,7 +190,7 @@ def _again(case: Case) -> Outcome:
     record = case.require(again)
     recipe = case.recipe(case.rank)
     if share_state(case):
-        return failed(SHARED_STATE, error=record.apart.distance)
+        return failed(SHARED_STATE, error=record.apart.distance, note=record.apart.difference)
     by_batch = recipe.training.source is case.right.training.source
     of_mode = None if recipe.mode is case.right.mode else recipe.mode.fault
     if by_batch and record.trains.distance > case.tolerance:
@@ -198,10 +198,12 @@ def _again(case: Case) -> Outcome:
         alike = record.trains_alike
         if alike is not None and alike.distance <= case.tolerance:
             fault = OTHER_SIZE
-        return failed(fault or NEVER_TRAINS_AGAIN, error=record.trains.distance)
+        seen = record.trains
+        return failed(fault or NEVER_TRAINS_AGAIN, error=seen.distance, note=seen.difference)
     if record.predicts.distance > case.tolerance:
         fault = recipe.moves.fault or of_mode
-        return failed(fault or OLD_STATE, error=record.predicts.distance)
+        seen = record.predicts
+        return failed(fault or OLD_STATE, error=seen.distance, note=seen.difference)
     if not by_batch:
         return skipped("in training it does not go by the batch alone")
     return passed(max(record.trains.distance, record.predicts.distance))
