@@ -36,6 +36,8 @@ class OfOneRank(InProcess):
         *("deepcopy", "pickle", "no graph kept", "memory over many steps", "memory layouts"),
         *("finite differences in training", "finite differences when predicting"),
         *("second derivatives", "smallest input", "tiny and odd shapes", "torch left alone"),
+        *("many batches", "gradient handed in", "after loading", "state_dict"),
+        "wrong channel count",
     )
 
     def observe(self, job: Job) -> Observation[Any]:
