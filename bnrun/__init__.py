@@ -26,6 +26,8 @@ Functions:
 - `render`: any result as the text that the command line prints.
 - `plot`: any result as a picture.
 
+For test suites, `bnrun.testing.assert_normalizes` fails with the report of `verify`.
+
 A norm is a name (`"scratch"`, `"builtin"`; `bnrun norms` lists them), a file and a class
 (`"path/to/file.py:Class"`), a module and a class (`"package.module:Class"`), or a class itself.
 A text may end with options for the constructor: `"builtin(momentum=0.01)"`.

@@ -39,11 +39,13 @@ SHAPES_OF_ONE: Mapping[int, Sequence[tuple[int, ...]]] = {
 }
 """The same for families that normalize each example by itself."""
 CHANNELS: Mapping[Family, int] = {"batch": 2, "instance": 2, "layer": 3, "rms": 3, "group": 4}
+# The values of x, of the gradient g of y, and of the parameters, one after the other
 X = (1, 0, 2, 3, 6, 9, 4, -2, 5, 8, -1, 7, 3, -3, 1, 6, 10, 2, -4, 5, 0, 7, 11, 1, -2, 4, 8, 3)
 G = (1, 2, 0, -1, 3, 1, 2, 0, -2, 1, 1, 0, 4, -1, 2, 1, 0, 3, 1, -2, 2)
 GAMMA, BETA = (2, -3, 0.5, 4), (1, -1, 2, 0)
 GRADIENTS = ("d_x", "d_gamma", "d_beta")
 MOVING = ("moving_mean", "moving_var")
+MOVING_MEAN, MOVING_VAR = (5, -2), (4, 0.25)
 HOW = {"in training": (True, True), "when predicting": (False, False)}
 WITH_GRADIENTS = {"in training": (True, True), "when predicting": (False, True)}
 """Of train() or eval(), and gradients enabled or not."""
@@ -76,8 +78,8 @@ def small(shape: tuple[int, ...], dtype: torch.dtype) -> Situation:
         g=numbers(G, *shape),
         gamma=numbers(GAMMA, channels),
         beta=numbers(BETA, channels),
-        moving_mean=numbers((5, -2), channels),
-        moving_var=numbers((4, 0.25), channels),
+        moving_mean=numbers(MOVING_MEAN, channels),
+        moving_var=numbers(MOVING_VAR, channels),
     )
 
 

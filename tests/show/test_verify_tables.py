@@ -270,7 +270,8 @@ def test_a_report_says_that_moving_statistics_were_not_judged() -> None:
 
 
 def test_a_report_for_json_has_the_keys_of_the_contract() -> None:
-    found = (Finding(ROOT, "in training only", (CHECK_ROOT.name,)), Finding(BIASED, "", ("x",)))
+    shown = Finding(ROOT, "in training only", (CHECK_ROOT.name,), example=SMALL)
+    found = (shown, Finding(BIASED, "", ("x",)))
     document = _report(CHECK_BOTH, CHECK_BIASED, found=found).to_dict()
     assert document["implementation"] == "folder/my_norm.py:Norm"
     assert document["verdict"] == "fail"
@@ -286,7 +287,11 @@ def test_a_report_for_json_has_the_keys_of_the_contract() -> None:
     }
     assert [fault["name"] for fault in document["faults"]] == ["root-missing"]
     assert document["faults"][0]["fault"].endswith("var + eps (in training only).")
+    small = document["faults"][0]["smallest_input"]
+    assert small["given"]["x"] == [[1, 0], [2, 3], [6, 9]]
+    assert small["rows"][1] == {"name": "y[2, 1]", "observed": -1.25, "expected": -1.2500004}
     assert document["dialects"][0]["speakers"] == "Flax"
+    assert document["dialects"][0]["smallest_input"] is None
 
 
 def test_the_list_names_every_check_and_every_known_mistake() -> None:

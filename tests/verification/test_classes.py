@@ -46,7 +46,9 @@ def test_a_class_is_run_in_this_process_unless_a_worker_is_asked_for(
             sys.stdout.write("here")
             return super().forward(x)
 
+    threads = torch.get_num_threads()
     report = report_on(Prints, isolated=None)
+    assert torch.get_num_threads() == threads
     assert [one.fault.name for one in report.findings] == ["cannot-be-pickled"]  # as it is local
     assert report.implementation.endswith("<locals>.Prints")
     assert (report.printed, "here" in capfd.readouterr().out) == (0, True)

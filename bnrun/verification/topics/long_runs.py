@@ -40,6 +40,7 @@ OTHER_STATISTICS = Fault(
 # fmt: on
 
 BATCHES = 40
+"""Batches in training; a change that comes later is not found."""
 CHANGES = {CHANGING_MOMENTUM.name, LARGER_AT_FIRST.name}
 """Faults of updates whose weights are known for the first batches alone."""
 

@@ -27,7 +27,7 @@ def training(subject: Subject) -> Pass:
 @check(
     "gradients on and off",
     "module contract",
-    "train() under no_grad(), and eval() with gradients, compute the same as without",
+    "train() under no_grad(), and eval() with gradients enabled, compute the same as otherwise",
     training,
     *PREDICTING_WITH_GRADIENTS.values(),
 )
