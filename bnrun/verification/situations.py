@@ -15,7 +15,7 @@ from bnrun.verification.fault import Family
 
 CHANNELS = 4
 GROUPED_CHANNELS = 8
-"""Channels of a group normalization: of GROUPS groups, so no group has as many as there are."""
+"""Channels for a group normalization. With 2 groups of 4, a count is not taken for a size."""
 GROUPS = 2
 
 # No two lengths of a shape are equal, and none is 1: an accidental broadcast then fails.

@@ -441,7 +441,7 @@ class WithoutParameters(nn.Module):
         return (flat / (flat.pow(2).mean(2, keepdim=True) + 1e-5).sqrt()).view(N, C, H, W)
 
 
-@right("instance", "eps-value", after="Johnson et al. 2016's style transfer (scale and shift)")
+@right("instance", "eps-value", after="an early fast-neural-style in PyTorch (eps 1e-9)")
 class StyleInstanceNorm(nn.Module):
     def __init__(self, channels):
         super().__init__()

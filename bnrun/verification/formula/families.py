@@ -127,7 +127,7 @@ PER_POSITION: Choice[Axes] = wrong(
     "statistics-per-position", Axes(_channels),
     "Each position is normalized by itself, over its channels.",
     "Take the statistics over dimensions (1, 2, 3) of (N, C, H, W) for one group of all channels.",
-    "ConvNeXt's LayerNorm for channels first, and Swin's and others' after a transpose")
+    "ConvNeXt's LayerNorm for channels first, and others between two transposes")
 LAST_OVER = _elsewhere(
     Axes(_channels),
     wrong("statistics-over-positions", Axes(_example),
@@ -212,7 +212,7 @@ GEMMA: Choice[Affine] = wrong(
     "gamma-plus-one", lambda x_hat, gamma, beta: (1 + gamma) * x_hat + beta,
     "It scales by 1 + gamma, and gamma starts at 0.",
     "Scale by gamma, and start it at 1.",
-    "Gemma; and others where weight decay should pull the scale towards 1")
+    "Gemma; and others, so that weight decay pulls the scale towards 1")
 
 AFFINE_FIRST: Choice[Prepare] = wrong(
     "affine-before-normalization", lambda x, gamma, beta: gamma * x + beta,
@@ -234,7 +234,7 @@ TOGETHER_OF_CENTRED = (*TOGETHER, _AS_RMS)
 EPS_SPEAKERS: Mapping[Family, Mapping[float, str]] = {
     "layer": {1e-3: "Keras", 1e-6: "Flax, ConvNeXt and ViT", 1e-12: "BERT"},
     "group": {1e-3: "Keras and TensorFlow Addons", 1e-6: "Flax and diffusion models"},
-    "instance": {1e-3: "TensorFlow Addons", 1e-6: "Flax", 1e-9: "the first style transfer code"},
+    "instance": {1e-3: "TensorFlow Addons", 1e-6: "Flax", 1e-9: "an early fast-neural-style"},
     "rms": {1e-6: "Llama, T5, Gemma and Flax", 1e-5: "Llama 2 and Mistral",
             1e-8: "the paper's code", 1e-3: "Keras", 1e-12: "the floor of F.normalize"},
 }
