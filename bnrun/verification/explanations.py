@@ -90,7 +90,7 @@ def formula_of(check: str, family: Family) -> tuple[str, ...]:
 
 # ---- what the checks do
 
-_STATE = "A new layer gets random gamma, beta and moving statistics, and a random batch"
+_STATE = "A new layer gets random parameters and statistics, and a random batch"
 DOES: Mapping[str, str] = {
     "forward in training": f"{_STATE} in training. Its output is compared with the formula's.",
     "forward when predicting": f"{_STATE} after eval(). Its output is compared with the formula's.",

@@ -157,7 +157,9 @@ def _example(case: Case, one: SmallPass, result: Pass, quantities: Sequence[str]
         rows.sort(key=lambda row: not row.differs)
     given = _given(case, situation, quantities, one.training)
     if "y" in quantities or "d_x" in quantities:
-        given["eps"] = case.right.formula(one.training, one.grad).eps.value
+        given["eps"] = float(f"{case.right.formula(one.training, one.grad).eps.value:.4g}")
+        if case.construction.family == "group":
+            given["groups"] = case.construction.groups
     return Example(one.training, given, tuple(rows[:MOST_ROWS]), max(0, len(rows) - MOST_ROWS))
 
 
