@@ -214,9 +214,9 @@ def weights_of(weights: Sequence[float]) -> Choice[Update]:
     rounded = [round(weight, WEIGHT_DECIMALS) for weight in weights]
     falls = rounded == sorted(rounded, reverse=True) and rounded[-1] == 0.1
     fault = LARGER_AT_FIRST if falls else CHANGING_MOMENTUM
-    sentence = f"{fault.sentence.removesuffix('.')}: {shown}, …"
+    sentence = f"{fault.sentence.removesuffix('.')}: {shown}, and so on."
     average = Average(share=lambda weight, k: weights[min(k, len(weights)) - 1])
-    return Choice(average, dataclasses.replace(fault, sentence=f"{sentence}."))
+    return Choice(average, dataclasses.replace(fault, sentence=sentence))
 
 
 # fmt: off
