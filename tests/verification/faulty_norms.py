@@ -1840,12 +1840,6 @@ class _Normalizes(_Handed):
         return 3 * g / g.norm()
 
 
-class _InHalfPrecision(_Handed):
-    @staticmethod
-    def backward(ctx, g):
-        return g.half().to(g.dtype)
-
-
 class _Hands(Right):
     def output(self, x_hat):
         y = super().output(x_hat)
@@ -1880,11 +1874,6 @@ class ClipsGradient(_Hands):
 @named("gradient-not-proportional")
 class NormalizesGradient(_Hands):
     function = _Normalizes
-
-
-@named("gradient-not-proportional")
-class HalvesPrecision(_Hands):
-    function = _InHalfPrecision
 
 
 # ---- with gradients enabled or disabled
@@ -2085,11 +2074,13 @@ class FoldsIntoParameters(Right):
 
 @named("changes-parameters")
 class DecaysBeta(Right):
-    """Each batch in training takes a little off beta."""
+    """After each batch in training, it takes a little off beta."""
 
-    def update(self, x, mean, var):
-        super().update(x, mean, var)
-        self.bias.data = 0.99 * self.bias.data
+    def forward(self, x):
+        y = super().forward(x)
+        if self.training:
+            self.bias.data = 0.99 * self.bias.data
+        return y
 
 
 class SumsInHalfPrecision(Right):
