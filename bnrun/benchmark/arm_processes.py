@@ -70,17 +70,17 @@ class PhasedTraining(TimedTraining):
         with self.stepper.computing():
             for _ in range(steps):
                 timer.start_step()
-                if self.is_in_one_call():
-                    self._take_in_one_call(timer)
-                    continue
                 self.stepper.fetch()
-                timer.end_phase("data")
-                self.stepper.take(timer.end_phase)
+                if self.stepper.calls_layers:
+                    timer.end_phase("data")
+                    self.stepper.take(timer.end_phase)
+                else:
+                    self._time_one_call(timer)
         return timer.medians()
 
-    def _take_in_one_call(self, timer: "_PhaseTimer") -> None:
+    def _time_one_call(self, timer: "_PhaseTimer") -> None:
         with kernels.timed_stages() as seconds:
-            self.stepper.step()
+            self.stepper.take()
         phases = {
             phase: math.fsum(seconds[stage] for stage in stages)
             for phase, stages in kernels.STAGES_OF_PHASES.items()

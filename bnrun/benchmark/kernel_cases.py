@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bnrun import kernels
 from bnrun.networks.layers import cross_entropy
-from bnrun.networks.lenet import LeNet, backward_flops, forward_flops
+from bnrun.networks.lenet import LAYER_FLOPS, LeNet, backward_flops, forward_flops
 from bnrun.norms import norm_factory
 
 Side = Literal["kernel", "torch"]
@@ -25,8 +25,6 @@ Input = Callable[[int, torch.Generator], Tensor]
 FLOAT_BYTES = 4
 COPIED_VALUES = 6 * 24 * 24
 """Floats for each image that the measurement of memory copies: the output of conv1."""
-CONV1_FLOPS = 2 * 6 * 24 * 24 * (1 * 5 * 5)
-CONV2_FLOPS = 2 * 16 * 8 * 8 * (6 * 5 * 5)
 PIXELS = 28 * 28
 TRAINING_IMAGES = 60_000
 
@@ -193,8 +191,8 @@ def _max_pool(x: Tensor) -> Tensor:
 CASES = (
     KernelCase("LeNet + loss", _lenet, "FLOP", forward_flops(), backward_flops()),
     KernelCase("LeNet in eval", _lenet_in_eval, "FLOP", forward_flops(), None),
-    _convolution("conv1", 1, 6, 28, CONV1_FLOPS),
-    _convolution("conv2", 6, 16, 12, CONV2_FLOPS),
+    _convolution("conv1", 1, 6, 28, LAYER_FLOPS["conv1"]),
+    _convolution("conv2", 6, 16, 12, LAYER_FLOPS["conv2"]),
     KernelCase(
         "image batch",
         _operation(kernels.gather, _gather, _training_images, _index),

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from bnrun import kernels
-from bnrun.benchmark.kernel_cases import CONV1_FLOPS, CONV2_FLOPS
 from bnrun.benchmark.kernel_result import StageSpeed
 from bnrun.kernels.openmp import end_waiting_threads
-from bnrun.networks.lenet import LeNet
+from bnrun.networks.lenet import LAYER_FLOPS, LeNet
 from bnrun.networks.whole import lenet_step
 from bnrun.norms import norm_factory
 from bnrun.training.allocator import keep_freed_memory
@@ -19,14 +18,14 @@ STEPS = 20
 """Timed steps of a block, of which each stage's median counts; five more before them warm up."""
 WARM_UP_STEPS = 5
 
-_FC1, _FC2, _FC3 = 2 * 256 * 120, 2 * 120 * 84, 2 * 84 * 10
+_CONV1, _CONV2, _FC1, _FC2, _FC3 = LAYER_FLOPS.values()
 
 STAGE_FLOPS = dict(
     zip(
         (stage for stages in kernels.STAGES_OF_PHASES.values() for stage in stages),
         (
-            *(CONV1_FLOPS, CONV2_FLOPS, _FC1, _FC2, _FC3),
-            *(_FC3, _FC3 + _FC2, _FC2 + _FC1, _FC1 + 2 * CONV2_FLOPS, CONV1_FLOPS),
+            *(_CONV1, _CONV2, _FC1, _FC2, _FC3),
+            *(_FC3, _FC3 + _FC2, _FC2 + _FC1, _FC1 + 2 * _CONV2, _CONV1),
             0,
         ),
         strict=True,

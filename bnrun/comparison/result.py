@@ -43,8 +43,8 @@ class Throughput:
 
     `examples_per_second` is the median block's, end to end. `ratio_to_first` is the median over
     rounds of the arm's block against the first arm's, and `spread` the quartiles of these ratios:
-    the middle half of the rounds lies between them. `in_one_call` says whether a step computes the
-    network in one call of a kernel; else it calls layer by layer.
+    the middle half of the rounds lies between them. `in_one_call` says whether a step is one call
+    of a kernel; else it calls layer by layer.
     """
 
     arm: str
@@ -90,10 +90,10 @@ class Speeds:
         if not fused or not others:
             return None
         return (
-            f"In {listed(fused)}, LeNet is one call of a kernel: norms, activations and poolings "
-            f"are computed on the way between its layers. In {listed(others)}, the norms are "
-            "called as their authors wrote them, between kernels for the same layers. Layers alone "
-            "are compared with --set training.engine=eager."
+            f"In {listed(fused)}, a training step is one call of a kernel, from the batch to SGD. "
+            f"In {listed(others)}, it calls layer by layer: kernels for the layers that have one, "
+            "and norms as their authors wrote them. Layers alone are compared with "
+            "--set training.engine=eager."
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -236,7 +236,7 @@ template <typename Value> INLINE double sum_of_row(const float *row, long size, 
 }
 
 // Writes each channel's mean, and its sum of squares about that mean, all in double: for statistics
-// of a population, which are compared with others to many digits.
+// of a population, of any norm that keeps moving ones.
 static void channel_statistics(
     const float *x, double *mean, double *squares, double *work, long images, long channels,
     long size, int threads) {

@@ -19,7 +19,7 @@ constexpr int K = 5;
 // x: (IN, SIZE, SIZE), w: (OUT, IN, K, K), b: (OUT), y: (OUT, WIDTH, WIDTH).
 template <int IN, int OUT, int SIZE> struct Convolution {
     static constexpr int WIDTH = SIZE - K + 1, WEIGHTS = OUT * IN * K * K;
-    static constexpr int X = IN * SIZE * SIZE, Y = OUT * WIDTH * WIDTH, OUTPUTS = OUT;
+    static constexpr int X = IN * SIZE * SIZE, Y = OUT * WIDTH * WIDTH;
 
     // The largest divisor of n that is at most `limit`.
     static constexpr int divisor(int n, int limit) {

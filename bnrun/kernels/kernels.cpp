@@ -93,11 +93,10 @@ EXPORT void lenet(
 }
 
 EXPORT void lenet_gradient(
-    int is_relu, int is_max, const float *d_logits, Layer *layers, Layer *moving,
-    const double *norms, float *work, float *gradient_work, Layer *gradients, double *seconds,
-    long images, int threads) {
+    int is_relu, int is_max, const float *d_logits, Layer *layers, const double *norms, float *work,
+    float *gradient_work, Layer *gradients, double *seconds, long images, int threads) {
     Kind kind = {!!is_relu, !!is_max};
-    LeNet(kind, layers, moving, norms, work, images, groups_of(images), true, threads)
+    LeNet(kind, layers, nullptr, norms, work, images, groups_of(images), true, threads)
         .gradient(d_logits, gradients, gradient_work, seconds);
 }
 

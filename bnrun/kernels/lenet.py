@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.autograd.graph import increment_version
 
 from bnrun.kernels.dispatch import PARTS, call, supports
 
@@ -145,13 +146,15 @@ def lenet(x: Tensor, parts: LeNetParts) -> Tensor:
     """
     for norm in filter(None, parts.norms):
         norm.batches_tracked.add_(1)
+        increment_version(norm.moving_mean)  # which the kernel writes
+        increment_version(norm.moving_var)
     return _LeNet.apply(x, parts, *parts.layers, *parts.affine())  # type: ignore[no-any-return,unused-ignore]
 
 
 def lenet_prediction(x: Tensor, parts: LeNetParts) -> Tensor:
     """Return the logits, (N, 10), by the moving statistics. They have no gradient."""
     logits = x.new_empty(len(x), CLASSES)
-    images = min(torch.get_num_threads(), PARTS) * CHUNK * MOST_LANES
+    images = PARTS * CHUNK * MOST_LANES  # as for the most threads; what is not used costs nothing
     call(
         *("lenet_prediction", parts.is_relu, parts.is_max, x.contiguous()),
         *(
@@ -175,7 +178,7 @@ def lenet_population(x: Tensor, parts: LeNetParts) -> list[tuple[Tensor, Tensor]
         parts: see `supports_lenet`.
     """
     logits, statistics = x.new_empty(len(x), CLASSES), x.new_empty(2 * sum(CHANNELS))
-    once = min(torch.get_num_threads(), PARTS) * MOST_LANES * VALUES
+    once = PARTS * MOST_LANES * VALUES
     call(
         *("lenet_population", parts.is_relu, parts.is_max, x.contiguous()),
         *([*parts.layers, *parts.affine()], parts.numbers()),
@@ -211,8 +214,8 @@ class _LeNet(torch.autograd.Function):
         gradients = [None if one is None else torch.empty_like(one) for one in parameters]
         gradient_work = memory(g, GRADIENT_SUMS + in_groups(len(g)) * GRADIENT_VALUES)
         call(
-            *("lenet_gradient", ctx.is_relu, ctx.is_max, g.contiguous(), parameters, [None] * 8),
-            *(numbers, work, gradient_work, gradients, seconds_of(GRADIENT_STAGES), len(g)),
+            *("lenet_gradient", ctx.is_relu, ctx.is_max, g.contiguous(), parameters, numbers),
+            *(work, gradient_work, gradients, seconds_of(GRADIENT_STAGES), len(g)),
         )
         return None, None, *gradients
 

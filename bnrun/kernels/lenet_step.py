@@ -1,11 +1,12 @@
 """Steps of training LeNet, each one call: what `LeNet::step` of `lenet.h` computes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
-from bnrun.kernels.dispatch import call
+from bnrun.kernels.dispatch import call, supports
 from bnrun.kernels.gather import supports_gather
 from bnrun.kernels.lenet import (
     FORWARD_STAGES,
@@ -27,14 +28,18 @@ STAGES_OF_PHASES = {
     "backward": GRADIENT_STAGES,
     "optimizer": ("optimizer",),
 }
-"""What `timed_stages` tells of a step, by its phases, in order."""
+"""The stages of a step that `timed_stages` reports, by phase, in order."""
 STEP_STAGES = tuple(stage for stages in STAGES_OF_PHASES.values() for stage in stages)
 
 
-def supports_lenet_step(images: Tensor, labels: Tensor, parts: LeNetParts) -> bool:
+def supports_lenet_step(
+    images: Tensor, labels: Tensor, parts: LeNetParts, velocities: Sequence[Tensor]
+) -> bool:
     """Return whether the kernels are enabled and can train LeNet on these images."""
     return (
         supports_gather(images, labels)
+        and supports(*velocities)
+        and all(velocity.is_contiguous() for velocity in velocities)
         and images.shape[1:] == IMAGE
         and images.is_contiguous()
         and labels.is_contiguous()
@@ -67,6 +72,7 @@ class LeNetStep:
         self._images, self._labels, self._parts = images, labels, parts
         self._parameters = [*parts.layers, *parts.affine()]
         self._moving, self._numbers = parts.moving(), parts.numbers()
+        self._written = [one for one in (*self._parameters, *self._moving) if one is not None]
         self._counts = [norm.batches_tracked for norm in parts.norms if norm is not None]
         self._gradients = [None if p is None else torch.empty_like(p) for p in self._parameters]
         self._velocities = [velocities.get(id(p)) for p in self._parameters]
@@ -102,3 +108,5 @@ class LeNetStep:
             *(self._gradients, self._velocities, lr, momentum, weight_decay, nesterov),
             *(self._work, self._gradient_work, loss, correct, seconds_of(STEP_STAGES), len(index)),
         )
+        for tensor in self._written:  # autograd then refuses to go back through what is no more
+            increment_version(tensor)

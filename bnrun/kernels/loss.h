@@ -31,7 +31,8 @@ static void cross_entropy(
 
 // The same for a group: logits: (CLASSES, LANES). Writes the gradients, of the mean over `images`;
 // returns the sum of the losses of those that the group has, and counts those of them whose largest
-// logit is the label's. Lanes without an image get a gradient of 0.
+// logit is the label's. (Where a logit is not-a-number the loss is, too, and the count means nothing.)
+// Lanes without an image get a gradient of 0.
 struct GroupLoss {
     double sum;
     int correct;

@@ -13,13 +13,31 @@ from torch.nn import functional as F
 from bnrun import kernels
 
 
+def has_hooks(module: nn.Module) -> bool:
+    """Return whether a call of a module may do more than its class does."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or "forward" in vars(module)
+    )
+
+
 class Convolution(nn.Conv2d):
     """`nn.Conv2d`, by a kernel where there is one."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Return whether it has no stride, padding, dilation or groups."""
+        shifts = (self.stride, self.padding, self.dilation, self.groups)
+        return shifts == ((1, 1), (0, 0), (1, 1), 1)
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve images (N, C, H, W)."""
-        if self.bias is not None and kernels.supports_conv2d(x, self.weight, self.bias):
-            return kernels.conv2d(x, self.weight, self.bias)
+        weight, bias = self.weight, self.bias
+        if bias is not None and self.is_plain and kernels.supports_conv2d(x, weight, bias):
+            return kernels.conv2d(x, weight, bias)
         return super().forward(x)
 
 
@@ -55,7 +73,8 @@ class ActivatedAveragePool(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mean of each 2x2 window of the activated x."""
-        if isinstance(self.activation, nn.Sigmoid) and kernels.supports_pooling(x):
+        is_sigmoid = type(self.activation) is nn.Sigmoid and not has_hooks(self.activation)
+        if is_sigmoid and kernels.supports_pooling(x):
             return kernels.sigmoid_average_pool(x)
         return average_pool(self.activation(x))
 

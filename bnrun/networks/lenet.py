@@ -113,13 +113,24 @@ def flops() -> int:
     return forward_flops() + backward_flops()
 
 
+LAYER_FLOPS = {
+    "conv1": 2 * 6 * 24 * 24 * (1 * 5 * 5),
+    "conv2": 2 * 16 * 8 * 8 * (6 * 5 * 5),
+    "fc1": 2 * 256 * 120,
+    "fc2": 2 * 120 * 84,
+    "fc3": 2 * 84 * 10,
+}
+"""Multiplications and additions of each layer's forward pass, for one image.
+
+The gradient of its weights takes as many, and so does that of its input.
+"""
+
+
 def forward_flops() -> int:
     """Return the multiplications and additions of the convolutions and linear layers, one image."""
-    conv1, conv2 = 6 * 24 * 24 * (1 * 5 * 5), 16 * 8 * 8 * (6 * 5 * 5)
-    linear = 256 * 120 + 120 * 84 + 84 * 10
-    return 2 * (conv1 + conv2 + linear)
+    return sum(LAYER_FLOPS.values())
 
 
 def backward_flops() -> int:
-    """Return those of their gradients: of the weights, and of the input, which conv1 has not."""
-    return 2 * forward_flops() - 2 * 6 * 24 * 24 * (1 * 5 * 5)
+    """Return those of the gradients. That of conv1's input, the images, is not computed."""
+    return 2 * forward_flops() - LAYER_FLOPS["conv1"]

@@ -5,7 +5,7 @@ next, and never stored: see `bnrun/kernels/lenet.h`. A norm takes part in that w
 `as_kernel_norm`; other norms run as their authors wrote them, layer by layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from bnrun import kernels
-from bnrun.networks.layers import ActivatedAveragePool, ActivatedMaxPool, Convolution
+from bnrun.networks.layers import (
+    ActivatedAveragePool,
+    ActivatedMaxPool,
+    Convolution,
+    has_hooks,
+)
 
 if TYPE_CHECKING:
     from bnrun.networks.lenet import LeNet
@@ -23,7 +28,7 @@ def in_one_call(model: "LeNet", x: Tensor) -> Tensor | None:
     """Return the logits of images, computed in one call; None where layers must be called.
 
     They must be called where kernels are not enabled or do not support the images; where a norm has
-    no kernel of its own; where somebody watches a layer; and for gradients of predictions.
+    no kernel of its own; where a layer has hooks; and for gradients of predictions.
     """
     if not kernels.is_enabled() or (not model.training and torch.is_grad_enabled()):
         return None
@@ -39,18 +44,19 @@ def take_population_in_one_call(model: "LeNet", images: Tensor) -> bool:
     """Replace the norms' moving statistics by those of all images, as `use_population` does.
 
     Args:
-        model: in evaluation mode.
-        images: (N, 1, 28, 28), all of the population.
+        model: in evaluation mode; its class has no `forward` of its own.
+        images: (N, 1, 28, 28), all of the population. For each, 10 kB are kept.
 
     Returns: whether it could be computed in one call; else nothing has changed.
     """
-    parts = _parts(model) if kernels.is_enabled() else None
+    parts = _parts(model) if kernels.is_enabled() and not has_hooks(model) else None
     if parts is None or not kernels.supports_lenet(images, parts):
         return False
-    for norm, found in zip(parts.norms, kernels.lenet_population(images, parts), strict=True):
-        if norm is not None and found is not None:
-            norm.moving_mean.copy_(found[0])
-            norm.moving_var.copy_(found[1])
+    statistics = kernels.lenet_population(images, parts)
+    for norm, mean_and_var in zip(parts.norms, statistics, strict=True):
+        if norm is not None and mean_and_var is not None:
+            norm.moving_mean.copy_(mean_and_var[0])
+            norm.moving_var.copy_(mean_and_var[1])
     return True
 
 
@@ -64,20 +70,25 @@ def lenet_step(
 ) -> kernels.LeNetStep | None:
     """Return what takes training steps in one call each, while nobody changes the model.
 
-    None where layers must be called: see `in_one_call`.
+    None where layers must be called: see `in_one_call`; or where the model or a parameter has
+    hooks, which a step would not call.
 
     Args:
-        model: in training.
+        model: in training; its class has no `forward` of its own.
         images, labels: uint8, (N, 1, 28, 28), and int64, (N,).
         trained: the parameters that a step updates.
         velocities: one for each of them, or none.
         batch_size: of the largest batch.
     """
-    parts = _parts(model) if kernels.is_enabled() and model.training else None
-    if parts is None or not kernels.supports_lenet_step(images, labels, parts):
+    if not kernels.is_enabled() or not model.training or has_hooks(model):
         return None
-    computed = {id(tensor) for tensor in (*parts.layers, *parts.affine()) if tensor is not None}
-    if computed != {id(tensor) for tensor in trained if tensor.requires_grad}:
+    parts = _parts(model)
+    if parts is None or not kernels.supports_lenet_step(images, labels, parts, velocities):
+        return None
+    computed = [tensor for tensor in (*parts.layers, *parts.affine()) if tensor is not None]
+    if sorted(map(id, computed)) != sorted(id(p) for p in trained if p.requires_grad):
+        return None  # some are not trained, or one stands in two places
+    if any(p._backward_hooks or getattr(p, "_post_accumulate_grad_hooks", None) for p in computed):
         return None
     by_parameter = {id(p): velocity for p, velocity in zip(trained, velocities, strict=False)}
     return kernels.LeNetStep(images, labels, parts, by_parameter, batch_size)
@@ -100,7 +111,8 @@ def _parts(model: "LeNet") -> kernels.LeNetParts | None:
         or type(activation) not in (nn.Sigmoid, nn.ReLU)
         or type(pool) not in (ActivatedAveragePool, ActivatedMaxPool)
         or pool.activation is not activation
-        or _are_watched([*layers, *norms, activation, pool])
+        or not (model.conv1.is_plain and model.conv2.is_plain)
+        or _are_called([*layers, *norms, model.act_before_norm, activation, pool, model.dropout])
     ):
         return None
     kernel_norms: list[kernels.Norm | None] = []
@@ -118,14 +130,7 @@ def _parts(model: "LeNet") -> kernels.LeNetParts | None:
     return kernels.LeNetParts(is_relu, is_max, weights, kernel_norms)
 
 
-def _are_watched(modules: Sequence[nn.Module]) -> bool:
-    """Return whether a call of one of the modules may do more than what its class does."""
-    hooked_everywhere = torch_module._has_any_global_hook()  # type: ignore[no-untyped-call,unused-ignore]
-    return hooked_everywhere or any(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-        or "forward" in vars(module)
-        for module in modules
-    )
+def _are_called(modules: Iterable[nn.Module]) -> bool:
+    """Return whether modules must be called: they have hooks, or autograd is asked for errors."""
+    hooked = torch_module._has_any_global_hook()  # type: ignore[no-untyped-call,unused-ignore]
+    return hooked or torch.is_anomaly_enabled() or any(map(has_hooks, modules))

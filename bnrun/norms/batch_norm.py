@@ -120,11 +120,14 @@ class BatchNorm(nn.Module):
     def as_kernel_norm(self) -> kernels.Norm | None:
         """Return what a kernel needs to compute this layer on the way from one layer to the next.
 
-        None where the layer must be called: a subclass may compute something else, and without
-        moving statistics, or with equal weights for all batches, its formula is another.
+        None where the layer must be called: a subclass may compute something else; without moving
+        statistics, or with equal weights for all batches, its formula is another; and a kernel
+        takes a negative eps for the lack of a norm.
         """
         mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
-        if type(self) is not BatchNorm or self.momentum is None:
+        if type(self) is not BatchNorm or self.momentum is None or not self.eps >= 0:
+            return None
+        if not self.track_running_stats:
             return None
         if mean is None or var is None or count is None:
             return None

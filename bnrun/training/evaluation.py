@@ -192,7 +192,7 @@ def take_population(model: nn.Module, train: Split, count: int) -> None:
     def batches(size: int = BATCH_SIZE) -> Iterator[Tensor]:
         return (batch for batch, _ in images.batches(size))
 
-    if isinstance(model, LeNet):
+    if type(model) is LeNet:
         with predicting(model):
             if take_population_in_one_call(model, next(batches(len(images)))):
                 return

@@ -111,7 +111,7 @@ class Stepper:
 
     @property
     def is_in_one_call(self) -> bool:
-        """Return whether a step computes the network in one call of a kernel."""
+        """Return whether the network, as it is now, is computed in one call of a kernel."""
         has_kernels = uses_kernels(self._engine, self._device) and self.dtype == torch.float32
         return has_kernels and can_be_one_call(self.model)
 
@@ -123,6 +123,9 @@ class Stepper:
         torch's deterministic algorithms. All of them are global, so leave the block before another
         training computes, and before any `yield`. A block inside another of the same stepper
         changes nothing.
+
+        Change the model, its hooks and the optimizer between blocks, not inside one: whether a step
+        calls layers is found out when a block, or an epoch in it, begins.
 
         Raises:
             EngineError: the engine is not available on this machine.
@@ -152,6 +155,15 @@ class Stepper:
         with self.computing():
             self.fetch()
             return self.take()
+
+    @property
+    def calls_layers(self) -> bool:
+        """Return whether the step that `fetch` has begun calls the network's layers.
+
+        A network that is one call does so, too, where the batch is one image.
+        """
+        step = self.steps_taken % self.steps_per_epoch
+        return self._graphs is None and (self._one_call is None or self.batch_sizes[step] == 1)
 
     def fetch(self) -> None:
         """Look up the batch of the next step, inside `computing`.
@@ -186,7 +198,7 @@ class Stepper:
         with self._wrap_model_errors(place):
             if self._graphs is not None:
                 self._graphs.take(size)
-            elif self._one_call is not None and on_phase is ignore_phase and size > 1:
+            elif self._one_call is not None and on_phase is ignore_phase and not self.calls_layers:
                 self._take_in_one_call(self._one_call, step)
             else:
                 batch = self._look_up() if self._one_call is not None else self._batch
@@ -221,9 +233,11 @@ class Stepper:
 
     def _begin(self) -> None:
         """Find out whether steps are one call each, until this block of `computing` ends."""
-        self._has_begun = True
+        self._has_begun, self._one_call = True, None
         train, optimizer = self._train, self.optimizer
-        if not self.is_in_one_call or type(optimizer) is not SGD:  # another may do something else
+        if type(self.model) is not LeNet or not self.is_in_one_call:
+            return
+        if type(optimizer) is not SGD or "step" in vars(optimizer):  # it may do something else
             return
         self._one_call = lenet_step(
             self.model,
@@ -233,8 +247,6 @@ class Stepper:
             optimizer.velocities,
             max(self.batch_sizes),
         )
-        if self._one_call is not None:
-            optimizer.zero_grad()  # it leaves none, so old ones would be of another step
 
     def _look_up(self) -> tuple[Tensor, Tensor]:
         """Return the images and labels of the next step."""
@@ -244,6 +256,7 @@ class Stepper:
     def _take_in_one_call(self, one_call: kernels.LeNetStep, step: int) -> None:
         optimizer = self.optimizer
         assert not isinstance(optimizer.lr, Tensor)
+        optimizer.zero_grad()  # the call leaves none, and old ones would be of another step
         one_call.take(
             self._index,
             self.losses[step],

@@ -203,7 +203,8 @@ def test_an_arm_really_trains_evaluates_and_shows_where_its_time_goes() -> None:
 
 
 def test_a_step_in_one_call_times_its_phases_itself(compilable: None) -> None:
-    (arm,) = _arms("a=scratch,training.engine=compiled")
+    """Also where the last batch is one image, for which a step calls the layers."""
+    (arm,) = _arms("a=none,training.engine=compiled,data.images=65")
     run = prepare_timed("arm a", build_arm, (arm,))
     run(("get_ready", ()))
     assert run(("is_in_one_call", ()))

@@ -263,9 +263,20 @@ def _double(network: LeNet) -> None:
     network.norm2.double()
 
 
+def _stop_tracking(network: LeNet) -> None:
+    network.norm1.track_running_stats = False  # as people freeze a norm
+
+
+def _hook_an_identity(network: LeNet) -> None:
+    network.dropout.register_forward_hook(lambda module, inputs, y: 2 * y)
+
+
 @pytest.mark.parametrize(
     "change",
-    [_watch, _freeze, _replace, _derive, _patch, _average_equally, _forget, _double],
+    [
+        *(_watch, _freeze, _replace, _derive, _patch, _average_equally, _forget, _double),
+        *(_stop_tracking, _hook_an_identity),
+    ],
     ids=lambda change: change.__name__.strip("_"),
 )
 def test_layers_are_called_where_one_is_not_what_the_kernel_computes(
@@ -277,6 +288,27 @@ def test_layers_are_called_where_one_is_not_what_the_kernel_computes(
     step: dict[str, Tensor] = {}
     assert _calls(lambda: step.update(_step(network, _images(20)))) > FORWARD + BACKWARD
     _assert_close(step, _step(right, _images(20).double()), 3e-4)
+
+
+@pytest.mark.parametrize("eps", [-1e-6, float("nan")])
+def test_layers_are_called_with_an_eps_that_a_kernel_takes_for_no_norm(eps: float) -> None:
+    network = _network(options={"eps": eps})
+    assert _calls(lambda: _step(network, _images(20))) > FORWARD + BACKWARD
+
+
+def test_a_convolution_whose_stride_was_changed_is_pytorchs() -> None:
+    conv = _network().conv2
+    x = torch.randn(2, 6, 12, 12)
+    assert conv(x).shape == (2, 16, 8, 8)
+    conv.stride = (2, 2)
+    assert conv(x).shape == (2, 16, 4, 4)
+
+
+def test_what_a_kernel_writes_is_a_new_version_to_autograd() -> None:
+    network = _network()
+    before = network.norm1.running_mean._version
+    network(_images(4))
+    assert network.norm1.running_mean._version > before
 
 
 @pytest.mark.parametrize("settings", [{"dropout": 0.5}, {"norm_position": "after"}])

@@ -1,7 +1,9 @@
 """A step in one call is the batch, LeNet, the loss, its gradients and SGD, one by one."""
 
 import copy
+import ctypes
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -155,6 +157,10 @@ def test_stages_of_a_step_are_timed() -> None:
     assert min(seconds.values()) > 0
 
 
+def _step_of(network: LeNet, *, velocities: Sequence[Tensor] = ()) -> kernels.LeNetStep | None:
+    return lenet_step(network, *_data(8), list(network.parameters()), velocities, 8)
+
+
 def test_layers_are_called_where_not_every_parameter_is_trained() -> None:
     network, (images, labels) = _network(), _data(8)
     trained = list(network.parameters())
@@ -162,6 +168,72 @@ def test_layers_are_called_where_not_every_parameter_is_trained() -> None:
     assert lenet_step(network, images, labels, trained[1:], [], 8) is None
     assert lenet_step(network, images.float(), labels, trained, [], 8) is None
     network.fc2.weight.requires_grad_(False)
-    assert lenet_step(network, images, labels, trained, [], 8) is None
-    network = _network().eval()
-    assert lenet_step(network, images, labels, list(network.parameters()), [], 8) is None
+    assert _step_of(network) is None
+    assert _step_of(_network().eval()) is None
+
+
+def _hook_the_model(network: LeNet) -> None:
+    network.register_forward_hook(lambda *_: None)
+
+
+def _patch_the_model(network: LeNet) -> None:
+    network.forward = network.forward  # type: ignore[method-assign]
+
+
+def _hook_a_parameter(network: LeNet) -> None:
+    network.fc1.weight.register_hook(lambda g: 0 * g)
+
+
+def _hook_what_is_accumulated(network: LeNet) -> None:
+    network.fc1.weight.register_post_accumulate_grad_hook(lambda p: None)
+
+
+def _share_a_parameter(network: LeNet) -> None:
+    network.norm2.bias = network.norm2.weight
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(_hook_the_model, _patch_the_model, _hook_a_parameter, _hook_what_is_accumulated),
+        _share_a_parameter,
+    ],
+    ids=lambda change: change.__name__.strip("_"),
+)
+def test_layers_are_called_where_a_step_would_pass_over_something(
+    change: Callable[[LeNet], None],
+) -> None:
+    network = _network()
+    change(network)
+    assert _step_of(network) is None
+
+
+def test_layers_are_called_under_anomaly_detection() -> None:
+    with torch.autograd.set_detect_anomaly(True, check_nan=False):
+        assert _step_of(_network()) is None
+
+
+def test_velocities_of_another_dtype_are_refused() -> None:
+    network = _network()
+    wide = [torch.zeros_like(p, dtype=torch.float64) for p in network.parameters()]
+    assert _step_of(network, velocities=wide) is None
+
+
+def test_parameters_that_have_become_another_dtype_are_refused() -> None:
+    network = _network()
+    one_call = _step_of(network)
+    assert one_call is not None
+    network.half()
+    with pytest.raises((TypeError, ctypes.ArgumentError), match="torch.float32"):
+        one_call.take(
+            *(torch.arange(8), torch.zeros(()), torch.zeros(())),
+            **{"lr": 0.1, "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
+        )
+
+
+def test_what_a_step_writes_is_a_new_version_to_autograd() -> None:
+    network, data = _network(), _data(20)
+    loss = network(data[0].float()).sum()
+    _train(network, {}, data, _indices(20, [20]))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()

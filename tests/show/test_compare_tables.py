@@ -531,10 +531,9 @@ def test_an_arm_that_is_one_call_of_a_kernel_is_told_from_one_that_is_layers(
     assert whole.speeds.remark is None
     speeds = replace(whole.speeds, arms=(replace(first, in_one_call=True), other))
     assert (
-        "In scratch, LeNet is one call of a kernel: norms, activations and poolings are computed "
-        "on the way between its layers. In builtin, the norms are called as their authors wrote "
-        "them, between kernels for the same layers. Layers alone are compared with --set "
-        "training.engine=eager."
+        "In scratch, a training step is one call of a kernel, from the batch to SGD. In builtin, "
+        "it calls layer by layer: kernels for the layers that have one, and norms as their authors "
+        "wrote them. Layers alone are compared with --set training.engine=eager."
     ) in _words(replace(whole, speeds=speeds))
     eager = replace(speeds, arms=(speeds.arms[0], replace(other, engine="eager")))
     assert eager.remark is None  # the table then has the engines

@@ -12,6 +12,7 @@ from bnrun.data.synthetic import synthetic
 from bnrun.errors import EngineError, TrainingFailed
 from bnrun.norms.population import predicting
 from bnrun.training.engine import COMPILED, EAGER, Engine
+from bnrun.training.optimizer import SGD
 from bnrun.training.stepper import Stepper
 
 NOISY = """
@@ -240,3 +241,46 @@ def test_phases_of_a_step_in_one_call_are_those_of_its_layers(
     for one, other in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
     assert all(p.grad is None for p in whole.model.parameters())
+
+
+def test_a_hook_that_an_epoch_finds_is_called_also_inside_a_block(
+    compiled: None, small: Dataset
+) -> None:
+    stepper = Stepper(_config("training.batch_size=128"), small.train, engine=COMPILED)
+    called: list[int] = []
+    with stepper.computing():
+        for _ in range(stepper.steps_per_epoch):
+            stepper.step()
+        stepper.model.conv2.register_forward_hook(lambda *_: called.append(1))
+        stepper.step()
+    assert called == [1]
+
+
+@pytest.mark.parametrize("change", ["class", "attribute"])
+def test_an_optimizer_with_a_step_of_its_own_takes_it(
+    compiled: None, small: Dataset, change: str
+) -> None:
+    class Counting(SGD):
+        def step(self) -> None:
+            steps.append(1)
+
+    steps: list[int] = []
+    stepper = Stepper(_config(), small.train, engine=COMPILED)
+    if change == "class":
+        stepper.optimizer = Counting(stepper.model.parameters(), 0.1)
+    else:
+        stepper.optimizer.step = lambda: steps.append(1)  # type: ignore[method-assign]
+    stepper.step()
+    assert steps == [1]
+
+
+def test_a_batch_of_one_image_calls_the_layers(compiled: None) -> None:
+    images = synthetic().train.take(torch.arange(9))
+    stepper = Stepper(_config("training.batch_size=8", "model.norm=none"), images, engine=COMPILED)
+    with stepper.computing():
+        ways = []
+        for _ in range(2):
+            stepper.fetch()
+            ways.append(stepper.calls_layers)
+            stepper.take()
+    assert ways == [False, True]
