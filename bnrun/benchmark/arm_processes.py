@@ -28,6 +28,12 @@ MATMULS = 10
 class TimedBenchArm(Timed, Protocol):
     """What is asked of an arm of `bench`, beside blocks of training."""
 
+    def engine_reason(self) -> str:
+        """Return why `auto` chose the engine; empty where the config names it."""
+
+    def is_in_one_call(self) -> bool:
+        """Return whether a step computes the network in one call of a kernel."""
+
     def evaluate(self) -> float:
         """Return the seconds that an evaluation takes."""
 
@@ -114,6 +120,14 @@ class TimedLoop:
     def train(self, steps: int) -> Reading:
         """Take steps; return how many examples they had, and the seconds they took."""
         return self._loop.train(steps)
+
+    def engine_reason(self) -> str:
+        """Return nothing: it has no other engine."""
+        return ""
+
+    def is_in_one_call(self) -> bool:
+        """Return whether a step computes the network in one call of a kernel."""
+        return False
 
     def evaluate(self) -> float:
         """Return the seconds that an evaluation takes."""

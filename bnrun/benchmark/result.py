@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bnrun.comparison.arm_words import capitalized, in_words, one_call_remark
 from bnrun.comparison.speed_ratio import MIN_QUARTILE_ROUNDS
 from bnrun.events import DataUsed
 from bnrun.kernels.build import Build
@@ -34,6 +35,8 @@ class ArmSpeed:
         peak_memory: bytes; of the process, or on an accelerator of what was allocated there. None
             where Python has no `resource` module, as on Windows.
         share_of_peak: of the machine's rate in large matrix products, end to end.
+        engine_reason: why `auto` chose the engine; empty where the config names it.
+        in_one_call: whether a step is one call of a kernel; else it calls layer by layer.
         phase_shares: the same of the phases `forward` and `backward`, at the machine's rate just
             before and after they were timed; None as for `phases`.
     """
@@ -52,6 +55,8 @@ class ArmSpeed:
     peak_memory: int | None
     share_of_peak: float
     phase_shares: Mapping[str, float] | None
+    engine_reason: str = ""
+    in_one_call: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,21 @@ class Benchmark:
         evaluations = math.ceil(self.rounds / ROUNDS_PER_EVALUATION)
         return evaluations < MIN_QUARTILE_ROUNDS
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Return what must be known to read the ratios."""
+        compiled = [arm for arm in self.arms if arm.engine == "compiled"]
+        one_call = one_call_remark({arm.name: arm.in_one_call for arm in compiled})
+        chosen = [
+            f"{capitalized(in_words(arm.name))} trains eager: {arm.engine_reason.rstrip('.')}."
+            for arm in self.arms
+            if arm.engine == "eager" and arm.engine_reason
+        ]
+        return (*chosen, *([one_call] if one_call else []))
+
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun bench --json` prints."""
-        return dataclasses.asdict(self) | {"peak_gflops": self.flops_per_second / 1e9}
+        return dataclasses.asdict(self) | {
+            "peak_gflops": self.flops_per_second / 1e9,
+            "remarks": list(self.remarks),
+        }

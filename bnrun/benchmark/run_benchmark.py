@@ -41,6 +41,8 @@ class _Measured:
     arm: BenchArm
     timed: TimedArm
     engine: str = ""
+    engine_reason: str = ""
+    in_one_call: bool = False
     evaluations: list[float] = field(default_factory=list)
     phases: dict[str, float] | None = None
     flops_beside_phases: float = 0.0
@@ -116,6 +118,8 @@ def _start(measured: Sequence[_Measured], matmul: Worker) -> Generator[Stage, No
     for done, one in enumerate(measured[:-1], start=len(measured)):
         yield Stage(f"first steps of {one.arm.name}", done, total)
         one.engine = one.timed.ask("get_ready")
+        one.engine_reason = one.timed.ask("engine_reason")
+        one.in_one_call = one.timed.ask("is_in_one_call")
 
 
 def _rounds(
@@ -193,6 +197,8 @@ def _speed(one: _Measured, baseline: _Measured, images: int, flops_per_second: f
         peak_memory=one.peak_memory,
         share_of_peak=rate * flops() / flops_per_second,
         phase_shares=_phase_shares(one),
+        engine_reason=one.engine_reason,
+        in_one_call=one.in_one_call,
     )
 
 

@@ -1,7 +1,7 @@
 """Arms in sentences."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _WORD = re.compile(
     "all|an|any|as|both|each|either|every|few|half|it|less|many|more|most|much|neither|never|no"
@@ -38,3 +38,21 @@ def capitalized(sentence: str) -> str:
 
 def _reads_as_a_word(name: str) -> bool:
     return _WORD.fullmatch(name) is not None or not name[0].isalpha()
+
+
+def one_call_remark(in_one_call: Mapping[str, bool]) -> str | None:
+    """Return what part of a difference in speed is not the norms' own; None where it is all theirs.
+
+    Args:
+        in_one_call: of each arm of the engine compiled: whether its step is one call of a kernel.
+    """
+    whole = [arm for arm, is_whole in in_one_call.items() if is_whole]
+    layered = [arm for arm, is_whole in in_one_call.items() if not is_whole]
+    if not whole or not layered:
+        return None
+    return (
+        f"In {listed(whole)}, a training step is one call of a kernel, from the batch to SGD. In "
+        f"{listed(layered)}, it calls layer by layer: kernels for the layers that have one, and "
+        "norms as their authors wrote them. So part of the difference is not the norms' own; "
+        "--set training.engine=eager compares the layers alone."
+    )

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import TypeAdapter
 
-from bnrun.comparison.arm_words import capitalized, listed
+from bnrun.comparison.arm_words import capitalized, one_call_remark
 from bnrun.comparison.arms import Arm, ArmResult
 from bnrun.comparison.paired_differences import DEFAULT_CRITERIA, Criteria, Pair, judge_pairs
 from bnrun.comparison.parity_verdict import Parity, parity_document
@@ -85,16 +85,7 @@ class Speeds:
     def remark(self) -> str | None:
         """Return what part of a difference is not the norms' own, where some arms are fused."""
         compiled = [arm for arm in self.arms if arm.engine == "compiled"]
-        fused = [arm.arm for arm in compiled if arm.in_one_call]
-        others = [arm.arm for arm in compiled if not arm.in_one_call]
-        if not fused or not others:
-            return None
-        return (
-            f"In {listed(fused)}, a training step is one call of a kernel, from the batch to SGD. "
-            f"In {listed(others)}, it calls layer by layer: kernels for the layers that have one, "
-            "and norms as their authors wrote them. Layers alone are compared with "
-            "--set training.engine=eager."
-        )
+        return one_call_remark({arm.arm: arm.in_one_call for arm in compiled})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the part of a comparison's document that holds the throughput."""

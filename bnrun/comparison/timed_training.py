@@ -66,6 +66,10 @@ class TimedTraining:
         self.train(WARM_UP_STEPS)
         return self.engine.name
 
+    def engine_reason(self) -> str:
+        """Return why `auto` chose the engine; empty where the config names it."""
+        return self.engine.why
+
     def is_in_one_call(self) -> bool:
         """Return whether a step computes the network in one call of a kernel."""
         return self.stepper.is_in_one_call

@@ -106,6 +106,7 @@ def _notes(benchmark: Benchmark) -> Iterator[str]:
             "its loader; the time that these take to start at each epoch is left out."
         )
     yield f"Peak: {_peak(benchmark)} in products of 1024 x 1024 matrices. {_memory(benchmark)}"
+    yield from benchmark.remarks
     machine = f"on {benchmark.device}: {benchmark.machine}, torch {benchmark.versions['torch']}"
     yield f"{machine}, {build_name(benchmark.kernels)}" if benchmark.kernels else machine
 

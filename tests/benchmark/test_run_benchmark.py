@@ -65,6 +65,8 @@ class FakeProcess:
             self.log.append((self.name, f"engine {[*arguments, 'chosen'][0]}"))
         return {
             "get_ready": "compiled",
+            "engine_reason": "",
+            "is_in_one_call": self.name == "scratch",
             "evaluate": 300 / RATES[self.name],
             "phases": dict.fromkeys(PHASES, 0.001),
             "peak_memory": 5_000_000,
@@ -182,7 +184,7 @@ def test_an_arm_against_itself_has_the_engine_that_was_chosen_for_it(
 ) -> None:
     """Were `auto` asked again, the noise might be that of two engines."""
     found = _benchmark(_arms("scratch"), small)
-    assert [what for _, what in asked if what.startswith("engine")] == [
+    assert [what for _, what in asked if what.startswith("engine ")] == [
         "engine chosen",
         "engine compiled",
     ]

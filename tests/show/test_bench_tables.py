@@ -166,6 +166,19 @@ def _kernels(*kernels: KernelSpeed) -> KernelBenchmark:
     )
 
 
+def test_what_must_be_known_to_read_the_ratios_is_said() -> None:
+    whole = replace(_arm("scratch", "scratch", "compiled", 1.0), in_one_call=True)
+    layered = _arm("builtin", "builtin", "compiled", 1.0)
+    eager = replace(_arm("mine", "m", "eager", 1.0), engine_reason="there is no C++ compiler")
+    shown = " ".join(_rendered(bench_view(_benchmark(whole, layered, eager))).split())
+    assert "mine trains eager: there is no C++ compiler." in shown
+    assert (
+        "In scratch, a training step is one call of a kernel, from the batch to SGD. In builtin, "
+        "it calls layer by layer"
+    ) in shown
+    assert "one call" not in _rendered(bench_view(_benchmark(whole, eager)))
+
+
 def test_kernels() -> None:
     found = _kernels(
         KernelSpeed(

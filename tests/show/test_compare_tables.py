@@ -533,7 +533,8 @@ def test_an_arm_that_is_one_call_of_a_kernel_is_told_from_one_that_is_layers(
     assert (
         "In scratch, a training step is one call of a kernel, from the batch to SGD. In builtin, "
         "it calls layer by layer: kernels for the layers that have one, and norms as their authors "
-        "wrote them. Layers alone are compared with --set training.engine=eager."
+        "wrote them. So part of the difference is not the norms' own; --set training.engine=eager "
+        "compares the layers alone."
     ) in _words(replace(whole, speeds=speeds))
     eager = replace(speeds, arms=(speeds.arms[0], replace(other, engine="eager")))
     assert eager.remark is None  # the table then has the engines
