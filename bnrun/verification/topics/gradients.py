@@ -48,7 +48,7 @@ def _finite_differences(training: bool, subject: Subject) -> FiniteDifferences:
         learned = [t for t in (*layer.gammas, *layer.betas) if t.requires_grad]
         function = functools.partial(_output, layer, situation, training)
         try:
-            gradcheck(function, (x, *learned), fast_mode=True)
+            gradcheck(function, (x, *learned), fast_mode=True, check_undefined_grad=False)
             errors[rank] = ""
         except GradcheckError as error:
             errors[rank] = str(error).strip().splitlines()[0]
