@@ -46,13 +46,15 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if "torch" not in sys.modules:
+if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     # OpenMP's waiting threads sleep instead of spinning, unless the user has chosen. Spinning takes
     # the processor from other trainings on the machine: three at once on two cores took nine to
-    # fourteen times as long as one. Sleeping costs a training that is alone up to a third, for
-    # waking up (guide/speed.md). OpenMP reads this once, when torch loads it; processes that are
-    # started from here inherit it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # fourteen times as long as one. Before they sleep they spin for some 20 microseconds, within
+    # which the next layer's loop starts: waking up for each took a third of a training's time
+    # (guide/speed.md). OpenMP reads this once, when torch loads it; processes that are started from
+    # here inherit it.
+    os.environ["OMP_WAIT_POLICY"] = "passive"
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.api.comparison import compare as compare

@@ -30,6 +30,7 @@ def describe(device: str, machine: str) -> dict[str, Any]:
         "machine": machine,
         "threads": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "gomp_spincount": os.environ.get("GOMP_SPINCOUNT"),
         "command": sys.argv,
         "folder": str(Path.cwd()),
         "git": _git_state(),

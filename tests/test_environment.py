@@ -10,7 +10,7 @@ import pytest
 import bnrun
 from bnrun.workers import process_context
 
-VARIABLE = "OMP_WAIT_POLICY"
+VARIABLE, SPINS = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,8 @@ def test_importing_bnrun_sets_the_wait_policy_where_torch_will_read_it(
     monkeypatch: pytest.MonkeyPatch, before: str | None, torch_is_loaded: bool, after: str | None
 ) -> None:
     monkeypatch.setenv(VARIABLE, before or "")
+    monkeypatch.setenv(SPINS, "")
+    monkeypatch.delenv(SPINS)
     if before is None:
         monkeypatch.delenv(VARIABLE)
     if torch_is_loaded:
@@ -33,6 +35,7 @@ def test_importing_bnrun_sets_the_wait_policy_where_torch_will_read_it(
         monkeypatch.delitem(sys.modules, "torch", raising=False)
     importlib.reload(bnrun)
     assert os.environ.get(VARIABLE) == after
+    assert os.environ.get(SPINS) == ("1000" if after == "passive" else None)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, processes are spawned")
