@@ -2,7 +2,7 @@
 
     python .readme/shared_machine.py [ROUNDS]       # let nothing else run; some minutes a round
 
-For each engine, with and without OMP_WAIT_POLICY=passive: the seconds until the last one of 1, 2
+For each engine, with the settings that bnrun makes and with OpenMP's own: the seconds until the last one of 1, 2
 and 3 trainings that start together has ended, imports included. The table for `bnrun guide speed`;
 medians of ROUNDS rounds (1, unless given), in each of which every case has its turn.
 """
@@ -18,7 +18,7 @@ AT_ONCE = (1, 2, 3)
 ENGINES = ("compiled", "eager")
 # Where torch is loaded before bnrun, it comes too late to set the policy: OpenMP's default is kept.
 PROGRAMS = {
-    "passive": "from bnrun.__main__ import main; main()",
+    "bnrun's": "from bnrun.__main__ import main; main()",
     "OpenMP's default": "import torch; from bnrun.__main__ import main; main()",
 }
 
@@ -43,7 +43,7 @@ def seconds(program: str, engine: str, count: int) -> float:
 def main() -> None:
     """Measure all cases, and print them as a Markdown table."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 1
-    seconds(PROGRAMS["passive"], "compiled", 1)  # fetches the data and compiles the kernels
+    seconds(PROGRAMS["bnrun's"], "compiled", 1)  # fetches the data and compiles the kernels
     cases = [(engine, policy, n) for engine in ENGINES for policy in PROGRAMS for n in AT_ONCE]
     taken: dict[tuple[str, str, int], list[float]] = {case: [] for case in cases}
     for _ in range(rounds):

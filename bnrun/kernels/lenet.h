@@ -10,6 +10,9 @@
 // order: a thread takes its groups as far as it can, which is from one norm to the next, whose
 // statistics need all groups. What is element-wise is computed on the way. So y1, the largest,
 // crosses memory twice forward and three times backward; layer by layer it is eight times in all.
+//
+// A step of the same kernels layer by layer takes 2.1 times as long (`.readme/one_call.py`: middle
+// half 2.0 to 2.2, two cores of an AMD EPYC, batch 256).
 #pragma once
 #include <time.h>
 
