@@ -2,9 +2,10 @@
 
     python .readme/shared_machine.py [ROUNDS]       # let nothing else run; some minutes a round
 
-For each engine, with the settings that bnrun makes and with OpenMP's own: the seconds until the last one of 1, 2
-and 3 trainings that start together has ended, imports included. The table for `bnrun guide speed`;
-medians of ROUNDS rounds (1, unless given), in each of which every case has its turn.
+For each engine, with the settings that bnrun makes and with OpenMP's own: the seconds until the
+last one of 1, 2 and 3 trainings that start together has ended, imports included. The table for
+`bnrun guide speed`; medians of ROUNDS rounds (1, unless given), in each of which every case has its
+turn.
 """
 
 import os
