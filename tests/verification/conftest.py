@@ -26,6 +26,17 @@ class OfMainRanks(InProcess):
         return super().observe(job)
 
 
+class OfFewSteps(OfMainRanks):
+    """Leaves out what takes many steps, too, for faults that show at once."""
+
+    LEFT_OUT = ("second derivatives", "many batches", "memory over many steps")
+
+    def observe(self, job: Job) -> Observation[Any]:
+        if job.experiment in self.LEFT_OUT:
+            return Observation(trouble="not run", message="left out here")
+        return super().observe(job)
+
+
 class OfOneRank(InProcess):
     """Keeps what a diagnosis of the formula rests on, for inputs of one rank: a sixth of the time.
 
@@ -50,7 +61,8 @@ class OfOneRank(InProcess):
 
 @functools.cache
 def _verified(norm: Any, options: tuple[tuple[str, Any], ...]) -> Report:
-    kind = {"main_ranks": OfMainRanks, "one_rank": OfOneRank}.get(options[0][0])
+    kinds = {"main_ranks": OfMainRanks, "few_steps": OfFewSteps, "one_rank": OfOneRank}
+    kind = kinds.get(options[0][0])
     if kind is not None:
         report = drain(
             verify_by(kind(norm, {}, "cpu"), getattr(norm, "__name__", norm), engine="eager")
@@ -66,14 +78,15 @@ def report_on() -> Callable[..., Report]:
 
     Each is verified once, in this process and under the engine eager unless told otherwise. The
     files of this folder are imported once: to compile one takes a quarter of a verification. With
-    `main_ranks`, sequences and volumes are left out; with `one_rank`, all but one.
+    `main_ranks`, sequences and volumes are left out; with `few_steps`, what takes many steps, too;
+    with `one_rank`, all ranks but one.
     """
 
     def report(norm: Any, **options: Any) -> Report:
         file, _, name = str(norm).partition(":")
         if file in ("faulty_norms.py", "right_norms.py"):
             norm = getattr(importlib.import_module(file.removesuffix(".py")), name)
-        for few in ("main_ranks", "one_rank"):
+        for few in ("main_ranks", "few_steps", "one_rank"):
             if few in options:
                 return _verified(norm, ((few, True),))
         options = {"isolated": False, "engine": "eager"} | options
