@@ -1,9 +1,9 @@
 """The engine: how the operations of a training are executed.
 
 `eager` executes each operation of PyTorch by itself. `compiled` is compiled for the device: on a
-CPU, LeNet's layers and the norm `scratch` are `bnrun.kernels`; on a CUDA GPU, a whole step is
-recorded as one graph (`cuda_graph.py`). Both compute the same, up to rounding. `engine_choice.py`
-chooses one for a run.
+CPU, LeNet's layers and the norm `scratch` are `bnrun.kernels`, and with that norm or none a whole
+step is one call of them; on a CUDA GPU, a whole step is recorded as one graph (`cuda_graph.py`).
+Both compute the same, up to rounding. `engine_choice.py` chooses one for a run.
 """
 
 import contextlib
