@@ -18,7 +18,7 @@ FLOORS = [
     {"norms", "training_summary"},
     {"data", "networks"},
     {"training", "verification"},
-    {"comparison"},
+    {"comparison", "health"},
     {"benchmark", "studies"},
     {"runs"},
     {"show"},

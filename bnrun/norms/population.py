@@ -40,9 +40,11 @@ class MergedStatistics:
 
     def add(self, x: Tensor) -> None:
         """Merge the values of x, of shape (N, C, ...)."""
-        if x.numel() == 0:
-            return
-        count, mean, squares = _statistics(x.detach())
+        if x.numel() > 0:
+            self.merge(*channel_sums(x.detach()))
+
+    def merge(self, count: int, mean: Tensor, squares: Tensor) -> None:
+        """Merge what `channel_sums` returned."""
         if self.count == 0:
             self.count, self.mean, self._squares = count, mean, squares
             return
@@ -58,8 +60,12 @@ class MergedStatistics:
         return self._squares / self.count
 
 
-def _statistics(x: Tensor) -> tuple[int, Tensor, Tensor]:
-    """Return the count per channel, its mean, and its sum of squares about that, in float64."""
+def channel_sums(x: Tensor) -> tuple[int, Tensor, Tensor]:
+    """Return the count per channel, its mean, and its sum of squares about that, in float64.
+
+    Args:
+        x: of shape (N, C, ...), detached.
+    """
     over, per_channel, count = layout(x)
     if kernels.supports_batch_norm(x):
         return count, *kernels.batch_statistics(x)
@@ -86,17 +92,28 @@ def predicting(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def preserving(model: nn.Module) -> Iterator[dict[str, MovingStatistics]]:
+def preserving(
+    model: nn.Module, learned: bool = True
+) -> Iterator[dict[str, MovingStatistics]]:
     """Give the moving statistics of a model by path, and restore the model after the block.
 
     Every module gets the same tensors with the same values, and the same plain attributes, even
     where a user's norm counts or moves its statistics while it predicts. That includes tensors in
     lists and dicts. Other objects in them, such as modules, are put back and not copied.
+
+    Args:
+        model: to restore.
+        learned: whether to copy what has gradients, too. No forward pass changes the weights of a
+            network, and a large one has many.
     """
     before = [(module, named_values(module)) for module in model.modules()]
     parts = _parts(value for _, values in before for value in values.values())
     contents = [(part, part.copy()) for part in parts if not isinstance(part, Tensor)]
-    copies = [(part, part.detach().clone()) for part in parts if isinstance(part, Tensor)]
+    copies = [
+        (part, part.detach().clone())
+        for part in parts
+        if isinstance(part, Tensor) and (learned or not part.requires_grad)
+    ]
     try:
         yield MovingStatistics.find(model)
     finally:

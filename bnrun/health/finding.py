@@ -1,0 +1,80 @@
+"""A finding: what an audit says of a layer or a network; and the kinds of findings there are."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+"""Worst first. An error makes a network ill; a note is no fault."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of one or several layers.
+
+    Attributes:
+        id: its kind's.
+        severity: an `error` makes predictions or training wrong here; a `warning` may; a `note`
+            is worth knowing.
+        layers: names of the norms, or of other layers, in the network's order; none where it is
+            about the whole network.
+        evidence: a sentence with numbers.
+        message: the cause, in a sentence.
+        fix: a line of code, or a command.
+        numbers: the numbers of the evidence by name, for `--json`.
+        under: id of another finding of the same audit that explains this one.
+    """
+
+    id: str
+    severity: Severity
+    layers: tuple[str, ...]
+    evidence: str
+    message: str
+    fix: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    under: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding for JSON."""
+        return {
+            "id": self.id,
+            "severity": self.severity,
+            "layers": list(self.layers),
+            "evidence": self.evidence,
+            "numbers": dict(self.numbers),
+            "message": self.message,
+            "fix": self.fix,
+            "under": self.under,
+        }
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of finding.
+
+    Attributes:
+        id: such as `never-updated`.
+        about: what is wrong, in a few words.
+        threshold: when it is found, with the numbers.
+        follows: ids of kinds that explain this one. Where one of them is found too, this finding
+            stands under it, not beside it; the first of them that is found counts.
+    """
+
+    id: str
+    about: str
+    threshold: str
+    follows: tuple[str, ...] = ()
+
+    def finding(
+        self,
+        severity: Severity,
+        layers: Iterable[str],
+        *,
+        evidence: str,
+        message: str,
+        fix: str,
+        **numbers: Any,
+    ) -> Finding:
+        """Return a finding of this kind."""
+        return Finding(self.id, severity, tuple(layers), evidence, message, fix, numbers)
