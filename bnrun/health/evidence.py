@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from torch import Tensor
+from torch import Tensor, stack
 
 Mode = Literal["moving", "training", "batch", "population"]
 MODES: tuple[Mode, ...] = ("moving", "training", "batch", "population")
@@ -64,6 +64,20 @@ class Seen(Record):
 
     input: Statistics
     calls: tuple[CallStatistics, ...]
+
+    @property
+    def averaged(self) -> Statistics:
+        """Return what a long moving average comes to: the mean of each call's statistics.
+
+        The variances are the unbiased ones, as PyTorch's norms average them. Calls of one value per
+        channel, which have none, are left out.
+        """
+        calls = [one.statistics for one in self.calls if one.statistics.count > 1]
+        if not calls:
+            return self.input
+        mean = stack([one.mean for one in calls]).mean(0)
+        var = stack([one.var * (one.count / (one.count - 1)) for one in calls]).mean(0)
+        return Statistics(self.input.count, mean, var)
 
 
 @dataclass(frozen=True)
@@ -134,6 +148,11 @@ class NormPlace(Record):
     def keeps_moving(self) -> bool:
         """Return whether it keeps moving statistics."""
         return self.moving_mean is not None and self.moving_var is not None
+
+    @property
+    def trained(self) -> Seen | None:
+        """Return what goes into it in training; where that raised, with batch statistics."""
+        return self.seen.get("training") or self.seen.get("batch")
 
     @property
     def is_torch_class(self) -> bool:
@@ -308,7 +327,8 @@ def distance(moving: Statistics | NormPlace, population: Statistics, eps: float 
     |log(moving deviation / deviation)|, whichever is larger: 0.1 is a tenth of a deviation.
     """
     if isinstance(moving, NormPlace):
-        assert moving.moving_mean is not None and moving.moving_var is not None
+        assert moving.moving_mean is not None
+        assert moving.moving_var is not None
         mean, var = moving.moving_mean, moving.moving_var
     else:
         mean, var = moving.mean, moving.var

@@ -83,10 +83,10 @@ def distance_of(norm: NormPlace) -> float | None:
     It is the root mean square of `evidence.distance`; None where one of the two is not there, or
     not finite.
     """
-    seen = norm.seen.get("training")
+    seen = norm.trained
     if seen is None or not norm.keeps_moving:
         return None
-    value = float(distance(norm, seen.input, norm.eps or 0.0).square().mean().sqrt())
+    value = float(distance(norm, seen.averaged, norm.eps or 0.0).square().mean().sqrt())
     return value if math.isfinite(value) else None
 
 

@@ -92,9 +92,7 @@ def predicting(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def preserving(
-    model: nn.Module, learned: bool = True
-) -> Iterator[dict[str, MovingStatistics]]:
+def preserving(model: nn.Module, learned: bool = True) -> Iterator[dict[str, MovingStatistics]]:
     """Give the moving statistics of a model by path, and restore the model after the block.
 
     Every module gets the same tensors with the same values, and the same plain attributes, even

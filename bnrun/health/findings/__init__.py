@@ -52,9 +52,7 @@ def find_all(evidence: Evidence) -> tuple[Finding, ...]:
     """Return all findings: the worst first, each followed by those that it explains."""
     found = [finding for topic in TOPICS for finding in topic.find(evidence)]
     placed = [dataclasses.replace(one, under=_cause(one, found)) for one in found]
-    roots = sorted(
-        (one for one in placed if one.under is None), key=lambda one: _rank(one, placed)
-    )
+    roots = sorted((one for one in placed if one.under is None), key=lambda one: _rank(one, placed))
     return tuple(shown for root in roots for shown in _with_consequences(root, placed))
 
 

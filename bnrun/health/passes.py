@@ -1,0 +1,335 @@
+"""Forward passes that watch norms and layers; the network comes out as it went in.
+
+Nothing of a pass is kept but statistics by channel and a sample of each norm's output: memory is
+that of the forward pass. Each batch is one call, so that work stops between two of them.
+"""
+
+import contextlib
+import random
+import sys
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bnrun.health.axes import Axes, find_axes
+from bnrun.health.batches import Batch, tensors_in
+from bnrun.health.evidence import CallStatistics, Layer, LayerKind, Mode, Seen, Statistics
+from bnrun.health.norm_places import Norm, as_record, device_of
+from bnrun.norms.introspection import channel_values, named_values
+from bnrun.norms.population import MergedStatistics, channel_sums, preserving
+from bnrun.training.random_numbers import preserved_generators
+
+SAMPLED = 512
+"""Values of each norm's output, and of each output of the network, kept of a batch."""
+_DROPOUTS = (nn.modules.dropout._DropoutNd,)
+_CONVOLUTIONS = (nn.modules.conv._ConvNd,)
+_LINEAR = (nn.Linear, nn.Bilinear)
+
+
+class Stopped(BaseException):
+    """Ends a forward pass early. A BaseException passes a user's `except Exception`."""
+
+
+@contextlib.contextmanager
+def restored(model: nn.Module, seed: int) -> Iterator[None]:
+    """Restore a network's modes, statistics and random numbers at the end of the block.
+
+    In the block, random numbers begin at `seed`, and there are no gradients.
+    """
+    device = device_of(model)
+    modes = [(module, module.training) for module in model.modules()]
+    numpy = sys.modules.get("numpy")
+    states = random.getstate(), None if numpy is None else numpy.random.get_state()
+    try:
+        with preserved_generators(device), preserving(model, learned=False), torch.no_grad():
+            torch.manual_seed(seed)
+            random.seed(seed)
+            yield
+    finally:
+        random.setstate(states[0])
+        if numpy is not None:
+            numpy.random.set_state(states[1])
+        for module, training in modes:
+            module.training = training
+
+
+def call(model: nn.Module, batch: Batch) -> Any:
+    """Return the network's output for a batch, which is moved to the network's device."""
+    device = device_of(model)
+    if any(one.device != device for one in batch.tensors()):
+        batch = batch.mapped(lambda one: one.to(device))
+    return model(*batch.arguments, **dict(batch.keywords))
+
+
+@dataclass
+class Watched:
+    """What the passes of one mode have seen of one norm so far."""
+
+    merged: MergedStatistics = field(default_factory=MergedStatistics)
+    calls: list[CallStatistics] = field(default_factory=list)
+    samples: list[Tensor] = field(default_factory=list)
+    axes: Axes | None = None
+    non_finite: list[int] = field(default_factory=lambda: [0, 0])
+
+    def record(self) -> Seen | None:
+        """Return what was seen, if anything was."""
+        if self.merged.count == 0:
+            return None
+        merged = Statistics(
+            self.merged.count, as_record(self.merged.mean), as_record(self.merged.var)
+        )
+        return Seen(merged, tuple(self.calls))
+
+
+class Watch:
+    """Follows the norms of a network through the passes of one mode.
+
+    Attributes:
+        by_norm: what was seen, by the norm's name.
+        inside: the norm whose call has begun last: where a pass raises, it is there or behind.
+    """
+
+    def __init__(self, norms: Sequence[Norm], mode: Mode) -> None:
+        self._norms, self._mode = norms, mode
+        self.by_norm = {norm.name: Watched() for norm in norms}
+        self.inside = ""
+        self._batch = 0
+        self._counts: dict[str, int] = {}
+        self._measured = self._predicted = True
+
+    def pass_batch(self, model: nn.Module, batch: Batch, index: int) -> Any:
+        """Send a batch through the network, with hooks on its norms; return the output."""
+        self._batch, self._counts = index, {}
+        self._measured, self._predicted = batch.measured, batch.predicted
+        self.inside = ""
+        with contextlib.ExitStack() as hooks:
+            for norm in self._norms:
+                module = norm.module
+                before = module.register_forward_pre_hook(self._before(norm), with_kwargs=True)
+                hooks.callback(before.remove)
+                after = module.register_forward_hook(self._after(norm), with_kwargs=True)
+                hooks.callback(after.remove)
+            return call(model, batch)
+
+    def _before(self, norm: Norm) -> Any:
+        seen = self.by_norm[norm.name]
+
+        def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            self.inside = norm.name
+            x = next(tensors_in((inputs, named)), None)
+            call_number = self._counts.get(norm.name, 0)
+            self._counts[norm.name] = call_number + 1
+            if x is None or norm.moving is None or x.numel() == 0:
+                return
+            x = _channels_second(x.detach(), norm.moving.tensors()[0].numel())
+            if x is None:
+                return
+            count, mean, squares = _instance_sums(x) if norm.kind == "instance" else channel_sums(x)
+            if self._measured:
+                seen.merged.merge(count, mean, squares)
+                statistics = Statistics(count, as_record(mean), as_record(squares / count))
+                seen.calls.append(CallStatistics(self._batch, call_number, statistics))
+            if self._mode == "batch":
+                norm.moving.replace(mean, squares / count)
+
+        return hook
+
+    def _after(self, norm: Norm) -> Any:
+        seen = self.by_norm[norm.name]
+
+        def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], y: Any) -> None:
+            x = next(tensors_in((inputs, named)), None)
+            if not isinstance(y, Tensor) or x is None:
+                return
+            if self._predicted:
+                seen.samples.append(sample(y))
+            if self._mode == "moving":
+                for at, values in enumerate((x, y)):
+                    seen.non_finite[at] += int((~torch.isfinite(values)).sum())
+            if self._mode == "training" and seen.axes is None and self._batch == 0:
+                seen.axes = _axes_of(module, x, y)
+
+        return hook
+
+
+def _axes_of(module: nn.Module, x: Tensor, y: Tensor) -> Axes | None:
+    own = named_values(module)
+    values = channel_values(own)
+    gamma, beta = (None, None) if values is None else (values.gamma, values.beta)
+    if values is None:  # a LayerNorm over several dimensions
+        gamma, beta = (own.get(name) for name in ("weight", "bias"))
+    eps, groups = own.get("eps"), own.get("num_groups")
+    return find_axes(
+        x,
+        y,
+        gamma if isinstance(gamma, Tensor) else None,
+        beta if isinstance(beta, Tensor) else None,
+        eps if isinstance(eps, float) else 1e-5,
+        groups if isinstance(groups, int) else 1,
+    )
+
+
+def _channels_second(x: Tensor, channels: int) -> Tensor | None:
+    """Return an input with its channels in dimension 1; None where it has none of that length."""
+    if x.dim() >= 2 and x.shape[1] == channels:
+        return x
+    if x.dim() >= 2 and x.shape[-1] == channels:
+        return x.movedim(-1, 1)
+    return None
+
+
+def _instance_sums(x: Tensor) -> tuple[int, Tensor, Tensor]:
+    """Return the count, the mean and the sum of squares that an instance norm averages.
+
+    Each example has statistics of its own, and those are averaged.
+    """
+    examples, channels = x.shape[:2]
+    count, mean, squares = channel_sums(x.reshape(1, examples * channels, *x.shape[2:]))
+    mean, squares = (one.reshape(examples, channels) for one in (mean, squares))
+    return count * examples, mean.mean(0), squares.sum(0)
+
+
+def sample(values: Tensor) -> Tensor:
+    """Return some of a tensor's values, always those at the same places, in float32."""
+    flat = values.detach().reshape(-1)
+    step = max(flat.numel() // SAMPLED, 1)
+    return flat[::step][:SAMPLED].float().cpu().clone()
+
+
+# ---- the structure
+
+
+def observe_layers(model: nn.Module, norms: Sequence[Norm], batch: Batch) -> "Structure":
+    """Send a batch through the network in its mode, and return its layers in the order of calls.
+
+    A layer is a norm, or a module without modules in it.
+    """
+    structure = Structure(model, norms)
+    with structure.watching():
+        output = call(model, batch)
+    structure.end(output)
+    return structure
+
+
+class Structure:
+    """The layers of a network as one forward pass calls them.
+
+    Attributes:
+        layers: facts of each, by name, in the order of the first calls.
+        shapes: of the first input of each.
+    """
+
+    def __init__(self, model: nn.Module, norms: Sequence[Norm]) -> None:
+        self._model = model
+        of_norms = {id(norm.module): norm.name for norm in norms}
+        self._watched = {
+            name: module
+            for name, module in model.named_modules()
+            if of_norms.get(id(module)) == name or not any(module.children())
+        }
+        self._norms = {norm.name for norm in norms}
+        self._made: dict[int, tuple[weakref.ref[Tensor], str]] = {}
+        self.layers: dict[str, dict[str, Any]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Follow the layers inside the block."""
+        with contextlib.ExitStack() as hooks:
+            for name, module in self._watched.items():
+                handle = module.register_forward_hook(self._hook(name), with_kwargs=True)
+                hooks.callback(handle.remove)
+            yield
+
+    def _hook(self, name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+            given = list(tensors_in((inputs, named)))
+            made = list(tensors_in(output))
+            facts = self.layers.setdefault(
+                name, {"calls": 0, "reads": [], "finite": True, "shape": (), "is_output": False}
+            )
+            if not facts["calls"]:
+                facts["shape"] = tuple(made[0].shape) if made else ()
+                self.shapes[name] = tuple(given[0].shape) if given else ()
+            facts["calls"] += 1
+            facts["reads"] += [maker for one in given if (maker := self._maker(one))]
+            facts["finite"] &= all(bool(torch.isfinite(one).all()) for one in made)
+            for one in made:
+                self._made[id(one)] = (weakref.ref(one), name)
+
+        return hook
+
+    def _maker(self, tensor: Tensor) -> str:
+        """Return the layer whose output a tensor, or what it is a view of, is; "" for no layer."""
+        for one in (tensor, tensor._base):
+            if one is not None:
+                alive, name = self._made.get(id(one), (None, ""))
+                if alive is not None and alive() is one:
+                    return name
+        return ""
+
+    def end(self, output: Any) -> None:
+        """Note which layers made the network's output."""
+        for one in tensors_in(output):
+            maker = self._maker(one)
+            if maker:
+                self.layers[maker]["is_output"] = True
+
+    def calls(self, name: str) -> int:
+        """Return how often a layer was called."""
+        return int(self.layers[name]["calls"]) if name in self.layers else 0
+
+    def dropouts_before(self, name: str) -> tuple[str, ...]:
+        """Return the layers that drop values and ran before another one, in their order."""
+        before = []
+        for one in self.layers:
+            if one == name:
+                break
+            if _dropout(self._watched[one]) > 0:
+                before.append(one)
+        return tuple(before)
+
+    def records(
+        self, after_train: Mapping[str, bool], after_eval: Mapping[str, bool]
+    ) -> tuple[Layer, ...]:
+        """Return the layers in the order of their first calls."""
+        return tuple(
+            Layer(
+                name=name,
+                class_name=f"{type(module).__module__}.{type(module).__qualname__}",
+                kind="norm" if name in self._norms else _kind(module),
+                has_bias=isinstance(getattr(module, "bias", None), Tensor),
+                dropout=_dropout(module),
+                reads=tuple(dict.fromkeys(facts["reads"])),
+                is_output=facts["is_output"],
+                learns=any(one.requires_grad for one in module.parameters(recurse=False)),
+                training_after_train=after_train.get(name, True),
+                training_after_eval=after_eval.get(name, False),
+                calls=facts["calls"],
+                output_shape=facts["shape"],
+                finite=facts["finite"],
+            )
+            for name, facts in self.layers.items()
+            for module in (self._watched[name],)
+        )
+
+
+def _kind(module: nn.Module) -> LayerKind:
+    if isinstance(module, _CONVOLUTIONS):
+        return "convolution"
+    if isinstance(module, _LINEAR):
+        return "linear"
+    if isinstance(module, _DROPOUTS):
+        return "dropout"
+    own = type(module).__module__ == "torch.nn.modules.activation"
+    return "activation" if own else "other"
+
+
+def _dropout(module: nn.Module) -> float:
+    """Return the probability that a dropout layer drops with; 0 for any other layer."""
+    p = getattr(module, "p", None)
+    return float(p) if isinstance(module, _DROPOUTS) and isinstance(p, float | int) else 0.0
