@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bnrun.norms.batch_norm import BatchNorm
 from bnrun.norms.registry import NormFactory
 
 
@@ -23,7 +24,7 @@ def in_pieces(factory: NormFactory, examples: int) -> NormFactory:
 
     The layer's `forward` is replaced, and no module is put around it. So its class, its place, the
     keys of its state_dict and its values by name stay what they are without pieces, and its hooks
-    run once for a batch. Within a piece, the kernels compute what they compute for a batch.
+    run once for a batch. Norm `scratch` normalizes all whole pieces in one call.
     """
 
     def build(num_features: int, num_dims: int, **options: Any) -> nn.Module:
@@ -51,4 +52,11 @@ class _InPieces:
         step = self._examples
         if not self._layer.training or len(x) <= step:
             return self._forward(x)
-        return torch.cat([self._forward(x[at : at + step]) for at in range(0, len(x), step)])
+        whole = len(x) - len(x) % step
+        if type(self._layer) is BatchNorm:
+            pieces = [self._layer.forward_in_pieces(x[:whole], step)]
+        else:
+            pieces = [self._forward(x[at : at + step]) for at in range(0, whole, step)]
+        if whole < len(x):
+            pieces.append(self._forward(x[whole:]))
+        return torch.cat(pieces)

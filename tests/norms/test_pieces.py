@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from bnrun.norms import norm_factory
 from bnrun.norms.grouped import grouped_norm
 from bnrun.norms.pieces import in_pieces
+from bnrun.training.engine import fast_on_cpu, running
 
 EPS = 1e-3
 SHAPES = [(8, 3), (8, 3, 2, 5)]  # pieces of 3 examples, of 3 and of 2
@@ -42,14 +43,28 @@ def test_a_batch_norm_in_pieces_is_the_grouped_formula_with_its_gradients(norm, 
     assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-def test_moving_statistics_are_updated_after_each_piece():
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_moving_statistics_are_updated_after_each_piece(momentum):
     layer, plain = _layers("scratch", SHAPES[0])
+    layer.momentum = plain.momentum = momentum
     x = _input(SHAPES[0])
     layer(x)
     for piece in (x[:3], x[3:6], x[6:]):
         plain(piece)
-    assert_close(dict(layer.named_buffers()), dict(plain.named_buffers()), rtol=0, atol=0)
+    assert_close(dict(layer.named_buffers()), dict(plain.named_buffers()), rtol=1e-14, atol=0)
     assert layer.num_batches_tracked == 3
+
+
+def test_kernels_normalize_all_pieces_as_they_normalize_each():
+    layer, plain = (one.float() for one in _layers("scratch", SHAPES[1]))
+    x, g = _input(SHAPES[1]).detach().float(), torch.randn(SHAPES[1])
+    with running(fast_on_cpu(), torch.device("cpu")):
+        ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+        y = layer(ours)
+        expected = torch.cat([plain(theirs[at : at + 3]) for at in (0, 3, 6)])
+        assert torch.equal(y, expected)
+        (d_x,) = torch.autograd.grad(y, ours, g)
+        assert torch.equal(d_x, torch.autograd.grad(expected, theirs, g)[0])
 
 
 def test_in_evaluation_the_whole_batch_is_one_input():
@@ -61,7 +76,7 @@ def test_in_evaluation_the_whole_batch_is_one_input():
     assert torch.equal(layer.eval()(x), plain.eval()(x))
     assert seen == [8]
     layer.train()(x)
-    assert seen == [8, 3, 3, 2]
+    assert seen == [8, 2]  # whole pieces are one call, and the rest another
 
 
 def test_a_layer_in_pieces_is_the_layer_itself_to_state_dicts_and_hooks():
