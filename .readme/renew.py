@@ -35,8 +35,9 @@ from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config.schema import SECTIONS, Config
 from bnrun.config.yaml_text import inline
 from bnrun.runs.run_records import read_run
-from bnrun.show.study_tables import measured
-from bnrun.studies.claim import Claim, Part, is_surprise
+from bnrun.runs.study_file import read_study
+from bnrun.show.study_tables import measured, source_words
+from bnrun.studies.claim import ClaimResult, Part, is_surprise
 from bnrun.studies.registry import STUDIES
 from bnrun.studies.rules import Judgment
 
@@ -195,18 +196,31 @@ def speed_table() -> str:
 
 
 def claims_table() -> str:
-    """Return the Markdown table of every study's claims, with what is expected of each."""
-    rows = [
-        (
-            claim.id,
-            claim.sentence,
-            "; ".join(f"{source.text}, {source.place}" for source in claim.sources),
-            f"{_expected(claim)} ({claim.confidence})",
+    """Return the Markdown tables of all claims, one for each study: who says it, what came out."""
+    found = {one.claim.id: one for result in recorded.studies().values() for one in result.claims}
+    return "\n".join(
+        f"### {study.name}: {study.question}\n\n"
+        + _table(
+            ("id", "claim", "who says it", "expected (how surely)", "found"),
+            [
+                (
+                    f"{claim.id} {claim.name}",
+                    claim.sentence,
+                    "; ".join(map(source_words, claim.sources)),
+                    f"{claim.expected} ({claim.confidence})",
+                    _outcome(found.get(claim.id)),
+                )
+                for claim in study.claims
+            ],
         )
         for study in STUDIES.values()
-        for claim in study.claims
-    ]
-    return _table(("id", "claim", "who says it", "expected (how surely)"), rows)
+    )
+
+
+def _outcome(result: ClaimResult | None) -> str:
+    if result is None:
+        return "not measured yet"
+    return f"**{result.verdict}**" if result.is_surprise else result.verdict
 
 
 def verdicts_table() -> str:
@@ -226,24 +240,27 @@ def verdicts_table() -> str:
         for part in one.claim.parts
     ]
     names = ("claim", "part", "expected", "found", "measured (95 % interval)")
-    machines = sorted({result.machine for result in found.values()})
-    budgets = sorted({result.budget for result in found.values()})
-    return _table(names, rows) + f"\nBudget {', '.join(budgets)}; {', '.join(machines)}.\n"
+    return _table(names, rows)
+
+
+def conditions() -> str:
+    """Return when, on what and with which budget the recorded studies were measured."""
+    kept = [read_study(path) for path in sorted(recorded.STUDIES.iterdir())]
+    days = sorted({f"{one.started:%Y-%m-%d}" for one in kept if one.started})
+    machines = sorted({one.result.machine for one in kept})
+    budgets = sorted({one.result.budget for one in kept})
+    versions = sorted({f"torch {one.environment['torch']}" for one in kept})
+    facts = ", ".join([f"budget {' and '.join(budgets)}", *machines, *versions])
+    return f"Measured on {' and '.join(days)}: {facts}.\n"
 
 
 def _found(part: Part, judgment: Judgment) -> str:
     return f"**{judgment.verdict}**" if is_surprise(part, judgment) else judgment.verdict
 
 
-def _expected(claim: Claim) -> str:
-    """Write what is expected of a claim: of each part, where the parts differ."""
-    if len({part.expected for part in claim.parts}) == 1:
-        return claim.expected
-    return "; ".join(f"{part.name}: {part.expected}" for part in claim.parts)
-
-
 TABLES = {
     "claims": claims_table,
+    "conditions": conditions,
     "keys": keys_table,
     "results": results_table,
     "speed": speed_table,

@@ -12,6 +12,7 @@ import typer
 from bnrun import __version__
 from bnrun.cli import (
     bench,
+    claims,
     compare,
     configs,
     data,
@@ -46,7 +47,14 @@ def _add(panel: str, *functions: Callable[..., None], **groups: typer.Typer) -> 
         app.add_typer(group, name=name, rich_help_panel=panel)
 
 
-_add("Train and compare", train.train, compare.compare, study.study, bench.bench)
+_add(
+    "Train and compare",
+    train.train,
+    compare.compare,
+    study.study,
+    claims.claims,
+    bench.bench,
+)
 _add("Check a layer", verify.verify, doctor.doctor)
 _add(
     "Look at what was trained",

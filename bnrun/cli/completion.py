@@ -133,6 +133,14 @@ def studies() -> list[str]:
     return [*STUDIES, "all"]
 
 
+def claims() -> list[tuple[str, str]]:
+    """Complete the id of a claim."""
+    from bnrun.studies.registry import STUDIES
+
+    every = (claim for study in STUDIES.values() for claim in study.claims)
+    return [(claim.id, _brief(claim.sentence)) for claim in every]
+
+
 def study_directories(context: typer.Context) -> list[str]:
     """Complete the name of a study's directory."""
     return ["latest", *_names(context, "study")]

@@ -66,13 +66,13 @@ def first_screen(group: Group, context: Any) -> str:
     """Return what `bnrun` alone shows: a line for each command, on one screen of 80 x 24."""
     formatter = context.make_formatter()
     name = context.command_path
-    formatter.write(f"Usage: {name} COMMAND ...  In full: {name} --help\n\n")
+    formatter.write(f"Usage: {name} COMMAND ...  In full: {name} --help\n")
+    formatter.write(f"First: {'; '.join(command for command, _ in FIRST_COMMANDS)}\n\n")
     rows = [row for panel in group.panels().values() for row in panel]
     formatter.indent()
     room = formatter.width - formatter.current_indent - len(f"{rows[0][0]}  ")
     formatter.write_dl([(command, _one_line(summary, room)) for command, summary in rows])
     formatter.dedent()
-    write_first_commands(formatter)
     return str(formatter.getvalue().rstrip("\n"))
 
 

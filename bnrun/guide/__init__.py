@@ -8,6 +8,7 @@ TOPICS = (
     "compare",
     "look-inside",
     "study",
+    "claims",
     "speed",
     "config",
     "runs",

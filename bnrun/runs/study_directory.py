@@ -6,7 +6,6 @@
         summary.json    the claims as they were judged: what `bnrun study NAME --json` prints
         <id>-<name>.svg, .png     the picture of each claim
 
-The evidence is what is kept: judged again by rules that have changed, it gives another summary.
 An interrupted study continues with the claims that have no evidence, and trains no trial again.
 """
 
@@ -15,18 +14,17 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from bnrun.environment import describe
-from bnrun.errors import ConfigError, RunError
+from bnrun.errors import RunError
 from bnrun.locks import Busy, Lock
 from bnrun.runs.atomic_write import write_atomically
 from bnrun.runs.lookup import STUDY, TRIALS
 from bnrun.runs.new_directory import make_directory
+from bnrun.runs.study_file import read_study, study_document
 from bnrun.runs.study_trials import StudyTrials
-from bnrun.studies.claim import Evidence
-from bnrun.studies.registry import find_study
-from bnrun.studies.study import BUDGETS, Budget, Measured, StudyEvent, StudyResult
+from bnrun.studies.study import Measured, StudyEvent, StudyResult
 
 RESULT = "summary.json"
 
@@ -52,7 +50,7 @@ class StudyDirectory:
         except OSError as error:
             raise self._unwritable(".lock", error) from error
         # Another process may have measured something since this object was made.
-        self.result = _result(self.path, _read(self.path / STUDY.file))
+        self.result = read_study(self.path).result
         return self
 
     def laboratory(self, jobs: int = 1) -> StudyTrials:
@@ -67,7 +65,7 @@ class StudyDirectory:
         """
         if isinstance(event, Measured):
             self.result = self.result.with_measured(event)
-            self._write(STUDY.file, _document(self.result, self._environment))
+            self._write(STUDY.file, study_document(self.result, self._environment))
             self._write(RESULT, self.result.to_dict())
 
     def __exit__(
@@ -99,7 +97,7 @@ def create_study(out: Path, plan: StudyResult) -> StudyDirectory:
         RunError: it cannot be made or written.
     """
     environment = describe("cpu", plan.machine)
-    content = _json(_document(plan, environment))
+    content = _json(study_document(plan, environment))
     path = make_directory(out, f"study-{plan.study.name}", STUDY.file, content)
     return reopen_study(path)
 
@@ -111,71 +109,9 @@ def reopen_study(path: Path) -> StudyDirectory:
         ConfigError: this version of bnrun has no such study.
         RunError: its file is damaged.
     """
-    document = _read(path / STUDY.file)
-    return StudyDirectory(path, _result(path, document), document["environment"])
-
-
-def _document(result: StudyResult, environment: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "study": result.study.name,
-        "budget": result.budget,
-        "machine": result.machine,
-        "seconds": result.seconds,
-        "environment": dict(environment),
-        "evidence": {
-            id_: {
-                "values": {part: list(values) for part, values in evidence.values.items()},
-                "remark": evidence.remark,
-                "curves": {
-                    name: [[x, float(f"{y:.5g}")] for x, y in points]  # as much as one can see
-                    for name, points in evidence.curves.items()
-                },
-            }
-            for id_, evidence in result.evidence.items()
-        },
-    }
+    kept = read_study(path)
+    return StudyDirectory(path, kept.result, kept.environment)
 
 
 def _json(document: Mapping[str, Any]) -> str:
     return json.dumps(document, indent=2) + "\n"
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(file.read_bytes())
-        if document["budget"] not in BUDGETS:
-            raise ValueError(f"there is no budget {document['budget']!r}")
-        document["environment"] = dict(document["environment"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file} is damaged: {error!r}. Run the study again.") from error
-    return document
-
-
-def _result(path: Path, document: Mapping[str, Any]) -> StudyResult:
-    try:
-        evidence = {
-            str(id_): Evidence(
-                {
-                    str(part): [float(value) for value in values]
-                    for part, values in one["values"].items()
-                },
-                str(one["remark"]),
-                {
-                    str(name): [(float(x), float(y)) for x, y in points]
-                    for name, points in one.get("curves", {}).items()  # older ones have none
-                },
-            )
-            for id_, one in document["evidence"].items()
-        }
-        return StudyResult(
-            study=find_study(document["study"]),
-            budget=cast(Budget, document["budget"]),
-            machine=str(document["machine"]),
-            evidence=evidence,
-            seconds=float(document["seconds"]),
-            run=str(path),
-        )
-    except ConfigError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path / STUDY.file} is damaged: {error!r}. Run it again.") from error

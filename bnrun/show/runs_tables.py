@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -27,7 +26,7 @@ from bnrun.show.folding import Paragraph
 from bnrun.show.probe_tables import probes_table
 from bnrun.show.tables import Table, label, number, pairs, table, text
 from bnrun.show.training_tables import training_table
-from bnrun.show.wording import fraction, norm_name, rate
+from bnrun.show.wording import fraction, moment, norm_name, rate
 from bnrun.training_summary import METRICS
 
 SHOWN_ELSEWHERE = ("model.norm", "training.seed", "training.epochs")
@@ -90,7 +89,7 @@ def run_view(run: RunRecord, looks: Sequence[Probed] = ()) -> RenderableType:
     summary, environment = run.summary, run.environment
     reason = f": {summary.reason}" if summary.reason else ""
     head = [
-        ("started", _when(run.started)),
+        ("started", moment(run.started)),
         ("config", run.config_name or "-"),
         ("norm", summary.norm),
         ("seed", str(summary.seed)),
@@ -174,7 +173,7 @@ def _value(key: str, value: Any) -> str:
 def _differs(run: RunRecord) -> Iterator[str]:
     """Yield what the name of a run does not say: what its config changes of the defaults."""
     if run.config_name is None:
-        yield from (_when(run.started), f"norm {norm_name(run.summary.norm)}")
+        yield from (moment(run.started), f"norm {norm_name(run.summary.norm)}")
         yield f"seed {run.summary.seed}"
     yield from changes(run.summary.config, without=(*SHOWN_ELSEWHERE, *NOT_LISTED))
     if run.summary.shortcoming:
@@ -206,10 +205,6 @@ def _status(run: RunRecord) -> str:
     if run.status == "completed":
         return run.status
     return f"{run.status} {len(run.summary.epochs)}/{run.summary.config['training']['epochs']}"
-
-
-def _when(started: datetime | None) -> str:
-    return f"{started:%Y-%m-%d %H:%M:%S} UTC" if started else "-"
 
 
 def _git(git: Mapping[str, Any]) -> str:

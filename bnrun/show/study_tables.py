@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bnrun.show.folding import Indented, Paragraph
-from bnrun.show.tables import label, number, pairs, table, text
+from bnrun.show.tables import Table, label, number, pairs, table, text
 from bnrun.studies.claim import Claim, ClaimResult, Part, Source, is_surprise
 from bnrun.studies.rules import Definition, Exact, Judgment, Rule, Verdict
 from bnrun.studies.study import Study, StudyResult
@@ -57,24 +57,36 @@ def _claim(result: ClaimResult, picture: str | None) -> Iterator[RenderableType]
     claim = result.claim
     yield Paragraph(Text(f"{claim.id}  {claim.sentence}", style="bold"))
     rows = [
-        ("says", "; ".join(map(_source, claim.sources))),
-        ("here", claim.differs),
-        ("number", claim.statistic),
-        ("supported", f"where {_rules(claim)}"),
-        *([("limits", claim.limits)] if claim.limits else []),
+        *claim_facts(claim),
         *([("also", result.remark)] if result.remark else []),
         *([("picture", picture)] if picture else []),
     ]
     yield Indented(pairs(rows), 4)
-    shown = table(label("part"), number("measured"), label("verdict"), label("expected"))
-    for one in claim.parts:
-        shown.add_row(*_part(one, result.judgments[one.name]))
-    yield Indented(shown, 4)
+    yield Indented(parts_table(result), 4)
     for part, (seeds, seconds) in result.needs.items():
-        yield Indented(Paragraph(_need(part, seeds, seconds)), 4)
+        yield Indented(Paragraph(need_words(part, seeds, seconds)), 4)
 
 
-def _rules(claim: Claim) -> str:
+def parts_table(result: ClaimResult) -> Table:
+    """Show the parts of a claim: what was measured, the verdict, and what was expected."""
+    shown = table(label("part"), number("measured"), label("verdict"), label("expected"))
+    for one in result.claim.parts:
+        shown.add_row(*_part(one, result.judgments[one.name]))
+    return shown
+
+
+def claim_facts(claim: Claim) -> list[tuple[str, str]]:
+    """Return what is known of a claim before it is tested, each fact with its heading."""
+    return [
+        ("says", "; ".join(map(source_words, claim.sources))),
+        ("here", claim.differs),
+        ("number", claim.statistic),
+        ("supported", f"where {rules_words(claim)}"),
+        *([("limits", claim.limits)] if claim.limits else []),
+    ]
+
+
+def rules_words(claim: Claim) -> str:
     """Write the rules of a claim; where they differ, each with the names of its parts."""
     names: dict[str, list[str]] = {}
     for part in claim.parts:
@@ -84,12 +96,14 @@ def _rules(claim: Claim) -> str:
     return "; ".join(f"{text} ({'; '.join(parts)})" for text, parts in names.items())
 
 
-def _source(source: Source) -> str:
+def source_words(source: Source) -> str:
+    """Write who says a claim, where, and with which numbers."""
     numbers = f" ({source.numbers})" if source.numbers else ""
     return f"{source.text}, {source.place}{numbers}"
 
 
-def _need(part: str, seeds: int, seconds: float) -> str:
+def need_words(part: str, seeds: int, seconds: float) -> str:
+    """Write how many seeds would decide an open part, and how long they take."""
     minutes = f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
     return (
         f"{part}: {seeds} seeds with this mean and spread would decide; the study takes about "

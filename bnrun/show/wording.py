@@ -1,6 +1,7 @@
 """How values and names are written wherever they are shown, in tables, titles and sentences."""
 
 import math
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from bnrun.config.norm_call import norm_call, parse_norm_call
@@ -84,6 +85,11 @@ def ratio_range(low: float, high: float) -> str:
 def percent(share: float) -> str:
     """Write a share of a whole: "22.6 %"."""
     return f"{100 * share:.1f} %"
+
+
+def moment(time: datetime | None) -> str:
+    """Write a time, which is UTC; `-` where it is not known."""
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC" if time else "-"
 
 
 def build_name(build: "Build") -> str:

@@ -1,5 +1,6 @@
 """A claim as data: the sentence, who says it, how it is decided, and what is expected."""
 
+import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,6 +75,36 @@ class Claim:
     def expected(self) -> Verdict:
         """Return the verdict that the parts' expectations make."""
         return combined([part.expected for part in self.parts])
+
+    @property
+    def source(self) -> str:
+        """Return who says it, on one line."""
+        return "; ".join(f"{one.text}, {one.place}" for one in self.sources)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the claim as `bnrun claims --json` lists it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "claim": self.sentence,
+            "source": self.source,
+            "sources": [dataclasses.asdict(one) for one in self.sources],
+            "statistic": self.statistic,
+            "differs": self.differs,
+            "limits": self.limits,
+            "expected": self.expected,
+            "confidence": self.confidence,
+            "parts": [
+                {
+                    "name": part.name,
+                    "rule": part.rule.kind,
+                    "margin": part.rule.margin,
+                    "supported_where": part.rule.text(),
+                    "expected": part.expected,
+                }
+                for part in self.parts
+            ],
+        }
 
 
 Points = Sequence[tuple[float, float]]
@@ -188,7 +219,7 @@ class ClaimResult:
             "id": self.claim.id,
             "name": self.claim.name,
             "claim": self.claim.sentence,
-            "source": "; ".join(f"{one.text}, {one.place}" for one in self.claim.sources),
+            "source": self.claim.source,
             "rule": part.rule.kind,
             "margin": part.rule.margin,
             "expected": self.claim.expected,

@@ -2,6 +2,7 @@
 
 from bnrun.errors import ConfigError, did_you_mean
 from bnrun.studies import converge, exact, noisy, predict, rates, start
+from bnrun.studies.claim import Claim
 from bnrun.studies.study import Study
 
 _STUDIES = (exact.STUDY, start.STUDY, predict.STUDY, converge.STUDY, rates.STUDY, noisy.STUDY)
@@ -21,3 +22,22 @@ def find_study(name: str) -> Study:
             f"there is no study '{name}'.{hint} The studies: {', '.join(STUDIES)}.", "STUDY"
         )
     return STUDIES[name]
+
+
+def find_claim(id_: str) -> tuple[Claim, Study]:
+    """Return the claim with an id, in any case, or with a name; and its study.
+
+    Raises:
+        ConfigError: there is no such claim.
+    """
+    claims = {
+        name: (claim, study)
+        for study in STUDIES.values()
+        for claim in study.claims
+        for name in (claim.id, claim.name)
+    }
+    known = next((name for name in claims if name.lower() == id_.lower()), None)
+    if known is None:
+        hint = did_you_mean(id_, claims) or " `bnrun claims` lists them."
+        raise ConfigError(f"there is no claim '{id_}'.{hint}", "ID")
+    return claims[known]

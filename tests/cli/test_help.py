@@ -29,6 +29,8 @@ Train and compare:
   compare        Compare norms, or anything else, over the same seeds.
   study          Put claims about normalization to the test; give each a
                  verdict.
+  claims         List the claims: who says each, and its last verdict here; or
+                 show one.
   bench          Measure the speed of training, in turns with the textbook's
                  loop.
 
@@ -85,10 +87,12 @@ def test_help_is_whole_and_ends_with_what_to_try() -> None:
 
 FIRST_SCREEN = """\
 Usage: bnrun COMMAND ...  In full: bnrun --help
+First: bnrun train --epochs 1; bnrun verify scratch; bnrun guide
 
   train          Train LeNet with a norm; show loss, accuracy and speed.
   compare        Compare norms, or anything else, over the same seeds.
   study          Put claims about normalization to the test.
+  claims         List the claims: who says each, and its last verdict here.
   bench          Measure the speed of training.
   verify         Check whether a layer is right, and name its faults.
   doctor         Check whether torch's own norms are right on this machine.
@@ -102,11 +106,6 @@ Usage: bnrun COMMAND ...  In full: bnrun --help
   configs        List the configs that come with bnrun.
   help           Show the help of a command.
   data           Show where Fashion-MNIST is, and whether it is verified.
-
-First commands to try:
-  bnrun train --epochs 1  Train for one epoch; the images are fetched once.
-  bnrun verify scratch    Check a layer, and see what is checked.
-  bnrun guide             Read the manual.
 """
 
 
@@ -187,6 +186,7 @@ def test_torch_is_not_loaded_to_answer() -> None:
         ["bench", "--arms", "x"],
         ["guide"],
         ["guide", "config"],
+        ["claims"],
     ]
     completed = ["evaluate ", "train --set ", "train --norm ", "compare --metric ", "guide "]
     code = (
