@@ -77,6 +77,7 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.errors import DataError as DataError
     from bnrun.errors import DeviceError as DeviceError
     from bnrun.errors import EngineError as EngineError
+    from bnrun.errors import NetworkError as NetworkError
     from bnrun.errors import NormError as NormError
     from bnrun.errors import RunError as RunError
     from bnrun.errors import TrainingFailed as TrainingFailed
@@ -115,6 +116,7 @@ _MODULES = {
     "DataError": "bnrun.errors",
     "DeviceError": "bnrun.errors",
     "EngineError": "bnrun.errors",
+    "NetworkError": "bnrun.errors",
     "NormError": "bnrun.errors",
     "RunError": "bnrun.errors",
     "TrainingFailed": "bnrun.errors",

@@ -95,6 +95,10 @@ class EngineError(BnrunError):
     """An engine cannot run on this machine, or cannot run this model."""
 
 
+class NetworkError(BnrunError):
+    """A user's network or its weights cannot be loaded, or the network does not run."""
+
+
 class NormError(BnrunError):
     """A norm cannot be found, imported or built."""
 

@@ -117,6 +117,24 @@ def class_of(norm: "str | type[nn.Module]", copy: str | None = None) -> "type[nn
     return cls
 
 
+def attribute_of(target: str, what: str, key: str) -> Any:
+    """Import `path/to/file.py:NAME` or `package.module:NAME`, and return what is called so.
+
+    Args:
+        target: where it is.
+        what: how errors call it: "function or class".
+        key: the option that errors name.
+
+    Raises:
+        NormError: it cannot be imported, or does not exist. The reason shows the user's own line.
+    """
+    try:
+        check(target)
+        return _find(target, None, what)
+    except NormError as error:
+        raise NormError(error.reason, key) from error
+
+
 def load(
     norm: "str | type[nn.Module]", options: Mapping[str, Any], copy: str | None = None
 ) -> "NormFactory":
@@ -292,7 +310,7 @@ def _check_module(spec: str, module: str) -> None:
     )
 
 
-def _find(spec: str, copy: str | None) -> Any:
+def _find(spec: str, copy: str | None, what: str = "class") -> Any:
     """Import a file, a copy of it or a module, and return its attribute of the class's name.
 
     Raises:
@@ -306,7 +324,7 @@ def _find(spec: str, copy: str | None) -> Any:
             n for n, c in vars(module).items() if getattr(c, "__module__", "") == module.__name__
         ]
         raise _error(
-            f"{user_path(source) if is_file else source} has no class '{name}'."
+            f"{user_path(source) if is_file else source} has no {what} '{name}'."
             f"{did_you_mean(name, own)} It defines: {', '.join(own) or 'nothing'}."
         )
     return getattr(module, name)
