@@ -33,9 +33,9 @@ def first_converged(
     """
     x = scaled(images)
     models = [build_model(config), *(trained_model(config, state, CPU) for state in states)]
-    found = [_outputs(model, x) for model in models]
+    found = [[_kernel(output) for output in _outputs(model, x)] for model in models]
     return [
-        next(epoch for epoch, one in enumerate(layer) if cka(one, layer[-1]) >= alike)
+        next(epoch for epoch, one in enumerate(layer) if _alignment(one, layer[-1]) >= alike)
         for layer in zip(*found, strict=True)
     ]
 
@@ -47,7 +47,10 @@ def cka(x: Tensor, y: Tensor) -> float:
     ICML 2019, section 3: |Y'X|² / (|X'X| |Y'Y|) of centered X and Y, in Frobenius norms. It is 1
     where one is the other but for a rotation and a scale, and 0 where one does not vary.
     """
-    a, b = (_kernel(one) for one in (x, y))
+    return _alignment(_kernel(x), _kernel(y))
+
+
+def _alignment(a: Tensor, b: Tensor) -> float:
     lengths = float(a.norm() * b.norm())
     return float((a * b).sum()) / lengths if lengths else 0.0
 

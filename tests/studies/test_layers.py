@@ -68,22 +68,32 @@ def test_what_is_alike_is_taken_of_what_layers_put_out(small):
 
 
 @pytest.mark.parametrize("norm", ["none", "scratch"])
-def test_percentiles_are_of_what_enters_the_last_sigmoids(norm, small):
-    model = percentiles._network(norm, 0)
+def test_percentiles_are_of_what_enters_the_last_sigmoids(norm, small, monkeypatch):
+    networks = percentiles._Networks(norm, 2)
     with torch.no_grad():
-        for name, one in model.named_parameters():
-            if one.dim() == 1 and "weight" in name:
-                one.fill_(2.0)  # gamma
-    seen = []
-    model[-2].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].detach()))
+        for one in networks.norms.parameters():
+            one.fill_(2.0)  # gamma, and beta
     x = small.train.images[:40].float() / 255
-    statistics = [one.clone() for one in model.buffers()]
-    normalized, entering = percentiles._percentiles(model, x)
-    assert all(map(torch.equal, model.buffers(), statistics))
-    model(x)
-    torch.testing.assert_close(entering[1], seen[0].quantile(0.5, dim=0))
-    expected = entering / 2 if norm == "scratch" else entering
+    statistics = [one.clone() for one in networks.buffers()]
+    normalized, entering = percentiles._percentiles(networks, x)
+    assert all(map(torch.equal, networks.buffers(), statistics))
+    seen = []
+    sigmoid = torch.sigmoid
+    monkeypatch.setattr("torch.sigmoid", lambda z: seen.append(z.detach()) or sigmoid(z))
+    networks(x.flatten(1).expand(2, -1, -1))
+    torch.testing.assert_close(entering[1], seen[-1].quantile(0.5, dim=1))
+    expected = entering / 2 - 1 if norm == "scratch" else entering
     torch.testing.assert_close(normalized, expected)
+
+
+def test_networks_side_by_side_train_as_each_does_alone(small):
+    pair, alone = (percentiles._Networks("scratch", seeds) for seeds in (2, 1))
+    for one, seeds in ((pair, 2), (alone, 1)):
+        for x, labels in percentiles._batches(small.train, 7, seeds):  # into the second epoch
+            percentiles._descend(one, x, labels)
+    for both, one in zip(pair.weights, alone.weights, strict=True):
+        torch.testing.assert_close(both[:1], one)
+        assert not torch.equal(both[0], both[1])
 
 
 def test_a_travel_is_from_the_lowest_median_to_the_highest():
@@ -92,10 +102,10 @@ def test_a_travel_is_from_the_lowest_median_to_the_highest():
 
 
 def test_travels_are_repeatable_and_differ_by_norm(small):
-    none, again, bn = (
-        travels(norm, small.train, 6, 3, seed=0) for norm in ("none", "none", "scratch")
+    (none, other), (again, _), (bn, _) = (
+        travels(norm, small.train, 6, 3, seeds=2) for norm in ("none", "none", "scratch")
     )
-    assert none == again
+    assert none == again != other
     assert none.normalized == none.shifted > 0
     assert bn.normalized != bn.shifted
     assert [step for step, _ in bn.typical[1]] == [0, 3, 6]

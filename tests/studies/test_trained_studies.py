@@ -155,11 +155,11 @@ def no_training(monkeypatch):
         assert (len(images), alike) == (512, 0.95)
         return [1, 2, 2, 4, 5] if config.model.norm == "scratch" else [5, 4, 3, 3, 3]
 
-    def travels(norm, train, steps, every, seed):
+    def travels(norm, train, steps, every, seeds):
         typical = [[(0.0, 1.0), (120.0, 2.0)]] * 3
         if norm == "none":
-            return Travels(4.0 + seed, 4.0 + seed, typical)
-        return Travels(0.4, 6.0, typical)
+            return [Travels(4.0 + seed, 4.0 + seed, typical) for seed in range(seeds)]
+        return [Travels(0.4, 6.0, typical)] * seeds
 
     def load(config):
         yield from ()
