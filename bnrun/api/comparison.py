@@ -23,7 +23,7 @@ from bnrun.events import drain
 from bnrun.norms import norm_text
 from bnrun.runs.comparison_directory import create_comparison, keep_norms, read_comparison
 from bnrun.runs.lookup import find_comparison
-from bnrun.runs.trial_directory import trial_trainer
+from bnrun.runs.trial_directory import trial_runner
 
 
 def compare(
@@ -105,7 +105,6 @@ def compare(
     )
     dataset, where = drain(load_shared(plan), on_event)
     planned = plan = resolve_engine(plan, dataset, where)
-    train = trial_trainer(dataset, jobs)
     with contextlib.ExitStack() as stack:
         directory = None
         if out is not None:
@@ -120,7 +119,7 @@ def compare(
                 directory.record(event)
             on_event(event)
 
-        work = run_comparison.compare(plan, trials, dataset, where, train, jobs)
+        work = run_comparison.compare(plan, trials, dataset, where, trial_runner(dataset, jobs))
         result = drain(work, handle)
     return result if directory is not None else _with_arms_of(planned, result)
 

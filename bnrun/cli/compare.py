@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.cluster import ClusterOption, trial_jobs
 from bnrun.cli.compare_runs import compare_runs
 from bnrun.cli.interruption import interruptible, loading
 from bnrun.cli.options import (
@@ -27,6 +28,7 @@ from bnrun.events import Activity, Notice, drain
 if TYPE_CHECKING:
     import torch
 
+    from bnrun.comparison.cluster import Cluster
     from bnrun.comparison.comparison_events import CompareEvent
     from bnrun.comparison.paired_differences import Criteria
     from bnrun.comparison.result import Comparison
@@ -107,6 +109,7 @@ def compare(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials trained at a time.")
     ] = 1,
+    cluster: ClusterOption = None,
     out: NewOutOption = RUNS,
     resume: Annotated[
         str | None,
@@ -149,7 +152,14 @@ def compare(
             "--config, --set, --sweep, --seeds, --epochs, --device, --metric or --equivalence.",
             key="--resume",
         )
-    trains = {"--config": config, "--set": set_, "--sweep": sweep, "--seeds": seeds, **options}
+    trains = {
+        "--cluster": cluster,
+        "--config": config,
+        "--set": set_,
+        "--sweep": sweep,
+        "--seeds": seeds,
+        **options,
+    }
     if resume is None and compare_runs(arms or (), out, criteria, json, trains):
         return
     directory = None
@@ -163,10 +173,11 @@ def compare(
             begin = partial(_resumed, resume, revise, survivors or pairs is not None)
         try:
             with (
+                trial_jobs(cluster, jobs, quiet) as workers,
                 layer_output_on_stderr(),
                 open_screen(stderr(), quiet=quiet, live=CompareBars, lines=CompareLines) as screen,
             ):
-                directory, work = begin(jobs, out, screen)
+                directory, work = begin(workers, out, screen)
                 with directory, closing(work), _waiting_for_trials(screen):
                     for event in work:
                         directory.record(event)
@@ -196,7 +207,7 @@ def _criteria(
 
 
 def _new(
-    plan: "Comparison", jobs: int, out: Path, screen: "Screen"
+    plan: "Comparison", jobs: "int | Cluster", out: Path, screen: "Screen"
 ) -> "tuple[ComparisonDirectory, Work]":
     """Build a new comparison; its directory is made last, when nothing else can be refused."""
     with loading(screen, "torch"):
@@ -212,7 +223,12 @@ def _new(
 
 
 def _resumed(
-    name: str, revise: "Revise", judges: bool, jobs: int, out: Path, screen: "Screen"
+    name: str,
+    revise: "Revise",
+    judges: bool,
+    jobs: "int | Cluster",
+    out: Path,
+    screen: "Screen",
 ) -> "tuple[ComparisonDirectory, Work]":
     """Build a comparison that continues, from its directory; add what its plan lacks.
 
@@ -242,13 +258,16 @@ def _resumed(
 
 
 def _work(
-    directory: "ComparisonDirectory", dataset: "Dataset", device: "torch.device", jobs: int
+    directory: "ComparisonDirectory",
+    dataset: "Dataset",
+    device: "torch.device",
+    jobs: "int | Cluster",
 ) -> "Work":
     from bnrun.comparison.run_comparison import compare
-    from bnrun.runs.trial_directory import trial_trainer
+    from bnrun.runs.trial_directory import trial_runner
 
-    train, trials = trial_trainer(dataset, jobs), directory.unfinished_trials()
-    return compare(directory.comparison, trials, dataset, device, train, jobs)
+    trials = directory.unfinished_trials()
+    return compare(directory.comparison, trials, dataset, device, trial_runner(dataset, jobs))
 
 
 def _resuming(directory: "ComparisonDirectory") -> str:

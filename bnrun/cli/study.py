@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnrun.cli import completion
+from bnrun.cli.cluster import ClusterOption, trial_jobs
 from bnrun.cli.interruption import interruptible, loading
 from bnrun.cli.options import RUNS, JsonOption, NewOutOption, QuietOption
 from bnrun.errors import ConfigError, known_value
 
 if TYPE_CHECKING:
+    from bnrun.comparison.cluster import Cluster
     from bnrun.runs.study_directory import StudyDirectory
     from bnrun.studies.study import Budget, StudyResult
 
@@ -54,6 +56,7 @@ def study(
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials trained at a time.")
     ] = 1,
+    cluster: ClusterOption = None,
     out: NewOutOption = RUNS,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -62,7 +65,7 @@ def study(
 
     For example: bnrun study exact. Without a name, this lists the studies.
     """
-    from bnrun.studies.registry import STUDIES
+    from bnrun.studies.registry import STUDIES, find_study
     from bnrun.studies.study import BUDGETS
 
     chosen = STANDARD if budget is None else known_value("--budget", budget, BUDGETS)
@@ -73,16 +76,21 @@ def study(
         if budget is not None:
             reason = "a kept study has its own budget, so this takes no --budget."
             raise ConfigError(reason, "--judge" if resume is None else "--resume")
-        _show(_continue_or_judge(name, resume, judge, jobs, out, quiet), json, quiet)
+        with trial_jobs(cluster if judge is None else None, jobs, quiet) as workers:
+            _show(_continue_or_judge(name, resume, judge, workers, out, quiet), json, quiet)
         return
     assert name is not None
     if name == "all" and json:
         raise ConfigError("it prints one document, so name one study.", key="--json")
-    for one in STUDIES if name == "all" else [name]:
-        _show(_run_new(one, chosen, jobs, out, quiet), json, quiet)
+    found = [*STUDIES] if name == "all" else [find_study(name).name]
+    with trial_jobs(cluster, jobs, quiet) as workers:
+        for one in found:
+            _show(_run_new(one, chosen, workers, out, quiet), json, quiet)
 
 
-def _run_new(name: str, budget: "Budget", jobs: int, out: Path, quiet: bool) -> "StudyResult":
+def _run_new(
+    name: str, budget: "Budget", jobs: "int | Cluster", out: Path, quiet: bool
+) -> "StudyResult":
     """Run a new study; its directory is made when nothing else can be refused."""
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
@@ -104,7 +112,7 @@ def _continue_or_judge(
     name: str | None,
     resume: str | None,
     judge: str | None,
-    jobs: int,
+    jobs: "int | Cluster",
     out: Path,
     quiet: bool,
 ) -> "StudyResult":
@@ -127,7 +135,7 @@ def _continue_or_judge(
     return directory.result if judge is not None else _finish(directory, jobs, quiet)
 
 
-def _finish(directory: "StudyDirectory", jobs: int, quiet: bool) -> "StudyResult":
+def _finish(directory: "StudyDirectory", jobs: "int | Cluster", quiet: bool) -> "StudyResult":
     """Measure what a study has no evidence for, and show the progress."""
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen

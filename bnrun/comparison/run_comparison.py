@@ -17,7 +17,7 @@ from bnrun.comparison.comparison_events import (
 from bnrun.comparison.parity import measure_parity
 from bnrun.comparison.result import Comparison
 from bnrun.comparison.throughput import measure_throughput
-from bnrun.comparison.trials import TrainTrial, TrialFailed, run_trials
+from bnrun.comparison.trials import RunTrials, TrialFailed
 from bnrun.data.dataset import Dataset
 from bnrun.data.fetch import Progress
 from bnrun.data.load import load
@@ -53,8 +53,7 @@ def compare(
     trials: Sequence[Trial],
     dataset: Dataset,
     device: torch.device,
-    train_trial: TrainTrial,
-    jobs: int = 1,
+    run_trials: RunTrials,
 ) -> Generator[CompareEvent, None, Comparison]:
     """Measure what a comparison lacks, yield events on the way, and return it with its results.
 
@@ -66,9 +65,9 @@ def compare(
     Args:
         comparison: its plan, with the engine resolved, and the results of earlier sessions.
         trials: those still to be trained (see `unfinished_trials`).
-        dataset: for parity; `train_trial` has, or loads, its own.
+        dataset: for parity; `run_trials` has, or loads, its own.
         device: of parity; the configs of the arms name that of trials and throughput.
-        train_trial, jobs: see `run_trials`.
+        run_trials: trains them, here or elsewhere (see `trial_directory.trial_runner`).
 
     Raises:
         BnrunError: (while iterating) what ends every trial, such as a full disk.
@@ -79,7 +78,7 @@ def compare(
     yield CompareStarted(tuple(trials), comparison.engine, comparison.engine_reason)
     if "parity" in comparison.measures:
         comparison = yield from _measure_parity(comparison, dataset, device)
-    comparison = yield from _run_trials(comparison, trials, dataset, device, train_trial, jobs)
+    comparison = yield from _run_trials(comparison, trials, dataset, device, run_trials)
     if "throughput" in comparison.measures:
         comparison = yield from _measure_throughput(comparison, device)
     comparison = comparison.with_final_status()
@@ -109,11 +108,10 @@ def _run_trials(
     trials: Sequence[Trial],
     dataset: Dataset,
     device: torch.device,
-    train_trial: TrainTrial,
-    jobs: int,
+    run_trials: RunTrials,
 ) -> Generator[CompareEvent, None, Comparison]:
     """Train the trials, and count each when it has ended."""
-    with contextlib.closing(run_trials(trials, train_trial, jobs)) as events:
+    with contextlib.closing(run_trials(trials)) as events:
         for event in events:
             if isinstance(event, TrialFailed):
                 summary = _failed_summary(event, dataset, device)

@@ -1,4 +1,8 @@
-"""The trials of a comparison, trained one after another, or several at a time in processes."""
+"""The trials of a comparison, trained one after another, or side by side.
+
+Side by side they are trained in a `Workplace`: the processes of this module, or the workers of a
+cluster (runs/cluster_trials.py), of which each trains a trial in such a process.
+"""
 
 import contextlib
 import signal
@@ -9,7 +13,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Protocol
 
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.result import Comparison
@@ -36,6 +40,33 @@ class TrialFailed:
 
 
 TrialMessage = TrialEvent | TrialEnded | TrialFailed
+RunTrials = Callable[[Sequence[Trial]], Generator[TrialMessage, None, None]]
+"""Trains trials; of each one, the last message is a TrialEnded or a TrialFailed."""
+
+
+class Workplace(Protocol):
+    """Where trials are trained side by side, and how what happens there is heard of."""
+
+    @property
+    def count(self) -> int:
+        """Return how many trials have been started and not ended."""
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether another trial may start."""
+
+    def start(self, trial: Trial) -> Iterator[TrialMessage]:
+        """Start a trial; yield what is to be said of that."""
+
+    def receive(self) -> Iterator[TrialMessage]:
+        """Wait for messages, not for long, and yield them.
+
+        Raises:
+            BnrunError: something happened that ends every trial.
+        """
+
+    def close(self) -> None:
+        """End all trials that are still trained."""
 
 
 def unfinished_trials(
@@ -86,10 +117,26 @@ def run_trials(
         BnrunError: what would end every trial, such as a full disk.
     """
     if jobs > 1:
-        yield from _in_processes(deque(trials), train_trial, jobs)
+        yield from run_side_by_side(trials, _processes(train_trial, jobs))
         return
     for trial in trials:
         yield from _trial_events(trial, train_trial)
+
+
+def run_side_by_side(
+    trials: Sequence[Trial], place: Workplace
+) -> Generator[TrialMessage, None, None]:
+    """Train trials in a workplace, as many at a time as it has room for, and close it.
+
+    Raises:
+        BnrunError: (while iterating) what would end every trial, such as a full disk.
+    """
+    waiting = deque(trials)
+    with contextlib.closing(place):
+        while waiting or place.count:
+            while waiting and place.has_room:
+                yield from place.start(waiting.popleft())
+            yield from place.receive()
 
 
 def _trial_events(trial: Trial, train_trial: TrainTrial) -> Generator[TrialMessage, None, None]:
@@ -101,26 +148,28 @@ def _trial_events(trial: Trial, train_trial: TrainTrial) -> Generator[TrialMessa
         yield TrialEnded(trial, summary)
 
 
-def _in_processes(
-    waiting: deque[Trial], train_trial: TrainTrial, jobs: int
-) -> Generator[TrialMessage, None, None]:
-    """Train each trial in a process: one that crashes or exits takes no other with it."""
+def _processes(train_trial: TrainTrial, jobs: int) -> "TrialProcesses":
+    """Return room for so many processes, which share the threads of this one."""
     import torch
 
-    processes = _Processes(train_trial, threads=max(1, torch.get_num_threads() // jobs))
-    with contextlib.closing(processes):
-        while waiting or processes.count:
-            while waiting and processes.count < jobs:
-                yield TrialEvent(waiting[0], Activity("starting a process"))
-                processes.start(waiting.popleft())
-            yield from processes.receive()
+    return TrialProcesses(train_trial, jobs, threads=max(1, torch.get_num_threads() // jobs))
 
 
-class _Processes:
-    """The trials that are being trained, each in a process of its own."""
+class TrialProcesses:
+    """Trains each trial in a process: one that crashes or exits takes no other with it.
 
-    def __init__(self, train_trial: TrainTrial, threads: int) -> None:
-        self._train_trial, self._threads = train_trial, threads
+    Args:
+        train_trial: see `run_trials`.
+        jobs: how many processes there may be at a time.
+        threads: how many each one computes with.
+        seconds: how long `receive` waits for a message; None waits for one.
+    """
+
+    def __init__(
+        self, train_trial: TrainTrial, jobs: int, threads: int, seconds: float | None = None
+    ) -> None:
+        self._train_trial, self._jobs, self._threads = train_trial, jobs, threads
+        self._seconds = seconds
         self._working: dict[Any, tuple[Trial, BaseProcess]] = {}  # by the pipe to read from
         self._ended: set[str] = set()
 
@@ -129,8 +178,14 @@ class _Processes:
         """Return how many processes there are."""
         return len(self._working)
 
-    def start(self, trial: Trial) -> None:
-        """Start a process that trains a trial."""
+    @property
+    def has_room(self) -> bool:
+        """Return whether there may be another process."""
+        return self.count < self._jobs
+
+    def start(self, trial: Trial) -> Iterator[TrialMessage]:
+        """Start a process that trains a trial, and say so before."""
+        yield TrialEvent(trial, Activity("starting a process"))
         context = process_context()
         receiver, sender = context.Pipe(duplex=False)
         arguments = (sender, self._train_trial, trial, self._threads)
@@ -145,7 +200,7 @@ class _Processes:
         Raises:
             BnrunError: one of them was that of an error that would end every trial.
         """
-        ready: list[Any] = wait(list(self._working))
+        ready: list[Any] = wait(list(self._working), self._seconds)
         for pipe in ready:
             trial, _ = self._working[pipe]
             try:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bnrun.comparison.cluster import Cluster
 from bnrun.environment import describe
 from bnrun.errors import RunError
 from bnrun.locks import Busy, Lock
@@ -53,8 +54,8 @@ class StudyDirectory:
         self.result = read_study(self.path).result
         return self
 
-    def laboratory(self, jobs: int = 1) -> StudyTrials:
-        """Return where the study's trials are trained, `jobs` at a time."""
+    def laboratory(self, jobs: int | Cluster = 1) -> StudyTrials:
+        """Return where the study's trials are trained: `jobs` at a time, or on a cluster."""
         return StudyTrials(self.path / TRIALS, jobs)
 
     def record(self, event: StudyEvent) -> None:

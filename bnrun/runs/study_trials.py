@@ -5,8 +5,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from bnrun.comparison.cluster import Cluster
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
-from bnrun.comparison.trials import FINISHED, TrialFailed, TrialMessage, run_trials
+from bnrun.comparison.trials import FINISHED, TrialFailed, TrialMessage
 from bnrun.config import resolve
 from bnrun.config.difference import config_difference
 from bnrun.data.load import load
@@ -15,7 +16,7 @@ from bnrun.events import Probed, RunStarted, Stage
 from bnrun.runs.checkpoint_files import read_checkpoint
 from bnrun.runs.probe_records import read_probes
 from bnrun.runs.run_records import read_run
-from bnrun.runs.trial_directory import trial_trainer
+from bnrun.runs.trial_directory import trial_runner
 from bnrun.studies.trainings import Summaries, TrainEvent
 from bnrun.training.engine import fast_on_cpu
 from bnrun.training_summary import Summary
@@ -26,10 +27,10 @@ class StudyTrials:
 
     Args:
         folder: where each trial has its directory.
-        jobs: how many are trained at a time.
+        jobs: how many are trained at a time, or the cluster that trains them.
     """
 
-    def __init__(self, folder: Path, jobs: int = 1) -> None:
+    def __init__(self, folder: Path, jobs: int | Cluster = 1) -> None:
         self._folder = folder
         self._jobs = jobs
 
@@ -58,8 +59,7 @@ class StudyTrials:
             return summaries
         dataset = yield from load(waiting[0].config.data)
         yield Stage(waiting[0].name, len(summaries), len(trials))
-        train = trial_trainer(dataset, self._jobs)
-        with closing(run_trials(waiting, train, self._jobs)) as messages:
+        with closing(trial_runner(dataset, self._jobs)(waiting)) as messages:
             for message in messages:
                 summary = _result(message)
                 if summary is not None:

@@ -4,27 +4,37 @@ import shlex
 from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.comparison.trials import TrainTrial
+from bnrun.comparison.trials import RunTrials, run_trials
 from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
 from bnrun.errors import RunError, TrainingFailed
 from bnrun.events import CheckpointReady, Event, Notice, drain, mapped
 from bnrun.runs.atomic_write import write_atomically
+from bnrun.runs.cluster_trials import run_on_cluster
 from bnrun.runs.norm_files import find_norm, norm_folder
 from bnrun.runs.run_directory import Run, reopen
 from bnrun.training import pick_device, train
 from bnrun.training_summary import Summary
 
+if TYPE_CHECKING:
+    from bnrun.comparison.cluster import Cluster
 
-def trial_trainer(dataset: Dataset, jobs: int) -> TrainTrial:
-    """Return what trains each trial: with this dataset or, in processes of their own, without it.
 
-    Another process loads the data itself: pickled, it would take as long.
+def trial_runner(dataset: Dataset, jobs: "int | Cluster") -> RunTrials:
+    """Return what trains trials: one after another here, or side by side.
+
+    Args:
+        dataset: for trials that are trained in this process. Others load the data themselves:
+            pickled, it would take as long.
+        jobs: how many are trained at a time, or the cluster that trains them.
     """
-    return train_trial if jobs > 1 else partial(train_trial, dataset=dataset)
+    if not isinstance(jobs, int):
+        return partial(run_on_cluster, cluster=jobs)
+    train = train_trial if jobs > 1 else partial(train_trial, dataset=dataset)
+    return partial(run_trials, train_trial=train, jobs=jobs)
 
 
 def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event, None, Summary]:

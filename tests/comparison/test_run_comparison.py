@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from bnrun.comparison.comparison_events import (
 from bnrun.comparison.plan import make_plan
 from bnrun.comparison.result import Comparison, Parity, Speeds, Throughput
 from bnrun.comparison.run_comparison import compare, load_shared
-from bnrun.comparison.trials import unfinished_trials
+from bnrun.comparison.trials import run_trials, unfinished_trials
 from bnrun.data.dataset import Dataset
 from bnrun.errors import ConfigError, DataError, NormError, TrainingFailed
 from bnrun.events import Event, Stage, drain
@@ -61,7 +62,8 @@ def _run(
         return (yield from train(trial.config, data, CPU))
 
     trials = unfinished_trials(comparison)
-    work = compare(comparison, trials, data, CPU, train_trial or train_here)  # type: ignore[arg-type]
+    run = partial(run_trials, train_trial=train_trial or train_here)
+    work = compare(comparison, trials, data, CPU, run)  # type: ignore[arg-type]
     events = []
     while True:
         try:

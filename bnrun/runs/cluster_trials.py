@@ -1,0 +1,117 @@
+"""Trials on the workers of a cluster, with their run directories here."""
+
+import shlex
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+from bnrun.comparison.cluster import Began, Cluster, Lost, Returned, Said
+from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
+from bnrun.comparison.trials import TrialFailed, TrialMessage, run_side_by_side
+from bnrun.errors import TrainingFailed
+from bnrun.events import Notice
+from bnrun.runs.lookup import STUDY
+from bnrun.runs.run_records import read_run
+from bnrun.runs.trial_parcel import event_from_dict, pack, train_parcel, unpack
+
+
+def run_on_cluster(
+    trials: Sequence[Trial], cluster: Cluster
+) -> Generator[TrialMessage, None, None]:
+    """Train trials on a cluster; their run directories come back and are written here.
+
+    Raises:
+        TrainingFailed: (while iterating) the connection to the scheduler is lost.
+        BnrunError: (while iterating) a worker says what would end every trial, such as images that
+            cannot be fetched.
+    """
+    if not trials:
+        return
+    try:
+        yield from run_side_by_side(trials, ClusterTrials(cluster))
+    except TrainingFailed as error:
+        root = Path(str(trials[0].run)).parents[1]
+        command = "study" if root in STUDY else "compare"
+        where = f"{shlex.quote(str(root))} --cluster {shlex.quote(cluster.address)}"
+        raise TrainingFailed(
+            f"{error.reason}\nContinue with: bnrun {command} --resume {where}"
+        ) from error
+
+
+class ClusterTrials:
+    """The workers of a cluster as a `Workplace`: one trial for each of their threads.
+
+    Every trial computes with as many threads as one without a cluster, whatever its worker has:
+    other numbers would round otherwise.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        import torch
+
+        self._threads = max(1, torch.get_num_threads() // cluster.share)
+        self._tasks = cluster.tasks(train_parcel)
+        self._trials: dict[str, Trial] = {}
+        self._workers: dict[str, str] = {}
+        self._compared: set[str] = set()
+
+    @property
+    def count(self) -> int:
+        """Return how many trials have been started and not ended."""
+        return self._tasks.count
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether another trial should be sent."""
+        return self._tasks.has_room
+
+    def start(self, trial: Trial) -> Iterator[TrialMessage]:
+        """Send a trial; it says so itself when a worker begins with it.
+
+        Raises:
+            RunError: a file of it cannot be read.
+            TrainingFailed: the connection to the scheduler is lost.
+        """
+        self._trials[trial.name] = trial
+        self._tasks.start(trial.name, pack(trial, self._threads))
+        yield from ()
+
+    def receive(self) -> Iterator[TrialMessage]:
+        """Wait for a message for a second at most, and yield it if there is one.
+
+        Raises:
+            BnrunError: see `run_on_cluster`.
+        """
+        for message in self._tasks.receive():
+            trial = self._trials[message.name]
+            match message:
+                case Began():
+                    yield from self._begin(trial, message)
+                case Said():
+                    yield TrialEvent(trial, event_from_dict(message.fields))
+                case Lost():
+                    yield TrialFailed(trial, message.reason)
+                case Returned():
+                    yield self._end(trial, message)
+
+    def close(self) -> None:
+        """Cancel all trials that have not come back."""
+        self._tasks.close()
+
+    def _begin(self, trial: Trial, began: Began) -> Iterator[TrialEvent]:
+        """Say what a worker has of other versions, and that a trial starts anew."""
+        before, self._workers[trial.name] = self._workers.get(trial.name), began.worker
+        if before is not None:
+            lost = f"worker {before} was lost; the trial starts again on {began.worker}"
+            yield TrialEvent(trial, Notice(lost))
+        if began.differences and began.worker not in self._compared:
+            self._compared.add(began.worker)
+            differences = "; ".join(began.differences)
+            yield TrialEvent(
+                trial, Notice(f"worker {began.worker} has {differences}: it may round otherwise")
+            )
+
+    def _end(self, trial: Trial, returned: Returned) -> TrialEnded | TrialFailed:
+        """Write down what came back of a trial, and return how it ended."""
+        unpack(trial, returned.result["files"], self._workers.get(trial.name, "unknown"))
+        if returned.result["failure"] is not None:
+            return TrialFailed(trial, str(returned.result["failure"]))
+        return TrialEnded(trial, read_run(Path(str(trial.run))).summary)
