@@ -11,6 +11,7 @@ Dask is imported inside functions: it takes a second, and is an extra of the pac
 import contextlib
 import importlib.util
 import logging
+import multiprocessing
 import os
 import platform
 import queue
@@ -301,6 +302,8 @@ def _run(work: Work, parcel: bytes, topic: str, name: str, expected: Mapping[str
     from distributed import get_worker
 
     worker = get_worker()
+    # Dask's nanny starts its worker as a daemon, which multiprocessing allows no children.
+    multiprocessing.current_process().daemon = False
     desk = Desk(worker, topic, name)
     try:
         desk.begin(expected)
