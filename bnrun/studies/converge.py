@@ -8,7 +8,7 @@ from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
 from bnrun.learning import GUESSING_ACCURACY
 from bnrun.studies import layers
-from bnrun.studies.claim import Claim, Evidence, Part, Points, Sample, Source, gathered
+from bnrun.studies.claim import Claim, Evidence, Part, Points, Sample, Source, find_claim, gathered
 from bnrun.studies.layers import (
     A_TENTH,
     BATCH_NORM,
@@ -29,11 +29,14 @@ from bnrun.studies.rules import Direction, Equivalence
 from bnrun.studies.sources import IOFFE, NOTES, SANTURKAR
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
 from bnrun.studies.trainings import (
+    VALIDATION,
     Laboratory,
     Summaries,
+    best_rate,
     epochs_to_reach,
     last_epoch,
     points_of_epochs,
+    rate_choice,
     trial,
 )
 
@@ -42,10 +45,8 @@ EPOCHS: Mapping[Budget, int] = {"quick": 5, "standard": 10, "thorough": 10}
 
 RATES = (0.03, 0.1, 0.3, 1.0)
 """The learning rates of which each network with ReLU gets its best."""
-VALIDATION = 5_000
-"""Training images that choose the rate: never the test images."""
-CHOICE_EPOCHS, CHOICE_SEED = 2, 1_000
-"""The trainings that choose the rate; their seed is in no other training."""
+CHOICE_EPOCHS = 2
+"""Epochs of the trainings that choose the rate."""
 
 STEPS: Mapping[Budget, int] = {"quick": 1_200, "standard": 12_000, "thorough": 12_000}
 """Training steps of C5's networks."""
@@ -185,7 +186,8 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
         yield from _layers(budget, ids, laboratory)
     if "C5" in ids:
         start = time.perf_counter()
-        evidence = yield from layers.stable_inputs(_claim("C5"), SEEDS[budget], STEPS[budget])
+        found = find_claim(CLAIMS, "C5")
+        evidence = yield from layers.stable_inputs(found, SEEDS[budget], STEPS[budget])
         yield Measured("C5", evidence, time.perf_counter() - start)
 
 
@@ -193,7 +195,9 @@ def _curves(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
     """Choose the rates of ReLU, train, and compare speed and accuracy."""
     start = time.perf_counter()
     choice = yield from laboratory.train([_choice(norm, rate) for norm in NORMS for rate in RATES])
-    best = {norm: _best_rate(norm, choice) for norm in NORMS}
+    best = {
+        norm: best_rate({rate: _choice(norm, rate) for rate in RATES}, choice) for norm in NORMS
+    }
     relu = [_trial(budget, n, "relu", best[n], s) for s in range(SEEDS[budget]) for n in NORMS]
     summaries = yield from laboratory.train([*_sigmoid_trials(budget), *relu])
     remark = f"The best rates of relu: {best['none']:g} without, {best['scratch']:g} with."
@@ -235,35 +239,13 @@ def _layers(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
     for id_, experiment in experiments:
         if id_ in ids:
             start = time.perf_counter()
-            evidence = yield from experiment(_claim(id_), ended, laboratory)
+            evidence = yield from experiment(find_claim(CLAIMS, id_), ended, laboratory)
             yield Measured(id_, evidence, seconds + time.perf_counter() - start)
             seconds = 0.0
 
 
-def _claim(id_: str) -> Claim:
-    return next(claim for claim in CLAIMS if claim.id == id_)
-
-
 def _choice(norm: str, rate: float) -> Trial:
-    return trial(
-        f"choice-{norm}-lr{rate:g}",
-        CHOICE_SEED,
-        model__norm=norm,
-        model__activation="relu",
-        optimizer__lr=rate,
-        training__epochs=CHOICE_EPOCHS,
-        data__validation=VALIDATION,
-    )
-
-
-def _best_rate(norm: str, summaries: Summaries) -> float:
-    """Return the rate with the best accuracy on the validation images."""
-
-    def accuracy(rate: float) -> float:
-        epoch = last_epoch(summaries[_choice(norm, rate).name])
-        return -1.0 if epoch is None or epoch.validation_acc is None else epoch.validation_acc
-
-    return max(RATES, key=accuracy)
+    return rate_choice(norm, rate, CHOICE_EPOCHS, model__norm=norm, model__activation="relu")
 
 
 def _trial(budget: Budget, norm: str, activation: str, rate: float, seed: int) -> Trial:
@@ -315,7 +297,7 @@ def _by_epoch(
                 epochs = summaries[_trial(budget, norm, act, rate, seed).name].epochs
                 curves[f"{norm}, {act}"] = points_of_epochs(epochs, metric)
         samples.append(Sample({}, curves))
-    return dict(gathered(_claim("C1"), samples).curves)
+    return dict(gathered(find_claim(CLAIMS, "C1"), samples).curves)
 
 
 def _accuracy(

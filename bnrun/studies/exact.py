@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Confidence, Evidence, Part, Source
 from bnrun.studies.rules import Exact, Verdict
-from bnrun.studies.sources import D2L, IOFFE, NOTES
+from bnrun.studies.sources import D2L, IOFFE, NOTES, WU_HE
 from bnrun.studies.study import Budget, Measured, Study, Work
 from bnrun.studies.trainings import Laboratory
 
@@ -118,7 +118,7 @@ CLAIMS = (
         7,
         "one-formula",
         "Batch, layer, instance and group norm are one formula with other groups.",
-        (Source("Wu and He 2018, Group Normalization", "section 3", "summary"),),
+        (Source(WU_HE, "section 3", "summary"),),
         {
             "layer norm is one group": "supported",
             "instance norm is a group a channel": "supported",

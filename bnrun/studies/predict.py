@@ -10,7 +10,7 @@ from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, gathered
 from bnrun.studies.rules import Definition, Direction, Equivalence, Law
-from bnrun.studies.sources import IOFFE, NOTES
+from bnrun.studies.sources import IOFFE, NOTES, SUMMERS, WU_JOHNSON
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
 from bnrun.studies.trainings import Laboratory, Summaries, points_of_epochs, trial
 
@@ -34,8 +34,7 @@ PIECE_EPOCHS: Mapping[Budget, int] = {"quick": 1, "standard": 1, "thorough": 3}
 SMALLER_ERROR, HIGHER_ACCURACY = "1/k has the smaller error", "1/k predicts better"
 PIECES_GAIN, WHOLE_SAME = f"pieces of {PIECE}: a gain", "batches of 256: the same"
 
-WU = Source("Wu and Johnson 2021, Rethinking Batch in BatchNorm", "section 3, as summarized",
-            "summary")  # fmt: skip
+WU = Source(WU_JOHNSON, "section 3, as summarized", "summary")
 TRAINING = (
     f"LeNet, norm scratch, Fashion-MNIST, plain SGD at rate 1.0, {EPOCHS['standard']} epochs "
     f"({EPOCHS['quick']} where the budget is quick)"
@@ -120,8 +119,7 @@ CLAIMS = (
         "own-example",
         "Predictions gain where the example's own mean and variance are mixed into the statistics.",
         (
-            Source("Summers and Dinneen 2020, Four Things Everyone Should Know to Improve Batch "
-                   "Normalization", "inference example weighing, code", "read"),
+            Source(SUMMERS, "inference example weighing, code", "read"),
             Source("Singh and Shrivastava 2019, EvalNorm", "abstract", "read",
                    "6.18 points more at batches of 2, by another correction"),
         ),

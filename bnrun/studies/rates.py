@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
 from bnrun.learning import GUESSING_LOSS
-from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, gathered
+from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, find_claim, gathered
 from bnrun.studies.rules import Direction, Equivalence
 from bnrun.studies.sources import BJORCK, D2L, IOFFE, NOTES
 from bnrun.studies.study import Budget, Measured, Study, Work
@@ -164,7 +164,7 @@ def _any_rate(budget: Budget) -> Work:
         accuracies = [accuracy for _, accuracy in curve]
         values = {"16 octaves": max(accuracies) - min(accuracies)}
         samples.append(Sample(values, {"training accuracy": curve}))
-    yield Measured("R3", gathered(_claim("R3"), samples), time.perf_counter() - start)
+    yield Measured("R3", gathered(find_claim(CLAIMS, "R3"), samples), time.perf_counter() - start)
 
 
 def _trial(norm: str, activation: str, octave: int, seed: int, epochs: int = 1) -> Trial:
@@ -298,11 +298,9 @@ def _at_smallest(
         )
         for seed in range(SEEDS[budget])
     ]
-    return Evidence(values, f"The rates: {used}.", gathered(_claim("R2"), samples).curves)
-
-
-def _claim(id_: str) -> Claim:
-    return next(claim for claim in CLAIMS if claim.id == id_)
+    return Evidence(
+        values, f"The rates: {used}.", gathered(find_claim(CLAIMS, "R2"), samples).curves
+    )
 
 
 STUDY = Study(

@@ -1,11 +1,20 @@
 """The studies by name."""
 
 from bnrun.errors import ConfigError, did_you_mean
-from bnrun.studies import converge, exact, noisy, predict, rates, start
+from bnrun.studies import batches, converge, exact, landscape, noisy, predict, rates, start
 from bnrun.studies.claim import Claim
 from bnrun.studies.study import Study
 
-_STUDIES = (exact.STUDY, start.STUDY, predict.STUDY, converge.STUDY, rates.STUDY, noisy.STUDY)
+_STUDIES = (
+    exact.STUDY,
+    start.STUDY,
+    predict.STUDY,
+    converge.STUDY,
+    rates.STUDY,
+    noisy.STUDY,
+    landscape.STUDY,
+    batches.STUDY,
+)
 
 STUDIES: dict[str, Study] = {study.name: study for study in _STUDIES}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
 from bnrun.learning import GUESSING_ACCURACY
-from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, gathered
+from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, find_claim, gathered
 from bnrun.studies.rules import Direction, Equivalence, Law
 from bnrun.studies.sources import BJORCK, IOFFE, NOTES
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
@@ -193,7 +193,7 @@ def _init_robust(budget: Budget, summaries: Summaries) -> Evidence:
             UP_TO_100: max(bn) - min(bn),
         }
         samples.append(Sample(values, curves))
-    evidence = gathered(next(claim for claim in CLAIMS if claim.id == "A4"), samples)
+    evidence = gathered(find_claim(CLAIMS, "A4"), samples)
     without, with_ = (
         ", ".join(f"{accuracy:.3f}" for _, accuracy in evidence.curves[norm]) for norm in ARMS
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from bnrun.studies.claim import Claim, ClaimResult, Evidence, judge_claim
+from bnrun.studies.claim import Claim, ClaimResult, Evidence, find_claim, judge_claim
 from bnrun.studies.trainings import Laboratory, TrainEvent
 
 Budget = Literal["quick", "standard", "thorough"]
@@ -47,7 +47,7 @@ class Study:
 
     def claim(self, id_: str) -> Claim:
         """Return the claim with an id."""
-        return next(claim for claim in self.claims if claim.id == id_)
+        return find_claim(self.claims, id_)
 
 
 @dataclass(frozen=True)

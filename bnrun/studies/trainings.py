@@ -1,5 +1,6 @@
 """The trainings of a study: planned as configs, done once, and shared by its claims."""
 
+import statistics
 from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -8,6 +9,11 @@ from bnrun.config import Config
 from bnrun.events import Activity, EpochEnded, Fetching, Notice, Probed, Stage
 from bnrun.learning import GUESSING_ACCURACY
 from bnrun.training_summary import Summary
+
+VALIDATION = 5_000
+"""Training images that choose a learning rate: never the test images."""
+CHOICE_SEED = 1_000
+"""Seed of the trainings that choose a rate; it is in no other training."""
 
 TrainEvent = Stage | Fetching | Notice | Activity
 Summaries = Mapping[str, Summary]
@@ -49,6 +55,64 @@ def trial(arm: str, seed: int, **keys: Any) -> Trial:
 def last_epoch(summary: Summary) -> EpochEnded | None:
     """Return the last epoch of a training that completed; None for one that diverged."""
     return summary.epochs[-1] if summary.status == "completed" else None
+
+
+def rate_choice(arm: str, rate: float, epochs: int, **keys: Any) -> Trial:
+    """Return the training of an arm that says how good a learning rate is. See `trial`."""
+    return trial(
+        f"choice-{arm}-lr{rate:g}",
+        CHOICE_SEED,
+        optimizer__lr=rate,
+        training__epochs=epochs,
+        data__validation=VALIDATION,
+        **keys,
+    )
+
+
+def best_rate(choice: Mapping[float, Trial], summaries: Summaries) -> float:
+    """Return the learning rate with the best accuracy on the validation images.
+
+    Args:
+        choice: trials that hold out such images, by their learning rate. One that diverged is the
+            worst.
+        summaries: theirs, at least.
+    """
+
+    def accuracy(rate: float) -> float:
+        epoch = last_epoch(summaries[choice[rate].name])
+        return -1.0 if epoch is None or epoch.validation_acc is None else epoch.validation_acc
+
+    return max(choice, key=accuracy)
+
+
+def final_accuracy(summary: Summary) -> float | None:
+    """Return the test accuracy after the last epoch; None where the training diverged.
+
+    With population statistics, where the training was evaluated with them.
+    """
+    epoch = last_epoch(summary)
+    if epoch is None or epoch.test_acc_population is None:
+        return None if epoch is None else epoch.test_acc
+    return epoch.test_acc_population
+
+
+def differences(a: Sequence[float | None], b: Sequence[float | None]) -> list[float]:
+    """Return a less b, seed by seed; a seed that lacks one is left out."""
+    pairs = zip(a, b, strict=True)
+    return [one - other for one, other in pairs if one is not None and other is not None]
+
+
+def shares(
+    values: Sequence[float | None], start: Sequence[float | None], end: Sequence[float | None]
+) -> list[float]:
+    """Return which share of the way from `start` to `end` values go, seed by seed.
+
+    The way is the mean over the seeds: that of one seed may be next to nothing. A seed that lacks a
+    value is left out; there is no share where the way is no way up.
+    """
+    way = differences(end, start)
+    length = statistics.fmean(way) if way else 0.0
+    return [one / length for one in differences(values, start)] if length > 0 else []
 
 
 def points_of_epochs(epochs: Sequence[EpochEnded], metric: str) -> list[tuple[float, float]]:

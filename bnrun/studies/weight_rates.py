@@ -4,8 +4,9 @@ import torch
 
 from bnrun.config import Config
 from bnrun.data.dataset import Split
+from bnrun.studies.own_training import take_steps
 from bnrun.training.engine import EAGER, Engine
-from bnrun.training.stepper import Phase, Stepper
+from bnrun.training.stepper import Stepper
 
 
 def accuracy_of_an_epoch(
@@ -27,12 +28,8 @@ def accuracy_of_an_epoch(
     model = stepper.model
     weights = (model.conv1.weight, model.conv2.weight, model.fc1.weight, model.fc2.weight)
 
-    def multiply(phase: Phase) -> None:
-        if phase == "backward":
-            torch._foreach_mul_([one.grad for one in weights if one.grad is not None], rate)
+    def multiply() -> None:
+        torch._foreach_mul_([one.grad for one in weights if one.grad is not None], rate)
 
-    with stepper.computing():
-        for _ in range(stepper.steps_per_epoch):
-            stepper.fetch()
-            stepper.take(multiply)
+    take_steps(stepper, stepper.steps_per_epoch, multiply)
     return float(stepper.correct_counts.sum()) / len(train)

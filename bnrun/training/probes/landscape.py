@@ -14,11 +14,15 @@ SHORTEST, LONGEST, LENGTHS = 0.5, 4.0, 8
 class Landscape(Instrument):
     """The loss and its gradient g' on the way from the weights along -g, their gradient.
 
-    All on one batch, with that batch's statistics. For steps of 1/2 to 4 learning rates:
-    `range` is the highest loss less the lowest, the start included; `change` the largest |g' - g|;
-    `beta` the largest |g' - g| over the length of the step, which is the paper's "effective"
-    smoothness; `cosine` the smallest cosine of the angle between g and g', and `relative` the
-    largest |g' - g| / |g|. The last two do not depend on the scale of the weights.
+    All on one batch, with that batch's statistics. For steps of 1/2 to 4 learning rates, the
+    paper's numbers are: `lowest` and `highest`, the losses, the start included, and `range`, their
+    difference; `change`, the largest |g' - g|; and `beta`, the largest |g' - g| over the length of
+    the step, the "effective" smoothness.
+
+    Others do not depend on the scale of the weights: `surprise`, the largest |d - p| / p, with d
+    the decrease of the loss and p = step |g|² what the gradient promises; `relative`, the largest
+    |g' - g| / |g|; and `cosine`, the smallest cosine of the angle between g and g'. Where g is 0,
+    nothing changes: they are 0, 0 and 1.
     """
 
     def look(self, sight: Sight) -> Values:
@@ -26,21 +30,27 @@ class Landscape(Instrument):
         weights = sight.parameters
         loss, gradient = sight.gradients(weights)
         length = norm(gradient)
-        losses, changes, betas, cosines = [float(loss)], [0.0], [0.0], [1.0]
+        losses, surprises = [float(loss)], [0.0]
+        changes, betas, cosines = [0.0], [0.0], [1.0]
         for at in range(LENGTHS):
             step = sight.lr * SHORTEST * (LONGEST / SHORTEST) ** (at / (LENGTHS - 1))
             there = {name: one.detach() - step * gradient[name] for name, one in weights.items()}
             loss, moved = sight.gradients(there)
             change = norm(difference(moved, gradient))
             losses.append(float(loss))
+            promised = step * length**2
+            surprises.append(abs((losses[0] - losses[-1]) / promised - 1) if promised else 0.0)
             changes.append(change)
             betas.append(change / (step * length) if length else 0.0)
             cosines.append(cosine(moved, gradient))
         values = {
+            "lowest": min(losses),
+            "highest": max(losses),
             "range": max(losses) - min(losses),
             "change": max(changes),
             "beta": max(betas),
             "cosine": min(cosines),
+            "surprise": max(surprises),
             "relative": max(changes) / length if length else 0.0,
         }
         return {"network": values}
