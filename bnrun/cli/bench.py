@@ -151,6 +151,16 @@ def _speedrun(config: "Config", count: int) -> "Work":
 
 def _kernels(config: "Config", rounds: int) -> "Work":
     from bnrun.benchmark.kernel_timings import bench_kernels
+    from bnrun.config import Config
+    from bnrun.config.difference import config_difference
+
+    for difference in config_difference(Config().to_dict(), config.to_dict()):
+        if difference.key not in ("training.batch_size", "training.device"):
+            raise ConfigError(
+                "bench --kernels times the kernels of the default network, so of all settings it "
+                "takes training.batch_size alone.",
+                difference.key,
+            )
 
     device = config.training.device
     if device not in ("auto", "cpu"):
@@ -165,6 +175,11 @@ def _auto(config: "Config", count: int) -> "Work":
     from bnrun.data.load import load
     from bnrun.training import pick_device
 
+    if config.training.engine != "auto":
+        raise ConfigError(
+            f"received '{config.training.engine}', and bench --auto times every engine.",
+            "training.engine",
+        )
     device = pick_device(config.training.device)
     dataset = yield from load(config.data)
     return (yield from bench_auto(config, dataset, device, count))

@@ -92,6 +92,8 @@ def test_kernels_are_timed_in_the_batches_of_the_config(
         ),
         (["--kernels", "--auto", "3"], "something else than --auto"),
         (["--kernels", "--device", "mps"], "--device: received 'mps', and the kernels are for"),
+        (["--kernels", "--set", "model.pool=max"], "model.pool: bench --kernels times the kernels"),
+        (["--auto", "2", "--set", "training.engine=eager"], "training.engine: received 'eager'"),
         (["--config", "none.yaml"], "none.yaml"),
         (["--set", "training.engine=quick"], "training.engine"),
     ],
