@@ -21,7 +21,7 @@ from bnrun.health.evidence import CallStatistics, Layer, LayerKind, Mode, Seen, 
 from bnrun.health.norm_places import Norm, as_record, device_of
 from bnrun.norms.introspection import channel_values, named_values
 from bnrun.norms.population import MergedStatistics, channel_sums, preserving
-from bnrun.training.random_numbers import preserved_generators
+from bnrun.training.random_numbers import RandomNumbers
 
 SAMPLED = 512
 """Values of each norm's output, and of each output of the network, kept of a batch."""
@@ -45,8 +45,8 @@ def restored(model: nn.Module, seed: int) -> Iterator[None]:
     numpy = sys.modules.get("numpy")
     states = random.getstate(), None if numpy is None else numpy.random.get_state()
     try:
-        with preserved_generators(device), preserving(model, learned=False), torch.no_grad():
-            torch.manual_seed(seed)
+        numbers = RandomNumbers(seed, device)
+        with numbers.in_use(), preserving(model, learned=False), torch.no_grad():
             random.seed(seed)
             yield
     finally:
@@ -232,7 +232,7 @@ class Structure:
             if of_norms.get(id(module)) == name or not any(module.children())
         }
         self._norms = {norm.name for norm in norms}
-        self._made: dict[int, tuple[weakref.ref[Tensor], str]] = {}
+        self._made: dict[int, tuple[weakref.ref[Tensor], int, str]] = {}
         self.layers: dict[str, dict[str, Any]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
 
@@ -259,17 +259,23 @@ class Structure:
             facts["reads"] += [maker for one in given if (maker := self._maker(one))]
             facts["finite"] &= all(bool(torch.isfinite(one).all()) for one in made)
             for one in made:
-                self._made[id(one)] = (weakref.ref(one), name)
+                self._made[id(one)] = (weakref.ref(one), _version(one), name)
 
         return hook
 
     def _maker(self, tensor: Tensor) -> str:
-        """Return the layer whose output a tensor, or what it is a view of, is; "" for no layer."""
+        """Return the layer whose output a tensor, or what it is a view of, is; "" for no layer.
+
+        A tensor that was written into since is of no layer (`x += y`), nor is a view of a part, or
+        one in another order, such as a transposed one.
+        """
         for one in (tensor, tensor._base):
-            if one is not None:
-                alive, name = self._made.get(id(one), (None, ""))
-                if alive is not None and alive() is one:
-                    return name
+            if one is None or one.numel() != tensor.numel():
+                continue
+            alive, version, name = self._made.get(id(one), (None, 0, ""))
+            is_whole = one is tensor or (one.is_contiguous() and tensor.is_contiguous())
+            if alive is not None and alive() is one and _version(one) == version and is_whole:
+                return name
         return ""
 
     def end(self, output: Any) -> None:
@@ -316,6 +322,11 @@ class Structure:
             for name, facts in self.layers.items()
             for module in (self._watched[name],)
         )
+
+
+def _version(tensor: Tensor) -> int:
+    """Return how often a tensor was written into; 0 where that is not counted."""
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _kind(module: nn.Module) -> LayerKind:

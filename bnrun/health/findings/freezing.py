@@ -1,13 +1,125 @@
-"""Findings: parts that are frozen halfway."""
+"""Findings: parts that are frozen halfway.
+
+Freezing a batch norm takes two steps: `requires_grad_(False)` stops gamma and beta, `eval()` stops
+the moving statistics. `model.train()` undoes the second one.
+"""
 
 from collections.abc import Iterator
 
-from bnrun.health.evidence import Evidence
+from bnrun.health.evidence import Evidence, NormPlace
 from bnrun.health.finding import Finding, Kind
 
-KINDS: tuple[Kind, ...] = ()
+STILL_MOVE = Kind(
+    "frozen-but-moving",
+    "gamma and beta are frozen, and the statistics still move",
+    "requires_grad is False, and after model.train() the norm is in training mode",
+)
+UNDONE = Kind(
+    "freeze-undone",
+    "some norms are in eval() as built, and model.train() undoes that",
+    "in eval() beside norms in train(), and in training mode after model.train()",
+)
+STILL_LEARN = Kind(
+    "learning-on-frozen",
+    "statistics are frozen, and gamma and beta still learn",
+    "requires_grad is True, and after model.train() the norm is in evaluation mode",
+)
+IN_TRAINING = Kind(
+    "training-after-eval",
+    "a part stays in training mode after model.eval()",
+    "training is True after model.eval()",
+)
+KINDS: tuple[Kind, ...] = (IN_TRAINING, STILL_MOVE, UNDONE, STILL_LEARN)
+
+_FREEZE = "for m in model.modules():\n    if isinstance(m, nn.modules.batchnorm._BatchNorm):"
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
     """Yield the findings of this topic."""
-    return iter(())
+    yield from _in_training(evidence)
+    norms = list(evidence.moving_norms())
+    moving = [one for one in norms if _is_frozen(one) and one.training_after_train]
+    moving = [one for one in moving if one.momentum != 0]
+    if moving:
+        yield STILL_MOVE.finding(
+            "warning",
+            (one.name for one in moving),
+            evidence=f"{_of(moving, norms)} have requires_grad=False and are in training mode "
+            "after model.train().",
+            message="Without gradients gamma and beta stay, but every forward pass in train() "
+            "moves the moving statistics, under no_grad, too: predictions change.",
+            fix=f"{_FREEZE} m.eval()  # after each model.train()",
+            norms=len(moving),
+        )
+    undone = [
+        one
+        for one in norms
+        if not one.training and one.training_after_train and not _is_frozen(one)
+    ]
+    if undone and len(undone) < len(norms) and any(one.training for one in norms):
+        yield UNDONE.finding(
+            "warning",
+            (one.name for one in undone),
+            evidence=f"{_of(undone, norms)} are in eval() as built, and in train() after "
+            "model.train().",
+            message="The next model.train() puts them back into training mode: their statistics "
+            "move, and gamma and beta learn.",
+            fix=f"{_FREEZE} m.eval().requires_grad_(False)  # after each model.train()",
+            norms=len(undone),
+        )
+    learning = [
+        one
+        for one in norms
+        if not one.training_after_train and (one.gamma_learns or one.beta_learns)
+    ]
+    if learning:
+        yield STILL_LEARN.finding(
+            "warning",
+            (one.name for one in learning),
+            evidence=f"{_of(learning, norms)} stay in eval() after model.train(), with "
+            "requires_grad=True.",
+            message="gamma and beta learn on statistics that no longer follow the weights before "
+            "them.",
+            fix=f"{_FREEZE} m.requires_grad_(False)  # or let them train: m.train()",
+            norms=len(learning),
+        )
+
+
+def _in_training(evidence: Evidence) -> Iterator[Finding]:
+    norms = [one for one in evidence.moving_norms() if one.training_after_eval]
+    if norms:
+        yield IN_TRAINING.finding(
+            "error",
+            (one.name for one in norms),
+            evidence=f"{_of(norms, list(evidence.moving_norms()))} have training=True after "
+            "model.eval().",
+            message="A prediction depends on what else is in its batch, and each one moves the "
+            "statistics.",
+            fix="In your train(self, mode=True), call super().train(mode) and return self; change "
+            "parts only if mode is True.",
+            norms=len(norms),
+        )
+    dropouts = [one for one in evidence.layers if one.kind == "dropout" and one.training_after_eval]
+    if dropouts:
+        yield IN_TRAINING.finding(
+            "warning",
+            (one.name for one in dropouts),
+            evidence=f"{len(dropouts)} dropout layers have training=True after model.eval().",
+            message="Predictions are random.",
+            fix="In your train(self, mode=True), call super().train(mode) and return self.",
+            dropouts=len(dropouts),
+        )
+
+
+def _is_frozen(norm: NormPlace) -> bool:
+    """Return whether a norm has a gamma or a beta, and none learns, in a class that can move.
+
+    A FrozenBatchNorm holds everything in buffers, and has neither a momentum nor a count.
+    """
+    can_move = norm.has_momentum or norm.batches_tracked is not None
+    learns = [one for one in (norm.gamma_learns, norm.beta_learns) if one is not None]
+    return can_move and bool(learns) and not any(learns)
+
+
+def _of(some: list[NormPlace], norms: list[NormPlace]) -> str:
+    return f"{len(some)} of {len(norms)} norms"

@@ -1,13 +1,155 @@
-"""Findings: one module used several times, and two domains."""
+"""Findings: one module used several times, and two domains.
 
-from collections.abc import Iterator
+A norm that is called several times in a forward pass normalizes each call's input with its own
+statistics in training, and all of them with one average in evaluation. Where the inputs of the
+calls are alike, nothing is lost. The same holds of batches that come from different domains.
+"""
 
-from bnrun.health.evidence import Evidence
+from collections.abc import Iterator, Sequence
+
+from bnrun.health.evidence import CallStatistics, Evidence, NormPlace, Statistics, distance
 from bnrun.health.finding import Finding, Kind
 
-KINDS: tuple[Kind, ...] = ()
+DOMAINS_APART = 0.3
+"""Distance between statistics of one call and of all, in deviations, from which they are two."""
+BEYOND_NOISE = 2.0
+"""How many times farther than a call's own batches lie from one another."""
+GAIN = 0.05
+"""Accuracy that each batch's own statistics must gain over population ones."""
+MIN_BATCHES = 4
+"""Batches that are needed to tell that they are of several domains."""
+MIN_EXAMPLES = 8
+"""Examples in a batch from which its statistics are those of a domain, not of single examples."""
+
+REUSED = Kind("reused", "one norm is called several times in a forward pass", "2 calls or more")
+TWO_DOMAINS = Kind(
+    "two-domains",
+    "one norm is fed inputs of two domains",
+    f"statistics of calls (or batches) lie more than {DOMAINS_APART:g} deviations from those of "
+    f"all, and {BEYOND_NOISE:g} times farther than one call's batches from one another; for "
+    f"batches, their own statistics predict better by {GAIN:g} too",
+)
+KINDS: tuple[Kind, ...] = (TWO_DOMAINS, REUSED)
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
     """Yield the findings of this topic."""
-    return iter(())
+    reused = [norm for norm in evidence.moving_norms() if norm.calls > 1]
+    apart = {norm.name: gap for norm in reused if (gap := _gap_of_calls(norm)) is not None}
+    if apart:
+        yield _between_calls(evidence, reused, apart)
+    elif not reused and (apart := _batches_apart(evidence)):
+        yield _between_batches(evidence, apart)
+    alike = [norm for norm in reused if norm.name not in apart]
+    if alike:
+        most = max(norm.calls for norm in alike)
+        yield REUSED.finding(
+            "note",
+            (norm.name for norm in alike),
+            evidence=f"Called up to {most} times in a forward pass; statistics of the calls are "
+            "alike.",
+            message="Each call updates the moving statistics: they forget as many times faster.",
+            fix="Join the inputs (torch.cat) and call it once, or divide its momentum by the "
+            "number of calls.",
+            calls=most,
+        )
+
+
+def _between_calls(
+    evidence: Evidence, reused: Sequence[NormPlace], apart: dict[str, float]
+) -> Finding:
+    worst = max(apart, key=lambda name: apart[name])
+    calls = next(norm.calls for norm in reused if norm.name == worst)
+    return TWO_DOMAINS.finding(
+        "error" if _gain(evidence) > GAIN else "warning",
+        apart,
+        evidence=f"{worst} is called {calls} times in a forward pass; statistics of one call lie "
+        f"{apart[worst]:.2f} deviations from those of all.{_accuracies(evidence)}",
+        message="In training each call is normalized with its own statistics, in evaluation all "
+        "with their average, which fits none of them.",
+        fix="Give each use a norm of its own, or join the inputs (torch.cat) before the norm.",
+        calls=calls,
+        distance=apart[worst],
+    )
+
+
+def _between_batches(evidence: Evidence, apart: dict[str, float]) -> Finding:
+    worst = max(apart, key=lambda name: apart[name])
+    return TWO_DOMAINS.finding(
+        "error",
+        apart,
+        evidence=f"The statistics of a batch lie {apart[worst]:.2f} deviations from those of all "
+        f"batches (at {worst}).{_accuracies(evidence)}",
+        message="Batches come from different domains. In training each is normalized with its own "
+        "statistics, in evaluation with an average that fits none of them.",
+        fix="Mix the domains in each batch (shuffle=True), or keep a norm for each domain.",
+        distance=apart[worst],
+        gain=_gain(evidence),
+    )
+
+
+def _gain(evidence: Evidence) -> float:
+    """Return the accuracy that batches' own statistics gain over population ones."""
+    accuracies = evidence.outputs.accuracies
+    return accuracies.get("batch", 0.0) - accuracies.get("population", 1.0)
+
+
+def _accuracies(evidence: Evidence) -> str:
+    accuracies = evidence.outputs.accuracies
+    if "batch" not in accuracies or "population" not in accuracies:
+        return ""
+    return (
+        f" Accuracy is {accuracies['batch']:.4f} with each batch's own statistics and "
+        f"{accuracies['population']:.4f} with those of all."
+    )
+
+
+def _gap_of_calls(norm: NormPlace) -> float | None:
+    """Return how far the calls of a norm lie from their average; None where they are alike."""
+    seen = norm.trained
+    if seen is None or not seen.calls:
+        return None
+    by_call = [
+        [one for one in seen.calls if one.call == call]
+        for call in sorted({one.call for one in seen.calls})
+    ]
+    merged = [_average(calls) for calls in by_call]
+    gap = max(_distance(one, seen.input) for one in merged)
+    noise = max(
+        _mean([_distance(one.statistics, average) for one in calls])
+        for calls, average in zip(by_call, merged, strict=True)
+    )
+    return gap if gap > max(DOMAINS_APART, BEYOND_NOISE * noise) else None
+
+
+def _batches_apart(evidence: Evidence) -> dict[str, float]:
+    """Return how far batches lie from their average, by norm, where that costs accuracy."""
+    if _gain(evidence) <= GAIN or len(evidence.batches) < MIN_BATCHES:
+        return {}
+    if sorted(evidence.batches)[len(evidence.batches) // 2] < MIN_EXAMPLES:
+        return {}
+    gaps = {}
+    for norm in evidence.moving_norms():
+        seen = norm.trained
+        if seen is not None and norm.calls == 1:
+            gaps[norm.name] = _mean([_distance(one.statistics, seen.input) for one in seen.calls])
+    return {name: gap for name, gap in gaps.items() if gap > DOMAINS_APART}
+
+
+def _average(calls: Sequence[CallStatistics]) -> Statistics:
+    """Return the statistics of several calls' inputs, with the variance between them left out."""
+    count = sum(one.statistics.count for one in calls)
+    weights = [one.statistics.count / count for one in calls]
+    statistics = [one.statistics for one in calls]
+    mean = sum(weight * one.mean for weight, one in zip(weights, statistics, strict=True))
+    var = sum(weight * one.var for weight, one in zip(weights, statistics, strict=True))
+    return Statistics(count, mean, var)  # type: ignore[arg-type]  # the sum of nothing is 0
+
+
+def _distance(one: Statistics, other: Statistics) -> float:
+    """Return the distance of statistics, over channels, see `evidence.distance`."""
+    return float(distance(one, other).square().mean().sqrt())
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,13 +1,71 @@
-"""Findings: norms that torch's tools do not see."""
+"""Findings: norms that torch's tools do not see.
 
-from collections.abc import Iterator
+`nn.SyncBatchNorm.convert_sync_batchnorm`, `torch.optim.swa_utils.update_bn` and fvcore's precise BN
+look for instances of `torch.nn.modules.batchnorm._BatchNorm`. They pass over any other class
+without a word, and the first of them replaces a subclass by its own.
+"""
 
-from bnrun.health.evidence import Evidence
+from collections.abc import Iterator, Sequence
+
+from bnrun.health.evidence import Evidence, NormPlace
 from bnrun.health.finding import Finding, Kind
 
-KINDS: tuple[Kind, ...] = ()
+BASE = "_BatchNorm"
+SYNC = "SyncBatchNorm"
+
+UNSEEN = Kind(
+    "unseen-by-tools",
+    "torch's tools pass over an own class of norm",
+    f"moving statistics in a class that is not derived from {BASE}",
+)
+REPLACED = Kind(
+    "replaced-by-sync",
+    "convert_sync_batchnorm replaces a subclass",
+    f"a class derived from {BASE} that is not PyTorch's",
+)
+KINDS: tuple[Kind, ...] = (UNSEEN, REPLACED)
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
     """Yield the findings of this topic."""
-    return iter(())
+    own = [norm for norm in evidence.moving_norms() if not norm.is_torch_class and _moves(norm)]
+    unseen = [norm for norm in own if BASE not in norm.bases and norm.kind != "instance"]
+    if unseen:
+        yield UNSEEN.finding(
+            "note",
+            (norm.name for norm in unseen),
+            evidence=f"{_classes(unseen)} is not derived from nn.modules.batchnorm.{BASE}.",
+            message="convert_sync_batchnorm, swa_utils.update_bn and precise-BN code pass over it "
+            "without a word.",
+            fix="bnrun audit ... --recalibrate fixed.pt  # in place of update_bn\n"
+            f"bnrun verify {_target(unseen[0])}  # is the class right?",
+            norms=len(unseen),
+        )
+    replaced = [norm for norm in own if BASE in norm.bases and SYNC not in norm.bases]
+    if replaced:
+        yield REPLACED.finding(
+            "note",
+            (norm.name for norm in replaced),
+            evidence=f"{_classes(replaced)} is derived from nn.modules.batchnorm.{BASE}.",
+            message="nn.SyncBatchNorm.convert_sync_batchnorm replaces it by nn.SyncBatchNorm "
+            "without a word: what its forward does differently is lost.",
+            fix="Convert the network before these layers are put in, or synchronize their own "
+            "statistics.",
+            norms=len(replaced),
+        )
+
+
+def _moves(norm: NormPlace) -> bool:
+    """Return whether a norm is meant to move its statistics; a FrozenBatchNorm has buffers only."""
+    learns = bool(norm.gamma_learns or norm.beta_learns)
+    return norm.has_momentum or norm.batches_tracked is not None or learns
+
+
+def _classes(norms: Sequence[NormPlace]) -> str:
+    return ", ".join(dict.fromkeys(norm.class_name.rpartition(".")[2] for norm in norms))
+
+
+def _target(norm: NormPlace) -> str:
+    """Return the class as `bnrun verify` takes it."""
+    module, _, name = norm.class_name.rpartition(".")
+    return f"{module}:{name}" if module else name
