@@ -58,7 +58,7 @@ def _random(seed: int) -> torch.Generator:
 
 @functools.cache
 def images(
-    batches: int = 10, size: int = 24, channels: int = 1, noise: float = 0.4, seed: int = 0
+    batches: int = 5, size: int = 48, channels: int = 1, noise: float = 0.4, seed: int = 0
 ) -> Batches:
     """Return batches of images in 0..1, of shape (size, channels, 8, 8), with their classes."""
     random = _random(seed)
@@ -76,13 +76,13 @@ def images(
 
 @functools.cache
 def sequences(length: int = 6, width: int = 8) -> Batches:
-    """Return batches of sequences, of shape (24, length, width), with their classes."""
+    """Return batches of sequences, of shape (48, length, width), with their classes."""
     random = _random(5)
     patterns = torch.randn(CLASSES, 1, width, generator=_random(78))
     made = []
-    for _ in range(10):
-        y = torch.randint(CLASSES, (24,), generator=random)
-        x = patterns[y] + 0.5 * torch.randn(24, length, width, generator=random)
+    for _ in range(5):
+        y = torch.randint(CLASSES, (48,), generator=random)
+        x = patterns[y] + 0.5 * torch.randn(48, length, width, generator=random)
         made.append((x, y))
     return made
 
@@ -100,12 +100,12 @@ def last_of_one() -> Batches:
 
 def by_ones() -> Batches:
     """Return batches of a single image each."""
-    return [(x[k : k + 1], y[k : k + 1]) for x, y in images()[:2] for k in range(8)]
+    return [(x[k : k + 1], y[k : k + 1]) for x, y in images()[:2] for k in range(4)]
 
 
 def by_fours() -> Batches:
     """Return batches of four images each."""
-    return [(x[k : k + 4], y[k : k + 4]) for x, y in images() for k in (0, 4, 8)]
+    return [(x[k : k + 4], y[k : k + 4]) for x, y in images() for k in (0, 4)]
 
 
 def normalized(x: Tensor) -> Tensor:
@@ -389,7 +389,7 @@ def reversed_momentum() -> nn.Module:
 def _by_last_batches(layers: "OrderedDict[str, nn.Module]") -> nn.Module:
     model = nn.Sequential(layers)
     randomize(model)
-    settle(model, images(size=12)[:6], average=False)
+    settle(model, images(batches=6, size=12), average=False)
     fit_head(model, images(), training=True)
     return model
 
@@ -444,7 +444,8 @@ def far_away(x: Tensor) -> Tensor:
 def two_domains() -> Batches:
     """Return batches of images, and of negatives in another range, in turn."""
     return [
-        (3 - 4 * x if k % 2 else x, y) for k, (x, y) in enumerate(images(batches=10, noise=0.3))
+        (3 - 4 * x if k % 2 else x, y)
+        for k, (x, y) in enumerate(images(batches=6, size=24, noise=0.3))
     ]
 
 
