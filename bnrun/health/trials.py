@@ -18,7 +18,7 @@ from bnrun.health.norm_places import Norm, as_record
 from bnrun.health.passes import Stopped, call
 from bnrun.norms.population import MergedStatistics
 
-WORTH_TRYING = 0.3
+WORTH_TRYING = 0.15
 """Distance of the first norm from which on changed inputs are tried."""
 MOST_BATCHES = 4
 """Batches that each trial takes."""
@@ -26,6 +26,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 AS_GIVEN = "x"
 """The change that is none."""
+FITTED = "fitted: "
+"""How the name of a change begins that was fitted to the statistics."""
 
 Change = Callable[[Tensor], Tensor]
 
@@ -50,7 +52,9 @@ def try_inputs(model: nn.Module, norms: Sequence[Norm], batches: Sequence[Batch]
         scale, shift = fitted
         sign = "+" if shift >= 0 else "-"
         trials.append(
-            tester.trial(f"x * {scale:.4g} {sign} {abs(shift):.4g}", lambda x: x * scale + shift)
+            tester.trial(
+                f"{FITTED}x * {scale:.4g} {sign} {abs(shift):.4g}", lambda x: x * scale + shift
+            )
         )
     return [one for one in trials if math.isfinite(one.distance)]
 

@@ -84,7 +84,17 @@ def write_population_checkpoint(path: Path, state: Mapping[str, Any]) -> Path:
     Raises:
         RunError: it cannot be written.
     """
-    file = path / POPULATION
+    return write_weights(path / POPULATION, state)
+
+
+def write_weights(file: Path, state: Mapping[str, Any]) -> Path:
+    """Write a network's state to a file of the user's choice; return the file.
+
+    What is there is replaced, at once or not at all.
+
+    Raises:
+        RunError: it cannot be written.
+    """
     try:
         write_atomically(file, serialize(state))
     except OSError as error:

@@ -1,13 +1,142 @@
 """Findings: channels that are off, and values that are not finite."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from bnrun.health.evidence import Evidence
+from torch import Tensor, isfinite
+
+from bnrun.health.evidence import Evidence, NormPlace
 from bnrun.health.finding import Finding, Kind
+from bnrun.health.findings.moving_statistics import is_untrained
 
-KINDS: tuple[Kind, ...] = ()
+OFF = 1e-3
+"""|γ| at or below which a channel is off."""
+LEAST_SHARE = 0.1
+"""Share of a norm's channels that must be off for a warning."""
+EPS_DECIDES = 0.1
+"""Variance, in units of eps, below which eps decides the output: its deviation is under 0.3."""
+
+NOT_FINITE = Kind(
+    "not-finite",
+    "Values are not finite",
+    "any NaN or infinite value in γ, β, moving statistics or outputs, or a negative variance",
+)
+GAMMA_OFF = Kind(
+    "gamma-off",
+    "Channels are switched off by γ",
+    f"|γ| of {OFF} or less in {LEAST_SHARE:.0%} of the channels",
+)
+VARIANCE_OFF = Kind(
+    "variance-off",
+    "Channels hardly vary, and eps decides",
+    f"variance below {EPS_DECIDES} eps in {LEAST_SHARE:.0%} of the channels",
+    ("not-finite", "inputs-changed", "never-updated", "gamma-off"),
+)
+KINDS: tuple[Kind, ...] = (NOT_FINITE, GAMMA_OFF, VARIANCE_OFF)
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
     """Yield the findings of this topic."""
-    return iter(())
+    yield from _not_finite(evidence)
+    if not is_untrained(evidence) or not list(evidence.moving_norms()):
+        yield from _gamma_off(evidence)
+    yield from _variance_off(evidence)
+
+
+def _not_finite(evidence: Evidence) -> Iterator[Finding]:
+    """Find values that are not finite, and the first layer where they arise."""
+    wrong = {norm.name: what for norm in evidence.norms if (what := list(_wrong_values(norm)))}
+    first = next((layer for layer in evidence.layers if not layer.finite), None)
+    if not wrong and first is None:
+        return
+    shown = [f"{name}: {', '.join(what)}" for name, what in list(wrong.items())[:3]]
+    arises = "" if first is None else f"outputs are not finite from {first.name} on"
+    yield NOT_FINITE.finding(
+        "error",
+        list(wrong) or ([first.name] if first else []),
+        evidence="; ".join([*shown, *([arises] if arises else [])]),
+        message=_cause(wrong, first.name if first else ""),
+        fix="train again from the last checkpoint that is finite, at a lower learning rate; a norm "
+        "alone: module.reset_running_stats(), then --recalibrate FILE",
+        first_layer=first.name if first else next(iter(wrong)),
+        values={name: what for name, what in wrong.items()},
+    )
+
+
+def _wrong_values(norm: NormPlace) -> Iterator[str]:
+    """Yield which of a norm's vectors have values that cannot be, and in how many channels."""
+    vectors: Mapping[str, Tensor | None] = {
+        "γ": norm.gamma,
+        "β": norm.beta,
+        "moving mean": norm.moving_mean,
+        "moving variance": norm.moving_var,
+    }
+    for name, vector in vectors.items():
+        count = 0 if vector is None else int((~isfinite(vector)).sum())
+        if count:
+            yield f"{name} not finite in {count} of {norm.channels} channels"
+    if norm.moving_var is not None and bool((norm.moving_var < 0).any()):
+        count = int((norm.moving_var < 0).sum())
+        yield f"moving variance negative in {count} of {norm.channels} channels"
+
+
+def _cause(wrong: Mapping[str, list[str]], first: str) -> str:
+    if not wrong:
+        return f"{first} makes them: its weights, or an overflow."
+    name, what = next(iter(wrong.items()))
+    if all("negative" in one for one in what):
+        return f"A variance below 0 is none: {name}'s was not computed as a mean of squares."
+    if first and first != name:
+        return f"They arise in {first}, before or behind {name}: a batch that was not finite stays."
+    return f"{name} holds them: one batch that was not finite stays in a moving average for good."
+
+
+def _gamma_off(evidence: Evidence) -> Iterator[Finding]:
+    """Find channels of which nothing but beta is left."""
+    off = {
+        norm.name: (int((norm.gamma.abs() <= OFF).sum()), norm.channels)
+        for norm in evidence.norms
+        if norm.gamma is not None
+    }
+    found = {name: one for name, one in off.items() if one[0] and one[0] >= LEAST_SHARE * one[1]}
+    if not found:
+        return
+    whole = [name for name, (count, channels) in found.items() if count == channels]
+    yield GAMMA_OFF.finding(
+        "error" if whole else "warning",
+        list(found),
+        evidence=_shares(found, f"|γ| ≤ {OFF:g}"),
+        message="Nothing of the input passes there but β: these channels are dead or were pruned.",
+        fix="remove the channels, or train with less weight decay on γ",
+        channels_off=dict(found),
+    )
+
+
+def _variance_off(evidence: Evidence) -> Iterator[Finding]:
+    """Find channels whose variance is so small that eps decides the output."""
+    off = {}
+    for norm in evidence.moving_norms():
+        seen = norm.trained
+        var = norm.moving_var if seen is None else seen.averaged.var
+        if var is not None and norm.eps:
+            off[norm.name] = (int((var < EPS_DECIDES * norm.eps).sum()), norm.channels)
+    found = {name: one for name, one in off.items() if one[0] and one[0] >= LEAST_SHARE * one[1]}
+    if not found:
+        return
+    whole = [name for name, (count, channels) in found.items() if count == channels]
+    eps = next(norm.eps for norm in evidence.norms if norm.name in found)
+    yield VARIANCE_OFF.finding(
+        "error" if whole else "warning",
+        list(found),
+        evidence=_shares(found, f"variance < {EPS_DECIDES * (eps or 0):.0e}"),
+        message=f"Their variance is far below eps ({eps:g}): they are not normalized, and hardly "
+        "vary.",
+        fix="look at the layer before: dead ReLUs, inputs scaled twice; or a smaller eps",
+        channels_off=dict(found),
+        eps=eps,
+    )
+
+
+def _shares(found: Mapping[str, tuple[int, int]], what: str) -> str:
+    shown = [f"{name} {count} of {channels}" for name, (count, channels) in found.items()]
+    more = f" and {len(shown) - 4} more norms" if len(shown) > 4 else ""
+    return f"{what} in {', '.join(shown[:4])}{more} channels"

@@ -1,13 +1,314 @@
 """Findings: moving statistics that were never updated, lag behind, or remember too little."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 
-from bnrun.health.evidence import Evidence
-from bnrun.health.finding import Finding, Kind
+from torch import ones_like, stack
 
-KINDS: tuple[Kind, ...] = ()
+from bnrun.health.evidence import Evidence, NormPlace
+from bnrun.health.finding import Finding, Kind, Severity
+from bnrun.health.harm import Harm, find_harm
+from bnrun.health.report import distance_of
+
+LAGS = 0.1
+"""Distance of a norm's moving statistics from population ones from which it is listed."""
+FAR = 0.5
+"""Distance from which on it is a warning, though predictions do not suffer."""
+REVERSED = 0.5
+"""Momentum from which on it seems to be meant as the weight of the old average."""
+START_WEIGHT = 0.05
+"""Weight of the starting values, 0 and 1, in a moving average from which on they count."""
+FORGOTTEN = 0.01
+"""Weight of the starting values at which they no longer count."""
+NOISE = 0.1
+"""Expected error of a moving mean, in deviations, from which on its memory is too short."""
+QUIET = 0.03
+"""Expected error that the momentum of a fix leads to."""
+ALIKE = 2.0
+"""A distance within this factor of the expected noise is explained by it."""
+
+UNTRAINED = Kind(
+    "untrained",
+    "The network is as it was built",
+    "all moving means 0, moving variances 1, γ 1 and β 0, and no weights were given",
+)
+NEVER_UPDATED = Kind(
+    "never-updated",
+    "Moving statistics were never updated",
+    "moving mean 0 and moving variance 1 in every channel",
+    ("statistics-missing", "weights-missing", "not-finite"),
+)
+REVERSED_MOMENTUM = Kind(
+    "momentum-reversed",
+    "Momentum is meant the other way round",
+    f"momentum of {REVERSED} or more",
+)
+UNFINISHED = Kind(
+    "average-unfinished",
+    "The starting values 0 and 1 are still in the moving statistics",
+    f"(1 - momentum)^(batches tracked) is {START_WEIGHT} or more",
+    ("never-updated", "inputs-changed", "not-finite"),
+)
+SHORT_MEMORY = Kind(
+    "memory-too-short",
+    "Moving statistics remember too few noisy batches",
+    f"the expected error of a moving mean is {NOISE} deviations or more, the distance is within a "
+    f"factor of {ALIKE:.0f} of it, and predictions suffer",
+    (
+        "never-updated",
+        "momentum-reversed",
+        "average-unfinished",
+        "inputs-changed",
+        "too-few-values",
+    ),
+)
+STALE = Kind(
+    "stale",
+    "Moving statistics lag behind the weights",
+    f"distance {LAGS} or more in a norm, and population statistics predict better; or a distance "
+    f"of {FAR} or more",
+    (
+        "not-finite",
+        "never-updated",
+        "statistics-missing",
+        "weights-missing",
+        "inputs-changed",
+        "momentum-reversed",
+        "average-unfinished",
+        "memory-too-short",
+        "statistics-frozen",
+        "too-few-values",
+    ),
+)
+KINDS: tuple[Kind, ...] = (
+    UNTRAINED,
+    NEVER_UPDATED,
+    REVERSED_MOMENTUM,
+    UNFINISHED,
+    SHORT_MEMORY,
+    STALE,
+)
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
     """Yield the findings of this topic."""
-    return iter(())
+    norms = list(evidence.moving_norms())
+    if not norms:
+        return
+    if is_untrained(evidence):
+        yield UNTRAINED.finding(
+            "note",
+            [norm.name for norm in norms],
+            evidence=f"{len(norms)} norms hold 0 and 1, and γ 1 and β 0, in every channel",
+            message="The network is as it was built: nothing can be said of training yet.",
+            fix="bnrun audit NETWORK --weights FILE",
+        )
+        return
+    harm = find_harm(evidence)
+    yield from _never_updated(norms, evidence)
+    yield from _reversed(norms, harm, evidence)
+    yield from _unfinished(norms, harm, evidence)
+    yield from _lagging(norms, harm)
+
+
+def is_untrained(evidence: Evidence) -> bool:
+    """Return whether a network is as it was built: nothing in its norms has moved."""
+    if evidence.loading.file or evidence.steps:
+        return False
+    return all(
+        _is_start(norm)
+        and not norm.batches_tracked
+        and (norm.gamma is None or bool(((norm.gamma == 1) | (norm.gamma == 0)).all()))
+        and (norm.beta is None or not bool(norm.beta.any()))
+        for norm in evidence.moving_norms()
+    )
+
+
+def _is_start(norm: NormPlace) -> bool:
+    """Return whether moving statistics are still those of a new norm."""
+    assert norm.moving_mean is not None
+    assert norm.moving_var is not None
+    return not norm.moving_mean.any() and bool((norm.moving_var == 1).all())
+
+
+def _never_updated(norms: Sequence[NormPlace], evidence: Evidence) -> Iterator[Finding]:
+    """Find norms whose moving statistics are those of a new norm: 0 and 1."""
+    found = [norm for norm in norms if _is_start(norm)]
+    if not found:
+        return
+    tracked = max(norm.batches_tracked or 0 for norm in found)
+    homes = {norm.statistics_home for norm in found}
+    message = "They were in eval() whenever the network was trained, or momentum is 0."
+    fix = "model.train() before training; bnrun audit … --recalibrate FILE for these weights"
+    if homes == {"attribute"}:
+        message = "They are plain attributes: state_dict() leaves them out, and loading them, too."
+        fix = 'self.register_buffer("running_mean", torch.zeros(num_features))'
+    elif tracked and all(norm.momentum == 0 for norm in found):
+        message = "Momentum is 0: a new batch has no weight."
+        fix = "momentum=0.1"
+    elif tracked:
+        message = f"{tracked} batches were counted, yet nothing has moved: they were reset."
+    yield NEVER_UPDATED.finding(
+        "error",
+        [norm.name for norm in found],
+        evidence=f"moving mean 0 and moving variance 1 in every channel of {len(found)} of "
+        f"{len(norms)} norms; batches tracked: {tracked}",
+        message=message,
+        fix=fix,
+        norms=len(found),
+        batches_tracked=tracked,
+    )
+
+
+def _reversed(
+    norms: Sequence[NormPlace], harm: Harm | None, evidence: Evidence
+) -> Iterator[Finding]:
+    """Find momentum that looks like the weight of the old average."""
+    found = [norm for norm in norms if (norm.momentum or 0) >= REVERSED]
+    if not found:
+        return
+    momentum = max(norm.momentum or 0 for norm in found)
+    yield REVERSED_MOMENTUM.finding(
+        "error" if harm else "warning",
+        [norm.name for norm in found],
+        evidence=f"momentum {momentum:g}: the last batch alone weighs {momentum:.0%} of the moving "
+        f"average{_also(harm)}",
+        message="PyTorch's momentum is the weight of the new batch; elsewhere it is that of the old "
+        "average.",
+        fix=f"momentum={1 - momentum:.4g}",
+        momentum=momentum,
+        **_numbers(harm),
+    )
+
+
+def _unfinished(
+    norms: Sequence[NormPlace], harm: Harm | None, evidence: Evidence
+) -> Iterator[Finding]:
+    """Find moving averages in which the starting values still count."""
+    found = [
+        (norm, weight)
+        for norm in norms
+        if not _is_start(norm) and (weight := start_weight(norm)) >= START_WEIGHT
+    ]
+    if not found or (evidence.has_data and harm is None):
+        return
+    norm, weight = max(found, key=lambda one: one[1])
+    tracked, momentum = norm.batches_tracked or 0, norm.momentum or 0.0
+    steps = math.ceil(math.log(FORGOTTEN) / math.log1p(-momentum))
+    enough = 1 - FORGOTTEN ** (1 / tracked)
+    severity: Severity = "error" if harm else "warning"
+    yield UNFINISHED.finding(
+        severity,
+        [one.name for one, _ in found],
+        evidence=f"{weight:.0%} of {norm.name}'s moving statistics are the starting values: "
+        f"{tracked} batches, momentum {momentum:g}{_also(harm)}",
+        message="Too few batches for this momentum.",
+        fix=f"momentum={enough:.2g} for {tracked} batches, or {steps} batches with momentum "
+        f"{momentum:g}; or --recalibrate FILE",
+        start_weight=weight,
+        batches_tracked=tracked,
+        momentum=momentum,
+        momentum_that_would_do=enough,
+        batches_that_would_do=steps,
+        **_numbers(harm),
+    )
+
+
+def start_weight(norm: NormPlace) -> float:
+    """Return the weight of the starting values in a norm's moving statistics; 0 if unknown."""
+    if not norm.batches_tracked or not norm.momentum or not norm.momentum < 1:
+        return 0.0
+    return float((1 - norm.momentum) ** norm.batches_tracked)
+
+
+def _lagging(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding]:
+    """Find statistics that are not those of the weights, and say whether noise explains it."""
+    distances = {norm.name: distance_of(norm) for norm in norms}
+    far = [norm for norm in norms if (distances[norm.name] or 0.0) >= LAGS]
+    worst = max(far, key=lambda norm: distances[norm.name] or 0.0, default=None)
+    largest = 0.0 if worst is None else distances[worst.name] or 0.0
+    if worst is None or (harm is None and largest < FAR):
+        return
+    noise = {norm.name: expected_noise(norm) for norm in far}
+    noisy = [
+        norm
+        for norm in far
+        if noise[norm.name] >= NOISE and (distances[norm.name] or 0.0) <= ALIKE * noise[norm.name]
+    ]
+    if harm is not None and len(noisy) > len(far) / 2:
+        yield _short_memory(noisy, noise, distances, harm)
+        return
+    where = f"{worst.name}'s moving statistics lie {largest:.2g} deviations from those of its input"
+    yield STALE.finding(
+        "error" if harm else "warning",
+        [norm.name for norm in far],
+        evidence=f"{where}{_also(harm)}",
+        message="They are averages over batches that earlier weights have produced.",
+        fix=_fix_of_stale(far),
+        distance=largest,
+        **_numbers(harm),
+    )
+
+
+def _short_memory(
+    noisy: Sequence[NormPlace],
+    noise: dict[str, float],
+    distances: dict[str, float | None],
+    harm: Harm,
+) -> Finding:
+    worst = max(noisy, key=lambda norm: noise[norm.name])
+    momentum = worst.momentum or 0.0
+    single = noise[worst.name] / math.sqrt(momentum / (2 - momentum))
+    ratio = (QUIET / single) ** 2
+    enough = 2 * ratio / (1 + ratio)
+    return SHORT_MEMORY.finding(
+        "error",
+        [norm.name for norm in noisy],
+        evidence=f"momentum {momentum:g} averages some {(2 - momentum) / momentum:.0f} batches: an "
+        f"expected error of {noise[worst.name]:.2g} deviations in {worst.name}, and "
+        f"{distances[worst.name]:.2g} was found{_also(harm)}",
+        message="Small batches are noisy, and the average is over too few of them.",
+        fix=f"momentum={enough:.2g}; or --recalibrate FILE",
+        expected_error=noise[worst.name],
+        momentum=momentum,
+        momentum_that_would_do=enough,
+        **_numbers(harm),
+    )
+
+
+def expected_noise(norm: NormPlace) -> float:
+    """Return the error to expect of a moving mean, in units of the population's deviation.
+
+    It is the spread of the batches' means, times sqrt(m / (2 - m)) for momentum m: batches are
+    taken to be like those of training. It is 0 where it is not known.
+    """
+    seen = norm.trained
+    if seen is None or not norm.momentum or len(seen.calls) < 2:
+        return 0.0
+    means = stack([one.statistics.mean for one in seen.calls])
+    deviation = (seen.input.var + (norm.eps or 0.0)).sqrt()
+    spread = means.std(0) / deviation.clamp_min(1e-12 * float(ones_like(deviation).sum()))
+    single = float(spread.square().mean().sqrt())
+    return single * math.sqrt(norm.momentum / (2 - norm.momentum))
+
+
+def _fix_of_stale(norms: Sequence[NormPlace]) -> str:
+    """Return what to do: new statistics now, and what keeps them fresh in training."""
+    fix = "bnrun audit … --recalibrate FILE"
+    momentum = max((norm.momentum or 0.0 for norm in norms), default=0.0)
+    tracked = max((norm.batches_tracked or 0 for norm in norms), default=0)
+    if momentum and momentum < 0.1:
+        steps = math.ceil(math.log(FORGOTTEN) / math.log1p(-momentum))
+        return (
+            f"{fix}; in training, momentum=0.1, or {steps} more steps at a rate near 0"
+            f"{f' ({tracked} were counted)' if tracked else ''}"
+        )
+    return f"{fix}; in training, a lower learning rate for the last steps"
+
+
+def _also(harm: Harm | None) -> str:
+    return f"; {harm.sentence}" if harm else ""
+
+
+def _numbers(harm: Harm | None) -> dict[str, float]:
+    return dict(harm.numbers) if harm else {}

@@ -1,0 +1,67 @@
+"""Whether predictions with moving statistics are worse than they could be.
+
+Statistics that are a little off do no harm, and every network that still learns has such. What
+counts is whether predictions suffer.
+"""
+
+import math
+from dataclasses import dataclass
+
+from bnrun.health.evidence import Evidence
+
+LEAST_POINTS = 0.01
+"""Least gap of two accuracies that counts."""
+STANDARD_ERRORS = 2.0
+"""A gap counts where it is larger than so many of its standard errors."""
+FAR_OUTPUTS = 0.5
+"""Without accuracies: distance of outputs that counts, in units of the outputs' deviation."""
+
+
+@dataclass(frozen=True)
+class Harm:
+    """What predictions lose with moving statistics, against population ones.
+
+    Attributes:
+        sentence: with numbers.
+        numbers: the same by name.
+    """
+
+    sentence: str
+    numbers: dict[str, float]
+
+
+def find_harm(evidence: Evidence) -> Harm | None:
+    """Return what predictions lose with moving statistics; None where that is nothing, or unknown.
+
+    With targets, population statistics must predict better by at least `LEAST_POINTS` and by more
+    than chance would have it. Without, or where no statistics predict better than guessing, outputs
+    must be `FAR_OUTPUTS` apart.
+    """
+    accuracies, far = evidence.outputs.accuracies, evidence.outputs.distances.get("population")
+    moving, population = accuracies.get("moving"), accuracies.get("population")
+    if moving is not None and population is not None:
+        gap, error = population - moving, _standard_error(moving, population, evidence)
+        if gap >= LEAST_POINTS and gap > STANDARD_ERRORS * error:
+            return Harm(
+                f"accuracy {moving:.3f} with moving statistics, {population:.3f} with population "
+                "ones",
+                {"accuracy_moving": moving, "accuracy_population": population},
+            )
+        if max(moving, population) > _guessing(evidence) + STANDARD_ERRORS * error:
+            return None
+    if far is not None and not far < FAR_OUTPUTS:  # nan, too
+        return Harm(
+            f"outputs with moving and with population statistics lie {far:.2g} of their deviation "
+            "apart",
+            {"distance_of_outputs": far},
+        )
+    return None
+
+
+def _standard_error(one: float, other: float, evidence: Evidence) -> float:
+    examples = max(evidence.outputs.examples, 1)
+    return math.sqrt((one * (1 - one) + other * (1 - other)) / examples)
+
+
+def _guessing(evidence: Evidence) -> float:
+    return 1 / max(evidence.outputs.classes, 1)
