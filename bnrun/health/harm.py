@@ -13,7 +13,7 @@ LEAST_POINTS = 0.01
 """Least gap of two accuracies that counts."""
 STANDARD_ERRORS = 2.0
 """A gap counts where it is larger than so many of its standard errors."""
-FAR_OUTPUTS = 0.5
+FAR_OUTPUTS = 0.3
 """Without accuracies: distance of outputs that counts, in units of the outputs' deviation."""
 
 

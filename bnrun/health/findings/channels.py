@@ -58,7 +58,7 @@ def _not_finite(evidence: Evidence) -> Iterator[Finding]:
         fix="train again from the last checkpoint that is finite, at a lower learning rate; a norm "
         "alone: module.reset_running_stats(), then --recalibrate FILE",
         first_layer=first.name if first else next(iter(wrong)),
-        values={name: what for name, what in wrong.items()},
+        values=wrong,
     )
 
 

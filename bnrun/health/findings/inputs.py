@@ -67,11 +67,12 @@ def _is_new(norm: NormPlace) -> bool:
 
 def _finding(evidence: Evidence, given: Trial, best: Trial, cause: str, change: str) -> Finding:
     harm = find_harm(evidence)
+    also = f"; {harm.sentence}" if harm else ""
     return INPUTS_CHANGED.finding(
         "error" if harm else "warning",
         [given.norm],
         evidence=f"{given.norm}'s moving statistics lie {given.distance:.2g} deviations from those "
-        f"of its input, and {best.distance:.2g} with {change}{f'; {harm.sentence}' if harm else ''}",
+        f"of its input, and {best.distance:.2g} with {change}{also}",
         message=cause,
         fix=f"x = {change}",
         distance=given.distance,

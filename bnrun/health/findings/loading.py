@@ -55,8 +55,8 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             "error",
             _modules(statistics),
             evidence=f"{len(statistics)} missing: {_some(statistics)}",
-            message="It was saved from parameters(), or from a network that keeps its statistics in "
-            "plain attributes; strict=False hides that.",
+            message="It was saved from parameters(), or from a network that keeps them in plain "
+            "attributes; strict=False hides that.",
             fix="torch.save(model.state_dict(), FILE); for this file, --recalibrate FILE",
             missing=len(statistics),
         )

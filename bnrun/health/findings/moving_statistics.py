@@ -173,8 +173,8 @@ def _reversed(
         [norm.name for norm in found],
         evidence=f"momentum {momentum:g}: the last batch alone weighs {momentum:.0%} of the moving "
         f"average{_also(harm)}",
-        message="PyTorch's momentum is the weight of the new batch; elsewhere it is that of the old "
-        "average.",
+        message="PyTorch's momentum is the weight of the new batch; elsewhere it is that of the "
+        "old average.",
         fix=f"momentum={1 - momentum:.4g}",
         momentum=momentum,
         **_numbers(harm),
