@@ -6,8 +6,10 @@ BnrunError                  what was asked cannot be done             exit code 
 ├── DeviceError             the device is not on this machine
 ├── EngineError             an engine cannot run on this machine
 ├── NormError               a norm cannot be found, imported or built
+├── ProcessError            the processes of a training cannot come together
 ├── RunError                a run directory cannot be read or written
 └── TrainingFailed          the work began, and failed                exit code 1
+    └── ProcessLost         another process of the training ended, or does not answer
 
 Every error names the field or file, the value received, what is required, and the next step.
 """
@@ -103,6 +105,10 @@ class NormError(BnrunError):
     """A norm cannot be found, imported or built."""
 
 
+class ProcessError(BnrunError):
+    """The processes of a training cannot come together, or cannot share this machine."""
+
+
 class RunError(BnrunError):
     """A run directory cannot be read or written."""
 
@@ -111,6 +117,10 @@ class TrainingFailed(BnrunError):
     """Training began and then failed, in a user's own layer for example."""
 
     exit_code = WORK_FAILED
+
+
+class ProcessLost(TrainingFailed):
+    """Another process of the training has ended, or does not answer."""
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:

@@ -129,6 +129,10 @@ class RunStarted:
         engine: how steps are executed, `eager` or `compiled`.
         engine_chosen: why this engine, where it was chosen and not named.
         plans: how long the run was to be at first, and whenever that changed. Older runs have none.
+        processes: how many train together in this session.
+        hosts: the name of each one's machine, by rank; empty for one process.
+        norm_statistics: what norms over the batch normalize by where there are several processes:
+            `synced` or `local`; else empty.
     """
 
     norm: str
@@ -142,6 +146,9 @@ class RunStarted:
     engine: str = "eager"
     engine_chosen: str = ""
     plans: tuple[Plan, ...] = ()
+    processes: int = 1
+    hosts: tuple[str, ...] = ()
+    norm_statistics: str = ""
 
 
 @dataclass(frozen=True)

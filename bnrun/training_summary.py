@@ -48,7 +48,7 @@ class Summary:
         compute_examples_per_second: the same with the time of computing alone.
         run: the run's directory, where it has one.
         engine: how the steps were executed.
-        plans: see `RunStarted`.
+        plans, processes, hosts, norm_statistics: see `RunStarted`.
     """
 
     config: Mapping[str, Any]
@@ -65,6 +65,9 @@ class Summary:
     run: str | None = None
     engine: str = "eager"
     plans: tuple[Plan, ...] = ()
+    processes: int = 1
+    hosts: tuple[str, ...] = ()
+    norm_statistics: str = ""
 
     def with_event(self, event: Event) -> "Summary":
         """Return the summary after one more event of the training."""
@@ -80,6 +83,9 @@ class Summary:
                     data=event.data,
                     engine=event.engine,
                     plans=event.plans,
+                    processes=event.processes,
+                    hosts=event.hosts,
+                    norm_statistics=event.norm_statistics,
                 )._with_epochs(event.finished)
             case EpochEnded():
                 return self._with_epochs((*self.epochs, event))
@@ -208,6 +214,9 @@ class Summary:
             "device": self.device,
             "machine": self.machine,
             "engine": self.engine,
+            "processes": self.processes,
+            "hosts": list(self.hosts),
+            "norm_statistics": self.norm_statistics,
             "norm": self.norm,
             "seed": self.seed,
             "data": dataclasses.asdict(self.data),

@@ -13,7 +13,7 @@ HOUSE = Path(bnrun.__file__).parent
 FLOORS = [
     {"__init__"},  # the version, and the names that it finds in other rooms when they are used
     {"errors", "events", "guide", "locks", "paths"},
-    {"workers", "environment", "learning"},
+    {"workers", "environment", "learning", "processes"},
     {"config", "kernels"},
     {"norms", "training_summary"},
     {"data", "networks"},

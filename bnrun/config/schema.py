@@ -175,6 +175,8 @@ class TrainingConfig(_Section):
     """Images per step; the last, smaller batch of an epoch is kept."""
     norm_batch: Annotated[int | None, Field(ge=1)] = None
     """How many images are normalized together in training; null means the whole batch."""
+    norm_statistics: Literal["synced", "local"] = "synced"
+    """Of several processes: whether they normalize a batch together, or each its share of it."""
     seed: Annotated[int, Field(ge=0, lt=SEED_LIMIT)] = 0
     """Seed of the initial weights and of the order of the images."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:(0|[1-9]\d{0,2}))?)$")] = "auto"

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from bnrun import kernels
+from bnrun.norms import synchronized
 from bnrun.norms.fused import batch_norm
 from bnrun.norms.reference import check_rank
+from bnrun.processes import ALONE, Processes
 
 
 class BatchNorm(nn.Module):
@@ -36,6 +38,9 @@ class BatchNorm(nn.Module):
     The parameters, buffers and state_dict keys are those of PyTorch's layers: `weight`, `bias`,
     `running_mean`, `running_var` and `num_batches_tracked`, of shape (C,) and ().
 
+    Where `processes` is set to several, an input in training is this process's share of a batch,
+    which all of them normalize together: see `bnrun.norms.synchronized`.
+
     Raises, when called: see `reference.batch_norm`. These are the errors of PyTorch's layer for the
     rank of the input. One layer accepts all ranks, and an input of another dtype than its own.
     """
@@ -47,6 +52,7 @@ class BatchNorm(nn.Module):
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
+    processes: Processes = ALONE
 
     def __init__(
         self,
@@ -103,16 +109,19 @@ class BatchNorm(nn.Module):
         uses_buffers = self.track_running_stats or not self.training
         running_mean = self.running_mean if uses_buffers else None
         running_var = self.running_var if uses_buffers else None
-        y, moved_mean, moved_var = batch_norm(
-            x,
-            self.weight,
-            self.bias,
-            running_mean,
-            running_var,
-            training=self.training or running_mean is None or running_var is None,
-            momentum=self._count_batch() if updates else 0.0,
-            eps=self.eps,
-        )
+        momentum = self._count_batch() if updates else 0.0
+        arguments = (x, self.weight, self.bias, running_mean, running_var)
+        if self.training and self.processes.are_many:
+            y, moved_mean, moved_var = synchronized.batch_norm(
+                *arguments, processes=self.processes, momentum=momentum, eps=self.eps
+            )
+        else:
+            y, moved_mean, moved_var = batch_norm(
+                *arguments,
+                training=self.training or running_mean is None or running_var is None,
+                momentum=momentum,
+                eps=self.eps,
+            )
         if updates:
             self._replace_moving_statistics(moved_mean, moved_var)
         return y
@@ -152,13 +161,13 @@ class BatchNorm(nn.Module):
         """Return what a kernel needs to compute this layer on the way from one layer to the next.
 
         None where the layer must be called: a subclass may compute something else; without moving
-        statistics, or with equal weights for all batches, its formula is another; and a kernel
-        takes a negative eps for the lack of a norm.
+        statistics, or with equal weights for all batches, its formula is another; with other
+        processes, it needs theirs; and a kernel takes a negative eps for the lack of a norm.
         """
         mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
         if type(self) is not BatchNorm or self.momentum is None or not self.eps >= 0:
             return None
-        if not self.track_running_stats:
+        if not self.track_running_stats or (self.training and self.processes.are_many):
             return None
         if mean is None or var is None or count is None:
             return None

@@ -9,6 +9,7 @@ a norm predicts with whatever is written there. So it works for any norm that ha
 """
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from bnrun import kernels
 from bnrun.norms.introspection import MovingStatistics, named_values
 from bnrun.norms.reference import layout
+from bnrun.norms.synchronized import gathered_statistics
+from bnrun.processes import ALONE, Processes
 
 
 class MergedStatistics:
@@ -53,6 +56,16 @@ class MergedStatistics:
         self._squares = self._squares + squares + distance.square() * (self.count * count / total)
         self.mean = self.mean + distance * (count / total)
         self.count = total
+
+    def add_others(self, processes: Processes, channels: int) -> None:
+        """Merge what the other processes have; `channels` is the length of the mean."""
+        if not processes.are_many:
+            return
+        if self.count == 0:
+            self.mean = self._squares = torch.zeros(channels, dtype=torch.float64)
+        self.count, self.mean, self._squares = gathered_statistics(
+            processes, self.count, self.mean, self._squares
+        )
 
     @property
     def var(self) -> Tensor:
@@ -150,7 +163,9 @@ def _set_content(container: Any, content: Any) -> None:
         container.update(content)
 
 
-def use_population(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) -> None:
+def use_population(
+    model: nn.Module, batches: Callable[[], Iterable[Tensor]], processes: Processes = ALONE
+) -> None:
     """Replace every norm's moving statistics by the exact ones of its input over all batches.
 
     The norms are handled in the order in which the model reaches them. The input of each is taken
@@ -161,15 +176,17 @@ def use_population(model: nn.Module, batches: Callable[[], Iterable[Tensor]]) ->
     Args:
         model: its norms' statistics are replaced; its mode stays.
         batches: called once for each norm, returns the model's inputs.
+        processes: each takes some of the batches, in turns; all get the same statistics.
     """
     found = MovingStatistics.find(model)
     with predicting(model):
         for path, calls in _calls_in_order(model, found, next(iter(batches()))).items():
             merged = MergedStatistics()
             with _reading_input(found[path].module, merged.add, stop=calls == 1):
-                for images in batches():
+                for images in itertools.islice(batches(), processes.rank, None, processes.size):
                     with contextlib.suppress(_Stop):
                         model(images)
+            merged.add_others(processes, found[path].tensors()[0].numel())
             found[path].replace(merged.mean, merged.var)
 
 

@@ -126,7 +126,11 @@ class Run:
 
     def _start(self, event: RunStarted) -> None:
         """Write the environment, the lines that a killed process did not write, and a line."""
-        environment = describe(event.device, event.machine) | {"kernels": _kernels(event)}
+        environment = describe(event.device, event.machine) | {
+            "kernels": _kernels(event),
+            "processes": event.processes,
+            "hosts": list(event.hosts),
+        }
         if not (self.path / "environment.json").exists():
             self._replace("environment.json", _json(environment))
         self._write(NORM, lambda: keep_norm(self.path, self.config, len(event.finished)))

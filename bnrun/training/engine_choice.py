@@ -12,6 +12,7 @@ from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split
 from bnrun.errors import EngineError
 from bnrun.norms.introspection import MovingStatistics
+from bnrun.processes import ALONE, Processes
 from bnrun.training.device import synchronize
 from bnrun.training.engine import COMPILED, EAGER, Engine, running, uses_graphs
 from bnrun.training.stepper import Stepper
@@ -47,6 +48,7 @@ STATISTICS_TOLERANCE = 0.2
 """Relative difference up to which the norms of two engines' moving statistics count as equal."""
 
 KEY = "training.engine"
+_DETERMINISTIC = "training.deterministic, and a measurement might choose otherwise"
 
 
 def describe_choice(config: Config, device: torch.device) -> str:
@@ -58,12 +60,20 @@ def describe_choice(config: Config, device: torch.device) -> str:
     return "choosing the engine"
 
 
-def choose(config: Config, dataset: Dataset, device: torch.device, epochs: int) -> Engine:
+def choose(
+    config: Config,
+    dataset: Dataset,
+    device: torch.device,
+    epochs: int,
+    processes: Processes = ALONE,
+) -> Engine:
     """Return the engine that `training.engine` names; for `auto`, the faster one on this machine.
 
     Args:
         config, dataset, device: of the run; the dataset lies on the device.
         epochs: how many epochs are still to be trained.
+        processes: which train together. They measure together and choose the same engine: the
+            slowest one counts.
 
     Raises:
         EngineError: `compiled` is named and not available for this model on this machine.
@@ -73,23 +83,65 @@ def choose(config: Config, dataset: Dataset, device: torch.device, epochs: int) 
     wanted = config.training.engine
     if wanted == "eager":
         return EAGER
+    if processes.are_many:
+        return _choose_together(config, dataset.train, device, epochs, processes)
     if wanted == "compiled":
         _require_compiled(device)
         if uses_graphs(COMPILED, device):
             _require_graphs(config, dataset.train)
         return COMPILED
     if config.training.deterministic:
-        return Engine("eager", "training.deterministic, and a measurement might choose otherwise")
-    steps = epochs * -(-len(dataset.train) // config.training.batch_size)
+        return Engine("eager", _DETERMINISTIC)
+    return _measured(config, dataset.train, device, epochs, processes)
+
+
+def _choose_together(
+    config: Config, train: Split, device: torch.device, epochs: int, processes: Processes
+) -> Engine:
+    """Return the engine of several processes; `compiled` needs kernels on every machine.
+
+    Raises:
+        EngineError: `compiled` is named and not available.
+    """
+    problem = ""
+    if device.type != "cpu":
+        problem = "several processes sum their gradients, which a CUDA graph of a step does not"
+    else:
+        try:
+            _require_compiled(device)
+        except EngineError as error:
+            problem = error.reason
+    is_missing = processes.highest(bool(problem)) > 0
+    problem = problem or "the kernels are not available on another machine"
+    if config.training.engine == "compiled":
+        if is_missing:
+            raise EngineError(problem, KEY)
+        return COMPILED
+    if is_missing or config.training.deterministic:
+        return Engine("eager", problem if is_missing else _DETERMINISTIC)
+    return _measured(config, train, device, epochs, processes)
+
+
+def _measured(
+    config: Config, train: Split, device: torch.device, epochs: int, processes: Processes
+) -> Engine:
+    """Return the faster engine, where the run is long enough to find out."""
+    steps = epochs * -(-len(train) // config.training.batch_size)
     if steps < MIN_RUN_STEPS:
         return EAGER
     try:
-        return _faster(config, dataset.train, device, steps)
+        return _faster(config, train, device, steps, processes)
     except EngineError as error:
         return Engine("eager", error.reason)
 
 
-def _faster(config: Config, train: Split, device: torch.device, steps: int) -> Engine:
+def _faster(
+    config: Config,
+    train: Split,
+    device: torch.device,
+    steps: int,
+    processes: Processes,
+) -> Engine:
     """Time both engines and return the faster; on a tie, `compiled`.
 
     Where a few steps of each are no clear lead of `compiled`, the engines alternate, so that both
@@ -103,14 +155,14 @@ def _faster(config: Config, train: Split, device: torch.device, steps: int) -> E
     """
     compiled_before = device.type != "cpu" or kernels.is_compiled()
     try:
-        eager = _Measurement(EAGER, config, train)
+        eager = _Measurement(EAGER, config, train, processes)
     except Exception:
         return EAGER  # training will raise the same, and say where
     if not compiled_before and steps * eager.fastest * MIN_SAVING < COMPILE_SECONDS:
         raise EngineError("compiling would take longer than it saves in this run")
     _require_compiled(device)
     try:
-        compiled = _Measurement(COMPILED, config, train)
+        compiled = _Measurement(COMPILED, config, train, processes)
         is_equal = _are_equal(eager, compiled)
         is_clear = compiled.fastest * CLEAR_LEAD < eager.fastest
         rounds = min(ROUNDS, steps // MIN_STEPS_OF_ROUND)
@@ -186,16 +238,19 @@ class _Measurement:
             be wrong while the losses are right.
     """
 
-    def __init__(self, engine: Engine, config: Config, train: Split) -> None:
+    def __init__(
+        self, engine: Engine, config: Config, train: Split, processes: Processes = ALONE
+    ) -> None:
         size = config.training.batch_size
         count = WARM_UP_STEPS + TIMED_STEPS
         images = size * min(count, max(len(train) // size, 1))
-        self._device = train.labels.device
+        self._device, self._processes = train.labels.device, processes
         self._stepper = Stepper(
             config,
             Split(train.images[:images], train.labels[:images]),
             engine=engine,
             name=f"trial steps of the engine {engine.name}",
+            processes=processes,
         )
         self.seconds: list[float] = []
         self.losses: list[float] = []
@@ -218,7 +273,7 @@ class _Measurement:
                 start = time.perf_counter()
                 loss, _ = self._stepper.step()
                 synchronize(self._device)
-                self.seconds.append(time.perf_counter() - start)
+                self.seconds.append(self._processes.highest(time.perf_counter() - start))
                 self.losses.append(float(loss))
 
 

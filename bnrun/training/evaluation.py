@@ -1,6 +1,7 @@
 """The test accuracy of a model, by the kind of statistics that its norms predict with."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from bnrun.networks.lenet import LeNet
 from bnrun.networks.whole import take_population_in_one_call
 from bnrun.norms.introspection import MovingStatistics
 from bnrun.norms.population import batch_statistics, predicting, preserving, use_population
+from bnrun.processes import ALONE, Processes
 from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.checkpoint import require_fit, restore_model, with_model
 from bnrun.training.model import build_model, wrap_model_errors
@@ -146,7 +148,11 @@ def trained_model(config: Config, checkpoint: Mapping[str, Any], device: torch.d
 
 
 def accuracies_by_statistics(
-    model: nn.Module, dataset: Dataset, config: Config, statistics: Iterable[str]
+    model: nn.Module,
+    dataset: Dataset,
+    config: Config,
+    statistics: Iterable[str],
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Return a model's test accuracy, a fraction, by kind of statistics; `moving` always first.
 
@@ -156,47 +162,56 @@ def accuracies_by_statistics(
 
     Where no norm keeps moving statistics, only `moving` is returned: the model predicts in one
     way. `population` and `batch` leave the model and torch's random generators as they were, so
-    training continues the same whatever was evaluated.
+    training continues the same whatever was evaluated. Several `processes` share the batches out.
     """
-    accuracies = {"moving": accuracy(model, dataset.test)}
+    test = dataset.test
+    accuracies = {"moving": accuracy(model, test, processes=processes)}
     if not MovingStatistics.find(model):
         return accuracies
-    device, kinds = dataset.test.images.device, set(statistics)
+    device, kinds = test.images.device, set(statistics)
     if "population" in kinds:
         with preserved_generators(device), preserving(model):
-            take_population(model, dataset.train, config.training.population_images)
-            accuracies["population"] = accuracy(model, dataset.test)
+            take_population(model, dataset.train, config.training.population_images, processes)
+            accuracies["population"] = accuracy(model, test, processes=processes)
     if "batch" in kinds:
         with preserved_generators(device), batch_statistics(model):
-            accuracies["batch"] = accuracy(model, dataset.test, config.training.batch_size)
+            size = config.training.batch_size
+            accuracies["batch"] = accuracy(model, test, size, processes)
     return accuracies
 
 
-def accuracy(model: nn.Module, split: Split, batch_size: int = BATCH_SIZE) -> float:
+def accuracy(
+    model: nn.Module, split: Split, batch_size: int = BATCH_SIZE, processes: Processes = ALONE
+) -> float:
     """Return the fraction of a split's images that a model classifies correctly.
 
     The model predicts in evaluation mode, and without gradients, since the textbook's layer goes by
-    these. Its modes are restored.
+    these. Its modes are restored. Several `processes` take the batches in turns, and all of them
+    get the fraction.
     """
     with predicting(model):
         correct = torch.zeros((), dtype=torch.long, device=split.labels.device)
-        for images, labels in split.batches(batch_size):
+        batches = split.batches(batch_size)
+        for images, labels in itertools.islice(batches, processes.rank, None, processes.size):
             correct += (model(images).argmax(1) == labels).sum()
+    processes.add([correct])
     return int(correct) / len(split)
 
 
-def take_population(model: nn.Module, train: Split, count: int) -> None:
+def take_population(
+    model: nn.Module, train: Split, count: int, processes: Processes = ALONE
+) -> None:
     """Replace the norms' moving statistics by exact ones over the first `count` training images."""
     images = Split(train.images[:count], train.labels[:count])
 
     def batches(size: int = BATCH_SIZE) -> Iterator[Tensor]:
         return (batch for batch, _ in images.batches(size))
 
-    if type(model) is LeNet:
+    if type(model) is LeNet and not processes.are_many:
         with predicting(model):
             if take_population_in_one_call(model, next(batches(len(images)))):
                 return
-    use_population(model, batches)
+    use_population(model, batches, processes)
 
 
 def _population_images(config: Config, dataset: Dataset) -> int:

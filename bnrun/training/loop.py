@@ -35,6 +35,7 @@ from bnrun.events import (
     Status,
 )
 from bnrun.norms.population import unmoved_norms
+from bnrun.processes import ALONE, Processes
 from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.checkpoint import require_fit
 from bnrun.training.device import device_name
@@ -42,7 +43,8 @@ from bnrun.training.engine import Engine
 from bnrun.training.engine_choice import choose
 from bnrun.training.evaluation import accuracies_by_statistics, accuracy
 from bnrun.training.model import wrap_model_errors
-from bnrun.training.norm_batch import check_norm_batch
+from bnrun.training.norm_batch import check_norm_batch, check_shares
+from bnrun.training.norm_statistics import norm_statistics
 from bnrun.training.optimizer import learning_rate
 from bnrun.training.probes.probes import Probes
 from bnrun.training.stepper import Stepper
@@ -58,6 +60,7 @@ def train(
     dataset: Dataset,
     device: torch.device,
     checkpoint: Mapping[str, Any] | None = None,
+    processes: Processes = ALONE,
 ) -> Generator[Event, None, Summary]:
     """Train LeNet as the config describes; with a checkpoint's state, continue from there.
 
@@ -75,38 +78,50 @@ def train(
         dataset: on any device.
         device: to train on.
         checkpoint: the state of a `CheckpointReady` event, which runs/ stores as checkpoint.pt.
+        processes: which train together. All must call this with the same arguments; they compute
+            the same results and get the same events, times aside. A state holds nothing that
+            depends on their number.
 
     Raises:
-        ConfigError: the norm cannot normalize a piece that `training.norm_batch` leaves.
+        ConfigError: the norm cannot normalize a piece that `training.norm_batch`, or the share of
+            a process, leaves; or it cannot be synchronized between processes.
         NormError: the norm cannot be loaded or built.
         EngineError: the engine that the config names is not available here.
         RunError: the checkpoint is of another model.
+        ProcessLost: another process ended, or does not answer.
         TrainingFailed: a step raised, in a user's own layer for example. Raised while iterating;
             or at once, where a norm's parameters cannot be trained or an engine is checked.
     """
     if device.type == "cpu":
         keep_freed_memory()
     check_norm_batch(config, len(dataset.train))
+    if norm_statistics(config, processes, device).kind == "local":
+        check_shares(config, len(dataset.train), processes)
     dataset = dataset.to(device)
-    engine = _engine(config, dataset, device, checkpoint)
-    training = _Training(config, dataset, device, engine)
+    engine = _engine(config, dataset, device, checkpoint, processes)
+    training = _Training(config, dataset, device, engine, processes)
     if checkpoint is not None:
         training.restore(checkpoint)
     return _summarized(training.events(), config)
 
 
 def _engine(
-    config: Config, dataset: Dataset, device: torch.device, checkpoint: Mapping[str, Any] | None
+    config: Config,
+    dataset: Dataset,
+    device: torch.device,
+    checkpoint: Mapping[str, Any] | None,
+    processes: Processes,
 ) -> Engine:
     """Return the engine of a run; a run that continues keeps its own, where it is available."""
     epochs = config.training.epochs
     if checkpoint is None:
-        return choose(config, dataset, device, epochs)
+        return choose(config, dataset, device, epochs, processes)
     before = checkpoint.get("engine", "eager")  # older checkpoints name none: all were eager
     try:
-        return choose(config.with_training(engine=before), dataset, device, epochs)
+        return choose(config.with_training(engine=before), dataset, device, epochs, processes)
     except EngineError as error:
-        now = choose(config, dataset, device, epochs - len(checkpoint["epochs"]))
+        left = epochs - len(checkpoint["epochs"])
+        now = choose(config, dataset, device, left, processes)
         return Engine(now.name, f"the run started {before}, which can't continue: {error.reason}")
 
 
@@ -139,13 +154,19 @@ class _Training:
     """One training: its stepper, the epochs that it has finished, and its events."""
 
     def __init__(
-        self, config: Config, dataset: Dataset, device: torch.device, engine: Engine
+        self,
+        config: Config,
+        dataset: Dataset,
+        device: torch.device,
+        engine: Engine,
+        processes: Processes,
     ) -> None:
         self.config = config
         self.dataset = dataset
         self.device = device
         self.engine = engine
-        self.stepper = Stepper(config, dataset.train, engine=engine)
+        self.processes = processes
+        self.stepper = Stepper(config, dataset.train, engine=engine, processes=processes)
         steps = config.training.epochs * self.stepper.steps_per_epoch
         self.probes = Probes(config, self.stepper.model, dataset.train, steps)
         self.clock = Clock(device)
@@ -181,7 +202,12 @@ class _Training:
             engine_chosen=self.engine.why,
             finished=tuple(self.finished),
             plans=self.plans,
+            processes=self.processes.size,
+            hosts=self.processes.hosts,
+            norm_statistics=self.stepper.statistics.kind,
         )
+        if self.stepper.statistics.notice:
+            yield Notice(self.stepper.statistics.notice)
         if settings.deterministic and self.device.type == "mps":
             yield Notice("training.deterministic: torch has no deterministic algorithms on mps")
         yield from self._batch_notices()
@@ -328,9 +354,11 @@ class _Training:
         model, validation = self.stepper.model, self.dataset.validation
         with self.stepper.computing(), wrap_model_errors(f"evaluation after epoch {epoch}"):
             test_accs = accuracies_by_statistics(
-                model, self.dataset, self.config, self.config.training.evaluate
+                model, self.dataset, self.config, self.config.training.evaluate, self.processes
             )
-            return test_accs, accuracy(model, validation) if validation else None
+            if validation is None:
+                return test_accs, None
+            return test_accs, accuracy(model, validation, processes=self.processes)
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from bnrun.config import Config
-from bnrun.errors import TrainingFailed
+from bnrun.errors import ProcessLost, TrainingFailed
 from bnrun.networks.lenet import LeNet
 from bnrun.norms import norm_factory
 from bnrun.norms.pieces import in_pieces
@@ -46,9 +46,12 @@ def wrap_model_errors(place: str) -> Iterator[None]:
 
     Raises:
         TrainingFailed: the code inside raised an exception or called `sys.exit`.
+        ProcessLost: it waited for another process, which is no fault of the model.
     """
     try:
         yield
+    except ProcessLost:
+        raise
     except (Exception, SystemExit) as error:
         raise TrainingFailed(
             f"{place}: {type(error).__name__}: {error}{own_line(error)}"

@@ -7,12 +7,56 @@ import torch
 from bnrun.config import Config
 from bnrun.errors import ConfigError
 from bnrun.norms import norm_factory
+from bnrun.processes import Processes
 from bnrun.training.random_numbers import preserved_generators
 
 LINEAR_PLACES = {3, 4}
 """The places of the norm after a linear layer, where an example has one value per channel."""
 CHANNELS = 120
 """Those of place 3."""
+
+
+def check_shares(config: Config, images: int, processes: Processes) -> None:
+    """Check that no process has a single example to normalize, where the norm cannot.
+
+    Args:
+        config: of a training whose processes normalize their own shares.
+        images: how many an epoch has.
+        processes: that share each batch.
+
+    Raises:
+        ConfigError: one has. The reason names a batch size that leaves none.
+        NormError: the norm cannot be loaded or built.
+    """
+    if LINEAR_PLACES.isdisjoint(config.model.norm_places):
+        return
+    size = config.training.batch_size
+    if not _shares_leave_one(config, images, size, processes) or _normalizes_one_example(config):
+        return
+    better = next(
+        number
+        for number in itertools.count(size + 1)
+        if not _shares_leave_one(config, images, number, processes)
+    )
+    raise ConfigError(
+        f"received {size}, which leaves one of {processes.size} processes a single example of a "
+        "batch to normalize by itself. After a linear layer that is one value per channel, where "
+        f"norm '{config.model.norm_call}' has nothing to average. Fix: --set "
+        f"training.batch_size={better}",
+        key="training.batch_size",
+    )
+
+
+def _shares_leave_one(config: Config, images: int, size: int, processes: Processes) -> bool:
+    """Return whether a share, or a piece of one, is a single example."""
+    share = -(-min(size, images) // processes.size)
+    shares = {
+        min(share, batch - start)
+        for batch in {min(size, images), images % size}
+        for start in range(0, batch, share)
+    }
+    together = config.training.norm_batch or share
+    return any(one == 1 or _leaves_one(one, together) for one in shares)
 
 
 def check_norm_batch(config: Config, images: int, source: str | None = None) -> None:

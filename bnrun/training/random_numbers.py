@@ -22,6 +22,11 @@ class RandomNumbers:
 
     def __init__(self, seed: int, device: torch.device) -> None:
         self._device = device
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Begin the numbers of a seed; not inside `in_use`."""
+        device = self._device
         with preserved_generators(device):
             torch.default_generator.manual_seed(seed)
             if device.type == "cuda":

@@ -8,11 +8,14 @@ The loop, the measurement of engines, parity, throughput and the benchmark all d
 """
 
 import contextlib
+import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from bnrun import kernels
 from bnrun.config import Config
@@ -21,11 +24,13 @@ from bnrun.networks.layers import cross_entropy
 from bnrun.networks.lenet import LeNet
 from bnrun.networks.whole import can_be_one_call, lenet_step
 from bnrun.norms.introspection import MovingStatistics
-from bnrun.training.checkpoint import capture, restore
+from bnrun.processes import ALONE, Processes
+from bnrun.training.checkpoint import capture, restore, restore_model, with_model
 from bnrun.training.cuda_graph import StepGraphs
 from bnrun.training.device import deterministic
 from bnrun.training.engine import EAGER, Engine, running, uses_graphs, uses_kernels
 from bnrun.training.model import build_model, wrap_model_errors
+from bnrun.training.norm_statistics import norm_statistics, synchronize
 from bnrun.training.optimizer import SGD, build_optimizer, learning_rate
 from bnrun.training.random_numbers import RandomNumbers
 
@@ -46,16 +51,22 @@ class Stepper:
         engine: executes the steps.
         dtype: to convert the model and the images to; None leaves the model as it is built.
         name: of the training in errors, such as "arm scratch"; empty where there is only one.
+        processes: which train the same network. Each takes its share of every batch; gradients
+            and metrics are summed over all of them. So weights, statistics, losses and counts are
+            the same in all processes, after every step.
 
     Attributes:
         model, dtype: the network, and the type of its parameters.
         steps_taken: how many steps were taken since the training's first epoch began.
-        batch_sizes: the number of images in each batch of an epoch; the last may be smaller.
+        batch_sizes: the number of images in each batch of an epoch, in all processes; the last
+            may be smaller.
+        statistics: what the norms of several processes normalize by.
         losses: each step's mean loss in the current epoch, on the device, shape (steps,).
         correct_counts: each step's count of right answers, likewise.
 
     Raises:
         NormError: the norm cannot be loaded or built.
+        ConfigError: it cannot be synchronized between processes.
         TrainingFailed: it cannot be moved to the device, or its parameters have no shape yet.
     """
 
@@ -67,14 +78,19 @@ class Stepper:
         engine: Engine = EAGER,
         dtype: torch.dtype | None = None,
         name: str = "",
+        processes: Processes = ALONE,
     ) -> None:
         self._config, self._train, self._engine = config, train, engine
+        self._processes = processes
         self.name = name
         self._device = train.labels.device
         self._random_numbers = RandomNumbers(config.training.seed, self._device)
         self._is_computing = False
         with self._random_numbers.in_use():  # a norm's constructor may draw
             self.model: LeNet = build_model(config)
+            self.statistics = norm_statistics(config, processes, self._device)
+            if self.statistics.kind == "synced":
+                synchronize(self.model, processes)
             with self._wrap_model_errors("before the first step"):
                 self.model.to(self._device, dtype)
         if dtype is not None:
@@ -93,6 +109,7 @@ class Stepper:
         self._one_call: kernels.LeNetStep | None = None
         self._has_begun = False  # to take steps, in the current block of `computing`
         self._graphs: StepGraphs | None = None
+        self._restart_random_numbers(0)
         if uses_graphs(engine, self._device):
             self._graphs = StepGraphs(
                 self.model,
@@ -113,7 +130,8 @@ class Stepper:
     def is_in_one_call(self) -> bool:
         """Return whether the network, as it is now, is computed in one call of a kernel."""
         has_kernels = uses_kernels(self._engine, self._device) and self.dtype == torch.float32
-        return has_kernels and can_be_one_call(self.model)
+        is_alone = not self._processes.are_many  # else gradients are summed within the step
+        return has_kernels and is_alone and can_be_one_call(self.model)
 
     @contextlib.contextmanager
     def computing(self) -> Iterator[None]:
@@ -177,7 +195,8 @@ class Stepper:
         if step == 0 or not self._has_begun:
             self._begin()
         start = step * self._config.training.batch_size
-        self._index = self._order[start : start + self.batch_sizes[step]]
+        batch = self._order[start : start + self.batch_sizes[step]]
+        self._index = batch[self._processes.share(len(batch), self.batch_sizes[0])]
         if self._graphs is None and self._one_call is None:
             self._batch = self._look_up()
 
@@ -203,7 +222,8 @@ class Stepper:
             else:
                 batch = self._look_up() if self._one_call is not None else self._batch
                 assert batch is not None
-                self.losses[step], self.correct_counts[step] = self._train_step(*batch, on_phase)
+                train = self._train_share if self._processes.are_many else self._train_step
+                self.losses[step], self.correct_counts[step] = train(*batch, on_phase)
         self.steps_taken += 1
         return self.losses[step], size
 
@@ -220,6 +240,7 @@ class Stepper:
         """
         with self.computing():
             restore(state, self.model, self.optimizer)
+        self._restart_random_numbers(epochs)
         self.steps_taken = epochs * self.steps_per_epoch
 
     def _start_epoch(self, epoch: int) -> None:
@@ -230,6 +251,15 @@ class Stepper:
             self._graphs.start_epoch(self._order)
         with self._wrap_model_errors(f"epoch {epoch}"):  # a norm may have a `train` of its own
             self.model.train()
+        if self._processes.are_many:  # a norm may count its calls, or draw its initial values
+            restore_model(self._processes.from_first(with_model({}, self.model)), self.model)
+
+    def _restart_random_numbers(self, epochs: int) -> None:
+        """Let each process but the first draw numbers of its own, as different images need."""
+        if self._processes.rank:
+            text = f"{self._config.training.seed},{epochs},{self._processes.rank}"
+            seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+            self._random_numbers.restart(seed)
 
     def _begin(self) -> None:
         """Find out whether steps are one call each, until this block of `computing` ends."""
@@ -290,3 +320,46 @@ class Stepper:
         correct = (logits.detach().argmax(1) == labels).sum()
         on_phase("optimizer")
         return loss.detach(), correct
+
+    def _train_share(
+        self, images: Tensor, labels: Tensor, on_phase: OnPhase = ignore_phase
+    ) -> tuple[Tensor, Tensor]:
+        """Train on this process's share of a batch; return what `_train_step` does, of all of it.
+
+        The loss of a share is its sum over the count of the whole batch. So the sum of the shares'
+        gradients is the gradient of the batch, however uneven the shares are: the mean that
+        DistributedDataParallel takes would weigh them alike. One call sums all that a step needs.
+        """
+        self.optimizer.zero_grad()
+        size = self.batch_sizes[self.steps_taken % self.steps_per_epoch]
+        loss, correct = self.losses.new_zeros(2)
+        if len(labels) or self.statistics.kind == "synced":  # whose norms all must call
+            logits = self.model(images)
+            share_loss = F.cross_entropy(logits, labels, reduction="sum") / size
+            loss, correct = share_loss.detach(), (logits.detach().argmax(1) == labels).sum()
+            on_phase("forward")
+            share_loss.backward()  # type: ignore[no-untyped-call,unused-ignore]
+        results = torch.stack([loss, correct.to(loss.dtype)])
+        self._add_shares(results, weight=len(labels) / size)
+        on_phase("backward")
+        self.optimizer.step()
+        on_phase("optimizer")
+        return results[0], results[1]
+
+    def _add_shares(self, results: Tensor, weight: float) -> None:
+        """Sum results and gradients over the processes.
+
+        Norms that each normalize a share have moved their statistics by its mean and variance.
+        Their weighted mean is as if they had all moved by those of the shares, averaged by images.
+        """
+        trained = [one for one in self.optimizer.parameters if one.requires_grad]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+        moving = []
+        if self.statistics.kind == "local":
+            moving = list(MovingStatistics.find(self.model).values())
+        averages = [[tensor.detach() * weight for tensor in one.tensors()] for one in moving]
+        self._processes.add([results, *gradients, *itertools.chain(*averages)])
+        for parameter, gradient in zip(trained, gradients, strict=True):
+            parameter.grad = gradient
+        for one, average in zip(moving, averages, strict=True):
+            one.replace(*average)

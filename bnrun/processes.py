@@ -1,0 +1,293 @@
+"""The processes that train one network together, as one of them sees the others.
+
+A launcher, such as torch's `torchrun`, starts the same command several times and says in the
+environment which process is which. `joined` connects them, and leaves them cleanly. Everything that
+passes between them is a method of `Processes`; where a process is alone, each method does nothing.
+
+    with joined(launched()) as processes:
+        processes.add([gradient])  # in place: now it is the sum over all processes
+"""
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from bnrun.errors import ProcessError, ProcessLost
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Value = TypeVar("Value")
+
+ANSWER_SECONDS = 60
+"""Time within which the other processes must join, and later answer. A process that ends is noticed
+at once, for its connections are closed; this is for a machine that is off or cut off."""
+PREPARATION_SECONDS = 600
+"""Time within which the others must have read the images, which may have to be fetched first."""
+
+_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+_INTERFACE = "GLOO_SOCKET_IFNAME"
+"""Names the network interface that torch's library gloo connects through."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Which process this is, of how many.
+
+    Attributes:
+        rank, size: its number, from 0 on, and how many there are on all machines.
+        local_rank, local_size: the same on its machine.
+        address: where they meet: `env://`, or `tcp://HOST:PORT`.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    address: str = "env://"
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> Launch | None:
+    """Return which process a launcher has started this one as; None where it is the only one.
+
+    Raises:
+        ProcessError: the environment says only a part of it, or something else than numbers.
+    """
+    if environment.get("WORLD_SIZE", "1") == "1":
+        return None
+    missing = [name for name in (*_VARIABLES, "MASTER_ADDR") if name not in environment]
+    if missing:
+        raise ProcessError(
+            f"WORLD_SIZE is {environment['WORLD_SIZE']}, but {', '.join(missing)} is not in the "
+            "environment. Start the processes by torchrun, which sets all of it."
+        )
+    try:
+        rank, size, local_rank, local_size = (int(environment[name]) for name in _VARIABLES)
+        return Launch(rank, size, local_rank, local_size)
+    except ValueError as error:
+        given = ", ".join(f"{name}={environment[name]}" for name in _VARIABLES)
+        raise ProcessError(f"received {given}; these must be whole numbers.") from error
+
+
+@dataclass
+class Traffic:
+    """What passed between the processes: calls, bytes handed over, and seconds until the answer."""
+
+    calls: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Processes:
+    """The processes that train together; `ALONE` where there is only this one.
+
+    Attributes:
+        rank, size: see `Launch`.
+        hosts: the name of each process's machine, by rank; empty for one process.
+        local_rank, local_size: see `Launch`.
+        group: torch's process group; None for that of all processes.
+        traffic: what passed so far.
+    """
+
+    rank: int = 0
+    size: int = 1
+    hosts: tuple[str, ...] = ()
+    local_rank: int = 0
+    local_size: int = 1
+    group: Any = None
+    traffic: Traffic = field(default_factory=Traffic)
+
+    @property
+    def are_many(self) -> bool:
+        """Return whether there are others."""
+        return self.size > 1
+
+    @property
+    def is_first(self) -> bool:
+        """Return whether this process writes and shows for all of them."""
+        return self.rank == 0
+
+    def share(self, count: int, whole: int) -> slice:
+        """Return this process's share of a batch of `count` images: consecutive ones.
+
+        A full batch, of `whole` images, is cut into shares of `whole / size` images, rounded up. A
+        smaller batch has shares of the same length, as far as it goes: the last may be empty.
+        """
+        length = -(-whole // self.size)
+        return slice(min(self.rank * length, count), min((self.rank + 1) * length, count))
+
+    def add(self, tensors: Sequence["Tensor"]) -> None:
+        """Replace each tensor by its sum over all processes, in place; one call for all of them."""
+        if not self.are_many or not tensors:
+            return
+        import torch
+        from torch import distributed
+
+        together = torch.cat([tensor.detach().reshape(-1) for tensor in tensors])
+        with self._waiting(together):
+            distributed.all_reduce(together, group=self.group)
+        start = 0
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor.copy_(together[start : start + tensor.numel()].view_as(tensor))
+                start += tensor.numel()
+
+    def gather(self, row: "Tensor") -> "Tensor":
+        """Return the vectors of all processes, of shape (size, n), by rank."""
+        if not self.are_many:
+            return row[None]
+        from torch import distributed
+
+        rows = [row.new_empty(row.shape) for _ in range(self.size)]
+        with self._waiting(row):
+            distributed.all_gather(rows, row.contiguous(), group=self.group)
+        import torch
+
+        return torch.stack(rows)
+
+    def highest(self, value: float) -> float:
+        """Return the highest of the processes' values, which all of them can then act on."""
+        if not self.are_many:
+            return value
+        import torch
+
+        return float(self.gather(torch.tensor([value], dtype=torch.float64)).max())
+
+    def from_first(self, value: Value) -> Value:
+        """Return the first process's value: tensors and plain data, which all then have.
+
+        The values of the others are not read.
+        """
+        if not self.are_many:
+            return value
+        from torch import distributed
+
+        values = [value]
+        with self._waiting():
+            distributed.broadcast_object_list(values, group=self.group, group_src=0)
+        return values[0]
+
+    def wait_for_all(self, seconds: float = PREPARATION_SECONDS) -> None:
+        """Wait until all processes are here."""
+        if not self.are_many:
+            return
+        from torch import distributed
+
+        with self._waiting(seconds=seconds):
+            distributed.monitored_barrier(self.group, timeout=timedelta(seconds=seconds))
+
+    def device(self, chosen: "torch.device") -> "torch.device":
+        """Return the device of this process, where `chosen` is what the config names.
+
+        On CUDA, each process of a machine has a GPU of its own.
+
+        Raises:
+            ProcessError: there are fewer, or the device cannot be shared out.
+        """
+        import torch
+
+        if not self.are_many or chosen.type == "cpu":
+            return chosen
+        if chosen.type != "cuda" or self.local_size > torch.cuda.device_count():
+            raise ProcessError(
+                f"received '{chosen.type}' for {self.local_size} processes on this machine, which "
+                f"has {torch.cuda.device_count()} CUDA devices; each process needs one of its own. "
+                "The device cpu has no such limit.",
+                key="training.device",
+            )
+        return torch.device("cuda", self.local_rank)
+
+    @contextlib.contextmanager
+    def _waiting(
+        self, sent: "Tensor | None" = None, seconds: float = ANSWER_SECONDS
+    ) -> Iterator[None]:
+        """Count what is sent in the block, and convert torch's errors.
+
+        Raises:
+            ProcessLost: another process does not answer.
+        """
+        start = time.perf_counter()
+        try:
+            yield
+        except RuntimeError as error:
+            raise ProcessLost(self._lost(str(error), seconds)) from error
+        self.traffic.calls += 1
+        self.traffic.bytes += 0 if sent is None else sent.numel() * sent.element_size()
+        self.traffic.seconds += time.perf_counter() - start
+
+    def _lost(self, reason: str, seconds: float) -> str:
+        """Return what happened to another process, as far as it is known here."""
+        others = sorted({host for rank, host in enumerate(self.hosts) if rank != self.rank})
+        where = f"on {', '.join(others)}, " if others else ""
+        if "imed out" in reason or "imeout" in reason:
+            return (
+                f"another of the {self.size} processes, {where}has not answered for {seconds:.0f} "
+                "s: it hangs, or its machine is off or cut off."
+            )
+        return f"another of the {self.size} processes, {where}has ended before its work was done."
+
+
+ALONE = Processes()
+"""This process, where it trains alone."""
+
+
+@contextlib.contextmanager
+def joined(launch: Launch | None) -> Iterator[Processes]:
+    """Join the other processes inside the block; `ALONE` where there are none.
+
+    Raises:
+        ProcessError: they have not all come together within `ANSWER_SECONDS`.
+    """
+    if launch is None:
+        yield ALONE
+        return
+    from torch import cuda, distributed
+
+    backend = "cpu:gloo,cuda:nccl" if cuda.is_available() else "gloo"
+    try:
+        distributed.init_process_group(
+            backend,
+            launch.address,
+            timedelta(seconds=ANSWER_SECONDS),
+            rank=launch.rank,
+            world_size=launch.size,
+        )
+        hosts: list[Any] = [None] * launch.size
+        distributed.all_gather_object(hosts, socket.gethostname())
+    except (RuntimeError, ValueError) as error:
+        _leave()
+        raise ProcessError(_not_joined(launch, str(error))) from error
+    try:
+        yield Processes(
+            launch.rank, launch.size, tuple(hosts), launch.local_rank, launch.local_size
+        )
+    finally:
+        _leave()
+
+
+def _leave() -> None:
+    from torch import distributed
+
+    if distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):  # of a connection that broke
+            distributed.destroy_process_group()
+
+
+def _not_joined(launch: Launch, reason: str) -> str:
+    place = launch.address.removeprefix("tcp://")
+    if place == "env://":
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    first = reason.strip().partition("\n")[0][:200]
+    return (
+        f"process {launch.rank} of {launch.size} on {socket.gethostname()} has not met the others "
+        f"at {place} within {ANSWER_SECONDS} s ({first}). Check that the address is right and can "
+        f"be reached from every machine; {_INTERFACE}=eth1 names the network interface to use, "
+        "where a machine has several."
+    )
