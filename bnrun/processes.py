@@ -93,6 +93,7 @@ class Processes:
         hosts: the name of each process's machine, by rank; empty for one process.
         local_rank, local_size: see `Launch`.
         group: torch's process group; None for that of all processes.
+        store: torch's store of what processes know of one another; None for one process.
         traffic: what passed so far.
     """
 
@@ -102,6 +103,7 @@ class Processes:
     local_rank: int = 0
     local_size: int = 1
     group: Any = None
+    store: Any = None
     traffic: Traffic = field(default_factory=Traffic)
 
     @property
@@ -183,6 +185,18 @@ class Processes:
         with self._waiting(seconds=seconds):
             distributed.monitored_barrier(self.group, timeout=timedelta(seconds=seconds))
 
+    def is_first_with(self, text: str) -> bool:
+        """Return whether no other process has asked this of the same text; True where none answers.
+
+        It works also where a process has failed, and does not wait for anybody.
+        """
+        if self.store is None:
+            return True
+        try:
+            return bool(self.store.add(text, 1) == 1)
+        except RuntimeError:
+            return True
+
     def device(self, chosen: "torch.device") -> "torch.device":
         """Return the device of this process, where `chosen` is what the config names.
 
@@ -249,15 +263,15 @@ def joined(launch: Launch | None) -> Iterator[Processes]:
         yield ALONE
         return
     from torch import cuda, distributed
+    from torch.distributed.rendezvous import rendezvous
 
     backend = "cpu:gloo,cuda:nccl" if cuda.is_available() else "gloo"
     try:
+        answer = timedelta(seconds=ANSWER_SECONDS)
+        meeting = rendezvous(launch.address, launch.rank, launch.size, timeout=answer)
+        store, *_ = next(meeting)
         distributed.init_process_group(
-            backend,
-            launch.address,
-            timedelta(seconds=ANSWER_SECONDS),
-            rank=launch.rank,
-            world_size=launch.size,
+            backend, store=store, timeout=answer, rank=launch.rank, world_size=launch.size
         )
         hosts: list[Any] = [None] * launch.size
         distributed.all_gather_object(hosts, socket.gethostname())
@@ -266,7 +280,12 @@ def joined(launch: Launch | None) -> Iterator[Processes]:
         raise ProcessError(_not_joined(launch, str(error))) from error
     try:
         yield Processes(
-            launch.rank, launch.size, tuple(hosts), launch.local_rank, launch.local_size
+            launch.rank,
+            launch.size,
+            tuple(hosts),
+            launch.local_rank,
+            launch.local_size,
+            store=store,
         )
     finally:
         _leave()

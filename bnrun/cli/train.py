@@ -1,8 +1,8 @@
 """`bnrun train`: one training, new or continued."""
 
 import shlex
-from collections.abc import Generator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +19,13 @@ from bnrun.cli.options import (
     QuietOption,
     SetOption,
 )
-from bnrun.errors import WORK_FAILED, ConfigError, known_value
+from bnrun.errors import WORK_FAILED, ConfigError, ProcessLost, known_value
 from bnrun.events import Activity, Notice
 
 if TYPE_CHECKING:
     from bnrun.config import Config, Resolved
     from bnrun.events import Event
+    from bnrun.processes import Processes
     from bnrun.runs import Run
     from bnrun.show.progress import Screen
     from bnrun.training_summary import Summary
@@ -91,7 +92,10 @@ def train(
     A norm of your own is a Python file, and training runs it. So does --resume with the file of
     the run: continue only runs whose files you would run yourself. It takes the run's copy where
     the file moved or changed; --norm names another.
+
+    torchrun -m bnrun train trains one network on many processes: bnrun guide processes.
     """
+    from bnrun.cli.launched import one_voice
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
     from bnrun.norms import checked_config
@@ -117,17 +121,29 @@ def train(
         )
     _check_is_no_norm(config)
     run = None
-    with option_names(**options), interruptible(lambda: _what_is_kept(run)):
+    with (
+        one_voice() as here,
+        option_names(**options),
+        interruptible(lambda: _what_is_kept(run)),
+        _continuable(lambda: _what_is_kept(run)),
+    ):
         resolved = checked_config(resolve(config, overrides))
         if dry_run:
-            _show_config(resolved, json)
+            _show_config(resolved, json, here.leads)
             return
         try:
-            with layer_output_on_stderr(), open_screen(stderr(), quiet=quiet) as screen:
+            with (
+                layer_output_on_stderr(),
+                open_screen(stderr(), quiet=quiet or not here.leads) as screen,
+                here.joined() as processes,
+            ):
+                if not here.leads:
+                    _train_along(None if resume else resolved.config, screen, processes)
+                    return
                 if resume is None:
-                    run, events = _new(resolved, out, screen)
+                    run, events = _new(resolved, out, screen, processes)
                 else:
-                    run, events = _resumed(resume, epochs, norm, out, screen)
+                    run, events = _resumed(resume, epochs, norm, out, screen, processes)
                 with run, closing(events):
                     for event in events:
                         run.record(event)
@@ -164,17 +180,52 @@ def _check_is_no_norm(config: Path | None) -> None:
         raise ConfigError(reason, key="CONFIG")
 
 
-def _new(resolved: "Resolved", out: Path, screen: "Screen") -> "tuple[Run, Training]":
+def _new(
+    resolved: "Resolved", out: Path, screen: "Screen", processes: "Processes"
+) -> "tuple[Run, Training]":
     """Build a new training; its directory is made last, when nothing else can be refused."""
     from bnrun import runs
+    from bnrun.cli.launched import require_same
 
     _load_torch(screen)
-    events = _training(resolved.config, screen)
+    require_same(resolved.config, processes)
+    events = _training(resolved.config, screen, processes)
     return runs.create(out, resolved), events
 
 
+def _train_along(config: "Config | None", screen: "Screen", processes: "Processes") -> None:
+    """Train as one of several processes, of which another writes and shows.
+
+    Args:
+        config: of a new run; None for one that continues, whose directory the first process reads.
+        screen: shows nothing.
+        processes: that train together.
+    """
+    from bnrun.cli.launched import require_same
+    from bnrun.config import Config
+    from bnrun.config.schema import NormSource
+    from bnrun.events import drain
+
+    _load_torch(screen)
+    checkpoint = None
+    if config is not None:
+        require_same(config, processes)
+    else:
+        nothing: Any = None
+        values, source, checkpoint = processes.from_first(nothing)
+        config = Config.model_validate(values).with_norm_source(NormSource(*source))
+    summary = drain(_training(config, screen, processes, checkpoint))
+    if summary.status != "completed":
+        raise typer.Exit(WORK_FAILED)
+
+
 def _resumed(
-    name: str, epochs: int | None, norm: str | None, out: Path, screen: "Screen"
+    name: str,
+    epochs: int | None,
+    norm: str | None,
+    out: Path,
+    screen: "Screen",
+    processes: "Processes",
 ) -> "tuple[Run, Training]":
     """Build a training that continues a run, from its directory and checkpoint.
 
@@ -194,7 +245,9 @@ def _resumed(
     _load_torch(screen)
     run, checkpoint = runs.reopen(path, epochs=epochs, norm=norm, on_notice=show)
     screen.show(Notice(_resuming(run, checkpoint)))
-    return run, _training(run.config, screen, checkpoint)
+    source = tuple(run.config.model.norm_source)
+    processes.from_first((run.config.to_dict(), source, checkpoint))
+    return run, _training(run.config, screen, processes, checkpoint)
 
 
 def _load_torch(screen: "Screen") -> None:
@@ -203,16 +256,19 @@ def _load_torch(screen: "Screen") -> None:
         from bnrun import training  # noqa: F401
 
 
-def _training(config: "Config", screen: "Screen", checkpoint: Any = None) -> "Training":
+def _training(
+    config: "Config", screen: "Screen", processes: "Processes", checkpoint: Any = None
+) -> "Training":
     from bnrun import training
     from bnrun.data.load import load
     from bnrun.events import drain
     from bnrun.training.engine_choice import describe_choice
 
-    device = training.pick_device(config.training.device)
+    device = processes.device(training.pick_device(config.training.device))
     dataset = drain(load(config.data), screen.show)
+    processes.wait_for_all()  # one of them may have fetched the images
     screen.show(Activity(describe_choice(config, device)))
-    return training.train(config, dataset, device, checkpoint)
+    return training.train(config, dataset, device, checkpoint, processes)
 
 
 def _resuming(run: "Run", checkpoint: "Mapping[str, Any] | None") -> str:
@@ -237,10 +293,22 @@ def _what_is_kept(run: "Run | None") -> str | None:
     )
 
 
-def _show_config(resolved: "Resolved", json: bool) -> None:
+@contextmanager
+def _continuable(kept: Callable[[], str | None]) -> Iterator[None]:
+    """Say what is kept, and how to go on, where another process ends a training."""
+    try:
+        yield
+    except ProcessLost as lost:
+        lost.reason = " ".join(filter(None, [lost.reason, kept()]))
+        raise
+
+
+def _show_config(resolved: "Resolved", json: bool, leads: bool) -> None:
     from bnrun.show.console import show_json, show_view
     from bnrun.show.training_tables import config_table
 
+    if not leads:
+        return
     if json:
         show_json({"config": resolved.config.to_dict(), "sources": dict(resolved.sources)})
     else:

@@ -1,5 +1,6 @@
 """A training as a table; a config and the places of the data, as tables."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -62,6 +63,7 @@ def closing_lines(summary: Summary) -> list[str]:
             f"({rate(summary.compute_examples_per_second)} compute only) on {summary.device}"
         )
         lines.append(f"  {summary.machine}, engine {summary.engine}")
+        lines += processes_lines(summary)
     match summary.status:
         case "diverged":
             lines.append(f"diverged: {summary.reason}")
@@ -70,6 +72,22 @@ def closing_lines(summary: Summary) -> list[str]:
         case "failed":
             lines.append("failed")  # the reason is on stderr, as the error
     return lines
+
+
+def processes_lines(summary: Summary) -> list[str]:
+    """Return how many processes trained together, where, and what their norms normalized by."""
+    if summary.processes == 1:
+        return []
+    places = [
+        f"{count} on {host}" if len(set(summary.hosts)) > 1 else f"on {host}"
+        for host, count in Counter(summary.hosts).items()
+    ]
+    statistics = {
+        "synced": "; norms over whole batches",
+        "local": "; norms over each process's share",
+        "": "",
+    }[summary.norm_statistics]
+    return [f"  {summary.processes} processes together, {', '.join(places)}{statistics}"]
 
 
 def config_table(rows: Iterable[tuple[str, Any, str]]) -> Table:

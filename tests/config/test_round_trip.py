@@ -64,6 +64,7 @@ CONFIGS = st.builds(
         epochs=st.integers(1, 10**6),
         batch_size=st.integers(1, 10**6),
         norm_batch=st.none() | st.integers(1, 10**6),
+        norm_statistics=st.sampled_from(["synced", "local"]),
         seed=st.integers(0, SEED_LIMIT - 1),
         device=st.sampled_from(["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"]),
         deterministic=st.booleans(),
