@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bnrun.show.plot_style import TEXT_POINTS, TITLE_POINTS, Stroke
+from bnrun.show.plot_style import PNG_DPI, TEXT_POINTS, TITLE_POINTS, Stroke
 
 WIDTH = 12.0
 """Width of a figure."""
@@ -123,12 +123,12 @@ def size(text: str, points: float = TEXT_POINTS) -> tuple[float, float]:
     artist = Text(0, 0, text, fontsize=points)
     artist.set_figure(_measuring_figure())
     box = artist.get_window_extent()
-    return box.width / 72, box.height / 72
+    return box.width / PNG_DPI, box.height / PNG_DPI
 
 
 @cache
 def _measuring_figure() -> Figure:
-    figure = Figure(dpi=72)
+    figure = Figure(dpi=PNG_DPI)  # letters are rounded to pixels: at 72 they were 2 % narrower
     FigureCanvasAgg(figure)
     return figure
 

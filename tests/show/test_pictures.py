@@ -21,8 +21,9 @@ from bnrun.comparison.arms import Arm, ArmResult
 from bnrun.comparison.result import Comparison
 from bnrun.config import resolve
 from bnrun.events import DataUsed, EpochEnded
+from bnrun.show import plot_layout
 from bnrun.show.pictures import compare, curves, gamma, render, run_footer
-from bnrun.show.plot_style import stroke
+from bnrun.show.plot_style import PNG_DPI, stroke
 from bnrun.training.gamma_inspection import NormLayer
 from bnrun.training_summary import Summary
 
@@ -206,6 +207,7 @@ def _holds(interval: tuple[float, float], place: float) -> bool:
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_overlaps_another_or_leaves_the_canvas(name: str) -> None:
     figure = _figure(name)
+    figure.set_dpi(PNG_DPI)
     figure.draw_without_rendering()
     texts = list(_texts(figure))
     # An annotation's own extent has its arrow, too, which comes from elsewhere.
@@ -216,6 +218,15 @@ def test_no_text_overlaps_another_or_leaves_the_canvas(name: str) -> None:
     lows, highs = np.array([box.min for box in boxes]), np.array([box.max for box in boxes])
     overlaps = np.all((lows[:, None] < highs) & (lows < highs[:, None]), axis=-1)
     assert [(texts[a], texts[b]) for a, b in np.argwhere(np.triu(overlaps, 1))] == []
+
+
+@pytest.mark.parametrize("dpi", [72, PNG_DPI])
+def test_a_title_is_no_wider_than_the_picture(dpi: int) -> None:
+    sentence = "Data-parallel replicas with batch norm compute what one process computes on the"
+    figure, _ = plot_layout.page(f"X9  {sentence} whole batch.", "", plot_layout.Grid(1, 1.0))
+    figure.set_dpi(dpi)
+    (title,) = (text for text in _texts(figure) if text.get_text().startswith("X9"))
+    assert title.get_window_extent().x1 <= figure.bbox.x1
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -394,7 +405,7 @@ def test_one_seed_is_a_curve_of_its_own() -> None:
 
 def test_lost_trials_are_drawn_to_their_end_and_are_in_no_mean() -> None:
     figure = _picture(_lost())
-    assert _legend(figure) == ["a\n1 of 3 seeds\ndiverged", "_b\ndiverged"]
+    assert _legend(figure) == ["a\n1 of 3 seeds diverged", "_b\ndiverged"]
     assert _footer(figure) == (
         "a: n = 2 seeds (0, 1); arm _b: n = 0 · Some CPU, 2 threads · Fashion-MNIST Thin: one seed "
         "each; strong: their mean. ×: a seed that ended here without a result; it is in no mean."
