@@ -106,6 +106,27 @@ def page(title: str, footer: str, grid: Grid) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
+def stacked(axes: Axes, count: int) -> list[Axes]:
+    """Replace axes by several, one above the other; each has its title and its ticks."""
+    figure, box, (_, inches) = axes.get_figure(), axes.get_position(), _inches(axes)
+    assert isinstance(figure, Figure)
+    between = TITLE_ROOM + TICKS_ROOM
+    height = (inches - (count - 1) * between) / count
+    share = box.height / inches
+    axes.remove()
+    return [
+        figure.add_axes(
+            (box.x0, box.y0 + share * at * (height + between), box.width, share * height)
+        )
+        for at in reversed(range(count))
+    ]
+
+
+def stacked_height(count: int, height: float) -> float:
+    """Return how high axes must be that `stacked` replaces by several of a height."""
+    return count * height + (count - 1) * (TITLE_ROOM + TICKS_ROOM)
+
+
 def panel_title(axes: Axes, title: str, unit: str = "") -> None:
     """Write a panel's title above it, and its unit beside it."""
     axes.set_title(title, x=-AXIS_ROOM / _inches(axes)[0])

@@ -19,6 +19,8 @@ from bnrun.show.plot_layout import (
     page,
     panel_title,
     size,
+    stacked,
+    stacked_height,
 )
 from bnrun.show.plot_style import (
     BLUE,
@@ -57,6 +59,10 @@ class Panel:
         is_log_x: whether the axis of x is logarithmic.
         thin: curves whose names end like this are drawn thin, as those of the name before it.
         is_scatter: whether points are not joined.
+        is_band: whether curves are pairs, "<name>, lowest" and "<name>, highest", which are drawn
+            as the band between them.
+        prefix: of the names of the curves that are drawn here; labels leave it out.
+        below: what is drawn below this panel.
     """
 
     title: str
@@ -65,8 +71,36 @@ class Panel:
     is_log_x: bool = False
     thin: tuple[str, ...] = ()
     is_scatter: bool = False
+    is_band: bool = False
+    prefix: str = ""
+    below: "Panel | None" = None
+
+    @property
+    def column(self) -> "list[Panel]":
+        """Return this panel and those below it."""
+        return [self, *(self.below.column if self.below is not None else [])]
+
+    def chosen(self, curves: Mapping[str, Points]) -> dict[str, Points]:
+        """Return the curves that are drawn here, by what their labels call them."""
+        return {
+            name.removeprefix(self.prefix): points
+            for name, points in curves.items()
+            if name.startswith(self.prefix) and points
+        }
 
 
+def _smoothness(title: str, scale_free: str) -> Panel:
+    """Return the panels of a measure of the landscape, and of its counterpart below."""
+    below = Panel(scale_free, STEP, "log10", prefix="scale-free: ")
+    return Panel(title, STEP, "log10", prefix="absolute: ", below=below)
+
+
+def _band(title: str, prefix: str, below: Panel | None = None) -> Panel:
+    return Panel(title, STEP, NATS, is_band=True, prefix=prefix, below=below)
+
+
+STEP = "step"
+TOGETHER = "images normalized together"
 LAYER = "layer, from the input"
 PANELS: Mapping[str, Panel] = {
     "A1": Panel("gradient before each nonlinearity", LAYER, "log10 of its RMS"),
@@ -87,13 +121,32 @@ PANELS: Mapping[str, Panel] = {
     "C1": Panel("training accuracy", "epoch", FRACTION),
     "C2": Panel("test accuracy", "epoch", FRACTION),
     "C3": Panel("first epoch with a CKA of .95 to the last", LAYER, "epoch"),
-    "C4": Panel("median cosine of the gradients", "step"),
-    "C5": Panel("a sigmoid's input: 15, 50, 85 %, seed 0", "step", thin=(", 15 %", ", 85 %")),
-    "C6": Panel("share of sigmoid inputs beyond ±4", "step"),
+    "C4": Panel("median cosine of the gradients", STEP),
+    "C5": Panel("a sigmoid's input: 15, 50, 85 %, seed 0", STEP, thin=(", 15 %", ", 85 %")),
+    "C6": Panel("share of sigmoid inputs beyond ±4", STEP),
     "R1": Panel("loss of the first epoch", "log2 of the learning rate", NATS),
     "R2": Panel("training accuracy at the smallest rate", "epoch", FRACTION),
     "R3": Panel("training accuracy after an epoch", "log2 of the weights' rate", FRACTION),
     "N1": Panel("training loss", "epoch", NATS),
+    "L1": _band(
+        "losses along the gradient, sigmoid",
+        "sigmoid: ",
+        below=_band("losses along the gradient, relu, rate 0.5", "relu: "),
+    ),
+    "L2": _smoothness("|g' - g| along the gradient", "|g' - g| / |g|"),
+    "L3": _smoothness("|g' - g| over the step", "1 - cosine of g and g'"),
+    "L4": _band(
+        "as often taught: losses of 4 trainings",
+        "taught: ",
+        below=_band("the paper's: losses along the gradient", "paper: "),
+    ),
+    "L5": Panel("|g' - g| along the gradient, seed 0", STEP, "log10"),
+    "B1": Panel("accuracy", TOGETHER, FRACTION, is_log_x=True),
+    "B2": Panel("test accuracy", TOGETHER, FRACTION, is_log_x=True),
+    "B3": Panel("test accuracy", TOGETHER, FRACTION, is_log_x=True),
+    "B4": Panel("test accuracy", TOGETHER, FRACTION, is_log_x=True),
+    "B5": Panel("test accuracy", STEP, FRACTION),
+    "B6": Panel("training loss", STEP, NATS),
 }
 """By the claim's id. Claims without curves have rows alone."""
 
@@ -102,19 +155,22 @@ def claim_picture(result: ClaimResult, study: StudyResult) -> Figure:
     """Draw a claim: a row for each part, and beside them the curves that it was taken from."""
     claim = result.claim
     curves = study.evidence[claim.id].curves
-    panel = PANELS.get(claim.id) if curves else None
+    column = PANELS[claim.id].column if curves and claim.id in PANELS else []
     with style():
         labels = [fitted(text, PART_INCHES) for text in _labels(result)]
         heights = [size(label)[1] + BETWEEN_PARTS for label in labels]
         left = max(size(label)[0] for label in labels) + 0.25
-        grid = Grid(1, max(PANEL_INCHES, sum(heights)), lefts=(left, 0), rights=(0, 0.3))
-        if panel is not None:
-            right = LEADER + max(size(fitted(one, END_LABEL_INCHES))[0] for one in curves) + 0.15
+        least = stacked_height(max(len(column), 1), PANEL_INCHES)
+        grid = Grid(1, max(least, sum(heights)), lefts=(left, 0), rights=(0, 0.3))
+        if column:
+            names = [name for panel in column for name in _ends(panel, panel.chosen(curves))]
+            right = LEADER + max(size(fitted(one, END_LABEL_INCHES))[0] for one in names) + 0.15
             grid = dataclasses.replace(grid, panels=2, lefts=(left, AXIS_ROOM), rights=(0.3, right))
         figure, panels = page(f"{claim.id}  {claim.sentence}", _footer(result, study), grid)
         _draw_rows(panels[0], result, study.evidence[claim.id].values, labels, heights)
-        if panel is not None:
-            _draw_curves(panels[1], panel, curves)
+        if column:
+            for axes, panel in zip(stacked(panels[1], len(column)), column, strict=True):
+                _draw_curves(axes, panel, panel.chosen(curves))
     return figure
 
 
@@ -200,22 +256,37 @@ def _limits(
     return low - margin, high + margin
 
 
-def _draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Points]) -> None:
-    """Draw the curves, labelled at their ends."""
-    strokes: dict[str, Stroke] = {}
-    ends = []
-    for name, points in curves.items():
-        if not points:
-            continue
+def _ends(panel: Panel, curves: Mapping[str, Points]) -> dict[str, str]:
+    """Return the labels of a panel, each with the curve at whose end it stands."""
+    ends: dict[str, str] = {}
+    for name in curves:
         base = _base(name, panel)
-        drawn = strokes.setdefault(base, stroke(len(strokes)))
-        if name != base and any(name.endswith(one) for one in panel.thin):
+        if not panel.is_band:
+            ends |= {} if _is_thin(name, panel) else {name: name}
+        elif name == f"{base}, highest":
+            ends[base] = name
+    return ends
+
+
+def _draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Points]) -> None:
+    """Draw the curves of a panel, labelled at their ends."""
+    strokes: dict[str, Stroke] = {}
+    for name, points in curves.items():
+        drawn = strokes.setdefault(_base(name, panel), stroke(len(strokes)))
+        if panel.is_band or _is_thin(name, panel):
             thin_curve(axes, points, drawn)
             continue
         line = curve(axes, points, drawn)
         if panel.is_scatter:
             line.set(linestyle="none", markevery=1)
-        ends.append(EndLabel(fitted(name, END_LABEL_INCHES), *points[-1], drawn))
+    for base, drawn in strokes.items() if panel.is_band else ():
+        low, high = (curves[f"{base}, {end}"] for end in ("lowest", "highest"))
+        steps, lows, highs = [x for x, _ in low], [y for _, y in low], [y for _, y in high]
+        axes.fill_between(steps, lows, highs, color=drawn.colour, alpha=0.35, lw=0, zorder=1)
+    ends = [
+        EndLabel(fitted(label, END_LABEL_INCHES), *curves[name][-1], strokes[_base(name, panel)])
+        for label, name in _ends(panel, curves).items()
+    ]
     panel_title(axes, panel.title, panel.y)
     axes.set_xlabel(panel.x)
     settle(axes, "x", is_log=panel.is_log_x)
@@ -223,6 +294,10 @@ def _draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Points]) -> None
     label_ends(axes, ends)
 
 
+def _is_thin(name: str, panel: Panel) -> bool:
+    return any(name.endswith(one) for one in panel.thin)
+
+
 def _base(name: str, panel: Panel) -> str:
-    """Return the name that a curve shares with those drawn thin beside it."""
-    return name.rpartition(", ")[0] if panel.thin else name
+    """Return the name that a curve shares with those drawn beside it."""
+    return name.rpartition(", ")[0] if panel.thin or panel.is_band else name

@@ -58,6 +58,41 @@ def test_curves_stand_beside_the_rows():
     assert len({line.get_color() for line in axes.lines}) == 2
 
 
+def test_panels_stand_below_each_other_with_the_curves_of_their_prefixes():
+    curves = {
+        f"{kind}: {norm}": [(0.0, low), (40.0, low + 1)]
+        for kind, low in (("absolute", -3.0), ("scale-free", 0.0))
+        for norm in ("no norm", "batch norm")
+    }
+    parts = {part.name: [0.1, 0.2] for part in CLAIMS["L2"][0].parts}
+    rows, first, second = _picture("L2", parts, curves).axes
+    assert [axes.get_title(loc="left") for axes in (first, second)] == [
+        "|g' - g| along the gradient", "|g' - g| / |g|",
+    ]  # fmt: skip
+    assert [line.get_ydata()[0] for line in first.lines] == [-3, -3]
+    assert [line.get_ydata()[0] for line in second.lines] == [0, 0]
+    assert {text.get_text() for text in second.texts} == {"no norm", "batch norm"}
+    above, below, beside = (axes.get_position() for axes in (first, second, rows))
+    assert above.y0 > below.y1
+    assert (above.y1, below.y0) == pytest.approx((beside.y1, beside.y0))
+
+
+def test_a_band_is_between_the_lowest_and_the_highest_and_labelled_once():
+    curves = {
+        f"{kind}: {norm}, {end}": [(1.0, high), (2.0, high + 1)]
+        for kind in ("taught", "paper")
+        for norm in ("no norm", "batch norm")
+        for end, high in (("lowest", 1.0), ("highest", 2.0))
+    }
+    _, taught, paper = _picture("L4", {"along one gradient": [0.0]}, curves).axes
+    for axes in (taught, paper):
+        assert sorted(text.get_text() for text in axes.texts) == ["batch norm", "no norm"]
+        for band in axes.collections:
+            (path,) = band.get_paths()
+            assert {tuple(point) for point in path.vertices} == {(1, 1), (2, 2), (1, 2), (2, 3)}
+    assert taught.get_title(loc="left") == "as often taught: losses of 4 trainings"
+
+
 def test_a_part_without_values_has_an_empty_row():
     figure = _picture("R2", {"relu": [0.1, 0.11, 0.12], "sigmoid": []})
     assert _texts(figure.axes[0])[1] == "sigmoid\n-\nNOT DECIDED"

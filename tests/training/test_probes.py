@@ -143,7 +143,8 @@ def test_the_landscape_is_the_loss_along_the_gradient(sight):
     parameters = list(model.parameters())
     loss = _loss(model, sight)
     start = torch.autograd.grad(loss, parameters)
-    losses, changes = [loss.item()], []
+    losses, changes, surprises = [loss.item()], [], []
+    square = sum(one.square().sum() for one in start).item()
     before = [one.detach().clone() for one in parameters]
     for at in range(8):
         step = 0.5 * 0.5 * 8 ** (at / 7)
@@ -155,7 +156,12 @@ def test_the_landscape_is_the_loss_along_the_gradient(sight):
         change = sum((a - b).square().sum() for a, b in zip(moved, start, strict=True)).sqrt()
         losses.append(there.item())
         changes.append(change.item())
+        promised = step * square
+        surprises.append(abs(losses[0] - losses[-1] - promised) / promised)
     assert found["range"] == pytest.approx(max(losses) - min(losses), rel=1e-3)
+    assert found["highest"] - found["lowest"] == found["range"]
+    assert found["lowest"] == pytest.approx(min(losses), rel=1e-4)
+    assert found["surprise"] == pytest.approx(max(surprises), rel=1e-3)
     assert found["change"] == pytest.approx(max(changes), rel=1e-3)
     assert -1 <= found["cosine"] <= 1
 
