@@ -22,6 +22,7 @@ FLOORS = [
     {"benchmark", "studies"},
     {"runs"},
     {"show"},
+    {"report"},
     {"api"},
     {"cli", "testing"},
     {"__main__"},

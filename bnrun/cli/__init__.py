@@ -22,6 +22,7 @@ from bnrun.cli import (
     inspect_gamma,
     norms,
     plot,
+    report,
     runs,
     study,
     train,
@@ -53,6 +54,7 @@ _add(
     compare.compare,
     study.study,
     claims.claims,
+    report.report,
     bench.bench,
 )
 _add("Check a layer", verify.verify, doctor.doctor)

@@ -146,6 +146,13 @@ def study_directories(context: typer.Context) -> list[str]:
     return ["latest", *_names(context, "study")]
 
 
+def reportable(context: typer.Context) -> list[str]:
+    """Complete what a report may be about: a directory, or a study by its name."""
+    kinds: tuple[Literal["run", "comparison", "study"], ...] = ("study", "comparison", "run")
+    names = [name for kind in kinds for name in _names(context, kind)]
+    return ["latest", *studies()[:-1], *names]
+
+
 def commands(context: typer.Context) -> list[Candidate]:
     """Complete the command that `bnrun help` explains."""
     command: Any = context.find_root().command

@@ -9,6 +9,7 @@ TOPICS = (
     "look-inside",
     "study",
     "claims",
+    "report",
     "speed",
     "config",
     "runs",

@@ -141,6 +141,36 @@ def find_either(
     return _first_able(both, [], obstacle, on_notice)
 
 
+def find_any(name: str, out: Path) -> Path:
+    """Return the directory of a run, a comparison or a study, whichever is called so.
+
+    `latest` is the newest of all.
+
+    Raises:
+        RunError: there is none, or several names start like this.
+    """
+    kinds = (RUN, COMPARISON, STUDY)
+    for path in [Path(name), out / name] if name else []:
+        if any(path in kind for kind in kinds):
+            return path
+    if name == LATEST:
+        matches = newest_first(out, *kinds)[:1]
+    else:
+        begun = _starting_with(name, out)
+        matches = _trials_called(name, out) or [
+            path for path in begun if any(path in kind for kind in kinds)
+        ]
+    if len(matches) > 1:
+        raise _ambiguous(name, matches, "directories")
+    if not matches:
+        hint = did_you_mean(name, [path.name for path in newest_first(out, *kinds)])
+        raise RunError(
+            f"there is no run, comparison or study '{name}', neither as a path nor below {out}/."
+            f"{hint or ' `bnrun runs` lists them.'}"
+        )
+    return matches[0]
+
+
 def refuse_trial(path: Path) -> None:
     """Refuse a trial of a comparison, where it would no longer be what the plan says.
 
@@ -194,7 +224,7 @@ def _find(name: str, out: Path, kind: DirectoryKind) -> Path | None:
     found = _trials_called(name, out) if kind is RUN else []
     matches = found or [path for path in _starting_with(name, out) if path in kind]
     if len(matches) > 1:
-        raise _ambiguous(name, matches, kind)
+        raise _ambiguous(name, matches, f"{kind.word}s")
     if matches:
         return matches[0]
     raise _missing(name, out, exact, kind)
@@ -333,12 +363,12 @@ def _starting_with(name: str, out: Path) -> list[Path]:
     return list(dict.fromkeys(matches))
 
 
-def _ambiguous(name: str, matches: list[Path], kind: DirectoryKind) -> _Ambiguous:
+def _ambiguous(name: str, matches: list[Path], what: str) -> _Ambiguous:
     newest = sorted(matches, key=_age, reverse=True)
     lines = [f"  {path.name}" for path in newest[:CANDIDATES_SHOWN]]
     if len(newest) > CANDIDATES_SHOWN:
         lines.append(f"  and {len(newest) - CANDIDATES_SHOWN} more")
-    heading = f"{len(matches)} {kind.word}s start with '{name}'; give more of the name:"
+    heading = f"{len(matches)} {what} start with '{name}'; give more of the name:"
     return _Ambiguous("\n".join([heading, *lines]))
 
 

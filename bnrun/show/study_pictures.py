@@ -36,7 +36,7 @@ from bnrun.show.plot_style import (
 )
 from bnrun.show.study_tables import measured
 from bnrun.show.value_axis import settle
-from bnrun.studies.claim import ClaimResult, Part, Points
+from bnrun.studies.claim import Claim, ClaimResult, Part, Points
 from bnrun.studies.rules import Exact, Judgment
 from bnrun.studies.study import StudyResult
 
@@ -186,16 +186,19 @@ def _footer(result: ClaimResult, study: StudyResult) -> str:
     counts = {judgment.n for judgment in result.judgments.values()}
     n = " to ".join(map(str, sorted({min(counts), max(counts)})))
     expected = f"expected: {result.claim.expected}" + (", a surprise" if result.is_surprise else "")
-    is_exact = any(isinstance(part.rule, Exact) for part in result.claim.parts)
-    marks = (
-        "Grey: rounding. Dashed: above this, the claim is contradicted."
-        if is_exact
-        else "Grey: supported, where the whole interval lies in it. Circles: seeds; bar: the 95 % "
-        "interval of their mean."
-    )
     return (
         f"{result.verdict} ({expected}) · n = {n} · budget {study.budget} · {study.machine}\n"
-        f"Measured: {result.claim.statistic}. {marks}"
+        f"Measured: {result.claim.statistic}. {marks_words(result.claim)}"
+    )
+
+
+def marks_words(claim: Claim) -> str:
+    """Write what the marks of a claim's rows are."""
+    if any(isinstance(part.rule, Exact) for part in claim.parts):
+        return "Grey: rounding. Dashed: above this, the claim is contradicted."
+    return (
+        "Grey: supported, where the whole interval lies in it. Circles: seeds; bar: the 95 % "
+        "interval of their mean."
     )
 
 

@@ -31,6 +31,8 @@ Train and compare:
                  verdict.
   claims         List the claims: who says each, and its last verdict here; or
                  show one.
+  report         Write results as one HTML page to hand out, offline and in
+                 print.
   bench          Measure the speed of training, in turns with the textbook's
                  loop.
 
@@ -93,6 +95,7 @@ First: bnrun train --epochs 1; bnrun verify scratch; bnrun guide
   compare        Compare norms, or anything else, over the same seeds.
   study          Put claims about normalization to the test.
   claims         List the claims: who says each, and its last verdict here.
+  report         Write results as one HTML page to hand out.
   bench          Measure the speed of training.
   verify         Check whether a layer is right, and name its faults.
   doctor         Check whether torch's own norms are right on this machine.
@@ -187,6 +190,7 @@ def test_torch_is_not_loaded_to_answer() -> None:
         ["guide"],
         ["guide", "config"],
         ["claims"],
+        ["report", "x"],
     ]
     completed = ["evaluate ", "train --set ", "train --norm ", "compare --metric ", "guide "]
     code = (

@@ -1,0 +1,138 @@
+"""Comparisons and runs as sections: what the terminal says of them, and their pictures."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from bnrun.comparison.result import Comparison
+from bnrun.report.claims import provenance
+from bnrun.report.sections import Fold, Overview, Picture, Row, Section, outcome
+from bnrun.runs.kept_results import KeptComparison, KeptRun
+from bnrun.show import pictures
+from bnrun.show.compare_tables import comparison_view
+from bnrun.show.inline_svg import Drawing, drawings
+from bnrun.show.page_blocks import blocks
+from bnrun.show.probe_words import probes_of
+from bnrun.show.runs_tables import run_view
+from bnrun.show.wording import fraction, moment, norm_name, training_title
+
+IN_TABLES = "The values are in the folded tables."
+
+
+def comparison_section(kept: KeptComparison, id_: str) -> Section:
+    """Return a comparison as a section."""
+    comparison = kept.comparison
+    shown = list(blocks(comparison_view(comparison), "Of the comparison"))
+    drawn = drawings(pictures.compare(comparison), id_)
+    return Section(
+        id=id_,
+        heading=f"Comparison {_arms(comparison)}",
+        outcome=outcome(comparison.status),
+        facts=[
+            ("Differences", list(_verdicts(comparison)) or ["no pair could be judged"]),
+            ("Started", [moment(kept.started)]),
+        ],
+        pictures=list(_drawn(drawn, id_, f"Arms {_arms(comparison)}")),
+        caption="The picture of the arms: thin lines are seeds, thick ones their means.",
+        folds=[Fold("The numbers", shown)],
+        command=shlex.join(["bnrun", "compare", *(arm.arm.name for arm in comparison.arms)])
+        if _is_plain(comparison)
+        else f"bnrun compare --resume {shlex.quote(Path(str(comparison.run)).name)}",
+    )
+
+
+def run_section(kept: KeptRun, id_: str) -> Section:
+    """Return a run as a section."""
+    record = kept.record
+    summary = record.summary
+    reason = [("Reason", [summary.reason])] if summary.reason else []
+    command = record.environment.get("command") or ["bnrun", "train"]
+    drawn = list(_drawn(drawings(pictures.curves(summary), id_), id_, training_title(summary)))
+    for probe in probes_of(kept.looks):
+        figure = pictures.probe_picture(kept.looks, probe, "", "")
+        name = f"{id_}-{probe}"
+        drawn += _drawn(drawings(figure, name), name, f"probe {probe}")
+    return Section(
+        id=id_,
+        heading=f"Run {training_title(summary)}",
+        outcome=outcome(record.status),
+        facts=[
+            ("Result", list(_result(kept))),
+            *reason,
+            *provenance(record.environment, moment(record.started)),
+        ],
+        pictures=drawn,
+        caption="The curves of the training, and what its probes saw, if it had any.",
+        folds=[Fold("The numbers", list(blocks(run_view(record, kept.looks), "Of the run")))],
+        command=shlex.join(["bnrun", *command[1:]]),
+    )
+
+
+def comparisons_overview(sections: Sequence[tuple[Section, KeptComparison]]) -> Overview:
+    """Return a line for each comparison."""
+    rows = [
+        Row(
+            section.id,
+            _arms(kept.comparison),
+            (section.outcome, str(len(kept.comparison.seeds)), "; ".join(section.facts[0][1])),
+        )
+        for section, kept in sections
+    ]
+    headings = ("arms", "status", "seeds", "primary differences")
+    return Overview("Comparisons", headings, (False, False, True, False), rows)
+
+
+def runs_overview(sections: Sequence[tuple[Section, KeptRun]]) -> Overview:
+    """Return a line for each run."""
+    rows = [_line(kept, section) for section, kept in sections]
+    headings = ("norm", "status", "seed", "epochs", "loss", "test accuracy")
+    return Overview("Runs, one seed each", headings, (False, False, *[True] * 4), rows)
+
+
+def _line(kept: KeptRun, section: Section) -> Row:
+    summary = kept.record.summary
+    last = summary.epochs[-1] if summary.epochs else None
+    loss, accuracy = (last.loss, last.test_acc) if last else (None, None)
+    figures = (str(len(summary.epochs)), fraction(loss), fraction(accuracy))
+    cells = (section.outcome, str(summary.seed), *figures)
+    return Row(section.id, norm_name(summary.norm), cells)
+
+
+def _result(kept: KeptRun) -> Iterator[str]:
+    summary = kept.record.summary
+    if summary.epochs:
+        last = summary.epochs[-1]
+        yield (
+            f"After epoch {last.epoch}: loss {fraction(last.loss)}, train accuracy "
+            f"{fraction(last.train_acc)}, test accuracy {fraction(last.test_acc)}; one seed."
+        )
+    yield from summary.remarks
+
+
+def _arms(comparison: Comparison) -> str:
+    return " and ".join(result.arm.name for result in comparison.arms)
+
+
+def _is_plain(comparison: Comparison) -> bool:
+    """Return whether the names of the arms say all that they are."""
+    return not comparison.differences and all(
+        result.arm.name == result.arm.config.model.norm_call for result in comparison.arms
+    )
+
+
+def _verdicts(comparison: Comparison) -> Iterator[str]:
+    """Yield the verdict on the primary metric of each pair of arms."""
+    for pair in comparison.pairs:
+        if pair.primary:
+            ci = pair.difference.ci95
+            interval = f" ({ci[0]:+.4f} to {ci[1]:+.4f})" if ci else ""
+            yield (
+                f"{pair.a} less {pair.b}, {pair.metric}: {pair.difference.mean:+.4f}{interval}, "
+                f"n = {pair.difference.n}: {pair.verdict}"
+            )
+
+
+def _drawn(drawn: Sequence[Drawing], id_: str, what: str) -> Iterator[Picture]:
+    for number, drawing in enumerate(drawn, start=1):
+        title = f"{what}: {drawing.title}" if drawing.title else what
+        yield Picture(f"{id_}-picture-{number}", drawing, title, IN_TABLES)

@@ -1,0 +1,280 @@
+"""The report: one page that needs nothing else, for results that are made by hand."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from bnrun import runs
+from bnrun.cli import app
+from bnrun.config import resolve
+from bnrun.events import DataUsed, EpochEnded, Probed, RunEnded, RunStarted, drain
+from bnrun.report.page import build_page
+from bnrun.runs.kept_results import KeptResults, find_results, newest_results
+from bnrun.runs.study_directory import create_study
+from bnrun.studies.claim import Evidence
+from bnrun.studies.registry import find_study
+from bnrun.studies.study import Measured, plan
+
+STUDY = "20260101T000000Z-study-converge"
+RUN = "20260102T000000Z-lenet_bn-scratch-s0"
+EVIL = "norms.py:<script>alert(1)</script>"
+DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
+EVIDENCE = {
+    "C2": Evidence({
+        "sigmoid, moving statistics": [0.0, 0.05, 0.1],
+        "sigmoid, population statistics": [0.09, 0.1, 0.11],
+        "relu, each at its best rate, population": [0.0, 0.01, float("inf")],
+    }, "A remark with <b>tags</b>."),
+    "C6": Evidence({"a tenth or more": [0.2, 0.21, 0.22]}, curves={
+        "no norm": [(float(step), step / 1000) for step in range(0, 800, 20)],
+        "batch norm": [(0.0, 0.0), (780.0, 0.1)],
+    }),
+}  # fmt: skip
+VERIFICATION: dict[str, Any] = {
+    "implementation": EVIL, "family": "batch", "verdict": "fail", "contract": "torch",
+    "device": "cpu", "seconds": 1.5, "dialects": [], "remarks": [],
+    "faults": [{"name": "biased", "fault": "A fault.", "seen": "y is 1", "fix": "Mend it."}],
+    "checks": [{"name": "forward", "group": "mathematics", "engine": "eager", "status": "fail",
+                "max_error": 0.1, "message": ""}],
+}  # fmt: skip
+AUDIT: dict[str, Any] = {
+    "network": "resnet.py:build", "verdict": "ill",
+    "norms": [{"name": "bn1", "kind": "BatchNorm2d", "channels": 4, "momentum": 0.1}],
+    "findings": [{"id": "never-updated", "severity": "error", "layers": ["bn1"],
+                  "evidence": "mean 0, variance 1", "message": "It saw no data.", "fix": "Train."}],
+    "outputs": {"distances": {"moving": 0.5}},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study, a run with probes, a verification and an audit."""
+    out = tmp_path_factory.mktemp("kept") / "runs"
+    with create_study(out, plan(find_study("converge"), "quick", "a machine")) as directory:
+        for id_, one in EVIDENCE.items():
+            directory.record(Measured(id_, one, 1.0))
+    directory.path.rename(out / STUDY)
+    run = runs.create(out, resolve(None, []))
+    with run:
+        run.record(RunStarted("scratch", "cpu", "a machine", 0, 1, 3, DATA))
+        run.record(Probed("gradients", 0, {"fc1": {"rms": 0.5, "ratio": 0.25}}))
+        run.record(EpochEnded(1, 0.5, 0.8, 0.7, None, 9_000.0, 11_000.0, 1.5, 0.75))
+        run.record(RunEnded("completed", 10_000.0, 12_000.0))
+    run.path.rename(out / RUN)
+    (out / "verification.json").write_text(json.dumps(VERIFICATION))
+    (out / "audit.json").write_text(json.dumps(AUDIT))
+    (out / "other.json").write_text("{}")
+    return out
+
+
+@pytest.fixture(scope="module")
+def page(out: Path) -> str:
+    """The page of all of it."""
+    return drain(build_page(newest_results(out)))
+
+
+class Outline(HTMLParser):
+    """What a test asks of a page: its elements, their attributes, its headings and its texts."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.headings: list[tuple[int, str]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(page)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append((int(tag[1]), ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and re.fullmatch("h[1-6]", self.open[-1]):
+            level, text = self.headings.pop()
+            self.headings.append((level, text + data))
+        if self.open:
+            self.texts.setdefault(self.open[-1], []).append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_the_page_has_its_sections_in_order(page: str) -> None:
+    assert Outline(page).headings == [
+        (1, "Normalization, put to the test: 1 study, 1 run, 1 verification, 1 audit"),
+        (2, "What came out"),
+        (2, "Study converge: How fast does training get how far, with and without batch norm?"),
+        (3, "C2  Batch norm does not change the final accuracy."),
+        (3, "C6  Without batch norm, sigmoids saturate."),
+        (2, "Runs"),
+        (3, "Run LeNet, norm scratch, synthetic data, one seed (0)"),
+        (2, "Verifications"),
+        (3, f"Verification of {EVIL.rpartition('/')[2]}"),
+        (2, "Audits"),
+        (3, "Audit of resnet.py:build"),
+    ]  # fmt: skip
+
+
+def test_a_claim_says_its_verdict_its_source_and_what_was_done(page: str) -> None:
+    claim = page[
+        page.index('<article id="C6"') : page.index(
+            '<section class="chapter" aria-labelledby="runs"'
+        )
+    ]
+    words = " ".join(re.sub("<[^>]*>", " ", claim.replace("<desc", "\n<desc")).split())
+    for sentence in (
+        "● supported expected: contradicted, with medium confidence a surprise",
+        "Ioffe and Szegedy 2015, Batch Normalization, section 1",
+        "How often: once for each seed, n = 3; budget quick, on a machine.",
+        "Supported where the whole interval is above 0.1.",
+        "Curves over values of step. no norm: from 0 at 0 to 0.78 at 780; batch norm: from 0 at 0",
+        "a tenth or more 0.21 (0.185 to 0.235) 3 0.2, 0.21, 0.22 ● supported contradicted",
+        "Curves, means over the seeds, one of 3 points step no norm batch norm 0 0 0 60 0.06",
+        "Run it again: bnrun study converge --budget quick",
+    ):
+        assert sentence in words
+
+
+def test_it_needs_nothing_from_outside_and_runs_nothing(page: str) -> None:
+    outline = Outline(page)
+    (policy,) = [one for one in outline.all("meta") if one.get("http-equiv")]
+    assert policy == {
+        "http-equiv": "Content-Security-Policy",
+        "content": "default-src 'none'; style-src 'unsafe-inline'; img-src data:",
+    }
+    assert [one["type"] for one in outline.all("script")] == ["application/json"]
+    for _, attributes in outline.elements:
+        assert not {"src", "srcset", "onclick", "onload"} & set(attributes)
+        for name in ("href", "clip-path"):
+            if attributes.get(name):
+                assert str(attributes[name]).startswith(("#", "url(#"))
+    shown = page[: page.index('<script type="application/json"')]
+    assert "http" not in shown.replace("http-equiv", "")
+    assert "@import" not in page
+    assert "url(" not in page[page.index("<style>") : page.index("</style>")]
+
+
+def test_names_of_users_are_text_and_never_markup(page: str) -> None:
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "A remark with &lt;b&gt;tags&lt;/b&gt;." in page
+
+
+def test_the_raw_results_are_in_it_as_json(page: str) -> None:
+    (text,) = Outline(page).texts["script"]
+    data = json.loads(text)
+    (study,) = data["studies"]
+    assert study["file"]["evidence"]["C6"]["values"] == {"a tenth or more": [0.2, 0.21, 0.22]}
+    assert study["result"]["claims"][0]["id"] == "C2"
+    values = study["file"]["evidence"]["C2"]["values"].values()
+    assert [one[-1] for one in values] == [0.1, 0.11, "inf"]
+    assert data["runs"][0]["probes"][0]["probe"] == "gradients"
+    assert (data["verifications"], data["audits"]) == ([VERIFICATION], [AUDIT])
+
+
+def test_every_picture_has_a_title_and_a_description_and_every_id_is_one(page: str) -> None:
+    outline = Outline(page)
+    ids = [str(one["id"]) for _, one in outline.elements if "id" in one]
+    assert len(ids) == len(set(ids))
+    pictures = outline.all("svg")
+    assert len(pictures) == 1 + 2 + 2 + 2  # C2's rows; C6's rows and curves; the run; its probe
+    for picture in pictures:
+        assert picture["role"] == "img"
+        assert set(str(picture["aria-labelledby"]).split()) <= set(ids)
+    references = re.findall(r'(?:href="|url\()#([^")]*)', page)
+    assert set(references) <= set(ids)
+    for region in outline.all("div"):
+        assert region.get("aria-labelledby", ids[0]) in ids
+    assert {one.get("scope") for one in outline.all("th")} == {"col", "row"}
+
+
+def test_pictures_take_the_colours_of_the_page(page: str) -> None:
+    drawn = "".join(re.findall(r"<svg.*?</svg>", page))
+    assert "var(--004488)" in drawn
+    assert "stroke: currentColor" in drawn
+    assert not re.search(r"#[0-9a-f]{6}[;\"]", drawn)
+    assert "@media screen and (prefers-color-scheme: dark)" in page
+
+
+def test_the_same_results_make_the_same_bytes(out: Path, page: str) -> None:
+    again = drain(build_page(find_results([STUDY, str(out / "audit.json")], out)))
+    assert again == drain(build_page(find_results([str(out / "audit.json"), "converge"], out)))
+    claim = re.compile(r'<article id="C6".*?</article>', re.DOTALL)
+    assert claim.findall(again) == claim.findall(page)
+
+
+def test_a_study_that_is_there_twice_has_ids_of_its_own(out: Path) -> None:
+    (kept,) = find_results(["converge"], out).studies
+    page = drain(build_page(KeptResults(studies=[kept, kept])))
+    ids = re.findall(r'<article id="([^"]*)"', page)
+    assert ids == ["C2", "C6", "C2-2", "C6-2"]
+
+
+def _report(*words: object) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["report", *map(str, words)])
+    return done.exit_code, done.output
+
+
+def test_the_command_writes_the_page_and_says_what_is_in_it(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "page.html"
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))
+    code, shown = _report(out / "audit.json", "--out", out, "-o", file, "--open", "-q")
+    assert (code, shown) == (0, f"{file}  0.01 MB  (audit: 1)\n")
+    assert opened == [file.as_uri()]
+    code, shown = _report("verification.json", "--out", out, "-o", file, "-q")
+    assert code == 2
+    assert "there is no run, comparison or study 'verification.json'" in shown
+    code, shown = _report(out / "audit.json", "-o", file, "--json", "-q")
+    assert json.loads(shown)["contents"] == {"audit": 1}
+
+
+def test_what_cannot_be_reported_or_written_is_refused(out: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.html"
+    mine.write_text("my own page")
+    for words, says in (
+        (["-o", mine], "is no report of bnrun. Name another file."),
+        (["-o", tmp_path], "which is a folder"),
+        (["-o", tmp_path / "no" / "page.html"], "is in a folder that does not exist"),
+        (["--out", tmp_path], "there is nothing to report below"),
+        (["rates", "--out", out], "study rates was not run below"),
+        ([out / "other.json"], "is no document of `bnrun verify X --json`"),
+        ([mine], "it is no JSON document"),
+    ):
+        code, shown = _report(*words) if "-o" in words else _report(*words, "-o", tmp_path / "p")
+        assert code == 2
+        assert says in " ".join(shown.split())
+    assert mine.read_text() == "my own page"
+
+
+def test_older_and_damaged_results_are_left_out_and_named(tmp_path: Path) -> None:
+    for number in range(7):
+        run = runs.create(tmp_path, resolve(None, []))
+        with run:
+            run.record(RunStarted("scratch", "cpu", "a machine", 0, 1, 3, DATA))
+            run.record(EpochEnded(1, 0.5, 0.8, 0.7, None, None, None, 1.5))
+            run.record(RunEnded("completed", None, None))
+        run.path.rename(tmp_path / f"2026010{number + 1}T000000Z-lenet_bn-scratch-s0")
+    (tmp_path / "20260101T000000Z-lenet_bn-scratch-s0" / "config.yaml").write_text("model: 1")
+    found = newest_results(tmp_path)
+    assert [kept.record.path.name[:8] for kept in found.runs] == [
+        f"2026010{day}" for day in range(3, 8)
+    ]
+    assert found.remarks[0].startswith(
+        "left out: 20260101T000000Z-lenet_bn-scratch-s0, which can't"
+    )
+    assert found.remarks[1:] == ["left out: 1 older run"]
