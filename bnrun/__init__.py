@@ -13,6 +13,7 @@ A session:
 Functions:
 
 - `verify`: is this batch normalization right, and if not, what is wrong with it?
+- `audit`: what is wrong with the norms in a network of your own?
 - `train`: train LeNet with a norm.
 - `load_config`: a config, from a file or by the name of one that comes with bnrun.
 - `inspect_gamma`: what have its norms learned?
@@ -57,6 +58,7 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:  # `as` marks a name as exported
+    from bnrun.api.audit import audit as audit
     from bnrun.api.comparison import compare as compare
     from bnrun.api.comparison import load_comparison as load_comparison
     from bnrun.api.configs import load_config as load_config
@@ -81,6 +83,7 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.errors import NormError as NormError
     from bnrun.errors import RunError as RunError
     from bnrun.errors import TrainingFailed as TrainingFailed
+    from bnrun.health.report import Audit as Audit
     from bnrun.norms import BatchNorm as BatchNorm
     from bnrun.show.results import plot as plot
     from bnrun.show.results import render as render
@@ -92,6 +95,8 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.verification.report import Report as Report
 
 _MODULES = {
+    "audit": "bnrun.api.audit",
+    "Audit": "bnrun.health.report",
     "compare": "bnrun.api.comparison",
     "load_comparison": "bnrun.api.comparison",
     "load_config": "bnrun.api.configs",

@@ -11,6 +11,7 @@ import typer
 
 from bnrun import __version__
 from bnrun.cli import (
+    audit,
     bench,
     claims,
     compare,
@@ -57,7 +58,7 @@ _add(
     report.report,
     bench.bench,
 )
-_add("Check a layer", verify.verify, doctor.doctor)
+_add("Check a layer or a network", verify.verify, audit.audit, doctor.doctor)
 _add(
     "Look at what was trained",
     inspect_gamma.inspect_gamma,

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Severity = Literal["error", "warning", "note"]
+RECALIBRATE = "--recalibrate fixed.pt (in Python: torch.optim.swa_utils.update_bn)"
+"""The fix for weights whose moving statistics are not theirs."""
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 """Worst first. An error makes a network ill; a note is no fault."""
 

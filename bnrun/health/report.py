@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnrun.health.evidence import Evidence, NormPlace, distance
+from bnrun.health.evidence import Evidence, NormPlace, Statistics, distance
 from bnrun.health.finding import Finding
 
 Verdict = Literal["healthy", "ill"]
+PARTS = 0.1
+"""Distance of a norm's outputs, in their deviations, from which on they count as parted."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class Audit:
         """Return `ill` where an error was found."""
         return "ill" if any(one.severity == "error" for one in self.findings) else "healthy"
 
+    @property
+    def parts_at(self) -> str | None:
+        """Return the first norm whose output differs with population statistics, if any does."""
+        drift = self.evidence.outputs.drift
+        return next((name for name, value in drift.items() if not value < PARTS), None)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun audit --json` prints."""
         evidence = self.evidence
@@ -46,6 +54,7 @@ class Audit:
                 "accuracies": _finite(evidence.outputs.accuracies),
                 "distances": _finite(evidence.outputs.distances),
                 "drift": _finite(evidence.outputs.drift),
+                "parts_at": self.parts_at,
                 "examples": evidence.outputs.examples,
             },
             "weights": {
@@ -88,6 +97,24 @@ def distance_of(norm: NormPlace) -> float | None:
         return None
     value = float(distance(norm, seen.averaged, norm.eps or 0.0).square().mean().sqrt())
     return value if math.isfinite(value) else None
+
+
+def parts_of_distance(norm: NormPlace) -> tuple[float, float] | None:
+    """Return how far a norm's moving mean and its moving deviation lie off, each over its channels.
+
+    See `evidence.distance`; None where one is not there, or not finite.
+    """
+    seen = norm.trained
+    if seen is None or norm.moving_mean is None or norm.moving_var is None:
+        return None
+    population, eps = seen.averaged, norm.eps or 0.0
+    only_mean = Statistics(0, norm.moving_mean, population.var)
+    only_var = Statistics(0, population.mean, norm.moving_var)
+    mean, deviation = (
+        float(distance(one, population, eps).square().mean().sqrt())
+        for one in (only_mean, only_var)
+    )
+    return (mean, deviation) if math.isfinite(mean) and math.isfinite(deviation) else None
 
 
 NEARLY_OFF = 0.1

@@ -3,7 +3,7 @@
 A file is read with torch's `weights_only=True`, which runs no code.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ def _weight_decay(model: nn.Module, content: Any) -> dict[str, float]:
     return weight_decay_by_name(model, groups) if isinstance(groups, list) else {}
 
 
-def weight_decay_by_name(model: nn.Module, groups: list[Mapping[str, Any]]) -> dict[str, float]:
+def weight_decay_by_name(model: nn.Module, groups: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Return the weight decay of each parameter by name, from an optimizer's groups.
 
     A group of an optimizer's state names parameters by their place among all; nothing is returned

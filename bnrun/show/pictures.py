@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bnrun.events import EpochEnded
 from bnrun.show.arms_picture import compare
+from bnrun.show.audit_picture import audit_picture
 from bnrun.show.plot_layout import (
     END_LABEL_INCHES,
     LEADER,
@@ -46,7 +47,16 @@ from bnrun.training_summary import Summary
 if TYPE_CHECKING:  # loads torch, which the curves of a run do not need
     from bnrun.training.gamma_inspection import NormLayer, Vector
 
-__all__ = ["claim_picture", "compare", "curves", "gamma", "probe_picture", "render", "run_footer"]
+__all__ = [
+    "audit_picture",
+    "claim_picture",
+    "compare",
+    "curves",
+    "gamma",
+    "probe_picture",
+    "render",
+    "run_footer",
+]
 
 TRAIN, MOVING, POPULATION, BATCH, HELD_OUT = range(5)
 """The strokes of one training's curves."""

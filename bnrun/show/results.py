@@ -8,6 +8,8 @@ from rich.console import Console, RenderableType
 
 from bnrun.comparison.result import Comparison
 from bnrun.errors import RunError, known_value
+from bnrun.health.report import Audit
+from bnrun.show.audit_tables import audit_view
 from bnrun.show.compare_tables import comparison_view
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.evaluation_tables import evaluation_table
@@ -25,7 +27,16 @@ from bnrun.verification.report import Report
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Result = Report | Examination | TrainingResult | Inspection | Evaluation | Comparison | StudyResult
+Result = (
+    Report
+    | Audit
+    | Examination
+    | TrainingResult
+    | Inspection
+    | Evaluation
+    | Comparison
+    | StudyResult
+)
 
 
 def render(result: Result, width: int = 80) -> str:
@@ -52,13 +63,16 @@ def as_text(view: RenderableType, width: int) -> str:
 
 
 def plot(
-    result: TrainingResult | Inspection | Comparison | StudyResult, *, claim: str | None = None
+    result: TrainingResult | Inspection | Comparison | StudyResult | Audit,
+    *,
+    claim: str | None = None,
 ) -> "Figure":
     """Return a picture of a result, a matplotlib figure.
 
     A training becomes curves of its loss and accuracies; an inspection γ and β by channel; a
     comparison the curves of its arms, with every seed of a few, or with the mean's interval; a
-    claim of a study its parts, with their seeds. `figure.savefig("file.png")` keeps it.
+    claim of a study its parts, with their seeds; an audit how far statistics are off, by norm.
+    `figure.savefig("file.png")` keeps it.
 
     Args:
         result: what a function of bnrun returned.
@@ -81,6 +95,8 @@ def plot(
             return pictures.curves(result.summary)
         case Comparison():
             return pictures.compare(result)
+        case Audit():
+            return pictures.audit_picture(result)
         case StudyResult():
             claims = {one.claim.id: one for one in result.claims}
             id_ = known_value("claim", claim or next(iter(claims), ""), list(claims))
@@ -107,4 +123,5 @@ _VIEWS: dict[type, Callable[[Any], RenderableType]] = {
     Evaluation: evaluation_table,
     Comparison: comparison_view,
     StudyResult: study_view,
+    Audit: audit_view,
 }

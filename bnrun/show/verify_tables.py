@@ -3,14 +3,14 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.console import Group as Stack
+from rich.console import RenderableType
 from rich.text import Text
 
 from bnrun.show.folding import Indented, Items, Paragraph
 from bnrun.show.tables import Table, label, number, pairs, table
+from bnrun.show.verdict import EndingWithVerdict
 from bnrun.show.wording import norm_name
 from bnrun.verification.check import Check
 from bnrun.verification.explanations import Explanation, slug
@@ -65,23 +65,7 @@ def report_view(report: Report) -> RenderableType:
         if finding.example is not None and finding.fault == UNEXPLAINED:
             parts.append(Indented(_example(finding.example), FINDING_INDENT))
     parts += [Text(), *_checks(report, numbers)]
-    return _EndingWithVerdict(Stack(*parts), _title(report))
-
-
-@dataclass(frozen=True)
-class _EndingWithVerdict:
-    """A report for rich to print; where it is taller than the terminal, the verdict ends it too."""
-
-    report: RenderableType
-    verdict: RenderableType
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the report, and the verdict once more where it has scrolled away."""
-        yield self.report
-        if console.is_terminal:
-            height = len(console.render_lines(self.report, options, pad=False))
-            if height >= console.size.height:
-                yield from (Text(), self.verdict)
+    return EndingWithVerdict(Stack(*parts), _title(report))
 
 
 def _numbers(faults: Iterable[Finding], dialects: Iterable[Finding]) -> dict[Fault, str]:

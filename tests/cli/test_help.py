@@ -36,8 +36,9 @@ Train and compare:
   bench          Measure the speed of training, in turns with the textbook's
                  loop.
 
-Check a layer:
+Check a layer or a network:
   verify         Check whether a layer is right, and name its faults.
+  audit          Find what is wrong with the norms in a network of your own.
   doctor         Check whether torch's own norms are right on this machine.
 
 Look at what was trained:
@@ -98,6 +99,7 @@ First: bnrun train --epochs 1; bnrun verify scratch; bnrun guide
   report         Write results as one HTML page to hand out.
   bench          Measure the speed of training.
   verify         Check whether a layer is right, and name its faults.
+  audit          Find what is wrong with the norms in a network of your own.
   doctor         Check whether torch's own norms are right on this machine.
   inspect-gamma  Show what a run's norms have learned, channel by channel.
   evaluate       Show a run's test accuracy with each kind of statistics.
@@ -183,6 +185,8 @@ def test_torch_is_not_loaded_to_answer() -> None:
         ["inspect-gamma", "x"],
         ["evaluate", "x"],
         ["verify", "x"],
+        ["audit", "x"],
+        ["audit", "x.py:y", "--recalibrate", "z.pt"],
         ["verify", "scratch", "--contract", "x"],
         ["doctor", "--engine", "x"],
         ["plot", "x"],

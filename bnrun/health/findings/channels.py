@@ -55,8 +55,8 @@ def _not_finite(evidence: Evidence) -> Iterator[Finding]:
         list(wrong) or ([first.name] if first else []),
         evidence="; ".join([*shown, *([arises] if arises else [])]),
         message=_cause(wrong, first.name if first else ""),
-        fix="train again from the last checkpoint that is finite, at a lower learning rate; a norm "
-        "alone: module.reset_running_stats(), then --recalibrate FILE",
+        fix="train on from the last finite checkpoint, at a lower learning rate; where only "
+        "moving statistics are not, module.reset_running_stats()",
         first_layer=first.name if first else next(iter(wrong)),
         values=wrong,
     )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from bnrun.health.evidence import Evidence, NormPlace
-from bnrun.health.finding import Finding, Kind
+from bnrun.health.finding import RECALIBRATE, Finding, Kind
 from bnrun.health.harm import find_harm
 
 RATIO = 1.25
@@ -40,7 +40,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         f"{f'; {harm.sentence}' if harm else ''}",
         message=f"Dropout ({', '.join(drops)}; p = {p:g}) adds variance in training alone, and the "
         "moving variance holds it.",
-        fix="move dropout behind the last norm; for these weights, --recalibrate FILE",
+        fix=f"move dropout behind the last norm; for these weights, {RECALIBRATE}",
         ratios=ratios,
         **(harm.numbers if harm else {}),
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from bnrun.health.evidence import Evidence
-from bnrun.health.finding import Finding, Kind
+from bnrun.health.finding import RECALIBRATE, Finding, Kind
 from bnrun.norms.introspection import MOVING_MEAN, MOVING_VAR
 
 SHOWN = 3
@@ -57,7 +57,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             evidence=f"{len(statistics)} missing: {_some(statistics)}",
             message="It was saved from parameters(), or from a network that keeps them in plain "
             "attributes; strict=False hides that.",
-            fix="torch.save(model.state_dict(), FILE); for this file, --recalibrate FILE",
+            fix=f"torch.save(model.state_dict(), FILE); for this file, {RECALIBRATE}",
             missing=len(statistics),
         )
     unexpected = [name for name in loading.unexpected if not name.endswith(COUNTER)]

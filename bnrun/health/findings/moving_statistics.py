@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from torch import ones_like, stack
 
 from bnrun.health.evidence import Evidence, NormPlace
-from bnrun.health.finding import Finding, Kind, Severity
+from bnrun.health.finding import RECALIBRATE, Finding, Kind, Severity
 from bnrun.health.harm import Harm, find_harm
 from bnrun.health.report import distance_of
 
@@ -139,7 +139,7 @@ def _never_updated(norms: Sequence[NormPlace], evidence: Evidence) -> Iterator[F
     tracked = max(norm.batches_tracked or 0 for norm in found)
     homes = {norm.statistics_home for norm in found}
     message = "They were in eval() whenever the network was trained, or momentum is 0."
-    fix = "model.train() before training; bnrun audit … --recalibrate FILE for these weights"
+    fix = f"model.train() before training; for these weights, {RECALIBRATE}"
     if homes == {"attribute"}:
         message = "They are plain attributes: state_dict() leaves them out, and loading them, too."
         fix = 'self.register_buffer("running_mean", torch.zeros(num_features))'
@@ -204,7 +204,7 @@ def _unfinished(
         f"{tracked} batches, momentum {momentum:g}{_also(harm)}",
         message="Too few batches for this momentum.",
         fix=f"momentum={enough:.2g} for {tracked} batches, or {steps} batches with momentum "
-        f"{momentum:g}; or --recalibrate FILE",
+        f"{momentum:g}; for these weights, {RECALIBRATE}",
         start_weight=weight,
         batches_tracked=tracked,
         momentum=momentum,
@@ -268,7 +268,7 @@ def _short_memory(
         f"expected error of {noise[worst.name]:.2g} deviations in {worst.name}, and "
         f"{distances[worst.name]:.2g} was found{_also(harm)}",
         message="Small batches are noisy, and the average is over too few of them.",
-        fix=f"momentum={enough:.2g}; or --recalibrate FILE",
+        fix=f"momentum={enough:.2g}; for these weights, {RECALIBRATE}",
         expected_error=noise[worst.name],
         momentum=momentum,
         momentum_that_would_do=enough,
@@ -294,16 +294,15 @@ def expected_noise(norm: NormPlace) -> float:
 
 def _fix_of_stale(norms: Sequence[NormPlace]) -> str:
     """Return what to do: new statistics now, and what keeps them fresh in training."""
-    fix = "bnrun audit … --recalibrate FILE"
     momentum = max((norm.momentum or 0.0 for norm in norms), default=0.0)
     tracked = max((norm.batches_tracked or 0 for norm in norms), default=0)
     if momentum and momentum < 0.1:
         steps = math.ceil(math.log(FORGOTTEN) / math.log1p(-momentum))
         return (
-            f"{fix}; in training, momentum=0.1, or {steps} more steps at a rate near 0"
+            f"{RECALIBRATE}; in training, momentum=0.1, or {steps} more steps at a rate near 0"
             f"{f' ({tracked} were counted)' if tracked else ''}"
         )
-    return f"{fix}; in training, a lower learning rate for the last steps"
+    return f"{RECALIBRATE}; in training, a lower learning rate for the last steps"
 
 
 def _also(harm: Harm | None) -> str:
