@@ -102,6 +102,7 @@ def _band(title: str, prefix: str, below: Panel | None = None) -> Panel:
 STEP = "step"
 TOGETHER = "images normalized together"
 LAYER = "layer, from the input"
+RATES = Panel("accuracy on held-out images", "learning rate", FRACTION, is_log_x=True)
 PANELS: Mapping[str, Panel] = {
     "A1": Panel("gradient before each nonlinearity", LAYER, "log10 of its RMS"),
     "A2": Panel("gradient, relative to that of the last layer", LAYER, "log10 of its RMS"),
@@ -147,6 +148,14 @@ PANELS: Mapping[str, Panel] = {
     "B4": Panel("test accuracy", TOGETHER, FRACTION, is_log_x=True),
     "B5": Panel("test accuracy", STEP, FRACTION),
     "B6": Panel("training loss", STEP, NATS),
+    "D1": Panel("training less test accuracy, seed 0", "training loss", is_log_x=True),
+    "D2": Panel("test accuracy with batch norm", "probability of dropout", FRACTION),
+    "D3": Panel("ratio of variances, median over units", LAYER),
+    "P2": Panel("test accuracy by the place of a norm", LAYER, FRACTION),
+    **{f"Z{number}": RATES for number in (1, 3, 4, 5, 6, 7, 8)},
+    "H1": Panel("test accuracy, brighter images", "added to each pixel", FRACTION),
+    "H2": Panel("accuracy under attack (FGSM)", "strength", FRACTION),
+    "H3": Panel("test accuracy by company", "classes that are normalized together", FRACTION),
 }
 """By the claim's id. Claims without curves have rows alone."""
 

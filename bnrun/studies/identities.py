@@ -150,6 +150,14 @@ def one_formula() -> Evidence:
     )
 
 
+def free_of_batch() -> Evidence:
+    """Measure layer norm of a batch in pieces of two against that of the whole batch."""
+    layer = _random_state(NORMS["layer"](6, 4).double())
+    x = _normal(256, 6, 4, 4, seed=2)
+    pieces = torch.cat([layer(piece) for piece in torch.split(x, 2)])
+    return Evidence({"batches of 2 and of 256": [error(pieces, layer(x))]})
+
+
 def accumulation(pieces: int = 4) -> Evidence:
     """Measure the mean gradient of small batches against that of the whole batch, by norm."""
     ghost = in_pieces(NORMS["scratch"], IMAGES // pieces)

@@ -1,7 +1,12 @@
-"""Trainings that no config describes: they leave their network in memory, and nothing on disk."""
+"""Trainings that no config describes: they leave a network in memory, and nothing on disk."""
 
 from collections.abc import Callable
 
+from torch import nn
+
+from bnrun.data.dataset import Dataset
+from bnrun.norms.population import preserving
+from bnrun.training.evaluation import accuracy, take_population
 from bnrun.training.stepper import Phase, Stepper, ignore_phase
 
 
@@ -22,3 +27,14 @@ def take_steps(stepper: Stepper, steps: int, change: Callable[[], None] | None =
         for _ in range(steps):
             stepper.fetch()
             stepper.take(ignore_phase if change is None else on_phase)
+
+
+def population_accuracy(model: nn.Module, dataset: Dataset, images: int) -> float:
+    """Return a model's test accuracy with population statistics over the first training images.
+
+    The model stays as it is. One without moving statistics predicts in its one way.
+    """
+    with preserving(model) as norms:
+        if norms:
+            take_population(model, dataset.train, images)
+        return accuracy(model, dataset.test)

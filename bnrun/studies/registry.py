@@ -1,7 +1,20 @@
 """The studies by name."""
 
 from bnrun.errors import ConfigError, did_you_mean
-from bnrun.studies import batches, converge, exact, landscape, noisy, predict, rates, start
+from bnrun.studies import (
+    batches,
+    converge,
+    exact,
+    landscape,
+    noisy,
+    places,
+    predict,
+    rates,
+    regularize,
+    shift,
+    start,
+    zoo,
+)
 from bnrun.studies.claim import Claim
 from bnrun.studies.study import Study
 
@@ -14,6 +27,10 @@ _STUDIES = (
     noisy.STUDY,
     landscape.STUDY,
     batches.STUDY,
+    regularize.STUDY,
+    places.STUDY,
+    zoo.STUDY,
+    shift.STUDY,
 )
 
 STUDIES: dict[str, Study] = {study.name: study for study in _STUDIES}

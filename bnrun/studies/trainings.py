@@ -18,6 +18,8 @@ CHOICE_SEED = 1_000
 TrainEvent = Stage | Fetching | Notice | Activity
 Summaries = Mapping[str, Summary]
 """Of trials that completed or diverged, by the trial's name."""
+Accuracies = Mapping[str, Sequence[float | None]]
+"""A fraction for each seed, by arm; None where the training diverged."""
 
 
 class Laboratory(Protocol):
@@ -102,17 +104,28 @@ def differences(a: Sequence[float | None], b: Sequence[float | None]) -> list[fl
     return [one - other for one, other in pairs if one is not None and other is not None]
 
 
-def shares(
-    values: Sequence[float | None], start: Sequence[float | None], end: Sequence[float | None]
+def as_shares(
+    gains: Sequence[float], start: Sequence[float | None], end: Sequence[float | None]
 ) -> list[float]:
-    """Return which share of the way from `start` to `end` values go, seed by seed.
+    """Return gains as shares of the way from `start` to `end`; none where that is no way up.
 
-    The way is the mean over the seeds: that of one seed may be next to nothing. A seed that lacks a
-    value is left out; there is no share where the way is no way up.
+    The way is the mean over the seeds: that of one seed may be next to nothing.
     """
     way = differences(end, start)
     length = statistics.fmean(way) if way else 0.0
-    return [one / length for one in differences(values, start)] if length > 0 else []
+    return [gain / length for gain in gains] if length > 0 else []
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are there; None where none is."""
+    there = [value for value in values if value is not None]
+    return statistics.fmean(there) if there else None
+
+
+def means(values: Accuracies) -> str:
+    """Write the mean of each arm that has one."""
+    found = {arm: mean_of(taken) for arm, taken in values.items()}
+    return "; ".join(f"{arm} {mean:.3f}" for arm, mean in found.items() if mean is not None)
 
 
 def points_of_epochs(epochs: Sequence[EpochEnded], metric: str) -> list[tuple[float, float]]:

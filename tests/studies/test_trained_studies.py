@@ -5,46 +5,15 @@ import math
 
 import pytest
 import torch
+from made_up_trainings import MadeUpLaboratory, epoch, summary
 
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split
-from bnrun.events import DataUsed, EpochEnded, Probed, drain
+from bnrun.events import Probed, drain
 from bnrun.studies import converge, rates
 from bnrun.studies.percentiles import Travels
 from bnrun.studies.study import plan, run_study
 from bnrun.studies.trainings import epochs_to_reach, last_epoch, trial
-from bnrun.training_summary import Summary
-
-DATA = DataUsed("fashion-mnist", "a folder", True, 60_000, 0, 10_000)
-
-
-def _epoch(number, loss=1.0, train=0.8, test=0.8, validation=None):
-    return EpochEnded(number, loss, train, test, validation, 1.0, 1.0, 1.0)
-
-
-def _summary(trial, *epochs, status="completed"):
-    config = trial.config.to_dict()
-    seed = trial.config.training.seed
-    return Summary(config, config["model"]["norm"], "cpu", "a machine", seed, DATA, epochs, status)
-
-
-def _made_up(outcome):
-    """Return a laboratory whose trials end as `outcome` says, and the list of those asked for."""
-    asked = []
-
-    class Laboratory:
-        def train(self, trials):
-            asked.extend(trials)
-            yield from ()
-            return {trial.name: outcome(trial) for trial in trials}
-
-        def checkpoint(self, trial, epoch):
-            return trial, epoch
-
-        def probed(self, trial):
-            return list(_probed(trial))
-
-    return Laboratory(), asked
 
 
 def _probed(one):
@@ -82,13 +51,13 @@ def test_a_trial_has_the_defaults_and_its_keys():
     ],
 )
 def test_accuracy_grows_linearly_between_epochs(accuracies, epochs):
-    summary = _summary(trial("arm", 0), *(_epoch(n, train=a) for n, a in enumerate(accuracies, 1)))
-    assert epochs_to_reach(summary, 0.8) == pytest.approx(epochs)
+    found = summary(trial("arm", 0), *(epoch(n, train=a) for n, a in enumerate(accuracies, 1)))
+    assert epochs_to_reach(found, 0.8) == pytest.approx(epochs)
 
 
 def test_a_diverged_training_has_no_last_epoch():
-    assert last_epoch(_summary(trial("arm", 0), _epoch(1), status="diverged")) is None
-    assert last_epoch(_summary(trial("arm", 0), _epoch(1))) == _epoch(1)
+    assert last_epoch(summary(trial("arm", 0), epoch(1), status="diverged")) is None
+    assert last_epoch(summary(trial("arm", 0), epoch(1))) == epoch(1)
 
 
 def _by_rate(one):
@@ -98,14 +67,14 @@ def _by_rate(one):
     # Seed 1 of sigmoid needs a rate of 1/4 at least.
     least = 0.25 if (model.activation, one.config.training.seed) == ("sigmoid", 1) else 0
     if lr > largest and model.activation == "relu":
-        return _summary(one, status="diverged")
+        return summary(one, status="diverged")
     loss = 1.0 if least <= lr <= largest else 2.3
     accuracy = 0.85 if model.norm == "scratch" else 0.84 + 0.001 * one.config.training.seed
-    return _summary(one, *(_epoch(n, loss, accuracy) for n in range(1, 4)))
+    return summary(one, *(epoch(n, loss, accuracy) for n in range(1, 4)))
 
 
 def test_rates_finds_the_largest_and_the_smallest_rate_that_train():
-    laboratory, asked = _made_up(_by_rate)
+    laboratory = MadeUpLaboratory(_by_rate)
     start = plan(rates.STUDY, "quick", "a machine")
     result = drain(run_study(start, laboratory, ["R1", "R2"]))
     largest, smallest = (result.evidence[id_] for id_ in ("R1", "R2"))
@@ -118,12 +87,16 @@ def test_rates_finds_the_largest_and_the_smallest_rate_that_train():
         "sigmoid": pytest.approx([0.01, 0.009]),
     }
     assert smallest.remark == "The rates: relu 0.015625, sigmoid 0.25."
-    assert len({one.name for one in asked}) == len(asked) == 7 * 2 * 2 * 2 + 2 * 2 * 2
-    assert {one.config.training.epochs for one in asked} == {1, 3}
+    assert (
+        len({one.name for one in laboratory.asked})
+        == len(laboratory.asked)
+        == 7 * 2 * 2 * 2 + 2 * 2 * 2
+    )
+    assert {one.config.training.epochs for one in laboratory.asked} == {1, 3}
 
 
 def test_where_nothing_trains_the_smallest_rate_is_not_decided():
-    laboratory, _ = _made_up(lambda one: _summary(one, _epoch(1, loss=2.3)))
+    laboratory = MadeUpLaboratory(lambda one: summary(one, epoch(1, loss=2.3)))
     start = plan(rates.STUDY, "quick", "a machine")
     result = drain(run_study(start, laboratory, ["R1", "R2"]))
     assert dict(result.evidence["R1"].values) == {"relu": [0.0, 0.0], "sigmoid": [0.0, 0.0]}
@@ -140,9 +113,9 @@ def _converging(one):
     accuracies = [min(0.1 + 0.07 * speed * n, 0.9) for n in range(1, config.training.epochs + 1)]
     validation = 0.8 - abs(config.optimizer.lr - (0.3 if config.model.norm == "none" else 1.0))
     moving = 0.7 if speed == 5 else 0.82
-    return _summary(
+    return summary(
         one,
-        *(_epoch(n, 1.0, accuracy, moving, validation) for n, accuracy in enumerate(accuracies, 1)),
+        *(epoch(n, 1.0, accuracy, moving, validation) for n, accuracy in enumerate(accuracies, 1)),
     )
 
 
@@ -187,7 +160,7 @@ def no_training(monkeypatch):
 
 @pytest.mark.usefixtures("no_training")
 def test_converge_looks_at_layers():
-    laboratory, asked = _made_up(_converging)
+    laboratory = MadeUpLaboratory(_converging, _probed)
     start = plan(converge.STUDY, "quick", "a machine")
     result = drain(run_study(start, laboratory, ["C3", "C4", "C5", "C6"]))
     values = {id_: dict(one.values) for id_, one in result.evidence.items()}
@@ -205,25 +178,25 @@ def test_converge_looks_at_layers():
         "scaled and shifted": pytest.approx([-0.5, -0.2]),
     }
     assert values["C6"] == {"a tenth or more": pytest.approx([0.215, 0.215])}
-    assert {one.arm for one in asked} == {"none-sigmoid-lr1", "scratch-sigmoid-lr1"}
-    assert {one.config.training.probe_every for one in asked} == {40}
+    assert {one.arm for one in laboratory.asked} == {"none-sigmoid-lr1", "scratch-sigmoid-lr1"}
+    assert {one.config.training.probe_every for one in laboratory.asked} == {40}
     assert result.unfinished == ("C1", "C2")
 
 
 @pytest.mark.usefixtures("no_training")
 def test_rates_of_normalized_weights_range_over_16_octaves():
-    laboratory, asked = _made_up(_by_rate)
+    laboratory = MadeUpLaboratory(_by_rate)
     result = drain(run_study(plan(rates.STUDY, "quick", "a machine"), laboratory, ["R3"]))
     assert dict(result.evidence["R3"].values) == {"16 octaves": pytest.approx([0.3, 0.3])}
     assert dict(result.evidence["R3"].curves)["training accuracy"] == [
         (-8, pytest.approx(0.705)), (0, pytest.approx(0.805)), (8, pytest.approx(0.505)),
     ]  # fmt: skip
-    assert asked == []
+    assert laboratory.asked == []
 
 
 @pytest.mark.usefixtures("no_training")
 def test_converge_compares_steps_and_accuracies():
-    laboratory, asked = _made_up(_converging)
+    laboratory = MadeUpLaboratory(_converging)
     start = plan(converge.STUDY, "quick", "a machine")
     result = drain(run_study(start, laboratory, ["C1", "C2"]))
     speed, accuracy = (result.evidence[id_] for id_ in ("C1", "C2"))
@@ -232,22 +205,24 @@ def test_converge_compares_steps_and_accuracies():
     assert accuracy.values["sigmoid, moving statistics"] == pytest.approx([-0.12, -0.12])
     assert accuracy.values["sigmoid, population statistics"] == pytest.approx([0.05, 0.051])
     assert speed.remark == "The best rates of relu: 0.3 without, 1 with."
-    chosen = {one.arm for one in asked if one.arm.startswith(("none-relu", "scratch-relu"))}
+    chosen = {
+        one.arm for one in laboratory.asked if one.arm.startswith(("none-relu", "scratch-relu"))
+    }
     assert chosen == {"none-relu-lr0.3", "scratch-relu-lr1"}
-    choosing = [one for one in asked if one.arm.startswith("choice")]
+    choosing = [one for one in laboratory.asked if one.arm.startswith("choice")]
     assert {one.config.data.validation for one in choosing} == {5_000}
-    assert {one.config.data.validation for one in asked if one not in choosing} == {0}
+    assert {one.config.data.validation for one in laboratory.asked if one not in choosing} == {0}
 
 
 def test_a_network_that_never_gets_there_is_not_faster():
     def slow(one):
-        summary = _converging(one)
+        found = _converging(one)
         if one.config.model.norm == "none":
-            return summary
-        epochs = tuple(dataclasses.replace(epoch, train_acc=0.2) for epoch in summary.epochs)
-        return dataclasses.replace(summary, epochs=epochs)
+            return found
+        epochs = tuple(dataclasses.replace(epoch, train_acc=0.2) for epoch in found.epochs)
+        return dataclasses.replace(found, epochs=epochs)
 
-    laboratory, _ = _made_up(slow)
+    laboratory = MadeUpLaboratory(slow)
     start = plan(converge.STUDY, "quick", "a machine")
     result = drain(run_study(start, laboratory, ["C1"]))
     assert result.evidence["C1"].values["sigmoid, same rate"] == [0.0, 0.0]
@@ -255,13 +230,13 @@ def test_a_network_that_never_gets_there_is_not_faster():
 
 def test_a_network_that_only_guesses_gives_no_ratio():
     def guessing(one):
-        summary = _converging(one)
+        found = _converging(one)
         if one.config.model.norm != "none" or one.config.model.activation == "relu":
-            return summary
-        epochs = tuple(dataclasses.replace(epoch, train_acc=0.0995) for epoch in summary.epochs)
-        return dataclasses.replace(summary, epochs=epochs)
+            return found
+        epochs = tuple(dataclasses.replace(epoch, train_acc=0.0995) for epoch in found.epochs)
+        return dataclasses.replace(found, epochs=epochs)
 
-    laboratory, _ = _made_up(guessing)
+    laboratory = MadeUpLaboratory(guessing)
     start = plan(converge.STUDY, "quick", "a machine")
     result = drain(run_study(start, laboratory, ["C1"]))
     assert result.evidence["C1"].values["sigmoid, same rate"] == []
@@ -271,7 +246,7 @@ def test_a_network_that_only_guesses_gives_no_ratio():
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize("study", [rates, converge])
 def test_claims_that_have_evidence_are_not_measured_again(study):
-    laboratory, _ = _made_up(_by_rate if study is rates else _converging)
+    laboratory = MadeUpLaboratory(_by_rate if study is rates else _converging, _probed)
     first, *others = (claim.id for claim in study.CLAIMS)
     start = plan(study.STUDY, "quick", "a machine")
     whole = drain(run_study(start, laboratory))
