@@ -112,11 +112,6 @@ def find_claim(claims: Sequence[Claim], id_: str) -> Claim:
     return next(claim for claim in claims if claim.id == id_)
 
 
-def find_claim(claims: Sequence[Claim], id_: str) -> Claim:
-    """Return the claim with an id."""
-    return next(claim for claim in claims if claim.id == id_)
-
-
 Points = Sequence[tuple[float, float]]
 """The points (x, y) of a curve."""
 
