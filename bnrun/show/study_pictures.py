@@ -37,7 +37,7 @@ from bnrun.show.plot_style import (
 from bnrun.show.study_tables import measured
 from bnrun.show.value_axis import settle
 from bnrun.studies.claim import Claim, ClaimResult, Part, Points
-from bnrun.studies.rules import Exact, Judgment
+from bnrun.studies.rules import Definition, Exact, Judgment
 from bnrun.studies.study import StudyResult
 
 PART_INCHES = 3.3
@@ -47,6 +47,8 @@ BETWEEN_PARTS = 0.25
 ZONE = "#E2E2E2"
 LEAST_ERROR = 1e-18
 """Where an error of 0, and any smaller one, is drawn on a logarithmic axis."""
+EDGE_SHARE = 0.6
+"""Width of the lines at both ends of a band, as a share of that of a curve."""
 LINE_POINTS, SEED_POINTS, MEAN_POINTS = 3.0, 7.0, 8.0
 
 
@@ -137,7 +139,7 @@ PANELS: Mapping[str, Panel] = {
     "L2": _smoothness("|g' - g| along the gradient", "|g' - g| / |g|"),
     "L3": _smoothness("|g' - g| over the step", "1 - cosine of g and g'"),
     "L4": _band(
-        "as often taught: losses of 4 trainings",
+        "often taught: 4 trainings, 4 learning rates",
         "taught: ",
         below=_band("the paper's: losses along the gradient", "paper: "),
     ),
@@ -161,26 +163,62 @@ PANELS: Mapping[str, Panel] = {
 
 
 def claim_picture(result: ClaimResult, study: StudyResult) -> Figure:
-    """Draw a claim: a row for each part, and beside them the curves that it was taken from."""
+    """Draw a claim: a row for each part, and beside them the curves that it was taken from.
+
+    The check of a definition has no row where there are two panels of curves: they stand side by
+    side.
+    """
     claim = result.claim
     curves = study.evidence[claim.id].curves
     column = PANELS[claim.id].column if curves and claim.id in PANELS else []
+    title = f"{claim.id}  {claim.sentence}"
     with style():
-        labels = [fitted(text, PART_INCHES) for text in _labels(result)]
-        heights = [size(label)[1] + BETWEEN_PARTS for label in labels]
-        left = max(size(label)[0] for label in labels) + 0.25
-        least = stacked_height(max(len(column), 1), PANEL_INCHES)
-        grid = Grid(1, max(least, sum(heights)), lefts=(left, 0), rights=(0, 0.3))
-        if column:
-            names = [name for panel in column for name in _ends(panel, panel.chosen(curves))]
-            right = LEADER + max(size(fitted(one, END_LABEL_INCHES))[0] for one in names) + 0.15
-            grid = dataclasses.replace(grid, panels=2, lefts=(left, AXIS_ROOM), rights=(0.3, right))
-        figure, panels = page(f"{claim.id}  {claim.sentence}", _footer(result, study), grid)
-        _draw_rows(panels[0], result, study.evidence[claim.id].values, labels, heights)
-        if column:
-            for axes, panel in zip(stacked(panels[1], len(column)), column, strict=True):
-                _draw_curves(axes, panel, panel.chosen(curves))
+        right = _end_room(column, curves)
+        if column and _has_no_rows(claim):
+            grid = Grid(len(column), PANEL_INCHES, rights=(right, right))
+            figure, panels = page(title, _footer(result, study), grid)
+        else:
+            figure, panels = _with_rows(result, study, title, len(column), right)
+        for axes, panel in zip(panels, column, strict=True):
+            _draw_curves(axes, panel, panel.chosen(curves))
     return figure
+
+
+def _has_no_rows(claim: Claim) -> bool:
+    """Return whether a claim's picture is two panels of curves side by side, and no rows."""
+    is_check = all(isinstance(part.rule, Definition) for part in claim.parts)
+    return is_check and claim.id in PANELS and len(PANELS[claim.id].column) == 2
+
+
+def _end_room(column: Sequence[Panel], curves: Mapping[str, Points]) -> float:
+    """Return the room that the labels at the ends of curves need."""
+    names = [name for panel in column for name in _ends(panel, panel.chosen(curves))]
+    widths = (size(fitted(one, END_LABEL_INCHES))[0] for one in names)
+    return LEADER + max(widths, default=0.0) + 0.15
+
+
+def _with_rows(
+    result: ClaimResult, study: StudyResult, title: str, panels: int, right: float
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure with a row for each part; and axes beside them, one below the other.
+
+    Args:
+        result, study: of the claim.
+        title: of the figure.
+        panels: how many axes.
+        right: room for the labels at the ends of curves.
+    """
+    labels = [fitted(text, PART_INCHES) for text in _labels(result)]
+    heights = [size(label)[1] + BETWEEN_PARTS for label in labels]
+    left = max(size(label)[0] for label in labels) + 0.25
+    least = stacked_height(max(panels, 1), PANEL_INCHES)
+    grid = Grid(1, max(least, sum(heights)), lefts=(left, 0), rights=(0, 0.3))
+    if panels:
+        grid = dataclasses.replace(grid, panels=2, lefts=(left, AXIS_ROOM), rights=(0.3, right))
+    figure, (rows, *others) = page(title, _footer(result, study), grid)
+    values = study.evidence[result.claim.id].values
+    _draw_rows(rows, result, values, labels, heights)
+    return figure, [one for axes in others for one in stacked(axes, panels)]
 
 
 def _labels(result: ClaimResult) -> Iterator[str]:
@@ -197,12 +235,14 @@ def _footer(result: ClaimResult, study: StudyResult) -> str:
     expected = f"expected: {result.claim.expected}" + (", a surprise" if result.is_surprise else "")
     return (
         f"{result.verdict} ({expected}) · n = {n} · budget {study.budget} · {study.machine}\n"
-        f"Measured: {result.claim.statistic}. {marks_words(result.claim)}"
+        f"Measured: {result.claim.statistic}. {marks_words(result.claim)}".strip()
     )
 
 
 def marks_words(claim: Claim) -> str:
-    """Write what the marks of a claim's rows are."""
+    """Write what the marks of a claim's rows are; nothing where its picture has no rows."""
+    if _has_no_rows(claim):
+        return ""
     if any(isinstance(part.rule, Exact) for part in claim.parts):
         return "Grey: rounding. Dashed: above this, the claim is contradicted."
     return (
@@ -285,16 +325,18 @@ def _draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Points]) -> None
     strokes: dict[str, Stroke] = {}
     for name, points in curves.items():
         drawn = strokes.setdefault(_base(name, panel), stroke(len(strokes)))
-        if panel.is_band or _is_thin(name, panel):
+        if _is_thin(name, panel):
             thin_curve(axes, points, drawn)
             continue
         line = curve(axes, points, drawn)
         if panel.is_scatter:
             line.set(linestyle="none", markevery=1)
+        if panel.is_band:
+            line.set(marker="", linewidth=EDGE_SHARE * drawn.width)
     for base, drawn in strokes.items() if panel.is_band else ():
         low, high = (curves[f"{base}, {end}"] for end in ("lowest", "highest"))
         steps, lows, highs = [x for x, _ in low], [y for _, y in low], [y for _, y in high]
-        axes.fill_between(steps, lows, highs, color=drawn.colour, alpha=0.35, lw=0, zorder=1)
+        axes.fill_between(steps, lows, highs, color=drawn.colour, alpha=0.3, lw=0, zorder=1)
     ends = [
         EndLabel(fitted(label, END_LABEL_INCHES), *curves[name][-1], strokes[_base(name, panel)])
         for label, name in _ends(panel, curves).items()

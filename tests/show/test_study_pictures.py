@@ -84,13 +84,15 @@ def test_a_band_is_between_the_lowest_and_the_highest_and_labelled_once():
         for norm in ("no norm", "batch norm")
         for end, high in (("lowest", 1.0), ("highest", 2.0))
     }
-    _, taught, paper = _picture("L4", {"along one gradient": [0.0]}, curves).axes
+    figure = _picture("L4", {"along one gradient": [0.0]}, curves)
+    taught, paper = figure.axes  # the check of a definition needs no row
+    assert figure.get_supxlabel().endswith("for all pairs, else 0.")
     for axes in (taught, paper):
         assert sorted(text.get_text() for text in axes.texts) == ["batch norm", "no norm"]
         for band in axes.collections:
             (path,) = band.get_paths()
             assert {tuple(point) for point in path.vertices} == {(1, 1), (2, 2), (1, 2), (2, 3)}
-    assert taught.get_title(loc="left") == "as often taught: losses of 4 trainings"
+    assert taught.get_title(loc="left") == "often taught: 4 trainings, 4 learning rates"
 
 
 def test_a_part_without_values_has_an_empty_row():
