@@ -23,7 +23,9 @@ from typing import Any, Literal, Self
 from bnrun import errors
 from bnrun.errors import BnrunError, NormError
 
-ERRORS = {name: kind for name, kind in vars(errors).items() if name.endswith(("Error", "Failed"))}
+ERRORS = {
+    name: kind for name, kind in vars(errors).items() if name.endswith(("Error", "Failed", "Lost"))
+}
 """The errors of bnrun by name. They cross from a process as name, reason, key and source."""
 
 START_SECONDS = 300.0

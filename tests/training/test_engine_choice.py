@@ -63,7 +63,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         clock = _Clock()
 
         class Steps:
-            def __init__(self, *_: object, engine: Engine, name: str) -> None:
+            def __init__(self, *_: object, engine: Engine, name: str, processes: object) -> None:
                 measured.append(engine.name)
                 is_eager = engine.name == "eager"
                 seconds = eager if is_eager else compiled

@@ -1,0 +1,135 @@
+"""`bnrun train`, started several times by a launcher: one run, and an end for all of them.
+
+The launcher's part is played by a fork: it gives each process its number and a place to meet.
+"""
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import FEW_IMAGES
+
+pytestmark = pytest.mark.process
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+LAUNCH = """
+import os
+from bnrun import processes
+
+os.environ.update(WORLD_SIZE="{size}", LOCAL_WORLD_SIZE="{size}", MASTER_ADDR="127.0.0.1")
+os.environ.update(MASTER_PORT="{port}", GLOO_SOCKET_IFNAME="lo")
+processes.ANSWER_SECONDS = {answer}
+RANK = 0 if {alone} else next((rank for rank in range(1, {size}) if os.fork() == 0), 0)
+os.environ.update(RANK=str(RANK), LOCAL_RANK=str(RANK))
+"""
+
+# Sends the process of a rank a signal, before a step of the run.
+SIGNAL = """
+from bnrun.training.stepper import Stepper
+take, steps_taken = Stepper.take, 0
+
+def signal_at_step(*args):
+    global steps_taken
+    steps_taken += 1
+    if (RANK, steps_taken) == ({rank}, {step}):
+        os.kill(os.getpid(), {signal})
+    return take(*args)
+
+Stepper.take = signal_at_step
+"""
+
+ARGUMENTS = ("train", "--device", "cpu", "--set", "training.batch_size=100", "--epochs", 3)
+SYNTHETIC = ("--set", "data.name=synthetic", "--set", "training.engine=eager")
+
+
+def launch(size: int = 2, *, answer: int = 60, alone: bool = False) -> str:
+    """The text that runs before the command, in a process that is forked."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return LAUNCH.format(size=size, port=port, answer=answer, alone=alone) + FEW_IMAGES
+
+
+def _run_in(folder: Path) -> Path:
+    (run,) = (folder / "runs").iterdir()
+    return run
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    summary: dict[str, Any] = json.loads((run / "summary.json").read_text())
+    return summary
+
+
+def test_one_of_the_processes_writes_and_shows(bnrun: Run, tmp_path: Path) -> None:
+    done = bnrun(*ARGUMENTS, *SYNTHETIC, before=launch())
+    run, host = _run_in(tmp_path), socket.gethostname()
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("epoch 3/3") == 1
+    *_, speed, machine, together, kept = done.stdout.splitlines()
+    assert speed.endswith("on cpu")
+    assert machine.endswith("engine eager")
+    assert together == f"  2 processes together, on {host}; norms over whole batches"
+    assert kept == f"kept in runs/{run.name}"
+    summary = _summary(run)
+    assert (summary["processes"], summary["hosts"]) == (2, [host, host])
+    assert summary["norm_statistics"] == "synced"
+    environment = json.loads((run / "environment.json").read_text())
+    assert (environment["processes"], environment["hosts"]) == (2, [host, host])
+
+
+def test_a_killed_process_ends_the_others_and_the_run_continues_alone(
+    bnrun: Run, tmp_path: Path
+) -> None:
+    kill = SIGNAL.format(rank=1, step=9, signal=int(signal.SIGKILL))
+    done = bnrun(*ARGUMENTS, *SYNTHETIC, "-q", before=launch() + kill)
+    run, host = _run_in(tmp_path), socket.gethostname()
+    assert done.returncode == 1
+    assert " ".join(done.stderr.split()).endswith(
+        f"error: another of the 2 processes, on {host}, has ended before its work was done. 1 of 3 "
+        f"epochs are finished and kept; continue with: bnrun train --resume runs/{run.name}"
+    )
+    assert _summary(run)["status"] == "failed"
+
+    resumed = bnrun("train", "--resume", run.name, "-q", before=FEW_IMAGES)
+    assert resumed.returncode == 0, resumed.stderr
+    summary = _summary(run)
+    assert [epoch["epoch"] for epoch in summary["epochs"]] == [1, 2, 3]
+    assert (summary["processes"], summary["norm_statistics"]) == (1, "")
+
+
+def test_a_launchers_sigterm_is_an_interruption_and_three_processes_continue(
+    bnrun: Run, tmp_path: Path
+) -> None:
+    end = SIGNAL.format(rank=0, step=9, signal=int(signal.SIGTERM))
+    done = bnrun(*ARGUMENTS, *SYNTHETIC, "-q", before=launch() + end)
+    run = _run_in(tmp_path)
+    assert done.returncode == 130
+    assert "interrupted: 1 of 3 epochs are finished and kept; continue with:" in done.stderr
+    assert "Traceback" not in done.stderr
+
+    resumed = bnrun("train", "--resume", run.name, "-q", before=launch(3))
+    assert resumed.returncode == 0, resumed.stderr
+    assert _summary(run)["processes"] == 3
+    assert len(_summary(run)["epochs"]) == 3
+
+
+def test_processes_that_do_not_come_are_an_error_in_time(bnrun: Run, tmp_path: Path) -> None:
+    done = bnrun(*ARGUMENTS, *SYNTHETIC, "-q", before=launch(answer=1, alone=True))
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: process 0 of 2 on ")
+    assert "has not met the others at 127.0.0.1:" in done.stderr
+    assert "within 1 s" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_all_processes_is_shown_once(bnrun: Run, tmp_path: Path) -> None:
+    done = bnrun(*ARGUMENTS, *SYNTHETIC, "--norm", "builtin", "-q", before=launch())
+    assert done.returncode in (1, 2)  # the first process may learn of it from the other's end
+    assert done.stderr.count("which PyTorch synchronizes on CUDA alone") == 1
+    assert list(tmp_path.iterdir()) == []
