@@ -29,6 +29,9 @@ AS_GIVEN = "x"
 FITTED = "fitted: "
 """How the name of a change begins that was fitted to the statistics."""
 
+FIT_ROUNDS = 6
+"""Rounds in which a scale and a shift are fitted; each passes the batches to the first norm."""
+
 Change = Callable[[Tensor], Tensor]
 
 
@@ -112,23 +115,30 @@ class _Tester:
     def fitted(self) -> tuple[float, float] | None:
         """Return the scale and the shift of all inputs that fit best; None where none can.
 
-        The layers before a first norm are linear as a rule: its mean is then linear in both.
+        The layers before a first norm are linear as a rule, so its mean is linear in both. Its
+        variance is not where a convolution pads with zeros: the scale is corrected in a few rounds.
         """
         given, zero, one = (
             self._statistics(change) for change in (lambda x: x, torch.zeros_like, torch.ones_like)
         )
         if given is None or zero is None or one is None:
             return None
-        ratios = (self._moving.var / given.var.clamp_min(1e-12)).clamp_min(0).sqrt()
-        scale = float(ratios.median())
         deviation = (self._moving.var + self._eps).sqrt()
         response = (one.mean - zero.mean) / deviation
-        wanted = (self._moving.mean - zero.mean - scale * (given.mean - zero.mean)) / deviation
         strength = float(response.square().sum())
-        if strength == 0 or not math.isfinite(scale) or scale == 0:
-            return None
-        shift = float((response * wanted).sum()) / strength
-        return (scale, shift) if math.isfinite(shift) else None
+        scale, seen = 1.0, given
+        for _ in range(FIT_ROUNDS):
+            ratios = (self._moving.var / seen.var.clamp_min(1e-12)).clamp_min(0).sqrt()
+            scale *= float(ratios.median())
+            if strength == 0 or not math.isfinite(scale) or scale == 0:
+                return None
+            wanted = (self._moving.mean - zero.mean - scale * (given.mean - zero.mean)) / deviation
+            shift = float((response * wanted).sum()) / strength
+            after = self._statistics(lambda x, scale=scale, shift=shift: x * scale + shift)
+            if after is None or not math.isfinite(shift):
+                return None
+            seen = after
+        return scale, shift
 
     def _statistics(self, change: Change) -> Statistics | None:
         """Return the statistics of the norm's input; None where the network refuses the inputs."""

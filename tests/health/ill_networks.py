@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from bnrun.health.evidence import Loading
+
 Batch = tuple[Any, Tensor]
 Batches = list[Batch]
 
@@ -38,15 +40,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Pair:
-    """A network with one fault, and its healthy twin.
-
-    `under` are findings that may stand under the one that is expected.
-    """
+    """A network with one fault, and its healthy twin."""
 
     finding: str
     ill: Network
     healthy: Network
-    under: tuple[str, ...] = ()
 
 
 # Data
@@ -103,6 +101,11 @@ def by_ones() -> Batches:
     return [(x[k : k + 1], y[k : k + 1]) for x, y in images()[:2] for k in range(4)]
 
 
+def by_twelves() -> Batches:
+    """Return batches of twelve images each."""
+    return images(batches=20, size=12)
+
+
 def by_fours() -> Batches:
     """Return batches of four images each."""
     return [(x[k : k + 4], y[k : k + 4]) for x, y in images() for k in (0, 4)]
@@ -120,7 +123,8 @@ def randomize(model: nn.Module, seed: int = 1) -> None:
     """Give all gammas and betas values such as a training leaves."""
     random = _random(seed)
     for module in model.modules():
-        is_norm = isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm)
+        torchs = nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm
+        is_norm = isinstance(module, torchs | OwnNorm)
         if is_norm and isinstance(module.weight, nn.Parameter):
             nn.init.uniform_(module.weight, 0.6, 1.4, generator=random)
             nn.init.normal_(module.bias, 0.0, 0.3, generator=random)
@@ -191,10 +195,10 @@ def conv_layers(
     """Return the layers of a small convolutional network with two norms."""
     torch.manual_seed(3)
     return OrderedDict(
-        conv1=nn.Conv2d(channels, 6, 3, padding=1, bias=bias),
-        norm1=norm(6),
+        conv1=nn.Conv2d(channels, 8, 3, padding=1, bias=bias),
+        norm1=norm(8),
         relu1=nn.ReLU(),
-        conv2=nn.Conv2d(6, 8, 3, stride=2, padding=1, bias=False),
+        conv2=nn.Conv2d(8, 8, 3, stride=2, padding=1, bias=False),
         norm2=norm(8),
         relu2=nn.ReLU(),
         pool=nn.AdaptiveAvgPool2d(2),
@@ -348,6 +352,10 @@ HEALTHY = Network(small, images)
 # Ill ones: moving statistics
 
 
+def as_built() -> nn.Module:
+    return nn.Sequential(conv_layers())
+
+
 def never_updated() -> nn.Module:
     model = nn.Sequential(conv_layers())
     randomize(model)
@@ -358,6 +366,7 @@ def never_updated() -> nn.Module:
 def own_attributes() -> nn.Module:
     """Return what `load_state_dict` leaves of a network whose statistics are no buffers."""
     source = nn.Sequential(conv_layers(AttributeNorm))
+    randomize(source)
     fit_head(source, images(), training=True)
     model = nn.Sequential(conv_layers(AttributeNorm))
     model.load_state_dict(source.state_dict())
@@ -366,10 +375,10 @@ def own_attributes() -> nn.Module:
 
 def stale() -> nn.Module:
     """Return a network whose weights went on while its statistics hardly moved."""
-    layers = conv_layers(functools.partial(nn.BatchNorm2d, momentum=0.001))
+    layers = conv_layers(functools.partial(nn.BatchNorm2d, momentum=0.01))
     model = trained(layers)
     with torch.no_grad():
-        model.conv1.weight.mul_(2.5)
+        model.conv1.weight.mul_(torch.linspace(0.4, 3, 8).view(8, 1, 1, 1))
         model.conv2.weight.add_(0.15)
     fit_head(model, images(), training=True)
     return model
@@ -377,7 +386,7 @@ def stale() -> nn.Module:
 
 def short_memory() -> nn.Module:
     """Return a network whose statistics are little more than those of the last small batch."""
-    layers = dense_layers(functools.partial(nn.BatchNorm1d, momentum=0.5))
+    layers = dense_layers(functools.partial(nn.BatchNorm1d, momentum=0.4))
     return _by_last_batches(layers)
 
 
@@ -389,8 +398,29 @@ def reversed_momentum() -> nn.Module:
 def _by_last_batches(layers: "OrderedDict[str, nn.Module]") -> nn.Module:
     model = nn.Sequential(layers)
     randomize(model)
-    settle(model, images(batches=6, size=12), average=False)
+    settle(model, 4 * images(batches=6, size=8, seed=12), average=False)
     fit_head(model, images(), training=True)
+    return model
+
+
+def few_steps(*, steps: int, momentum: float = 0.01) -> nn.Module:
+    model = nn.Sequential(conv_layers(functools.partial(nn.BatchNorm2d, momentum=momentum)))
+    randomize(model)
+    batches = images()
+    settle(model, [batches[k % len(batches)] for k in range(steps)], average=False)
+    for norm in (model.norm1, model.norm2):
+        norm.num_batches_tracked.fill_(steps)
+    fit_head(model, batches, training=True)
+    return model
+
+
+def without(*names: str) -> nn.Module:
+    """Return a trained network in which a file left some tensors as the network was built."""
+    model, new = trained(conv_layers()), nn.Sequential(conv_layers())
+    torch.manual_seed(11)
+    nn.init.normal_(new.conv2.weight)
+    own = new.state_dict()
+    model.load_state_dict({name: own[name] for name in names}, strict=False)
     return model
 
 
@@ -539,7 +569,7 @@ def dead_filters() -> nn.Module:
 def two_norms() -> nn.Module:
     layers = conv_layers()
     ordered = list(layers.items())
-    ordered.insert(2, ("again", nn.BatchNorm2d(6)))
+    ordered.insert(2, ("again", nn.BatchNorm2d(8)))
     return trained(OrderedDict(ordered))
 
 
@@ -605,9 +635,12 @@ def of(build: Callable[..., nn.Module], *args: Any, **options: Any) -> Network:
     return Network(functools.partial(build, *args, **options), images)
 
 
-def with_decay(weight_decay: float) -> dict[str, Any]:
+def loaded(*missing: str, unexpected: tuple[str, ...] = (), decay: float = 0.0) -> dict[str, Any]:
+    """Return what loading a file gave, as the option of an audit."""
     names = [f"{norm}.{name}" for norm in ("norm1", "norm2") for name in ("weight", "bias")]
-    return {"weight_decay": dict.fromkeys(names, weight_decay)}
+    decays = dict.fromkeys(names, decay)
+    file = "weights.pt"
+    return {"loading": Loading(file, (), missing, unexpected, weight_decay=decays)}
 
 
 def sequence_of(norm: Callable[[], nn.Module]) -> Network:
@@ -639,26 +672,49 @@ ALL = slice(None)
 HEALTHY_DENSE = Network(dense, images)
 SEQUENCES = sequence_of(functools.partial(nn.LayerNorm, 8))
 
+STATISTICS = tuple(
+    f"{norm}.{name}" for norm in ("norm1", "norm2") for name in ("running_mean", "running_var")
+)
+WITH_FILE = Network(small, images, loaded())
+
 PAIRS: list[Pair] = [
+    # loading
+    Pair(
+        "weights-missing",
+        Network(functools.partial(without, "conv2.weight"), images, loaded("conv2.weight")),
+        WITH_FILE,
+    ),
+    Pair(
+        "statistics-missing",
+        Network(functools.partial(without, *STATISTICS), images, loaded(*STATISTICS)),
+        WITH_FILE,
+    ),
+    Pair(
+        "weights-unexpected",
+        Network(small, images, loaded(unexpected=("teacher.weight",))),
+        WITH_FILE,
+    ),
     # moving statistics
+    Pair("untrained", of(as_built), HEALTHY),
+    Pair("average-unfinished", of(few_steps, steps=60), HEALTHY),
     Pair("never-updated", of(never_updated), HEALTHY),
-    Pair("statistics-outside-state", of(own_attributes), HEALTHY, under=("unseen-by-tools",)),
+    Pair("never-updated", of(own_attributes), HEALTHY),
     Pair("stale", of(stale), HEALTHY),
-    Pair("short-memory", of(short_memory), HEALTHY_DENSE),
+    Pair("memory-too-short", Network(short_memory, by_twelves), HEALTHY_DENSE),
     Pair("momentum-reversed", of(reversed_momentum), HEALTHY_DENSE),
     # inputs
-    Pair("other-inputs", Network(small, lambda: changed(images(), lambda x: 255 * x)), HEALTHY),
+    Pair("inputs-changed", Network(small, lambda: changed(images(), lambda x: 255 * x)), HEALTHY),
     Pair(
-        "other-inputs",
+        "inputs-changed",
         Network(small_of_normalized, images),
         Network(small_of_normalized, lambda: changed(images(), normalized)),
     ),
     Pair(
-        "other-inputs",
+        "inputs-changed",
         Network(small_of_colours, lambda: changed(images(channels=3), swapped)),
         Network(small_of_colours, lambda: images(channels=3)),
     ),
-    Pair("dropout-before-norm", of(with_dropout, before=0.5), of(with_dropout, after=0.5)),
+    Pair("dropout-shift", of(with_dropout, before=0.5), of(with_dropout, after=0.5)),
     # batches
     Pair(
         "one-value-per-channel",
@@ -671,7 +727,7 @@ PAIRS: list[Pair] = [
         of(pooled_with, functools.partial(nn.GroupNorm, 8)),
         of(pooled_with, functools.partial(nn.GroupNorm, 2)),
     ),
-    Pair("few-values", Network(dense, by_fours), HEALTHY_DENSE),
+    Pair("too-few-values", Network(dense, by_fours), HEALTHY_DENSE),
     # uses
     Pair("reused", of(siamese, mirrored), of(siamese, mirrored, shared=False)),
     Pair("two-domains", of(siamese, far_away), of(siamese, far_away, shared=False)),
@@ -696,25 +752,25 @@ PAIRS: list[Pair] = [
     Pair("frozen-but-moving", of(frozen, evaluation=False), of(frozen, evaluation=True)),
     Pair("freeze-undone", of(freeze_undone), HEALTHY),
     Pair(
-        "learning-on-frozen",
+        "statistics-frozen",
         of(lambda: _keeping(TrainsHeadOnly, conv_layers())),
         of(frozen, evaluation=True),
     ),
     Pair("training-after-eval", of(lambda: _keeping(TrainsAlways, conv_layers())), HEALTHY),
     # channels
-    Pair("channels-off", of(with_values, "norm2", weight=(ALL, 0.0), bias=(ALL, 0.0)), HEALTHY),
-    Pair("channels-off", of(dead_filters), HEALTHY),
+    Pair("gamma-off", of(with_values, "norm2", weight=(ALL, 0.0), bias=(ALL, 0.0)), HEALTHY),
+    Pair("variance-off", of(dead_filters), HEALTHY),
     Pair("not-finite", of(with_values, "norm1", running_var=(2, NAN)), HEALTHY),
     Pair("not-finite", of(with_values, "norm2", running_mean=(1, INFINITY)), HEALTHY),
-    Pair("negative-variance", of(with_values, "norm2", running_var=(0, -0.5)), HEALTHY),
+    Pair("not-finite", of(with_values, "norm2", running_var=(0, -0.5)), HEALTHY),
     # structure
     Pair("bias-before-norm", of(with_bias), HEALTHY),
     Pair("two-norms", of(two_norms), HEALTHY),
     Pair("norm-at-the-end", of(norm_at_the_end), HEALTHY),
     Pair(
         "weight-decay-on-norms",
-        Network(small, images, with_decay(1e-4)),
-        Network(small, images, with_decay(0.0)),
+        Network(small, images, loaded(decay=1e-4)),
+        Network(small, images, loaded()),
     ),
     # options
     Pair("eps-differs", of(mixed, eps=1e-3), HEALTHY),

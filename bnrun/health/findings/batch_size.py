@@ -18,6 +18,8 @@ LARGEST_ERROR = 0.5
 """Expected error of a variance, as a share of it, from which it is taken from too few values."""
 MIN_CALLS = 8
 """Batches that are needed to measure how much the means of batches scatter."""
+SMALL_BATCH = 8
+"""Examples up to which scatter is measured: larger batches may be of data sorted by class."""
 
 ONE_VALUE = Kind(
     "one-value-per-channel",
@@ -25,7 +27,7 @@ ONE_VALUE = Kind(
     "1 value per statistic",
 )
 FEW_VALUES = Kind(
-    "few-values",
+    "too-few-values",
     "training statistics are taken from too few values",
     f"expected error of a variance, sqrt(2 / (values - 1)), above {LARGEST_ERROR:.0%}",
     follows=(ONE_VALUE.id, "two-domains"),
@@ -125,7 +127,8 @@ def _few_values(evidence: Evidence, norms: Sequence[NormPlace]) -> Iterator[Find
     few: dict[str, tuple[float, float]] = {}
     for norm in norms:
         counted = _values(evidence, norm, usual)
-        independent = min(counted, _independent(norm.trained, norm.calls))
+        scatter = _independent(norm.trained, norm.calls) if usual <= SMALL_BATCH else counted
+        independent = min(counted, scatter)
         if counted > 1 and variance_error(independent) > LARGEST_ERROR:
             few[norm.name] = (independent, counted)
     if not few:

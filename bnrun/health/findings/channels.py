@@ -29,7 +29,7 @@ VARIANCE_OFF = Kind(
     "variance-off",
     "Channels hardly vary, and eps decides",
     f"variance below {EPS_DECIDES} eps in {LEAST_SHARE:.0%} of the channels",
-    ("not-finite", "inputs-changed", "never-updated", "gamma-off"),
+    ("not-finite", "inputs-changed", "never-updated", "gamma-off", "large-eps"),
 )
 KINDS: tuple[Kind, ...] = (NOT_FINITE, GAMMA_OFF, VARIANCE_OFF)
 

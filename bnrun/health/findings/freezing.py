@@ -20,7 +20,7 @@ UNDONE = Kind(
     "in eval() beside norms in train(), and in training mode after model.train()",
 )
 STILL_LEARN = Kind(
-    "learning-on-frozen",
+    "statistics-frozen",
     "statistics are frozen, and gamma and beta still learn",
     "requires_grad is True, and after model.train() the norm is in evaluation mode",
 )

@@ -33,7 +33,7 @@ INPUTS_CHANGED = Kind(
     "Inputs are others than in training",
     f"the first norm's statistics are {WORTH_TRYING} deviations off or more, and fit at least "
     f"{GAIN:.0f} times better with inputs that are scaled, shifted or swapped",
-    ("weights-missing", "statistics-missing"),
+    ("weights-missing", "statistics-missing", "two-domains"),
 )
 KINDS: tuple[Kind, ...] = (INPUTS_CHANGED,)
 

@@ -24,6 +24,8 @@ NOISE = 0.1
 """Expected error of a moving mean, in deviations, from which on its memory is too short."""
 QUIET = 0.03
 """Expected error that the momentum of a fix leads to."""
+BY_CHANCE = 2.0
+"""Standard errors of the audited values' own mean from which on a distance says something."""
 ALIKE = 2.0
 """A distance within this factor of the expected noise is explained by it."""
 
@@ -36,7 +38,7 @@ NEVER_UPDATED = Kind(
     "never-updated",
     "Moving statistics were never updated",
     "moving mean 0 and moving variance 1 in every channel",
-    ("statistics-missing", "weights-missing", "not-finite"),
+    ("statistics-missing", "weights-missing", "not-finite", "zero-momentum"),
 )
 REVERSED_MOMENTUM = Kind(
     "momentum-reversed",
@@ -47,7 +49,7 @@ UNFINISHED = Kind(
     "average-unfinished",
     "The starting values 0 and 1 are still in the moving statistics",
     f"(1 - momentum)^(batches tracked) is {START_WEIGHT} or more",
-    ("never-updated", "inputs-changed", "not-finite"),
+    ("never-updated", "two-domains", "inputs-changed", "not-finite"),
 )
 SHORT_MEMORY = Kind(
     "memory-too-short",
@@ -58,6 +60,7 @@ SHORT_MEMORY = Kind(
         "never-updated",
         "momentum-reversed",
         "average-unfinished",
+        "two-domains",
         "inputs-changed",
         "too-few-values",
     ),
@@ -72,11 +75,14 @@ STALE = Kind(
         "never-updated",
         "statistics-missing",
         "weights-missing",
+        "two-domains",
         "inputs-changed",
+        "zero-momentum",
         "momentum-reversed",
         "average-unfinished",
         "memory-too-short",
         "statistics-frozen",
+        "one-value-per-channel",
         "too-few-values",
     ),
 )
@@ -224,7 +230,7 @@ def start_weight(norm: NormPlace) -> float:
 def _lagging(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding]:
     """Find statistics that are not those of the weights, and say whether noise explains it."""
     distances = {norm.name: distance_of(norm) for norm in norms}
-    far = [norm for norm in norms if (distances[norm.name] or 0.0) >= LAGS]
+    far = [norm for norm in norms if (distances[norm.name] or 0.0) >= max(LAGS, _chance(norm))]
     worst = max(far, key=lambda norm: distances[norm.name] or 0.0, default=None)
     largest = 0.0 if worst is None else distances[worst.name] or 0.0
     if worst is None or (harm is None and largest < FAR):
@@ -248,6 +254,12 @@ def _lagging(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding]
         distance=largest,
         **_numbers(harm),
     )
+
+
+def _chance(norm: NormPlace) -> float:
+    """Return the distance that few values have from what they were drawn from, by chance."""
+    seen = norm.trained
+    return 0.0 if seen is None else BY_CHANCE / math.sqrt(seen.input.count)
 
 
 def _short_memory(

@@ -17,6 +17,7 @@ UNSEEN = Kind(
     "unseen-by-tools",
     "torch's tools pass over an own class of norm",
     f"moving statistics in a class that is not derived from {BASE}",
+    ("never-updated",),
 )
 REPLACED = Kind(
     "replaced-by-sync",
