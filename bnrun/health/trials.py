@@ -6,6 +6,7 @@ is the cause. Each trial costs a forward pass up to the first norm.
 """
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -56,7 +57,8 @@ def try_inputs(model: nn.Module, norms: Sequence[Norm], batches: Sequence[Batch]
         sign = "+" if shift >= 0 else "-"
         trials.append(
             tester.trial(
-                f"{FITTED}x * {scale:.4g} {sign} {abs(shift):.4g}", lambda x: x * scale + shift
+                f"{FITTED}x * {scale:.4g} {sign} {abs(shift):.4g}",
+                functools.partial(_scaled, scale=scale, shift=shift),
             )
         )
     return [one for one in trials if math.isfinite(one.distance)]
@@ -77,6 +79,10 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Change]]:
         yield "x * imagenet_std + imagenet_mean", _unstandardized
     if any(one.dim() == 4 and one.shape[2] == one.shape[3] for one in batch.tensors()):
         yield "x.transpose(2, 3)", lambda x: x.transpose(2, 3)
+
+
+def _scaled(x: Tensor, scale: float, shift: float) -> Tensor:
+    return x * scale + shift
 
 
 def _standardized(x: Tensor) -> Tensor:
@@ -134,7 +140,7 @@ class _Tester:
                 return None
             wanted = (self._moving.mean - zero.mean - scale * (given.mean - zero.mean)) / deviation
             shift = float((response * wanted).sum()) / strength
-            after = self._statistics(lambda x, scale=scale, shift=shift: x * scale + shift)
+            after = self._statistics(functools.partial(_scaled, scale=scale, shift=shift))
             if after is None or not math.isfinite(shift):
                 return None
             seen = after
