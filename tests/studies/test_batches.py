@@ -53,7 +53,9 @@ def no_training(monkeypatch):
     def trained(config, train, dataset, steps, engine):
         together, norm = config.training.norm_batch, config.model.norm
         if norm == "renorm" or config.model.norm_options:
-            assert (steps, config.model.norm_options["momentum"]) == (40, 0.01)
+            assert (steps, config.model.norm_options["momentum"]) == (60, 0.01)
+            if norm == "renorm":  # five steps without correction, counted in pieces
+                assert config.model.norm_options["warmup"] * together == 5 * 256
             is_sorted = bool(
                 (train.labels[image_order(config.training.seed, 1, 600)][:26] == 0).all()
             )
