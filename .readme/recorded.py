@@ -24,9 +24,9 @@ from bnrun.runs.run_records import read_run
 from bnrun.runs.study_directory import reopen_study
 from bnrun.show.auto_tables import auto_view
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
+from bnrun.show.console import as_text
 from bnrun.show.kernel_tables import kernels_view
 from bnrun.show.plot_style import render
-from bnrun.show.results import as_text
 from bnrun.show.study_tables import study_view
 from bnrun.studies.study import StudyResult
 

@@ -139,15 +139,14 @@ def _pictures(result: ClaimResult, kept: StudyFile, id_: str) -> Iterator[Pictur
     """Yield the panels of the claim's picture: its rows, then its curves."""
     claim = result.claim
     curves = kept.result.evidence[claim.id].curves
-    drawn = drawings(pictures.claim_picture(result, kept.result), id_)
-    for number_, drawing in enumerate(drawn, start=1):
-        is_rows = number_ == 1
-        yield Picture(
-            id=f"{id_}-picture-{number_}",
-            drawing=drawing,
-            title=f"{claim.id}: {'seeds and rule of each part' if is_rows else drawing.title}",
-            description=_rows_words(result) if is_rows else _curves_words(claim, curves),
-        )
+    column = PANELS[claim.id].column if curves and claim.id in PANELS else []
+    rows, *others = drawings(pictures.claim_picture(result, kept.result), id_)
+    title = f"{claim.id}: seeds and rule of each part"
+    yield Picture(f"{id_}-picture-1", rows, title, _rows_words(result))
+    for number_, (drawing, panel) in enumerate(zip(others, column, strict=True), start=2):
+        words = _curves_words(panel.x, panel.chosen(curves))
+        title = f"{claim.id}: {drawing.title}"
+        yield Picture(f"{id_}-picture-{number_}", drawing, title, words)
 
 
 def _rows_words(result: ClaimResult) -> str:
@@ -155,16 +154,14 @@ def _rows_words(result: ClaimResult) -> str:
     return " ".join(f"{p.name}: {measured(p.rule, j)}, {j.verdict}." for p, j in parts)
 
 
-def _curves_words(claim: Claim, curves: Mapping[str, Points]) -> str:
-    panel = PANELS.get(claim.id)
-    x = f" of {panel.x}" if panel else ""
+def _curves_words(x: str, curves: Mapping[str, Points]) -> str:
+    """Write where each curve of a panel begins and ends."""
     ends = [
         f"{name}: from {points[0][1]:.3g} at {points[0][0]:.6g} to {points[-1][1]:.3g} at "
         f"{points[-1][0]:.6g}"
         for name, points in curves.items()
-        if points
     ]
-    return f"Curves over values{x}. {'; '.join(ends)}."
+    return f"Curves over: {x}. {'; '.join(ends)}."
 
 
 def _numbers(result: ClaimResult, evidence: Evidence) -> Iterator[Block]:

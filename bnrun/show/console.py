@@ -1,6 +1,7 @@
 """The two streams: results on stdout; progress, notices and errors on stderr."""
 
 import contextlib
+import io
 import json
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,13 @@ def stdout() -> Console:
 def stderr() -> Console:
     """Return the console for progress, notices and errors: the stderr of this moment."""
     return Console(file=sys.stderr, highlight=False)
+
+
+def as_text(view: RenderableType, width: int) -> str:
+    """Return a view as it looks in so many columns, without colours."""
+    file = io.StringIO()
+    Console(file=file, width=width, no_color=True, highlight=False).print(view, crop=False)
+    return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())
 
 
 def layer_output_on_stderr() -> contextlib.AbstractContextManager[object]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from bnrun.show.console import as_text
 from bnrun.show.folding import Indented, Items, Paragraph
-from bnrun.show.results import as_text
 from bnrun.show.tables import Table
 
 PAGE_WIDTH = 100

@@ -1,16 +1,16 @@
 """Any result as the text that the command line shows, or as a picture."""
 
-import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from bnrun.comparison.result import Comparison
 from bnrun.errors import RunError, known_value
 from bnrun.health.report import Audit
 from bnrun.show.audit_tables import audit_view
 from bnrun.show.compare_tables import comparison_view
+from bnrun.show.console import as_text
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.evaluation_tables import evaluation_table
 from bnrun.show.gamma_tables import GammaTables
@@ -53,13 +53,6 @@ def render(result: Result, width: int = 80) -> str:
         LeNet, norm scratch, synthetic data, one seed (0)
     """
     return as_text(_view(result), width)
-
-
-def as_text(view: RenderableType, width: int) -> str:
-    """Return a view as it looks in so many columns, without colours."""
-    file = io.StringIO()
-    Console(file=file, width=width, no_color=True, highlight=False).print(view, crop=False)
-    return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())
 
 
 def plot(

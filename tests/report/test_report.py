@@ -139,7 +139,7 @@ def test_a_claim_says_its_verdict_its_source_and_what_was_done(page: str) -> Non
         "Ioffe and Szegedy 2015, Batch Normalization, section 1",
         "How often: once for each seed, n = 3; budget quick, on a machine.",
         "Supported where the whole interval is above 0.1.",
-        "Curves over values of step. no norm: from 0 at 0 to 0.78 at 780; batch norm: from 0 at 0",
+        "Curves over: step. no norm: from 0 at 0 to 0.78 at 780; batch norm: from 0 at 0",
         "a tenth or more 0.21 (0.185 to 0.235) 3 0.2, 0.21, 0.22 ● supported contradicted",
         "Curves, means over the seeds, one of 3 points step no norm batch norm 0 0 0 60 0.06",
         "Run it again: bnrun study converge --budget quick",

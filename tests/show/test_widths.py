@@ -22,6 +22,7 @@ from bnrun.show.auto_tables import auto_view
 from bnrun.show.bench_tables import benchmark_view, speedrun_view
 from bnrun.show.compare_tables import comparison_view
 from bnrun.show.config_tables import configs_view
+from bnrun.show.console import as_text
 from bnrun.show.doctor_tables import doctor_view
 from bnrun.show.evaluation_tables import evaluation_table
 from bnrun.show.gamma_tables import GammaTables
@@ -29,7 +30,6 @@ from bnrun.show.guide_pages import topics_view
 from bnrun.show.kernel_tables import kernels_view
 from bnrun.show.norms_table import norms_table
 from bnrun.show.probe_tables import probes_table
-from bnrun.show.results import as_text
 from bnrun.show.runs_tables import diff_table, run_view, runs_table
 from bnrun.show.study_tables import studies_table
 from bnrun.show.training_tables import config_table, places_table, training_table

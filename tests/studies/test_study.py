@@ -12,7 +12,7 @@ from bnrun.errors import ConfigError, RunError
 from bnrun.events import drain
 from bnrun.runs.lookup import find_study_directory
 from bnrun.runs.study_directory import create_study, reopen_study
-from bnrun.show.results import as_text
+from bnrun.show.console import as_text
 from bnrun.show.study_tables import study_view
 from bnrun.studies.claim import Evidence
 from bnrun.studies.registry import STUDIES, find_study
