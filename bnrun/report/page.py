@@ -62,9 +62,8 @@ def build_page(results: KeptResults) -> Generator[Stage, None, str]:
         more_overviews, more_chapters = yield from part
         overviews += more_overviews
         chapters += more_chapters
-    return _written(
-        Page(_title(results), list(_lead(results)), overviews, chapters, _data(results))
-    )
+    page = Page(_contents(results), list(_lead(results)), overviews, chapters, _data(results))
+    return _written(page)
 
 
 def _studies(results: KeptResults) -> Generator[Stage, None, _Part]:
@@ -130,13 +129,13 @@ def _marked(studies: Sequence[StudyFile]) -> Iterator[tuple[StudyFile, str]]:
         yield kept, "" if seen[name] == 1 else f"-{seen[name]}"
 
 
-def _title(results: KeptResults) -> str:
+def _contents(results: KeptResults) -> str:
+    """Write how many results of each kind there are."""
     named = {"study": "studies"}
-    parts = [
+    return ", ".join(
         f"{many} {named.get(name, name + 's') if many > 1 else name}"
         for name, many in results.counts.items()
-    ]
-    return f"Normalization, put to the test: {', '.join(parts)}"
+    )
 
 
 def _lead(results: KeptResults) -> Iterator[str]:

@@ -127,13 +127,13 @@ class Page:
     """A whole report.
 
     Attributes:
-        title: of the page.
+        contents: how many results of each kind it has.
         lead: sentences at its top.
         overviews, chapters: see there.
         data: the raw results, for JSON.
     """
 
-    title: str
+    contents: str
     lead: Sequence[str]
     overviews: Sequence[Overview]
     chapters: Sequence[Chapter]

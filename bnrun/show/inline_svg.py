@@ -207,7 +207,7 @@ def _page_colour(match: re.Match[str]) -> str:
     colour = match[0]
     if colour == "#000000":
         return "currentColor"
-    return f"var(--{colour[1:]})" if colour in COLOURS else colour
+    return f"var(--c-{colour[1:]})" if colour in COLOURS else colour
 
 
 def _rounded(match: re.Match[str]) -> str:

@@ -4,7 +4,6 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -12,70 +11,11 @@ from typer.testing import CliRunner
 from bnrun import runs
 from bnrun.cli import app
 from bnrun.config import resolve
-from bnrun.events import DataUsed, EpochEnded, Probed, RunEnded, RunStarted, drain
+from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted, drain
 from bnrun.report.page import build_page
 from bnrun.runs.kept_results import KeptResults, find_results, newest_results
-from bnrun.runs.study_directory import create_study
-from bnrun.studies.claim import Evidence
-from bnrun.studies.registry import find_study
-from bnrun.studies.study import Measured, plan
 
-STUDY = "20260101T000000Z-study-converge"
-RUN = "20260102T000000Z-lenet_bn-scratch-s0"
-EVIL = "norms.py:<script>alert(1)</script>"
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
-EVIDENCE = {
-    "C2": Evidence({
-        "sigmoid, moving statistics": [0.0, 0.05, 0.1],
-        "sigmoid, population statistics": [0.09, 0.1, 0.11],
-        "relu, each at its best rate, population": [0.0, 0.01, float("inf")],
-    }, "A remark with <b>tags</b>."),
-    "C6": Evidence({"a tenth or more": [0.2, 0.21, 0.22]}, curves={
-        "no norm": [(float(step), step / 1000) for step in range(0, 800, 20)],
-        "batch norm": [(0.0, 0.0), (780.0, 0.1)],
-    }),
-}  # fmt: skip
-VERIFICATION: dict[str, Any] = {
-    "implementation": EVIL, "family": "batch", "verdict": "fail", "contract": "torch",
-    "device": "cpu", "seconds": 1.5, "dialects": [], "remarks": [],
-    "faults": [{"name": "biased", "fault": "A fault.", "seen": "y is 1", "fix": "Mend it."}],
-    "checks": [{"name": "forward", "group": "mathematics", "engine": "eager", "status": "fail",
-                "max_error": 0.1, "message": ""}],
-}  # fmt: skip
-AUDIT: dict[str, Any] = {
-    "network": "resnet.py:build", "verdict": "ill",
-    "norms": [{"name": "bn1", "kind": "BatchNorm2d", "channels": 4, "momentum": 0.1}],
-    "findings": [{"id": "never-updated", "severity": "error", "layers": ["bn1"],
-                  "evidence": "mean 0, variance 1", "message": "It saw no data.", "fix": "Train."}],
-    "outputs": {"distances": {"moving": 0.5}},
-}  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study, a run with probes, a verification and an audit."""
-    out = tmp_path_factory.mktemp("kept") / "runs"
-    with create_study(out, plan(find_study("converge"), "quick", "a machine")) as directory:
-        for id_, one in EVIDENCE.items():
-            directory.record(Measured(id_, one, 1.0))
-    directory.path.rename(out / STUDY)
-    run = runs.create(out, resolve(None, []))
-    with run:
-        run.record(RunStarted("scratch", "cpu", "a machine", 0, 1, 3, DATA))
-        run.record(Probed("gradients", 0, {"fc1": {"rms": 0.5, "ratio": 0.25}}))
-        run.record(EpochEnded(1, 0.5, 0.8, 0.7, None, 9_000.0, 11_000.0, 1.5, 0.75))
-        run.record(RunEnded("completed", 10_000.0, 12_000.0))
-    run.path.rename(out / RUN)
-    (out / "verification.json").write_text(json.dumps(VERIFICATION))
-    (out / "audit.json").write_text(json.dumps(AUDIT))
-    (out / "other.json").write_text("{}")
-    return out
-
-
-@pytest.fixture(scope="module")
-def page(out: Path) -> str:
-    """The page of all of it."""
-    return drain(build_page(newest_results(out)))
 
 
 class Outline(HTMLParser):
@@ -113,7 +53,7 @@ class Outline(HTMLParser):
 
 def test_the_page_has_its_sections_in_order(page: str) -> None:
     assert Outline(page).headings == [
-        (1, "Normalization, put to the test: 1 study, 1 run, 1 verification, 1 audit"),
+        (1, "Normalization, put to the test"),
         (2, "What came out"),
         (2, "Study converge: How fast does training get how far, with and without batch norm?"),
         (3, "C2  Batch norm does not change the final accuracy."),
@@ -121,10 +61,14 @@ def test_the_page_has_its_sections_in_order(page: str) -> None:
         (2, "Runs"),
         (3, "Run LeNet, norm scratch, synthetic data, one seed (0)"),
         (2, "Verifications"),
-        (3, f"Verification of {EVIL.rpartition('/')[2]}"),
+        (3, "Verification of script>"),
         (2, "Audits"),
         (3, "Audit of resnet.py:build"),
     ]  # fmt: skip
+
+
+def test_its_title_says_how_much_is_in_it(page: str) -> None:
+    assert "<title>bnrun: 1 study, 1 run, 1 verification, 1 audit</title>" in page
 
 
 def test_a_claim_says_its_verdict_its_source_and_what_was_done(page: str) -> None:
@@ -172,7 +116,7 @@ def test_names_of_users_are_text_and_never_markup(page: str) -> None:
     assert "A remark with &lt;b&gt;tags&lt;/b&gt;." in page
 
 
-def test_the_raw_results_are_in_it_as_json(page: str) -> None:
+def test_the_raw_results_are_in_it_as_json(out: Path, page: str) -> None:
     (text,) = Outline(page).texts["script"]
     data = json.loads(text)
     (study,) = data["studies"]
@@ -181,7 +125,8 @@ def test_the_raw_results_are_in_it_as_json(page: str) -> None:
     values = study["file"]["evidence"]["C2"]["values"].values()
     assert [one[-1] for one in values] == [0.1, 0.11, "inf"]
     assert data["runs"][0]["probes"][0]["probe"] == "gradients"
-    assert (data["verifications"], data["audits"]) == ([VERIFICATION], [AUDIT])
+    for name in ("verification", "audit"):
+        assert data[f"{name}s"] == [json.loads((out / f"{name}.json").read_text())]
 
 
 def test_every_picture_has_a_title_and_a_description_and_every_id_is_one(page: str) -> None:
@@ -202,14 +147,14 @@ def test_every_picture_has_a_title_and_a_description_and_every_id_is_one(page: s
 
 def test_pictures_take_the_colours_of_the_page(page: str) -> None:
     drawn = "".join(re.findall(r"<svg.*?</svg>", page))
-    assert "var(--004488)" in drawn
+    assert "var(--c-004488)" in drawn
     assert "stroke: currentColor" in drawn
     assert not re.search(r"#[0-9a-f]{6}[;\"]", drawn)
     assert "@media screen and (prefers-color-scheme: dark)" in page
 
 
 def test_the_same_results_make_the_same_bytes(out: Path, page: str) -> None:
-    again = drain(build_page(find_results([STUDY, str(out / "audit.json")], out)))
+    again = drain(build_page(find_results(["20260101", str(out / "audit.json")], out)))
     assert again == drain(build_page(find_results([str(out / "audit.json"), "converge"], out)))
     claim = re.compile(r'<article id="C6".*?</article>', re.DOTALL)
     assert claim.findall(again) == claim.findall(page)
