@@ -59,6 +59,7 @@ class Panel:
     Attributes:
         title, x, y: of the panel and its axes.
         is_log_x: whether the axis of x is logarithmic.
+        x_ticks: its ticks, where powers of ten are too few.
         thin: curves whose names end like this are drawn thin, as those of the name before it.
         is_scatter: whether points are not joined.
         is_band: whether curves are pairs, "<name>, lowest" and "<name>, highest", which are drawn
@@ -71,6 +72,7 @@ class Panel:
     x: str
     y: str = ""
     is_log_x: bool = False
+    x_ticks: tuple[float, ...] = ()
     thin: tuple[str, ...] = ()
     is_scatter: bool = False
     is_band: bool = False
@@ -97,12 +99,16 @@ def _smoothness(title: str, scale_free: str) -> Panel:
     return Panel(title, STEP, "log10", prefix="absolute: ", below=below)
 
 
+def _by_pieces(title: str) -> Panel:
+    ticks = (2, 8, 32, 128)
+    return Panel(title, "images normalized together", FRACTION, is_log_x=True, x_ticks=ticks)
+
+
 def _band(title: str, prefix: str, below: Panel | None = None) -> Panel:
     return Panel(title, STEP, NATS, is_band=True, prefix=prefix, below=below)
 
 
 STEP = "step"
-TOGETHER = "images normalized together"
 LAYER = "layer, from the input"
 RATES = Panel("accuracy on held-out images", "learning rate", FRACTION, is_log_x=True)
 PANELS: Mapping[str, Panel] = {
@@ -144,10 +150,10 @@ PANELS: Mapping[str, Panel] = {
         below=_band("the paper's: losses along the gradient", "paper: "),
     ),
     "L5": Panel("|g' - g| along the gradient, seed 0", STEP, "log10"),
-    "B1": Panel("accuracy", TOGETHER, FRACTION, is_log_x=True),
-    "B2": Panel("test accuracy", TOGETHER, FRACTION, is_log_x=True),
-    "B3": Panel("test accuracy", TOGETHER, FRACTION, is_log_x=True),
-    "B4": Panel("test accuracy", TOGETHER, FRACTION, is_log_x=True),
+    "B1": _by_pieces("accuracy"),
+    "B2": _by_pieces("test accuracy"),
+    "B3": _by_pieces("test accuracy"),
+    "B4": _by_pieces("test accuracy"),
     "B5": Panel("test accuracy", STEP, FRACTION),
     "B6": Panel("training loss", STEP, NATS),
     "D1": Panel("training less test accuracy, seed 0", "training loss", is_log_x=True),
@@ -344,6 +350,9 @@ def _draw_curves(axes: Axes, panel: Panel, curves: Mapping[str, Points]) -> None
     panel_title(axes, panel.title, panel.y)
     axes.set_xlabel(panel.x)
     settle(axes, "x", is_log=panel.is_log_x)
+    if panel.x_ticks:
+        left, right = axes.get_xlim()  # ticks beyond them would widen the axis
+        axes.set_xticks([tick for tick in panel.x_ticks if left <= tick <= right])
     settle(axes, "y")
     label_ends(axes, ends)
 

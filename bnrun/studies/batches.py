@@ -110,7 +110,7 @@ CLAIMS = (
         ),
         "medium",
         f"{HERE}; group norm with {GROUPS} groups, at the same rate",
-        "It says where the two cross, at one rate.",
+        "It says where the two cross, at one rate and early in training.",
     ),
     Claim(
         "B3",
@@ -255,9 +255,15 @@ def _accuracies(budget: Budget, summaries: Summaries) -> Accuracies:
     return found
 
 
-def _by_size(budget: Budget, accuracies: Accuracies) -> Points:
-    """Return the mean test accuracy over the seeds, by how many are normalized together."""
-    return [(float(m), _mean(accuracies[_arm(m)])) for m in SIZES[budget]]
+def _by_size(budget: Budget, accuracies: Accuracies, least: int = 2) -> Points:
+    """Return the mean test accuracy over the seeds, by how many are normalized together.
+
+    Args:
+        budget: of the study.
+        accuracies: see there.
+        least: how many at least; smaller pieces may do so badly that all others look alike.
+    """
+    return [(float(m), _mean(accuracies[_arm(m)])) for m in SIZES[budget] if m >= least]
 
 
 def _mean(values: Sequence[float | None]) -> float:
@@ -285,10 +291,10 @@ def _big_enough(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) 
                 state = laboratory.checkpoint(one, EPOCHS[budget])
                 learning.append((float(m), ended.train_acc))
                 own.append((float(m), accuracy_in_pieces(one.config, state, dataset.test)))
-        samples.append(Sample({}, {"training": learning, "test, statistics of m": own}))
+        samples.append(Sample({}, {"training": learning, "test, in pieces": own}))
     curves = {
         **gathered(find_claim(CLAIMS, "B1"), samples).curves,
-        "test, population statistics": _by_size(budget, accuracies),
+        "test, population": _by_size(budget, accuracies),
     }
     values = {
         part: differences(accuracies["whole"], accuracies[_arm(m)])
@@ -299,7 +305,7 @@ def _big_enough(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) 
     coupled = yield from _coupled(budget, laboratory)
     ends = f"{coupled[0][1]:.3f} with 2, {coupled[-1][1]:.3f} with {BATCH}"
     remark = f"Coupled to the batch of a step and the rate, test accuracy is {ends}."
-    return Evidence(values, remark, {**curves, "test, coupled to the step": coupled})
+    return Evidence(values, remark, {**curves, "test, coupled": coupled})
 
 
 def _coupled(budget: Budget, laboratory: Laboratory) -> Generator[StudyEvent, None, Points]:
@@ -353,7 +359,7 @@ def _fifty_to_hundred(budget: Budget, accuracies: Accuracies, laboratory: Labora
         THAN_256: differences(middle, accuracies["whole"]),
         THAN_16: differences(middle, accuracies[_arm(16)]),
     }
-    return Evidence(values, curves={"test accuracy": _by_size(budget, accuracies)})
+    return Evidence(values, curves={"batch norm": _by_size(budget, accuracies, 8)})
 
 
 def _ghost(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Shared:
@@ -382,7 +388,7 @@ def _ghost(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Sh
         f"On {FEW_IMAGES:,} images, test accuracies are {_mean(few[FEW_PIECE]):.3f} with pieces of "
         f"{FEW_PIECE}, and {_mean(few[BATCH]):.3f} with the whole batch."
     )
-    return Evidence(values, remark, {"60,000 images": _by_size(budget, accuracies)})
+    return Evidence(values, remark, {"60,000 images": _by_size(budget, accuracies, 8)})
 
 
 SHARED = {

@@ -95,6 +95,15 @@ def test_a_band_is_between_the_lowest_and_the_highest_and_labelled_once():
     assert taught.get_title(loc="left") == "often taught: 4 trainings, 4 learning rates"
 
 
+def test_an_axis_of_powers_of_two_has_ticks_at_them():
+    curves = {"batch norm": [(8.0, 0.2), (16.0, 0.7), (256.0, 0.8)]}
+    parts = {part.name: [0.1, 0.2] for part in CLAIMS["B2"][0].parts}
+    _, axes = _picture("B2", parts, curves).axes
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "32", "128"]
+    assert axes.get_xlim()[0] > 2
+
+
 def test_a_part_without_values_has_an_empty_row():
     figure = _picture("R2", {"relu": [0.1, 0.11, 0.12], "sigmoid": []})
     assert _texts(figure.axes[0])[1] == "sigmoid\n-\nNOT DECIDED"

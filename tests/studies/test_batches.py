@@ -110,12 +110,13 @@ def test_the_claims_compare_test_accuracies_by_what_is_normalized_together():
 
 @pytest.mark.usefixtures("no_training")
 def test_the_curves_are_over_what_is_normalized_together():
-    evidence, _ = _measured("B1", "B2")
-    first, second = (evidence[id_].curves for id_ in ("B1", "B2"))
-    assert list(first) == ["training", "test, statistics of m", "test, population statistics"]
-    assert first["test, population statistics"][0] == (2, pytest.approx(0.705))
+    evidence, _ = _measured("B1", "B2", "B3")
+    first, second, third = (evidence[id_].curves for id_ in ("B1", "B2", "B3"))
+    assert list(first) == ["training", "test, in pieces", "test, population"]
+    assert first["test, population"][0] == (2, pytest.approx(0.705))
     assert first["training"][-1] == (256, 0.8)
     assert second["group norm"] == [(float(m), 0.75) for m in (2, 8, 16, 64, 128, 256)]
+    assert [m for m, _ in third["batch norm"]] == [8, 16, 64, 128, 256]
 
 
 @pytest.mark.usefixtures("no_training")
@@ -124,7 +125,7 @@ def test_thorough_couples_the_step_to_what_is_normalized():
     coupled = {(one.config.training.batch_size, one.config.optimizer.lr)
                for one in asked if one.arm.startswith("coupled")}  # fmt: skip
     assert {size: rate for size, rate in coupled if size < 8} == {2: 1 / 128, 4: 1 / 64}
-    assert evidence["B1"].curves["test, coupled to the step"][0] == (2, pytest.approx(0.002))
+    assert evidence["B1"].curves["test, coupled"][0] == (2, pytest.approx(0.002))
     assert evidence["B1"].remark.endswith("test accuracy is 0.002 with 2, 0.820 with 256.")
 
 
