@@ -12,7 +12,7 @@ from bnrun.data.dataset import Dataset, Split
 from bnrun.networks.layers import cross_entropy
 from bnrun.norms.introspection import MovingStatistics
 from bnrun.norms.population import predicting, preserving
-from bnrun.studies.own_training import take_steps
+from bnrun.studies.own_training import population_accuracy, take_steps
 from bnrun.training.engine import EAGER, Engine
 from bnrun.training.evaluation import BATCH_SIZE, accuracy, take_population
 from bnrun.training.stepper import Stepper
@@ -31,7 +31,6 @@ class Look:
     step: int
     loss: float
     train_acc: float
-    validation_acc: float
     test_acc: float
 
     @property
@@ -46,10 +45,12 @@ class Course:
 
     Attributes:
         looks: in the order of steps, the first before any.
+        validation_acc: the accuracy on the validation images after the last step.
         ratios: see `variance_ratios`; of the network at the end.
     """
 
     looks: Sequence[Look]
+    validation_acc: float
     ratios: Sequence[Sequence[float]] = ()
 
     @property
@@ -91,21 +92,23 @@ def course(
     while stepper.steps_taken < steps:
         take_steps(stepper, min(every, steps - stepper.steps_taken))
         looks.append(_look(stepper, seen))
+    assert dataset.validation is not None
     with stepper.computing():
+        held_out = replace(seen, test=dataset.validation)
+        validation_acc = population_accuracy(stepper.model, held_out, MEASURED)
         ratios = variance_ratios(stepper.model, seen.train, config.training.batch_size)
-    return Course(looks, ratios)
+    return Course(looks, validation_acc, ratios)
 
 
 def _look(stepper: Stepper, seen: Dataset) -> Look:
     model = stepper.model
-    assert seen.validation is not None
     with stepper.computing(), preserving(model) as norms:
         if norms:
             take_population(model, seen.train, MEASURED)
         return Look(
             stepper.steps_taken,
             _loss(model, seen.train),
-            *(accuracy(model, split) for split in (seen.train, seen.validation, seen.test)),
+            *(accuracy(model, split) for split in (seen.train, seen.test)),
         )
 
 

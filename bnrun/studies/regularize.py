@@ -232,9 +232,7 @@ def _no_dropout_needed(few: "Courses", many: "Courses") -> Evidence:
     for part, courses in ((ON_MANY, many), (ON_FEW, few)):
         best = max(
             DROPPING,
-            key=lambda p: statistics.fmean(
-                one.looks[-1].validation_acc for one in courses[DROPPING[p]]
-            ),
+            key=lambda p: statistics.fmean(one.validation_acc for one in courses[DROPPING[p]]),
         )
         plain, dropping = (_test_accuracies(courses[arm]) for arm in (BN, DROPPING[best]))
         values[part] = differences(plain, dropping)

@@ -58,12 +58,13 @@ def test_a_share_is_of_the_mean_way():
     assert as_shares([0.15], end, start) == []
 
 
-def _course(losses, gaps, test=0.8, validation=0.8, ratios=()):
-    looks = zip(losses, gaps, strict=True)
-    return Course(
-        [Look(10 * at, loss, test + gap, validation, test) for at, (loss, gap) in enumerate(looks)],
-        ratios,
-    )
+def _course(losses, gaps, test=0.8, ratios=()):
+    """A course whose network has one accuracy on test and validation images."""
+    looks = [
+        Look(10 * at, loss, test + gap, test)
+        for at, (loss, gap) in enumerate(zip(losses, gaps, strict=True))
+    ]
+    return Course(looks, test, ratios)
 
 
 def test_a_gap_is_taken_where_the_loss_first_is_reached():
@@ -92,7 +93,7 @@ def courses(monkeypatch):
         accuracy = 0.8 + {0.0: 0.0, 0.2: 0.02 if few else -0.01, 0.5: -0.05}[model.dropout]
         ratios = [[1.0, 1.02, 1.01]] * 3 + [[1.1 + model.dropout, 1.3 + model.dropout + seed]]
         gaps = [0.0, 0.07 + 0.01 * seed, 0.2]
-        return _course([2.3, 1.0, 0.4], gaps, accuracy, accuracy, ratios)
+        return _course([2.3, 1.0, 0.4], gaps, accuracy, ratios)
 
     monkeypatch.setattr("bnrun.studies.overfitting.course", course)
     return asked
