@@ -354,7 +354,14 @@ def _only_bn(found: Found) -> Evidence:
         BEATS: differences(test[ONLY_NORMS], test[RANDOM]),
         A_THIRD_OFF: [sum(abs(one) < NEAR_ZERO for one in taken) / len(taken) for taken in gammas],
     }
-    return Evidence(values, _remark(test, (*OWN["P6"], BN)))
+    curves = {arm: _ordered(found.own[arm][0].gammas) for arm in (ONLY_NORMS, WITH_LAST)}
+    return Evidence(values, _remark(test, (*OWN["P6"], BN)), curves)
+
+
+def _ordered(gammas: Sequence[float]) -> Points:
+    """Return |gamma| from the smallest, over the share of channels that have no larger one."""
+    lengths = sorted(map(abs, gammas))
+    return [(at / len(lengths), length) for at, length in enumerate(lengths, start=1)]
 
 
 def _decay_affine(found: Found) -> Evidence:

@@ -1,5 +1,6 @@
 """Study `regularize`: whether batch norm regularizes, and what dropout does beside it."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -219,9 +220,9 @@ def _regularizes(few: "Courses", many: "Courses") -> Evidence:
 
 
 def _by_loss(courses: "Courses") -> dict[str, Points]:
-    """Return the gap of each arm by its training loss, the first seed's."""
+    """Return the gap of each arm by -log10 of its training loss, the first seed's."""
     return {
-        arm: sorted((look.loss, look.gap) for look in taken[0].looks)
+        arm: sorted((-math.log10(look.loss), look.gap) for look in taken[0].looks)
         for arm, taken in courses.items()
     }
 

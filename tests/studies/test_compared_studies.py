@@ -107,7 +107,10 @@ def test_regularize_compares_gaps_at_equal_loss(courses):
         "256 together, 55,000 images": [0.03, 0.02],
     }
     assert found["D1"].remark == "The losses are 1 to 1."
-    assert found["D1"].curves["no norm"] == [(1.0, pytest.approx(0.1)), (2.3, 0.0)]
+    assert found["D1"].curves["no norm"] == [
+        (pytest.approx(-0.3617), 0.0),
+        (0.0, pytest.approx(0.1)),
+    ]
     configs = [config for config, _, _ in courses]
     assert {config.model.activation for config in configs} == {"relu"}
     assert {config.data.validation for config in configs} == {5_000}
@@ -193,6 +196,9 @@ def test_places_compares_arms_by_seed(found_places):
     assert by_arm["decay-of-all-parameters"].optimizer.weight_decay == 5e-4
     assert {config.data.images for config in by_arm.values()} == {12_000}
     assert found["P2"].curves["one norm"] == [(1, 0.5), (2, 0.5), (3, 0.5), (4, 0.6)]
+    assert found["P6"].curves["gamma and beta alone"] == [
+        (0.25, 0.001), (0.5, 0.009), (0.75, 0.5), (1.0, 1.0),
+    ]  # fmt: skip
     assert found["P1"].remark == (
         "Accuracies: batch norm 0.800; after the sigmoid 0.820; batch norm, relu 0.850; "
         "after the relu 0.840."
