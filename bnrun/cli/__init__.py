@@ -19,6 +19,7 @@ from bnrun.cli import (
     data,
     doctor,
     evaluate,
+    export,
     guide,
     inspect_gamma,
     norms,
@@ -65,6 +66,7 @@ _add(
     evaluate.evaluate,
     evaluate.recalibrate,
     plot.plot,
+    export.export,
     runs=runs.app,
 )
 _add("Help and set-up", guide.guide, norms.norms, configs.configs, show_help, data=data.app)

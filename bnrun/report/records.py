@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bnrun.comparison.result import Comparison
+from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.report.claims import provenance
 from bnrun.report.sections import Fold, Overview, Picture, Row, Section, outcome
 from bnrun.runs.kept_results import KeptComparison, KeptRun
@@ -23,7 +24,8 @@ def comparison_section(kept: KeptComparison, id_: str) -> Section:
     """Return a comparison as a section."""
     comparison = kept.comparison
     shown = list(blocks(comparison_view(comparison), "Of the comparison"))
-    drawn = drawings(pictures.compare(comparison), id_)
+    figure = pictures.compare(comparison)
+    caption = " ".join(figure.get_supxlabel().split())
     return Section(
         id=id_,
         heading=f"Comparison {_arms(comparison)}",
@@ -32,8 +34,8 @@ def comparison_section(kept: KeptComparison, id_: str) -> Section:
             ("Differences", list(_verdicts(comparison)) or ["no pair could be judged"]),
             ("Started", [moment(kept.started)]),
         ],
-        pictures=list(_drawn(drawn, id_, f"Arms {_arms(comparison)}")),
-        caption="The picture of the arms: thin lines are seeds, thick ones their means.",
+        pictures=list(_drawn(drawings(figure, id_), id_, f"Arms {_arms(comparison)}")),
+        caption=caption,
         folds=[Fold("The numbers", shown)],
         command=shlex.join(["bnrun", "compare", *(arm.arm.name for arm in comparison.arms)])
         if _is_plain(comparison)
@@ -62,7 +64,7 @@ def run_section(kept: KeptRun, id_: str) -> Section:
             *provenance(record.environment, moment(record.started)),
         ],
         pictures=drawn,
-        caption="The curves of the training, and what its probes saw, if it had any.",
+        caption=" ".join(pictures.run_footer(summary).split()),
         folds=[Fold("The numbers", list(blocks(run_view(record, kept.looks), "Of the run")))],
         command=shlex.join(["bnrun", *command[1:]]),
     )
@@ -124,11 +126,11 @@ def _verdicts(comparison: Comparison) -> Iterator[str]:
     """Yield the verdict on the primary metric of each pair of arms."""
     for pair in comparison.pairs:
         if pair.primary:
-            ci = pair.difference.ci95
-            interval = f" ({ci[0]:+.4f} to {ci[1]:+.4f})" if ci else ""
+            found, metric = pair.difference, METRIC_NAMES[pair.metric]
+            interval = " ({:+.4f} to {:+.4f})".format(*found.ci95) if found.ci95 else ""
             yield (
-                f"{pair.a} less {pair.b}, {pair.metric}: {pair.difference.mean:+.4f}{interval}, "
-                f"n = {pair.difference.n}: {pair.verdict}"
+                f"{pair.a} less {pair.b}, {metric}: {found.mean:+.4f}{interval}, n = {found.n}: "
+                f"{pair.verdict}"
             )
 
 

@@ -47,6 +47,7 @@ Look at what was trained:
   recalibrate    Give a run's norms population statistics, in a new file.
   plot           Draw a run's curves and gammas, or a comparison, as SVG and
                  PNG.
+  export         Write a run's metrics and probes as CSV or for TensorBoard.
   runs           List runs and comparisons; show one, or what differs between
                  two.
 
@@ -105,6 +106,7 @@ First: bnrun train --epochs 1; bnrun verify scratch; bnrun guide
   evaluate       Show a run's test accuracy with each kind of statistics.
   recalibrate    Give a run's norms population statistics, in a new file.
   plot           Draw a run's curves and gammas, or a comparison.
+  export         Write a run's metrics and probes as CSV or for TensorBoard.
   runs           List runs and comparisons; show one.
   guide          Read the manual, one page per topic.
   norms          List the norms that have a name: formula, averages, source.
@@ -195,6 +197,7 @@ def test_torch_is_not_loaded_to_answer() -> None:
         ["guide", "config"],
         ["claims"],
         ["report", "x"],
+        ["export", "x", "--csv"],
     ]
     completed = ["evaluate ", "train --set ", "train --norm ", "compare --metric ", "guide "]
     code = (
