@@ -38,7 +38,7 @@ class Recipe:
 
 
 RECIPES = {
-    "resnet18": Recipe(),
+    "resnet18": Recipe(side=64, steps=120),
     "mobilenet_v2": Recipe(),
     "efficientnet_b0": Recipe(),
     "densenet121": Recipe(),

@@ -56,7 +56,7 @@ def _random(seed: int) -> torch.Generator:
 
 @functools.cache
 def images(
-    batches: int = 5, size: int = 48, channels: int = 1, noise: float = 0.4, seed: int = 0
+    batches: int = 4, size: int = 60, channels: int = 1, noise: float = 0.4, seed: int = 0
 ) -> Batches:
     """Return batches of images in 0..1, of shape (size, channels, 8, 8), with their classes."""
     random = _random(seed)
@@ -74,13 +74,13 @@ def images(
 
 @functools.cache
 def sequences(length: int = 6, width: int = 8) -> Batches:
-    """Return batches of sequences, of shape (48, length, width), with their classes."""
+    """Return batches of sequences, of shape (60, length, width), with their classes."""
     random = _random(5)
     patterns = torch.randn(CLASSES, 1, width, generator=_random(78))
     made = []
-    for _ in range(5):
-        y = torch.randint(CLASSES, (48,), generator=random)
-        x = patterns[y] + 0.5 * torch.randn(48, length, width, generator=random)
+    for _ in range(4):
+        y = torch.randint(CLASSES, (60,), generator=random)
+        x = patterns[y] + 0.5 * torch.randn(60, length, width, generator=random)
         made.append((x, y))
     return made
 

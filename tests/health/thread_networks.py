@@ -177,7 +177,7 @@ def bottleneck() -> nn.Module:
 
 
 def of_many_sizes() -> Batches:
-    return [(x[:size], y[:size]) for size, (x, y) in zip((7, 1, 10, 4, 9), images(), strict=True)]
+    return [(x[:size], y[:size]) for size, (x, y) in zip((7, 1, 10, 4), images(), strict=True)]
 
 
 # uci-cbcl/UFold#18: batches of one; every sequence has statistics of its own

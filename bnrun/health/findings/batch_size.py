@@ -23,12 +23,12 @@ SMALL_BATCH = 8
 
 ONE_VALUE = Kind(
     "one-value-per-channel",
-    "a batch has one value per channel somewhere",
+    "A statistic is of a single value",
     "1 value per statistic",
 )
 FEW_VALUES = Kind(
     "too-few-values",
-    "training statistics are taken from too few values",
+    "Statistics are taken from too few values",
     f"expected error of a variance, sqrt(2 / (values - 1)), above {LARGEST_ERROR:.0%}",
     follows=(ONE_VALUE.id, "two-domains"),
 )
@@ -61,8 +61,8 @@ def _always_one_value(evidence: Evidence) -> Iterator[Finding]:
             yield ONE_VALUE.finding(
                 "error",
                 [norm.name],
-                evidence=f"Its input has shape {norm.input_shape}: each mean is of 1 value.",
-                message="A value minus its own mean is 0: whatever goes in, beta comes out.",
+                evidence=f"its input has shape {norm.input_shape}: each mean is of 1 value",
+                message="A value minus its own mean is 0: whatever goes in, β comes out.",
                 fix="Move the norm before the pooling, or use fewer groups.",
                 shape=list(norm.input_shape),
             )
@@ -94,7 +94,7 @@ def _one_value(evidence: Evidence, norms: Sequence[NormPlace]) -> Iterator[Findi
         yield ONE_VALUE.finding(
             "error" if never else "warning",
             hit,
-            evidence=f"All {counts} have {smallest} example, and there it has 1 position.",
+            evidence=f"each of {counts} has {smallest} example, which has 1 position there",
             message="Training on such a batch raises: one value has no variance.",
             fix="Train with larger batches, or use nn.GroupNorm or nn.LayerNorm there.",
             batch=0,
@@ -106,8 +106,8 @@ def _one_value(evidence: Evidence, norms: Sequence[NormPlace]) -> Iterator[Findi
     yield ONE_VALUE.finding(
         "warning",
         hit,
-        evidence=f"Batch {index + 1} of {counts}{last} has {smallest} example, and there it has "
-        "1 position.",
+        evidence=f"batch {index + 1} of {counts}{last} has {smallest} example, which has 1 position "
+        "there",
         message=f"If training uses these batches, it raises at batch {index + 1} of each epoch.",
         fix="DataLoader(..., drop_last=True)",
         batch=index,
@@ -135,13 +135,13 @@ def _few_values(evidence: Evidence, norms: Sequence[NormPlace]) -> Iterator[Find
         return
     independent, counted = min(few.values())
     error = variance_error(independent)
-    alike = "" if independent == counted else f", which scatter like {independent:.1f}"
+    alike = "" if independent == counted else f", which scatter like {independent:.1f} independent ones"
     yield FEW_VALUES.finding(
         "warning",
         few,
-        evidence=f"A batch of {usual} gives {counted:.0f} values per channel{alike}: a variance is "
-        f"wrong by {error:.0%} of it, as expected of so few.",
-        message="Each batch is normalized with noise, and evaluation with an average of it.",
+        evidence=f"a batch of {usual} gives {counted:.0f} values per channel{alike}: the expected "
+        f"error of a variance is {error:.0%} of it",
+        message="Training normalizes each batch with noise, and evaluation with an average of it.",
         fix="Train with larger batches, or use nn.GroupNorm(groups, channels), which takes its "
         "statistics from each example.",
         batch_size=usual,

@@ -1,7 +1,7 @@
 """Findings: parts that are frozen halfway.
 
-Freezing a batch norm takes two steps: `requires_grad_(False)` stops gamma and beta, `eval()` stops
-the moving statistics. `model.train()` undoes the second one.
+Freezing a batch norm takes two steps: `requires_grad_(False)` stops γ and β, `eval()` stops the
+moving statistics. `model.train()` undoes the second one.
 """
 
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from bnrun.health.finding import Finding, Kind
 
 STILL_MOVE = Kind(
     "frozen-but-moving",
-    "gamma and beta are frozen, and the statistics still move",
+    "γ and β are frozen, and the statistics still move",
     "requires_grad is False, and after model.train() the norm is in training mode",
 )
 UNDONE = Kind(
     "freeze-undone",
-    "some norms are in eval() as built, and model.train() undoes that",
+    "Norms are in eval() as built, and model.train() undoes that",
     "in eval() beside norms in train(), and in training mode after model.train()",
 )
 STILL_LEARN = Kind(
     "statistics-frozen",
-    "statistics are frozen, and gamma and beta still learn",
+    "Statistics are frozen, and γ and β still learn",
     "requires_grad is True, and after model.train() the norm is in evaluation mode",
 )
 IN_TRAINING = Kind(
     "training-after-eval",
-    "a part stays in training mode after model.eval()",
+    "A part stays in training mode after model.eval()",
     "training is True after model.eval()",
 )
 KINDS: tuple[Kind, ...] = (IN_TRAINING, STILL_MOVE, UNDONE, STILL_LEARN)
 
-_FREEZE = "for m in model.modules():\n    if isinstance(m, nn.modules.batchnorm._BatchNorm):"
+_EACH = "for name in NORMS: model.get_submodule(name)"
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
@@ -44,11 +44,11 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         yield STILL_MOVE.finding(
             "warning",
             (one.name for one in moving),
-            evidence=f"{_of(moving, norms)} have requires_grad=False and are in training mode "
-            "after model.train().",
-            message="Without gradients gamma and beta stay, but every forward pass in train() "
-            "moves the moving statistics, under no_grad, too: predictions change.",
-            fix=f"{_FREEZE} m.eval()  # after each model.train()",
+            evidence=f"in {_of(moving, norms)} requires_grad is False, and training is True after "
+            "model.train()",
+            message="Without gradients γ and β stay, but every forward pass in train() moves the "
+            "moving statistics, under no_grad, too: predictions change.",
+            fix=f"{_EACH}.eval()  # after each model.train()",
             norms=len(moving),
         )
     undone = [
@@ -60,11 +60,11 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         yield UNDONE.finding(
             "warning",
             (one.name for one in undone),
-            evidence=f"{_of(undone, norms)} are in eval() as built, and in train() after "
-            "model.train().",
+            evidence=f"in {_of(undone, norms)} training is False as built, and True after "
+            "model.train()",
             message="The next model.train() puts them back into training mode: their statistics "
-            "move, and gamma and beta learn.",
-            fix=f"{_FREEZE} m.eval().requires_grad_(False)  # after each model.train()",
+            "move, and γ and β learn.",
+            fix=f"{_EACH}.eval().requires_grad_(False)  # after each model.train()",
             norms=len(undone),
         )
     learning = [
@@ -76,11 +76,10 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         yield STILL_LEARN.finding(
             "warning",
             (one.name for one in learning),
-            evidence=f"{_of(learning, norms)} stay in eval() after model.train(), with "
-            "requires_grad=True.",
-            message="gamma and beta learn on statistics that no longer follow the weights before "
-            "them.",
-            fix=f"{_FREEZE} m.requires_grad_(False)  # or let them train: m.train()",
+            evidence=f"in {_of(learning, norms)} training is False after model.train(), and "
+            "requires_grad is True",
+            message="γ and β learn on statistics that no longer follow the weights before them.",
+            fix=f"{_EACH}.requires_grad_(False)  # or let them train, by .train()",
             norms=len(learning),
         )
 
@@ -91,8 +90,8 @@ def _in_training(evidence: Evidence) -> Iterator[Finding]:
         yield IN_TRAINING.finding(
             "error",
             (one.name for one in norms),
-            evidence=f"{_of(norms, list(evidence.moving_norms()))} have training=True after "
-            "model.eval().",
+            evidence=f"in {_of(norms, list(evidence.moving_norms()))} training is True after "
+            "model.eval()",
             message="A prediction depends on what else is in its batch, and each one moves the "
             "statistics.",
             fix="In your train(self, mode=True), call super().train(mode) and return self; change "
@@ -104,7 +103,7 @@ def _in_training(evidence: Evidence) -> Iterator[Finding]:
         yield IN_TRAINING.finding(
             "warning",
             (one.name for one in dropouts),
-            evidence=f"{len(dropouts)} dropout layers have training=True after model.eval().",
+            evidence=f"dropout layers with training=True after model.eval(): {len(dropouts)}",
             message="Predictions are random.",
             fix="In your train(self, mode=True), call super().train(mode) and return self.",
             dropouts=len(dropouts),
@@ -112,7 +111,7 @@ def _in_training(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _is_frozen(norm: NormPlace) -> bool:
-    """Return whether a norm has a gamma or a beta, and none learns, in a class that can move.
+    """Return whether a norm has γ or β, and none learns, in a class that can move.
 
     A FrozenBatchNorm holds everything in buffers, and has neither a momentum nor a count.
     """

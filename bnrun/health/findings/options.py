@@ -25,10 +25,10 @@ LARGE = Kind(
     "eps is as large as the variance",
     f"eps of at least {LARGE_EPS:g} that is more than {EPS_SHARE:.0%} of the median variance",
 )
-ZERO_MOMENTUM = Kind("zero-momentum", "momentum 0: the statistics never move", "momentum is 0")
+ZERO_MOMENTUM = Kind("zero-momentum", "With momentum 0 the statistics never move", "momentum is 0")
 LOST_STATISTICS = Kind(
     "half-precision-statistics",
-    "half precision loses the moving statistics",
+    "Half precision loses the moving statistics",
     f"rounding can move a mean by more than {LOST:g} deviations, or a variance is 0 or infinite",
 )
 EPS_DIFFERS = Kind(
@@ -70,7 +70,7 @@ def _large(large: dict[str, tuple[float, float]]) -> Finding:
     return LARGE.finding(
         "error" if eps > variance else "warning",
         large,
-        evidence=f"eps of {name} is {eps:g}; its median variance is {variance:.3g}.",
+        evidence=f"eps of {name} is {eps:g}; its median variance is {variance:.3g}",
         message="eps decides the scale in place of the variance: the layer does not normalize. "
         "The second argument of nn.BatchNorm2d is eps, not a number of channels.",
         fix="nn.BatchNorm2d(channels)  # eps=1e-5",
@@ -80,12 +80,13 @@ def _large(large: dict[str, tuple[float, float]]) -> Finding:
 
 
 def _zero_momentum(evidence: Evidence) -> Iterator[Finding]:
-    hit = [norm.name for norm in evidence.moving_norms() if norm.momentum == 0]
+    norms = list(evidence.moving_norms())
+    hit = [norm.name for norm in norms if norm.momentum == 0]
     if hit:
         yield ZERO_MOMENTUM.finding(
             "warning",
             hit,
-            evidence=f"momentum is 0 in {len(hit)} norms.",
+            evidence=f"momentum is 0 in {len(hit)} of {len(norms)} norms",
             message="In PyTorch momentum is the weight of the new batch: with 0 the moving "
             "statistics never move, while training uses those of each batch.",
             fix="momentum=0.1, or momentum=None for an average over all batches",
@@ -106,8 +107,8 @@ def _half_precision(evidence: Evidence) -> Iterator[Finding]:
         yield LOST_STATISTICS.finding(
             "warning",
             losses,
-            evidence=f"Moving statistics are {dtype}; in {worst} rounding can move them by "
-            f"{losses[worst]:.2g} deviations.",
+            evidence=f"moving statistics are {dtype}; in {worst} rounding can move them by "
+            f"{losses[worst]:.2g} deviations",
             message="Updates smaller than the spacing of numbers are lost: the average stops "
             "before it arrives.",
             fix="norm.float()  # after model.half(); torch.autocast keeps them in float32",
@@ -164,7 +165,7 @@ def _eps_differs(norms: Sequence[NormPlace]) -> Iterator[Finding]:
             "warning" if effect > EPS_EFFECT else "note",
             (norm.name for norm in odd),
             evidence=f"eps is {usual:g} in most norms, and {words}; with {usual:g} the scale of a "
-            f"layer would change by {effect:.1%}.",
+            f"layer would change by {effect:.1%}",
             message=f"This is often a sign of ported weights{_keras(usual, *others, place=0)}: the "
             "layer must keep the eps that it was trained with.",
             fix=f"eps={usual:g} in all norms, or the eps of the code that trained them",
@@ -191,7 +192,7 @@ def _momentum_differs(norms: Sequence[NormPlace]) -> Iterator[Finding]:
         yield MOMENTUM_DIFFERS.finding(
             "note",
             odd,
-            evidence=f"momentum is {usual:g} in most norms, and {words}.",
+            evidence=f"momentum is {usual:g} in most norms, and {words}",
             message="Statistics of some layers follow the weights faster than those of others"
             f"{_keras(usual, *others, place=1)}.",
             fix=f"momentum={usual:g} in all norms",

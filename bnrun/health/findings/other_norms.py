@@ -12,22 +12,22 @@ from bnrun.health.finding import Finding, Kind
 
 TRACKS = Kind(
     "instance-norm-tracks",
-    "an instance norm keeps moving statistics",
+    "An instance norm keeps moving statistics",
     "track_running_stats=True in an instance norm",
 )
 NO_MOVING = Kind(
     "predicts-with-batch",
-    "a batch norm without moving statistics",
+    "A batch norm keeps no moving statistics",
     "track_running_stats=False in a batch norm",
 )
 OVER_EXAMPLES = Kind(
     "over-examples",
-    "a norm of single examples takes statistics over the batch",
+    "A norm of single examples takes statistics over the batch",
     "a layer, group, instance or RMS norm whose output depends on other examples",
 )
 WRONG_AXIS = Kind(
     "wrong-axis",
-    "statistics are taken over the wrong axis",
+    "Statistics are taken over the wrong axis",
     "the layer before puts features in one dimension, and the norm takes another for them",
 )
 KINDS: tuple[Kind, ...] = (OVER_EXAMPLES, WRONG_AXIS, TRACKS, NO_MOVING)
@@ -48,12 +48,13 @@ def find(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _tracking(evidence: Evidence) -> Iterator[Finding]:
+    many = sum(norm.kind == "instance" for norm in evidence.norms)
     tracking = [norm.name for norm in evidence.moving_norms() if norm.kind == "instance"]
     if tracking:
         yield TRACKS.finding(
             "warning",
             tracking,
-            evidence=f"{len(tracking)} instance norms keep moving statistics.",
+            evidence=f"track_running_stats=True in {len(tracking)} of {many} instance norms",
             message="In training each example is normalized with its own statistics, in evaluation "
             "with an average over all examples: that is another function.",
             fix="nn.InstanceNorm2d(channels, affine=True)  # track_running_stats=False",
@@ -62,6 +63,7 @@ def _tracking(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _without_moving(evidence: Evidence) -> Iterator[Finding]:
+    many = sum(norm.kind == "batch" for norm in evidence.norms)
     names = [
         norm.name
         for norm in evidence.norms
@@ -71,10 +73,10 @@ def _without_moving(evidence: Evidence) -> Iterator[Finding]:
         yield NO_MOVING.finding(
             "warning",
             names,
-            evidence=f"{len(names)} batch norms have track_running_stats=False.",
+            evidence=f"track_running_stats=False in {len(names)} of {many} batch norms",
             message="They predict with the statistics of the batch: a prediction depends on what "
             "else is in its batch.",
-            fix="track_running_stats=True, and train again (or bnrun audit ... --recalibrate)",
+            fix="track_running_stats=True, and train again",
             norms=len(names),
         )
 
@@ -102,8 +104,8 @@ def _over_examples(norm: NormPlace, axes: tuple[int, ...]) -> Finding:
     return OVER_EXAMPLES.finding(
         "error",
         [norm.name],
-        evidence=f"Its input has shape {norm.input_shape}; its statistics are over dimensions "
-        f"{_list(axes)}: changing another example changes its output.",
+        evidence=f"its input has shape {norm.input_shape}, and its statistics are over "
+        f"{_list(axes)}",
         message="A prediction depends on what else is in its batch, in evaluation, too.",
         fix=f"bnrun verify {norm.class_name.rpartition('.')[0]}:"
         f"{norm.class_name.rpartition('.')[2]}",
@@ -124,7 +126,7 @@ def _wrong_axis(evidence: Evidence, norm: NormPlace, axes: tuple[int, ...]) -> I
         "warning",
         [norm.name],
         evidence=f"{source.name} puts its features in dimension {features} of "
-        f"{norm.input_shape}; the norm takes its statistics over {_list(axes)}.",
+        f"{norm.input_shape}; the norm takes its statistics over {_list(axes)}",
         message=f"Dimension {rank - 1 if features == 1 else 1}, of positions, is taken for the "
         "features.",
         fix="x = self.norm(x.transpose(1, -1)).transpose(1, -1)",
@@ -159,4 +161,5 @@ def _maker(evidence: Evidence, name: str) -> Layer | None:
 
 
 def _list(axes: tuple[int, ...]) -> str:
-    return ", ".join(str(axis) for axis in axes) or "no dimension"
+    named = ", ".join(str(axis) for axis in axes)
+    return f"dimension{'s' if len(axes) > 1 else ''} {named}" if axes else "no dimension"

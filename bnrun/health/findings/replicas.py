@@ -16,17 +16,17 @@ UNEVEN = 1.05
 
 MICRO_BATCHES = Kind(
     "micro-batches",
-    "statistics are those of micro-batches",
+    "Statistics are those of micro-batches",
     f"2 or more batches tracked for each step, a whole number within {NEAR:.0%}",
 )
 OTHER_COUNT = Kind(
     "steps-unlike-batches",
-    "the batches tracked are not the steps taken",
+    "The batches tracked are not the steps taken",
     f"batches tracked for each step differ from a whole number by more than {NEAR:.0%}",
 )
 UNEVEN_COUNTS = Kind(
     "uneven-counts",
-    "some norms were updated more often than others",
+    "Some norms were updated more often than others",
     f"counts for each call that differ by a factor of {UNEVEN:g} or more",
     follows=("reused", "two-domains"),
 )
@@ -56,11 +56,11 @@ def _uneven(counts: dict[str, float], least: float, most: float) -> Finding:
     return UNEVEN_COUNTS.finding(
         "note",
         more,
-        evidence=f"{most:.0f} batches tracked in {len(more)} norms, and {least:.0f} in "
-        f"{len(counts) - len(more)}.",
+        evidence=f"batches tracked: {most:.0f} in {len(more)} of {len(counts)} norms, {least:.0f} "
+        "in the others",
         message="Activation checkpointing runs a forward pass twice, and updates statistics twice; "
         "a part that was frozen or skipped has fewer updates.",
-        fix="Count what each part should have: model.get_submodule(name).num_batches_tracked",
+        fix="print(model.get_submodule(name).num_batches_tracked)  # is it what the part should have?",
         least=least,
         most=most,
     )
@@ -72,7 +72,7 @@ def _against_steps(
     ratio = max(counts.values()) / steps
     whole = round(ratio)
     names = [norm.name for norm in counted if counts[norm.name] > (1 + NEAR) * steps]
-    said = f"{max(counts.values()):.0f} batches tracked in {steps} steps: {ratio:.3g} a step."
+    said = f"{max(counts.values()):.0f} batches tracked in {steps} steps: {ratio:.3g} a step"
     if whole >= 2 and abs(ratio / whole - 1) <= NEAR:
         yield MICRO_BATCHES.finding(
             "warning",
@@ -94,7 +94,7 @@ def _against_steps(
             "train() mode counts, and a part in eval() does not."
             if ratio > 1
             else "In some steps the norms were in eval(), or a replica's count was lost.",
-            fix="Call model.eval() before validation, and model.train() after it.",
+            fix="model.eval() before validation, and model.train() after it",
             ratio=ratio,
         )
 

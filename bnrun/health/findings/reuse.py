@@ -21,10 +21,10 @@ MIN_BATCHES = 4
 MIN_EXAMPLES = 8
 """Examples in a batch from which its statistics are those of a domain, not of single examples."""
 
-REUSED = Kind("reused", "one norm is called several times in a forward pass", "2 calls or more")
+REUSED = Kind("reused", "A norm is called several times in a forward pass", "2 calls or more")
 TWO_DOMAINS = Kind(
     "two-domains",
-    "one norm is fed inputs of two domains",
+    "A norm is given inputs of two domains",
     f"statistics of calls (or batches) lie more than {DOMAINS_APART:g} deviations from those of "
     f"all, and {BEYOND_NOISE:g} times farther than one call's batches from one another; for "
     f"batches, their own statistics predict better by {GAIN:g} too",
@@ -46,9 +46,8 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         yield REUSED.finding(
             "note",
             (norm.name for norm in alike),
-            evidence=f"Called up to {most} times in a forward pass; statistics of the calls are "
-            "alike.",
-            message="Each call updates the moving statistics: they forget as many times faster.",
+            evidence=f"called up to {most} times in a forward pass, with statistics that are alike",
+            message="Each call updates the moving statistics: they forget so many times faster.",
             fix="Join the inputs (torch.cat) and call it once, or divide its momentum by the "
             "number of calls.",
             calls=most,
@@ -64,7 +63,7 @@ def _between_calls(
         "error" if _gain(evidence) > GAIN else "warning",
         apart,
         evidence=f"{worst} is called {calls} times in a forward pass; statistics of one call lie "
-        f"{apart[worst]:.2f} deviations from those of all.{_accuracies(evidence)}",
+        f"{apart[worst]:.2f} deviations from those of all{_accuracies(evidence)}",
         message="In training each call is normalized with its own statistics, in evaluation all "
         "with their average, which fits none of them.",
         fix="Give each use a norm of its own, or join the inputs (torch.cat) before the norm.",
@@ -78,8 +77,8 @@ def _between_batches(evidence: Evidence, apart: dict[str, float]) -> Finding:
     return TWO_DOMAINS.finding(
         "error",
         apart,
-        evidence=f"The statistics of a batch lie {apart[worst]:.2f} deviations from those of all "
-        f"batches (at {worst}).{_accuracies(evidence)}",
+        evidence=f"the statistics of a batch lie {apart[worst]:.2f} deviations from those of all "
+        f"batches (at {worst}){_accuracies(evidence)}",
         message="Batches come from different domains. In training each is normalized with its own "
         "statistics, in evaluation with an average that fits none of them.",
         fix="Mix the domains in each batch (shuffle=True), or keep a norm for each domain.",
@@ -99,8 +98,8 @@ def _accuracies(evidence: Evidence) -> str:
     if "batch" not in accuracies or "population" not in accuracies:
         return ""
     return (
-        f" Accuracy is {accuracies['batch']:.4f} with each batch's own statistics and "
-        f"{accuracies['population']:.4f} with those of all."
+        f"; accuracy {accuracies['batch']:.3f} with each batch's own statistics, "
+        f"{accuracies['population']:.3f} with those of all"
     )
 
 

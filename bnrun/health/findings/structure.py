@@ -8,19 +8,19 @@ from bnrun.norms.introspection import BETA, GAMMA
 
 USELESS_BIAS = Kind(
     "bias-before-norm",
-    "a bias before a norm does nothing",
+    "A bias before a norm does nothing",
     "a norm that subtracts each channel's mean reads a layer with a bias, and alone reads it",
 )
-TWO_NORMS = Kind("two-norms", "two norms in a row", "a norm reads the output of a norm, as it is")
+TWO_NORMS = Kind("two-norms", "Two norms stand in a row", "a norm reads the output of a norm, as it is")
 AT_THE_END = Kind(
     "norm-at-the-end",
-    "a norm after the last linear layer",
+    "A norm stands after the last linear layer",
     "a batch norm reads a linear layer or convolution, and its output is the network's",
 )
 WEIGHT_DECAY = Kind(
     "weight-decay-on-norms",
-    "weight decay pulls gamma and beta to 0",
-    "the optimizer's weight decay of gamma or beta is above 0",
+    "Weight decay pulls γ and β to 0",
+    "the optimizer's weight decay of γ or β is above 0",
 )
 KINDS: tuple[Kind, ...] = (TWO_NORMS, AT_THE_END, USELESS_BIAS, WEIGHT_DECAY)
 
@@ -50,10 +50,10 @@ def _two_norms(evidence: Evidence, sources: dict[str, Layer | None]) -> Iterator
         yield TWO_NORMS.finding(
             "warning" if norm.kind == "batch" else "note",
             [source.name, norm.name],
-            evidence=f"{norm.name} reads the output of {source.name} as it is.",
+            evidence=f"{norm.name} reads the output of {source.name} as it is",
             message="What is normalized already is normalized again: the second one undoes the "
-            "first one's gamma and beta.",
-            fix=f"Delete one of them, such as {norm.name}.",
+            "first one's γ and β.",
+            fix=f"delete one of them, such as {norm.name}",
         )
 
 
@@ -67,10 +67,10 @@ def _at_the_end(evidence: Evidence, sources: dict[str, Layer | None]) -> Iterato
         yield AT_THE_END.finding(
             "warning" if evidence.outputs.classes else "note",
             [norm.name],
-            evidence=f"The network's output is that of {norm.name}, which reads {source.name}.",
-            message="The outputs' mean and spread over a batch are fixed to beta and gamma: the "
+            evidence=f"the network's output is that of {norm.name}, which reads {source.name}",
+            message="The outputs' mean and spread over a batch are fixed to β and γ: the "
             "network cannot say that a whole batch is of one class.",
-            fix=f"Delete {norm.name}; give {source.name} its bias.",
+            fix=f"delete {norm.name}, and give {source.name} its bias",
         )
 
 
@@ -89,10 +89,10 @@ def _useless_bias(evidence: Evidence, sources: dict[str, Layer | None]) -> Itera
         yield USELESS_BIAS.finding(
             "note",
             hit,
-            evidence=f"{len(hit)} layers have a bias that the norm after them subtracts with the "
-            f"mean: {first} before {norm_name}.",
-            message="Its gradient is 0: it costs memory and time, and beta does its work.",
-            fix="bias=False in these layers.",
+            evidence=f"layers with a bias that a norm subtracts with the mean: {len(hit)}, first "
+            f"{first} before {norm_name}",
+            message="Its gradient is 0: it costs memory and time, and β does its work.",
+            fix="bias=False in these layers",
             layers_with_bias=len(hit),
         )
 
@@ -114,10 +114,10 @@ def _weight_decay(evidence: Evidence) -> Iterator[Finding]:
         yield WEIGHT_DECAY.finding(
             "note",
             decays,
-            evidence=f"The optimizer's weight decay of their gamma or beta is up to {largest:g}.",
-            message="Weight decay of gamma shrinks the layer's output. Many recipes leave norms "
+            evidence=f"the optimizer's weight decay of their γ or β is up to {largest:g}",
+            message="Weight decay of γ shrinks the layer's output. Many recipes leave norms "
             "and biases out of it.",
-            fix="Put gamma and beta into a parameter group of their own: "
+            fix="a parameter group of their own for γ and β: "
             '{"params": norm_parameters, "weight_decay": 0.0}',
             weight_decay=largest,
         )

@@ -15,7 +15,7 @@ SYNC = "SyncBatchNorm"
 
 UNSEEN = Kind(
     "unseen-by-tools",
-    "torch's tools pass over an own class of norm",
+    "PyTorch's tools pass over an own class of norm",
     f"moving statistics in a class that is not derived from {BASE}",
     ("never-updated",),
 )
@@ -35,11 +35,11 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         yield UNSEEN.finding(
             "note",
             (norm.name for norm in unseen),
-            evidence=f"{_classes(unseen)} is not derived from nn.modules.batchnorm.{BASE}.",
+            evidence=f"{_classes(unseen)} is not derived from nn.modules.batchnorm.{BASE}",
             message="convert_sync_batchnorm, swa_utils.update_bn and precise-BN code pass over it "
             "without a word.",
-            fix="bnrun audit ... --recalibrate fixed.pt  # in place of update_bn\n"
-            f"bnrun verify {_target(unseen[0])}  # is the class right?",
+            fix="bnrun audit … --recalibrate FILE in place of update_bn; is the class right? "
+            f"bnrun verify {_target(unseen[0])}",
             norms=len(unseen),
         )
     replaced = [norm for norm in own if BASE in norm.bases and SYNC not in norm.bases]
@@ -47,11 +47,10 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         yield REPLACED.finding(
             "note",
             (norm.name for norm in replaced),
-            evidence=f"{_classes(replaced)} is derived from nn.modules.batchnorm.{BASE}.",
+            evidence=f"{_classes(replaced)} is derived from nn.modules.batchnorm.{BASE}",
             message="nn.SyncBatchNorm.convert_sync_batchnorm replaces it by nn.SyncBatchNorm "
             "without a word: what its forward does differently is lost.",
-            fix="Convert the network before these layers are put in, or synchronize their own "
-            "statistics.",
+            fix="convert the network before these layers are put in, or let their forward synchronize",
             norms=len(replaced),
         )
 
