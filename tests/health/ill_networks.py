@@ -102,8 +102,8 @@ def by_ones() -> Batches:
 
 
 def by_twelves() -> Batches:
-    """Return batches of twelve images each."""
-    return images(batches=20, size=12)
+    """Return batches of twelve noisy images each."""
+    return images(batches=20, size=12, noise=0.6)
 
 
 def by_fours() -> Batches:
@@ -398,8 +398,8 @@ def reversed_momentum() -> nn.Module:
 def _by_last_batches(layers: "OrderedDict[str, nn.Module]") -> nn.Module:
     model = nn.Sequential(layers)
     randomize(model)
-    settle(model, 4 * images(batches=6, size=8, seed=12), average=False)
-    fit_head(model, images(), training=True)
+    settle(model, 4 * images(batches=6, size=8, noise=0.6, seed=8), average=False)
+    fit_head(model, by_twelves(), training=True)
     return model
 
 
@@ -701,7 +701,7 @@ PAIRS: list[Pair] = [
     Pair("never-updated", of(own_attributes), HEALTHY),
     Pair("stale", of(stale), HEALTHY),
     Pair("memory-too-short", Network(short_memory, by_twelves), HEALTHY_DENSE),
-    Pair("momentum-reversed", of(reversed_momentum), HEALTHY_DENSE),
+    Pair("momentum-reversed", Network(reversed_momentum, by_twelves), HEALTHY_DENSE),
     # inputs
     Pair("inputs-changed", Network(small, lambda: changed(images(), lambda x: 255 * x)), HEALTHY),
     Pair(

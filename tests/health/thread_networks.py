@@ -18,6 +18,7 @@ from ill_networks import (
     SIDE,
     Batches,
     Network,
+    by_twelves,
     conv_layers,
     few_steps,
     fit_head,
@@ -324,7 +325,7 @@ THREADS = [
         "pytorch/vision#8250",
         "momentum=0.99 was copied from TensorFlow",
         "momentum-reversed",
-        Network(reversed_momentum, images),
+        Network(reversed_momentum, by_twelves),
     ),
     Thread(
         "weiaicunzai/pytorch-cifar100#96",

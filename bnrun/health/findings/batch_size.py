@@ -106,8 +106,8 @@ def _one_value(evidence: Evidence, norms: Sequence[NormPlace]) -> Iterator[Findi
     yield ONE_VALUE.finding(
         "warning",
         hit,
-        evidence=f"batch {index + 1} of {counts}{last} has {smallest} example, which has 1 position "
-        "there",
+        evidence=f"batch {index + 1} of {counts}{last} has {smallest} example, which has 1 "
+        "position there",
         message=f"If training uses these batches, it raises at batch {index + 1} of each epoch.",
         fix="DataLoader(..., drop_last=True)",
         batch=index,
@@ -135,7 +135,9 @@ def _few_values(evidence: Evidence, norms: Sequence[NormPlace]) -> Iterator[Find
         return
     independent, counted = min(few.values())
     error = variance_error(independent)
-    alike = "" if independent == counted else f", which scatter like {independent:.1f} independent ones"
+    alike = (
+        "" if independent == counted else f", which scatter like {independent:.1f} independent ones"
+    )
     yield FEW_VALUES.finding(
         "warning",
         few,

@@ -60,7 +60,7 @@ def _uneven(counts: dict[str, float], least: float, most: float) -> Finding:
         "in the others",
         message="Activation checkpointing runs a forward pass twice, and updates statistics twice; "
         "a part that was frozen or skipped has fewer updates.",
-        fix="print(model.get_submodule(name).num_batches_tracked)  # is it what the part should have?",
+        fix="model.get_submodule(name).num_batches_tracked  # is it what the part should have?",
         least=least,
         most=most,
     )

@@ -11,7 +11,9 @@ USELESS_BIAS = Kind(
     "A bias before a norm does nothing",
     "a norm that subtracts each channel's mean reads a layer with a bias, and alone reads it",
 )
-TWO_NORMS = Kind("two-norms", "Two norms stand in a row", "a norm reads the output of a norm, as it is")
+TWO_NORMS = Kind(
+    "two-norms", "Two norms stand in a row", "a norm reads the output of a norm, as it is"
+)
 AT_THE_END = Kind(
     "norm-at-the-end",
     "A norm stands after the last linear layer",

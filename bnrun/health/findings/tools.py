@@ -50,7 +50,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             evidence=f"{_classes(replaced)} is derived from nn.modules.batchnorm.{BASE}",
             message="nn.SyncBatchNorm.convert_sync_batchnorm replaces it by nn.SyncBatchNorm "
             "without a word: what its forward does differently is lost.",
-            fix="convert the network before these layers are put in, or let their forward synchronize",
+            fix="convert the network first, and put these layers in afterwards",
             norms=len(replaced),
         )
 
