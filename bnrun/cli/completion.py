@@ -47,6 +47,13 @@ def configs() -> list[tuple[str, str]]:
     return [(name, _brief(about(file.read_text("utf-8")))) for name, file in files]
 
 
+def checks() -> list[str]:
+    """Complete the name of a check of a norm."""
+    from bnrun.verification.check_descriptions import DOES, slug
+
+    return [slug(name) for name in DOES]
+
+
 def topics() -> list[Candidate]:
     """Complete a topic of the guide."""
     from bnrun.guide import TOPICS, subject

@@ -85,6 +85,7 @@ def verify(
         typer.Option(
             metavar="CHECK",
             help="Explain one check: what it does, its formula, a small input, the fix.",
+            autocompletion=completion.checks,
         ),
     ] = None,
     json: JsonOption = False,
@@ -159,6 +160,7 @@ def _run(
             from bnrun.verification.verify import verify
         if explain is not None:
             find_check(explain, CHECKS)
+            options["examples"] = True
         with option_names(device=device):
             options["device"] = str(pick_device(device))
         if options["dtype"] is not None:

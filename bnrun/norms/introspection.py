@@ -91,14 +91,21 @@ class MovingStatistics:
         """Return the statistics of every module that keeps both, by path, in the model's order."""
         found = {}
         for path, module in model.named_modules():
-            values = named_values(module)
-            mean, var = (
-                next((name for name in names if _is_vector(values.get(name))), None)
-                for names in (MOVING_MEAN, MOVING_VAR)
-            )
-            if mean and var and values[mean].numel() == values[var].numel():
-                found[path] = cls(module, mean, var)
+            one = cls.of(module, named_values(module))
+            if one is not None:
+                found[path] = one
         return found
+
+    @classmethod
+    def of(cls, module: nn.Module, values: Mapping[str, Any]) -> "MovingStatistics | None":
+        """Return the statistics among a module's own values; None if it does not keep both."""
+        mean, var = (
+            next((name for name in names if _is_vector(values.get(name))), None)
+            for names in (MOVING_MEAN, MOVING_VAR)
+        )
+        if mean and var and values[mean].numel() == values[var].numel():
+            return cls(module, mean, var)
+        return None
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Return the module's own tensors, mean and variance."""
@@ -115,7 +122,10 @@ class MovingStatistics:
             is_parameter = name in self.module._parameters
             if is_parameter and not isinstance(tensor, nn.Parameter):
                 tensor = nn.Parameter(tensor, requires_grad=False)
-            setattr(self.module, name, tensor)
+            if name in self.module._buffers:
+                self.module._buffers[name] = tensor  # setattr takes ten times as long
+            else:
+                setattr(self.module, name, tensor)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> None:
         """Convert both tensors; `Module.to` does not convert those in plain attributes."""
@@ -133,10 +143,12 @@ def _like(old: Tensor, values: Tensor) -> Tensor:
 
 def _is_vector(value: Any) -> bool:
     """Return whether a value is a floating-point tensor of one of the shapes named above."""
-    if not isinstance(value, Tensor) or is_lazy(value) or not value.is_floating_point():
+    if value is None or not isinstance(value, Tensor) or is_lazy(value):
         return False
-    if value.dim() == 0:
-        return False
-    channels = max(value.shape)
-    shapes = [(channels,), (1, channels, *[1] * (value.dim() - 2)), (channels, 1, 1)]
-    return channels > 0 and tuple(value.shape) in shapes
+    shape, channels = value.shape, value.numel()
+    if not shape or max(shape) != channels or not value.is_floating_point():
+        return False  # some other dimension is not 1
+    has_place = (
+        len(shape) == 1 or shape[1] == channels or (len(shape) == 3 and shape[0] == channels)
+    )
+    return channels > 0 and has_place

@@ -13,7 +13,8 @@ from bnrun.show.tables import Table, label, number, pairs, table
 from bnrun.show.verdict import EndingWithVerdict
 from bnrun.show.wording import norm_name
 from bnrun.verification.check import Check
-from bnrun.verification.explanations import Explanation, slug
+from bnrun.verification.check_descriptions import slug
+from bnrun.verification.explanations import Explanation
 from bnrun.verification.fault import Family, Fault
 from bnrun.verification.outcome import UNEXPLAINED
 from bnrun.verification.report import (

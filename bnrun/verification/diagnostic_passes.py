@@ -70,13 +70,6 @@ class Passes(Record):
     faint: Pass
 
 
-def _passes(rank: int, training: bool, grad: bool, subject: Subject) -> Passes:
-    situations = (subject.situation(kind, rank) for kind in (plain, faint))
-    return Passes(
-        *(subject.run(situation, training=training, grad=grad) for situation in situations)
-    )
-
-
 REFUSALS = (ValueError, NotImplementedError, AssertionError)
 """What a class raises to refuse an input. Other errors are mistakes, for rows and for images."""
 
@@ -84,8 +77,7 @@ REFUSALS = (ValueError, NotImplementedError, AssertionError)
 def _training(rank: int, subject: Subject) -> Passes:
     situation = subject.situation(plain, rank)
     try:
-        layer = subject.build(rank, situation)
-        layer.forward(layer.own(situation.x), training=True)
+        finish = subject.build(rank, situation).begin(situation, training=True)
     except Exception as error:
         one = subject.construction
         if isinstance(error, WrongOutput) and (one.family == "batch" or rank in one.main_ranks):
@@ -95,12 +87,15 @@ def _training(rank: int, subject: Subject) -> Passes:
         raise NotOffered(describe(error)) from error
     if subject.takes_one_example(rank):
         raise NotOffered("it takes that for one example, without a batch")
-    return _passes(rank, True, True, subject)
+    ordinary = finish()
+    subject.accept(rank)
+    return Passes(ordinary, subject.run(subject.situation(faint, rank), training=True))
 
 
 def _predicting(rank: int, grad: bool, subject: Subject) -> Passes:
     try:
-        return _passes(rank, False, grad, subject)
+        situations = (subject.situation(kind, rank) for kind in (plain, faint))
+        return Passes(*(subject.run(one, training=False, grad=grad) for one in situations))
     except RuntimeError as error:
         has_moving = subject.construction.family == "batch"
         if rank > 2 and has_moving and subject.accepts(rank) and _are_along_last(rank, subject):

@@ -21,7 +21,7 @@ _PLACES = {"training": "in training only", "predicting": "when predicting only"}
 _OF_NO_RANK = {"over", "mode", "moves"}
 """Parts of which a mistake may show for images alone, or not at all, by its nature."""
 
-_IN_ONE_PLACE = {"averages-deviation", "output-clipped"}
+_IN_ONE_PLACE = {"averages-deviation", "deviation-corrected-as-variance", "output-clipped"}
 """Faults that show in one place alone by their nature: of a variance; of an outlier."""
 PLAIN_ERROR = 1e-3
 """The least error, relative to the largest expected value, that is plain to see in two numbers."""

@@ -25,11 +25,10 @@ def judge(check: Check, case: Case) -> Outcome:
             outcome = check.on_trouble(case, observation.message)
             return outcome or case.failed_from(observation.trouble, observation.message)
     outcome = check.judge(case)
+    if outcome.status != "fail" or not all(fault.of_values for fault in outcome.faults):
+        return outcome
     disturbance = _disturbance(case)
-    of_values = all(fault.of_values for fault in outcome.faults)
-    if disturbance is not None and outcome.status == "fail" and of_values:
-        return failed(disturbance, error=outcome.error)
-    return outcome
+    return outcome if disturbance is None else failed(disturbance, error=outcome.error)
 
 
 def _disturbance(case: Case) -> Fault | None:

@@ -14,7 +14,7 @@ from bnrun.norms.options import rank_parameter
 from bnrun.norms.user_module import class_of, is_user_norm
 from bnrun.verification.experiment import Experiment, Observation, attempt
 from bnrun.verification.fault import Family
-from bnrun.verification.recognition import constructions, family_named, recognize
+from bnrun.verification.recognition import affine_option, constructions, family_named, recognize
 from bnrun.verification.report import Engine
 from bnrun.verification.subject import Construction, Record, Subject
 from bnrun.verification.topics import EXPERIMENTS
@@ -168,12 +168,13 @@ def _load(
     known = family or family_named(name) or (None if is_class else "batch")
     ways = constructions(target, options, known)
     _require_built(factory, ways)
-    subjects: dict[tuple[torch.dtype, Construction], Subject] = {}
+    subjects: dict[tuple[torch.dtype, Engine, Construction], Subject] = {}
 
     def subject(dtype: torch.dtype, construction: Construction) -> Subject:
         given = {**options, **dict(construction.options)}
         rank = rank_parameter(target, given) if is_class else ""
-        return Subject(factory, rank, where, dtype, construction)
+        affine = affine_option(target, given)
+        return Subject(factory, rank, where, dtype, construction, affine)
 
     def run(job: Job) -> Observation[Any]:
         if job.experiment == RECOGNITION:
@@ -182,9 +183,9 @@ def _load(
                 RECOGNITION, lambda _: recognize(name, family if is_class else known, ways, build)
             )
             return attempt(recognition, build(ways[0]), job.engine)
-        key = (job.dtype, job.construction)
+        key = (job.dtype, job.engine, job.construction)
         if key not in subjects:
-            subjects[key] = subject(*key)
+            subjects[key] = subject(job.dtype, job.construction)
         return attempt(EXPERIMENTS[job.experiment], subjects[key], job.engine)
 
     return run

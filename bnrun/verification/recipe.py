@@ -216,25 +216,12 @@ def move(recipe: Recipe, x: Tensor, mean: Tensor, var: Tensor, k: int = 1) -> tu
 def summarize(recipe: Recipe, x: Tensor, moving_mean: Tensor) -> moving_statistics.BatchSummary:
     """Return the statistics of a batch that a recipe's moving statistics may move towards."""
     formula = recipe.training
-    axes = formula.over.value
-    mean = axes.mean(x)
-    spread = formula.spread if recipe.target_has_spread else SPREAD[0]
-    channels = x.shape[1]
-
-    def by_channel(values: Tensor) -> Tensor:
-        """Average over all dimensions but the channels', as far as the values have them."""
-        if values.dim() != x.dim():
-            return values.expand(channels)
-        return values.mean([dim for dim in range(values.dim()) if dim != 1]).expand(channels)
-
     return moving_statistics.BatchSummary(
-        mean=by_channel(mean),
-        var=by_channel(spread.value(x, mean, axes)),
-        n=batch_statistics.OVER[0].value.count(x),
-        batch=x.shape[0],
-        squares=by_channel(x.square()),
-        about_moving=by_channel((x - per_channel(moving_mean, x)).square()),
-        eps=formula.eps.value,
+        x,
+        moving_mean,
+        formula.over.value,
+        (formula.spread if recipe.target_has_spread else SPREAD[0]).value,
+        formula.eps.value,
     )
 
 
@@ -274,6 +261,29 @@ def simulate(
 
 def differentiate(recipe: Recipe, formula: Formula, situation: Situation) -> gradients.BackwardPass:
     """Return what a backward pass through one of a recipe's formulas works with."""
+    # Of the recipe, it takes how the moving statistics move: other parts would only miss the cache.
+    moves = dataclasses.replace(
+        recipe, mode=modes.BY_MODULE, moves=modes.MOVES[0], predicting=Recipe.predicting
+    )
+    return _differentiate(
+        moves.having(training=_with_right_gradients(moves.training)),
+        _with_right_gradients(formula),
+        situation,
+    )
+
+
+def _with_right_gradients(formula: Formula) -> Formula:
+    return formula.having(
+        x_gradient=Formula.x_gradient,
+        gamma_gradient=Formula.gamma_gradient,
+        beta_gradient=Formula.beta_gradient,
+    )
+
+
+@functools.lru_cache(maxsize=CACHED_SIMULATIONS)
+def _differentiate(
+    recipe: Recipe, formula: Formula, situation: Situation
+) -> gradients.BackwardPass:
     with torch.enable_grad():
         x, gamma, beta = (
             t.detach().requires_grad_() for t in (situation.x, situation.gamma, situation.beta)
@@ -286,7 +296,8 @@ def differentiate(recipe: Recipe, formula: Formula, situation: Situation) -> gra
             y, (gamma, beta), situation.g, retain_graph=True, materialize_grads=True
         )
 
-        def d_x(constant: Iterable[str] = (), *, unscaled: bool = False) -> Tensor:
+        @functools.cache
+        def d_x(constant: tuple[str, ...] = (), *, unscaled: bool = False) -> Tensor:
             scale = torch.ones_like(gamma) if unscaled else gamma
             with torch.enable_grad():
                 y, _, _ = normalize(formula, situation, x, scale, beta, updated, constant)

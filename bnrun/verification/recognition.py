@@ -8,7 +8,7 @@ import contextlib
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -159,6 +159,22 @@ def constructions(
     return ways
 
 
+def affine_option(target: Callable[..., Any], given: Mapping[str, Any]) -> bool | None:
+    """Return whether a constructor is asked for gamma and beta; None where it has no such option.
+
+    Args:
+        target: the class, or what builds it.
+        given: options by name; others have their defaults.
+    """
+    parameters = _parameters(target)
+    for name in AFFINE:
+        if name in given:
+            return bool(given[name])
+        if name in parameters and parameters[name].default is not inspect.Parameter.empty:
+            return bool(parameters[name].default)
+    return None
+
+
 def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the parameters of a constructor by name; none where they are unknown."""
     with contextlib.suppress(ValueError, TypeError):
@@ -184,14 +200,14 @@ def recognize(
         built: returns the subject of a construction.
     """
     wanted = family or family_named(name)
-    if wanted == "batch":
+    if wanted == "batch" or (wanted is None and _keep_statistics(map(built, ways))):
         return Recognition(Construction())
     seen = list(_measured(ways, built))
     if wanted is not None:
         construction = _of_family(wanted, ways, seen)
         return Recognition(construction, "" if family else _by_name(construction, seen))
-    for one, dependence in seen:
-        if dependence.family == "batch" or built(one).build(dependence.rank).statistics:
+    for _, dependence in seen:
+        if dependence.family == "batch":
             break
         if dependence.family is not None:
             return Recognition(
@@ -200,6 +216,14 @@ def recognize(
                 f"{dependence.words}.",
             )
     return Recognition(Construction())
+
+
+def _keep_statistics(subjects: Iterable[Subject]) -> bool:
+    """Return whether layers have moving statistics: batch norms have, where no name says more."""
+    for subject in subjects:
+        with contextlib.suppress(Exception):  # it wants to be built otherwise
+            return bool(subject.build(subject.construction.ranks[0]).statistics)
+    return False
 
 
 def _by_name(construction: Construction, seen: Sequence[Measured]) -> str:

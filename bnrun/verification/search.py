@@ -23,7 +23,10 @@ from bnrun.verification.formula import batch_statistics, gradients, normalizatio
 from bnrun.verification.formula.batch_statistics import Pair, Source
 from bnrun.verification.formula.families import Ways
 from bnrun.verification.formula.moving_statistics import (
+    AVERAGES_CORRECTED,
     AVERAGES_DEVIATION,
+    CORRECTED_DEVIATION,
+    CORRECTED_TWICE,
     HOLDS_EPS,
     MEAN_TARGET,
     UPDATE,
@@ -329,14 +332,21 @@ def _eps(value: float, ways: Ways) -> Choice[float]:
 
 
 def _with_moving_deviation(recipe: Recipe) -> Recipe:
-    """Return a recipe in which eps in a moving deviation, and none beside it, are no faults."""
-    averages = recipe.var_update
-    if averages is not AVERAGES_DEVIATION or recipe.predicting.denominator is not NO_EPS:
+    """Return a recipe whose moving deviation is one fault, with all that follows from it.
+
+    That is a correction meant for variances, eps in the average, and none beside it.
+    """
+    if recipe.var_update not in (AVERAGES_DEVIATION, AVERAGES_CORRECTED):
         return recipe
-    holds = recipe.var_target is HOLDS_EPS
+    update, target = recipe.var_update, recipe.var_target
+    if target in (CORRECTED_TWICE, CORRECTED_DEVIATION):
+        update, target = AVERAGES_CORRECTED, Choice(target.value)
+    if recipe.predicting.denominator is not NO_EPS:
+        return recipe.having(var_update=update, var_target=target)
     return recipe.having(
-        predicting=recipe.predicting.having(denominator=Choice(NO_EPS.value, averages.fault)),
-        var_target=Choice(HOLDS_EPS.value) if holds else recipe.var_target,
+        var_update=update,
+        var_target=Choice(HOLDS_EPS.value) if target is HOLDS_EPS else target,
+        predicting=recipe.predicting.having(denominator=Choice(NO_EPS.value, update.fault)),
     )
 
 

@@ -125,7 +125,8 @@ def example_of(case: Case, check: Check) -> Example | None:
 
     None where the check is about something else than the numbers of a single pass.
     """
-    record = case.record(smallest)
+    seen = case.observations.get(smallest.name)  # where nothing is found, it is not made
+    record = None if seen is None else seen.record
     mode, quantities = SHOWS.get(check.base, (None, ()))
     if record is None or mode is None:
         return None

@@ -178,6 +178,8 @@ class Subject:
             one, it must accept 2 and 4.
         device, dtype: of its layers, and of their inputs.
         construction: how they are built.
+        affine: the value of the constructor's option for gamma and beta, given or by default;
+            None where it has none.
     """
 
     def __init__(
@@ -187,9 +189,10 @@ class Subject:
         device: torch.device,
         dtype: torch.dtype,
         construction: Construction = Construction(),
+        affine: bool | None = None,
     ) -> None:
         self.takes_rank, self.device, self.dtype = takes_rank, device, dtype
-        self.construction = construction
+        self.construction, self.affine = construction, affine
         self._factory = factory
         self._accepts: dict[int, bool] = {}
         self._has_read = False
@@ -228,7 +231,7 @@ class Subject:
         channels = usual if situation is None else situation.x.shape[1]
         dtype = dtype or self.dtype
         module = self.new(channels, rank, **options).to(self.device, dtype)
-        if any(map(is_lazy, (*module.parameters(), *module.buffers()))):
+        if _has_lazy(module):
             like = make_situation((2, channels, *[2] * (rank - 2)), dtype)
             _initialize(module, self.construction.given(like.x).to(dtype).to(self.device))
         _convert_attributes(module, self.device, dtype)
@@ -322,6 +325,10 @@ class Subject:
                 self._accepts[rank] = False
         return self._accepts[rank]
 
+    def accept(self, rank: int) -> None:
+        """Note that such a pass has worked."""
+        self._accepts[rank] = True
+
     def takes_one_example(self, rank: int) -> bool:
         """Return whether inputs of a rank count as one example, without a batch.
 
@@ -378,14 +385,15 @@ class Layer:
         channels = construction.channels if channels is None else channels
         self.reads: Callable[[], dict[str, Tensor]] = dict
         with inspecting():
-            found = (channel_values(named_values(part)) for part in module.modules())
+            named = [(part, named_values(part)) for part in module.modules()]
+            found = (channel_values(own) for _, own in named)
             values = [part for part in found if part is not None and part.channels == channels]
             self.gammas = _each_once(part.gamma for part in values)
             self.betas = _each_once(part.beta for part in values)
             if construction.family != "batch":
                 self._find_by_start(channels)
-            moving = MovingStatistics.find(module).values()
-            self.statistics = [m for m in moving if m.tensors()[0].numel() == channels]
+            moving = (MovingStatistics.of(part, own) for part, own in named)
+            self.statistics = [m for m in moving if m and m.tensors()[0].numel() == channels]
             self._given = _copies(self.statistics)
 
     def _find_by_start(self, channels: int) -> None:
@@ -442,11 +450,21 @@ class Layer:
 
     def run(self, situation: Situation, *, training: bool, grad: bool | None = None) -> Pass:
         """Run one pass. The input is no leaf of the graph, as if another layer had computed it."""
+        return self.begin(situation, training=training, grad=grad)()
+
+    def begin(
+        self, situation: Situation, *, training: bool, grad: bool | None = None
+    ) -> Callable[[], Pass]:
+        """Run a pass forward; return what runs it backward, and reads it out."""
         grad = training if grad is None else grad
         leaf = self.own(situation.x).requires_grad_(grad)
         y = self.forward(leaf.clone() if grad else leaf, training=training, grad=grad)
-        gradients = self._gradients(y, leaf, situation) if grad else {}
-        return Pass(self.record(y), gradients, self.moving_values(), y.requires_grad)
+
+        def finish() -> Pass:
+            gradients = self._gradients(y, leaf, situation) if grad else {}
+            return Pass(self.record(y), gradients, self.moving_values(), y.requires_grad)
+
+        return finish
 
     def _gradients(self, y: Tensor, leaf: Tensor, situation: Situation) -> dict[str, Tensor]:
         wanted = {"d_x": [leaf], "d_gamma": self.gammas, "d_beta": self.betas}
@@ -492,6 +510,15 @@ class Layer:
     def record(self, y: Tensor) -> Tensor:
         """Return a copy of an output as records hold it, of shape (N, C, ...)."""
         return self.construction.taken(to_record(y))
+
+
+def _has_lazy(module: nn.Module) -> bool:
+    values = (
+        one
+        for part in module.modules()
+        for one in (*part._parameters.values(), *part._buffers.values())
+    )
+    return any(one is not None and is_lazy(one) for one in values)
 
 
 def _initialize(module: nn.Module, x: Tensor) -> None:

@@ -40,6 +40,7 @@ from bnrun.verification.report import (
     Report,
     ranks_in,
 )
+from bnrun.verification.smallest_input import smallest
 from bnrun.verification.subject import Construction
 from bnrun.verification.topics import (
     EXPERIMENTS,
@@ -64,6 +65,7 @@ def verify(
     isolated: bool | None = None,
     family: Family | None = None,
     shapes: str | None = None,
+    examples: bool = False,
 ) -> Generator[Stage, None, Report]:
     """Check a normalization against a contract, and name its faults.
 
@@ -86,6 +88,7 @@ def verify(
         family: of norms, by whose formula it is judged. None recognizes it.
         shapes: the inputs that it is for, such as `2d,4d`. None takes all that it accepts; what
             is named must be accepted.
+        examples: whether small inputs show what passes, too, not only what was found.
 
     Raises:
         NormError: the norm cannot be loaded or built, or a worker cannot import the class.
@@ -111,6 +114,7 @@ def verify(
         device=device,
         engine=engine,
         asked=asked,
+        examples=examples,
     )
 
 
@@ -131,6 +135,7 @@ def verify_by(
     device: str = "cpu",
     engine: Engine | None = None,
     asked: tuple[int, ...] = (),
+    examples: bool = False,
 ) -> Generator[Stage, None, Report]:
     """Verify a norm as `verify` does, by what an observer sees of it."""
     start = time.perf_counter()
@@ -156,6 +161,10 @@ def verify_by(
                 runs.append(
                     (yield from _observe(observer, construction, "compiled", torch.float32))
                 )
+        yield Stage("diagnosing", len(EXPERIMENTS), len(EXPERIMENTS))
+        judged_runs = _judge_all(runs, contract, construction)
+        if examples or any(outcome.faults for one in judged_runs for _, outcome in one.outcomes):
+            _observe_smallest(observer, construction, runs)
         printed = observer.printed
     if engine == "compiled" and not runs[0].kernel_calls:
         raise EngineError(
@@ -163,8 +172,6 @@ def verify_by(
             "engine. Leave the engine out.",
             key="engine",
         )
-    yield Stage("diagnosing", len(EXPERIMENTS), len(EXPERIMENTS))
-    judged_runs = _judge_all(runs, contract, construction)
     _require_judged(judged_runs)
     return Report(
         implementation=name,
@@ -313,6 +320,15 @@ def _observe(
             yield Stage(f"experiment: {name}", len(seen), len(experiments))
             seen[name] = observer.observe(Job(name, dtype, engine, construction))
     return EngineRun(engine, dtype, seen)
+
+
+def _observe_smallest(
+    observer: Observer, construction: Construction, runs: Sequence[EngineRun]
+) -> None:
+    """Add small inputs to what was observed, by which findings are shown."""
+    for run in runs:
+        job = Job(smallest.name, run.dtype, run.engine, construction)
+        run.observations[smallest.name] = observer.observe(job)
 
 
 # ---- judging

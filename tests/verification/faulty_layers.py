@@ -260,6 +260,9 @@ class LayerNormOneGamma(LayerNorm):
 
 @named("layer", "no-gamma-and-beta")
 class LayerNormWithoutParameters(LayerNorm):
+    def __init__(self, dim, elementwise_affine=True):
+        super().__init__(dim)
+
     def make_parameters(self):
         pass
 
@@ -702,7 +705,7 @@ class RMSNormGammaUnused(RMSNorm):
 
 @named("rms", "no-gamma-and-beta")
 class RMSNormWithoutParameters(RMSNorm):
-    def __init__(self, dim):
+    def __init__(self, dim, affine=True):
         nn.Module.__init__(self)
 
     def output(self, x_hat):

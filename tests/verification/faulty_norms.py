@@ -1455,8 +1455,6 @@ class KeepsDeviationWithEps(PopulationReversed):
 
 @named("deviation-corrected-as-variance")
 class CorrectsDeviation(KeepsDeviationWithEps):
-    also = ("averages-deviation",)
-
     def kept_std(self, x, var):
         n = x.numel() / x.shape[1]
         return super().kept_std(x, var) * n / (n - 1)

@@ -250,6 +250,22 @@ class ChannelwiseLayerNorm(GlobalLayerNorm):
     over = (1,)
 
 
+@right("layer", "without-affine", "eps-value", after="DiT (elementwise_affine=False, eps 1e-6)")
+class DiffusionLayerNorm(nn.LayerNorm):
+    def __init__(self, hidden_size):
+        super().__init__(hidden_size, eps=1e-6, elementwise_affine=False)
+
+
+@right("layer", "without-affine", after="OLMo's non-parametric layer norm")
+class NonParametricLayerNorm(nn.Module):
+    def __init__(self, size):
+        super().__init__()
+        self.shape = (size,)
+
+    def forward(self, x):
+        return F.layer_norm(x, self.shape, eps=1e-5)
+
+
 # ---- group normalization
 
 
@@ -382,6 +398,12 @@ class Normalization(nn.Module):
 
     def forward(self, x):
         return self.norm(x)
+
+
+@right("group", "without-affine", after="nn.GroupNorm(affine=False), as conditional norms use it")
+class PlainGroups(nn.GroupNorm):
+    def __init__(self, num_groups, num_channels):
+        super().__init__(num_groups, num_channels, affine=False)
 
 
 @right("group")
@@ -681,6 +703,16 @@ class OfImages(nn.Module):
         if x.dim() != 4:
             raise ValueError(f"expected images, got {x.dim()} dimensions")
         return x * torch.rsqrt((x * x).mean(1, keepdim=True) + 1e-6) * self.gamma
+
+
+@right("rms", "without-affine", after="F.rms_norm without a weight (modded-nanogpt)")
+class WeightlessRMSNorm(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x):
+        return F.rms_norm(x, (self.dim,))
 
 
 @right("rms", "eps-value")

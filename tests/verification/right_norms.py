@@ -418,6 +418,13 @@ class Domains(nn.Module):
         return self.norms[self.domain](x) * self.scale + self.shift
 
 
+class WithoutAffine(nn.BatchNorm2d):
+    """Scales and shifts only where it is asked to."""
+
+    def __init__(self, num_features, affine=False):
+        super().__init__(num_features, affine=affine)
+
+
 class Tied(nn.Module):
     """Two layers with the same gamma and beta."""
 

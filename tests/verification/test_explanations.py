@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from bnrun.errors import ConfigError
-from bnrun.verification.explanations import DOES, explain, find_check
+from bnrun.verification.check_descriptions import DOES
+from bnrun.verification.explanations import explain, find_check
 from bnrun.verification.report import Example, Report
 from bnrun.verification.topics import CHECKS
 
@@ -40,7 +41,7 @@ def _example(report: Report, name: str) -> Example:
 
 
 def test_what_a_small_input_expects_is_what_torch_computes(report_on: ReportOn) -> None:
-    example = _example(report_on("scratch"), "forward-in-training")
+    example = _example(report_on("scratch", examples=True), "forward-in-training")
     given = {name: torch.tensor(value) for name, value in example.given.items()}
     x, gamma, beta = (given[name].double() for name in ("x", "gamma", "beta"))
     y = nn.functional.batch_norm(x, None, None, gamma, beta, True, eps=example.given["eps"])

@@ -58,7 +58,7 @@ def test_a_class_with_one_fault_has_that_diagnosis_and_no_other(
 def test_there_is_a_class_for_every_fault_that_is_known() -> None:
     known = {fault.name for fault in known_faults("batch")}
     elsewhere = {"mode-follows-module", "unbiased-moving-variance"}  # against the textbook
-    elsewhere |= {"eps-value"}  # the Keras-like class of right_norms.py
+    elsewhere |= {"eps-value", "without-affine"}  # classes of right_norms.py
     elsewhere |= {"sums-in-half-precision"}  # in float16
     assert known - elsewhere == set(faulty.FAULTS.values()) - {"raised", "hung", "exited"}
     assert len(faulty.FAULTS) > 120

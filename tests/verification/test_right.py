@@ -62,6 +62,7 @@ def test_they_pass_in_every_dtype(report_on: ReportOn, norm: str, dtype: torch.d
         ("TwoInside", set()),
         ("Domains", set()),
         ("Tied", set()),
+        ("WithoutAffine", {"without-affine"}),
         ("Lazy", set()),
         ("LazyInside", set()),
         ("WithoutStart", {"average-without-start"}),

@@ -12,7 +12,7 @@ cutting autograd's graph.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,7 +27,7 @@ from bnrun.verification.formula.axes import Axes
 class XGradient(Protocol):
     """Computes the gradient of x by autograd."""
 
-    def __call__(self, constant: Iterable[str] = (), *, unscaled: bool = False) -> Tensor:
+    def __call__(self, constant: tuple[str, ...] = (), *, unscaled: bool = False) -> Tensor:
         """Differentiate, with "mean" or "var" as constants if named, or with gamma as 1."""
 
 

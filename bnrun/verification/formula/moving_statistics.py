@@ -11,23 +11,64 @@ each list is PyTorch's.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
 from bnrun.verification.fault import OF_BATCH, Choice, Fault, choices, wrong
+from bnrun.verification.formula.axes import Axes
+from bnrun.verification.formula.spread import Spread
+from bnrun.verification.situations import per_channel
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BatchSummary:
-    """The statistics of one batch, of shape (C,), that a moving statistic may move towards."""
+    """The statistics of one batch, of shape (C,), that a moving statistic may move towards.
 
-    mean: Tensor
-    var: Tensor  # biased
-    n: int  # values per channel
-    batch: int  # examples
-    squares: Tensor  # mean of x²
-    about_moving: Tensor  # mean of (x - moving mean)²
+    Each is computed when it is asked for: few of the ways to move need them all.
+
+    Attributes:
+        x: the batch, of shape (N, C, ...).
+        moving_mean: before it.
+        axes, spread: how mean and variance are taken.
+        eps: what normalizes with.
+    """
+
+    x: Tensor
+    moving_mean: Tensor
+    axes: Axes
+    spread: Spread
     eps: float
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Return the mean."""
+        return self._by_channel(self._whole_mean)
+
+    @cached_property
+    def var(self) -> Tensor:
+        """Return the biased variance."""
+        return self._by_channel(self.spread(self.x, self._whole_mean, self.axes))
+
+    @cached_property
+    def squares(self) -> Tensor:
+        """Return the mean of x²."""
+        return self._by_channel(self.x.square())
+
+    @cached_property
+    def about_moving(self) -> Tensor:
+        """Return the mean of (x - moving mean)²."""
+        return self._by_channel((self.x - per_channel(self.moving_mean, self.x)).square())
+
+    @property
+    def n(self) -> int:
+        """Return the number of values per channel."""
+        return self.x.numel() // self.x.shape[1]
+
+    @property
+    def batch(self) -> int:
+        """Return the number of examples."""
+        return self.x.shape[0]
 
     @property
     def positions(self) -> int:
@@ -38,6 +79,17 @@ class BatchSummary:
     def unbiased(self) -> Tensor:
         """Return the unbiased variance."""
         return self.var * self.n / (self.n - 1)
+
+    @cached_property
+    def _whole_mean(self) -> Tensor:
+        return self.axes.mean(self.x)
+
+    def _by_channel(self, values: Tensor) -> Tensor:
+        """Average over all dimensions but the channels', as far as the values have them."""
+        channels = self.x.shape[1]
+        if values.dim() != self.x.dim():
+            return values.expand(channels)
+        return values.mean([dim for dim in range(values.dim()) if dim != 1]).expand(channels)
 
 
 Target = Callable[[BatchSummary], Tensor]
@@ -80,6 +132,18 @@ HOLDS_EPS: Choice[Target] = wrong(
     "moving-variance-holds-eps", lambda batch: batch.var + batch.eps,
     "The moving variance averages var + eps, and eps is added again when predicting.",
     "Average the variance without eps.")
+CORRECTED_TWICE: Choice[Target] = wrong(
+    "moving-variance-corrected-twice",
+    lambda batch: batch.var * (batch.n / (batch.n - 1)) ** 2,
+    "The moving variance is corrected twice: an unbiased variance is multiplied by n/(n - 1) "
+    "again.",
+    "By default, torch's `var` is unbiased: correct it once.")
+CORRECTED_DEVIATION: Choice[Target] = wrong(
+    "deviation-corrected-as-variance",
+    lambda batch: (batch.var + batch.eps) * (batch.n / (batch.n - 1)) ** 2,
+    "What is averaged is the standard deviation, not the variance, and it is multiplied by "
+    "n/(n - 1), which corrects a variance.",
+    "Average the variance times n / (n - 1), and take the root when predicting.")
 VAR_TARGET: tuple[Choice[Target], ...] = choices(
     UNBIASED,
     BIASED,
@@ -99,16 +163,9 @@ VAR_TARGET: tuple[Choice[Target], ...] = choices(
           "The correction of the moving variance is upside down: the biased variance is "
           "multiplied by (n - 1)/n.",
           "Multiply the biased variance by n / (n - 1)."),
-    wrong("moving-variance-corrected-twice",
-          lambda batch: batch.var * (batch.n / (batch.n - 1)) ** 2,
-          "The moving variance is corrected twice: an unbiased variance is multiplied by "
-          "n/(n - 1) again.",
-          "By default, torch's `var` is unbiased: correct it once."),
+    CORRECTED_TWICE,
     HOLDS_EPS,
-    wrong("deviation-corrected-as-variance",
-          lambda batch: (batch.var + batch.eps) * (batch.n / (batch.n - 1)) ** 2,
-          "The standard deviation is multiplied by n/(n - 1), which corrects a variance.",
-          "Correct the variance, and take the root afterwards."),
+    CORRECTED_DEVIATION,
     wrong("moving-variance-keeps-inverse", lambda batch: 1 / (batch.var + batch.eps).sqrt(),
           "The moving variance averages 1 / sqrt(var + eps), not the variance."),
     wrong("moving-variance-not-centred", lambda batch: batch.squares,
@@ -267,3 +324,5 @@ AVERAGES_DEVIATION: Choice[Update] = wrong(
     "of a mean of roots.",
     "Average the variance, and take the root when predicting.")
 VAR_UPDATE: tuple[Choice[Update], ...] = (*UPDATE, AVERAGES_DEVIATION)
+AVERAGES_CORRECTED: Choice[Update] = Choice(AVERAGES_DEVIATION.value, CORRECTED_DEVIATION.fault)
+"""The same, for a deviation that is corrected as a variance: both are one mistake."""

@@ -74,7 +74,10 @@ def checks_of(construction: Construction) -> list[Check]:
 
 
 def experiments_of(construction: Construction) -> list[Experiment[Any]]:
-    """Return the experiments of a family, in the order in which they are made."""
+    """Return the experiments of a family, in the order in which they are made.
+
+    The smallest input is not among them: it is for what they find.
+    """
     without = [
         kind[rank]
         for kind in (TRAINING, PREDICTING, PREDICTING_WITH_GRADIENTS)
@@ -83,4 +86,4 @@ def experiments_of(construction: Construction) -> list[Experiment[Any]]:
     experiments = [*first_of(construction)]
     for check in checks_of(construction):
         experiments += [one for one in check.experiments if one not in without]
-    return list(dict.fromkeys([*experiments, smallest]))
+    return list(dict.fromkeys(experiments))

@@ -1,5 +1,6 @@
 """What an optimizer is given: gamma and beta, one value per channel, and no statistics."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from bnrun.norms.introspection import BETA, GAMMA
@@ -72,7 +73,21 @@ WITHOUT_BETA = Fault(
 NOTHING_LEARNED = Fault(
     "no-gamma-and-beta",
     "There are no gamma and beta: nothing is learned.",
+    "Add self.gamma = nn.Parameter(torch.ones(num_features)), and beta of zeros; or take "
+    "affine=False, if that is meant.",
+)
+AFFINE_WITHOUT_PARAMETERS = dataclasses.replace(
+    NOTHING_LEARNED,
+    sentence="The constructor's affine option is on, but there are no gamma and beta: nothing is "
+    "learned.",
+    fix="With affine=True, add self.gamma = nn.Parameter(torch.ones(num_features)), and beta of "
+    "zeros.",
+)
+WITHOUT_AFFINE = Fault(
+    "without-affine",
+    "There are no gamma and beta: the normalized input is the output.",
     "Add self.gamma = nn.Parameter(torch.ones(num_features)), and beta of zeros.",
+    "PyTorch with affine=False, and diffusion transformers (DiT)",
 )
 
 
@@ -94,12 +109,14 @@ class Registration(Record):
         shared: those of gamma and beta that are one number for all channels.
         others: what else is learned, by name.
         statistics: moving statistics that are learned.
+        affine: see Subject.
     """
 
     parts: dict[str, PartRegistration] = field(default_factory=dict)
     shared: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     statistics: list[str] = field(default_factory=list)
+    affine: bool | None = None
 
 
 @experiment("parameters")
@@ -110,7 +127,7 @@ def registration(subject: Subject) -> Registration:
     parameters = {id(parameter) for parameter in named.values()}
     stored = {id(tensor) for tensor in layer.module.state_dict(keep_vars=True).values()}
     moving = [named for one in layer.statistics for named in one.by_name().items()]
-    record = Registration()
+    record = Registration(affine=subject.affine)
     record.statistics.extend(n for n, t in moving if t.requires_grad and id(t) in parameters)
     for part, tensor in (("gamma", layer.gamma), ("beta", layer.beta)):
         if tensor is not None:
@@ -142,9 +159,7 @@ def _registration(case: Case) -> Outcome:
     record = case.require(registration)
     wanted = WANTED.get(case.construction.family, tuple(NAMES))
     if not record.parts and not record.shared and not record.others:
-        if not wanted and not case.identity:
-            return passed()
-        return failed(IDENTITY if case.identity else NOTHING_LEARNED)
+        return _without_parameters(case, record.affine)
     is_rms = case.construction.family == "rms"
     faults = [SCALE_NORM if is_rms else SHARED[part] for part in record.shared]
     faults += [STATISTICS_LEARNED] if record.statistics else []
@@ -161,3 +176,19 @@ def _registration(case: Case) -> Outcome:
         return failed(*faults, WITHOUT_BETA)
     faults += [ABSENT[part] for part in absent]
     return failed(*faults) if faults else passed()
+
+
+def _without_parameters(case: Case, affine: bool | None) -> Outcome:
+    """Judge a layer that has no parameters at all: that may be meant.
+
+    Its constructor may say so, by an option. Without a word, batch norms alone are expected to
+    have gamma and beta, as in every definition of them.
+    """
+    if case.identity:
+        return failed(IDENTITY)
+    if affine:
+        return failed(AFFINE_WITHOUT_PARAMETERS)
+    family = case.construction.family
+    if family == "batch" and affine is None:
+        return failed(NOTHING_LEARNED)
+    return passed() if WANTED.get(family) == () else failed(WITHOUT_AFFINE)
