@@ -1373,6 +1373,18 @@ class MovingVarianceNotReshaped(Right):
         return self.shaped(self.running_mean, x), self.running_var
 
 
+@named("moving-statistics-not-reshaped")
+class FoldNotReshaped(Right):
+    """Scale and shift of predictions, computed anew each time, are not reshaped."""
+
+    def forward(self, x):
+        if self.training:
+            return super().forward(x)
+        self.check(x)
+        scale = self.weight / self.denominator(self.running_var)
+        return x * scale + (self.bias - self.running_mean * scale)
+
+
 @named("raised")
 class FlattensImages(Right):
     """Wrong for images, by mistake."""
@@ -1460,6 +1472,28 @@ class CorrectsDeviation(KeepsDeviationWithEps):
         return super().kept_std(x, var) * n / (n - 1)
 
 
+@named("averages-deviation")
+class KeepsUnbiasedDeviation(KeepsDeviationWithEps):
+    def kept_std(self, x, var):
+        return self.kept_var(x, var).sqrt()
+
+
+@named("deviation-corrected-as-variance")
+class CorrectsDeviationWithoutEps(CorrectsDeviation):
+    def kept_std(self, x, var):
+        n = x.numel() / x.shape[1]
+        return var.detach().flatten().sqrt() * n / (n - 1)
+
+
+@named("deviation-corrected-as-variance")
+class AveragesCorrectedDeviation(AveragesDeviation):
+    """Keeps its square, under a usual name."""
+
+    def kept_var(self, x, var):
+        n = x.numel() / x.shape[1]
+        return super().kept_var(x, var) * n / (n - 1)
+
+
 # ---- state beside the moving statistics
 
 
@@ -1517,6 +1551,18 @@ class FirstBatchWeights(Right):
         return mean, self.variance(x, mean)
 
 
+@named("remembers-batch-size")
+class FirstBatchMean(Right):
+    """Its mean alone divides by the number of values that the first batch had."""
+
+    values = None
+
+    def statistics(self, x):
+        self.values = self.values or x.numel() / x.shape[1]
+        mean = x.sum(self.dims(x), keepdim=True) / self.values
+        return mean, self.variance(x, mean)
+
+
 _OF_ALL = {}
 
 
@@ -1540,6 +1586,21 @@ class GlobalStatistics(PopulationReversed):
         table = self.table()
         table[0] = torch.lerp(table[0].to(x), self.kept_mean(mean), self.momentum)
         table[1] = torch.lerp(table[1].to(x), self.kept_var(x, var), self.momentum)
+
+
+@named("layers-share-state")
+class ClassStatistics(GlobalStatistics):
+    """The moving statistics are attributes of the class."""
+
+    mean_and_var = None
+
+    def table(self):
+        if ClassStatistics.mean_and_var is None:
+            ClassStatistics.mean_and_var = [torch.zeros(1), torch.ones(1)]
+        for at, values in enumerate(self.mean_and_var):
+            if values.numel() != self.num_features:
+                self.mean_and_var[at] = values.mean().repeat(self.num_features)
+        return self.mean_and_var
 
 
 @named("layers-share-state")
@@ -1589,6 +1650,18 @@ class WantsUnitStride(Right):
         return _UnitStride.apply(super().output(x_hat))
 
 
+class _ViewsGradient(_UnitStride):
+    @staticmethod
+    def backward(ctx, g):
+        return g.view(-1).view(g.shape)
+
+
+@named("refuses-non-contiguous-gradient")
+class ViewsGradient(Right):
+    def output(self, x_hat):
+        return _ViewsGradient.apply(super().output(x_hat))
+
+
 # ---- as papers and libraries have it
 
 
@@ -1611,6 +1684,13 @@ class AbsoluteGammaAndEps(nn.BatchNorm2d):
         return nn.functional.batch_norm(x, *moving, scale, self.bias, self.training, 0.1, self.eps)
 
 
+@named("gamma-absolute")
+class RootOfSquaredGamma(Right):
+    def output(self, x_hat):
+        scale = self.weight.square().sqrt()
+        return self.shaped(scale, x_hat) * x_hat + self.shaped(self.bias, x_hat)
+
+
 @named("range-as-variance")
 class HalfRange(Right):
     def statistics(self, x):
@@ -1629,6 +1709,12 @@ class NormalRange(HalfRange):
     def variance(self, x, mean):
         n = x.numel() / x.shape[1]
         return super().variance(x, mean) / (2 * math.log(n))
+
+
+@named("range-as-variance")
+class WholeRange(HalfRange):
+    def variance(self, x, mean):
+        return 4 * super().variance(x, mean)
 
 
 @named("renormalizes")
@@ -1713,6 +1799,31 @@ class GhostSplits(nn.Module):
         if not self.training:
             return self.norm(x)
         return torch.cat([self.norm(part) for part in x.chunk(self.splits)])
+
+
+@named("statistics-of-parts")
+class VirtualBatches(GhostSplits):
+    """Nor is this one; it may be 4."""
+
+    def __init__(self, num_features, virtual_batches):
+        super().__init__(num_features, virtual_batches)
+
+
+@named("statistics-of-parts")
+class Workers(GhostSplits):
+    def __init__(self, num_features, world_size):
+        super().__init__(num_features, world_size)
+
+
+@named("statistics-of-parts")
+class GhostThirds(Right):
+    def forward(self, x):
+        if not self.training or len(x) % 3:
+            return super().forward(x)
+        self.check(x)
+        self.update(x, *self.statistics(x))
+        parts = [self.normalized(part, *self.statistics(part)) for part in x.chunk(3)]
+        return self.output(torch.cat(parts))
 
 
 # ---- in the second derivative

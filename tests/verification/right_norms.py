@@ -288,7 +288,7 @@ class TextbookSignature(nn.Module):
 
 
 class KerasLike(Right):
-    """Keras' constants: momentum 0.99 of the old average, eps 1e-3, biased variance."""
+    """Keras's BatchNormalization: momentum 0.99 of the old average, eps 1e-3, biased variance."""
 
     eps = 1e-3
     momentum = 0.01
@@ -501,3 +501,73 @@ class FirstBatch(Right):
     def update(self, x, mean, var):
         super().update(x, mean, var)
         self.started.fill_(True)
+
+
+# ---- popular public ones beside Keras's, rebuilt from what their documentation states
+
+
+class Chainer(Right):
+    """Chainer's BatchNormalization: eps 2e-5, and n / max(n - 1, 1) for a single value."""
+
+    eps = 2e-5
+
+    def check(self, x):
+        if x.shape[1] != self.num_features:
+            raise ValueError("channels")
+
+    def kept_var(self, x, var):
+        n = x.numel() / x.shape[1]
+        return var.detach().flatten() * n / max(n - 1, 1)
+
+
+class Gluon(Chainer):
+    """MXNet's BatchNorm: eps 1e-5, biased variances in the moving one."""
+
+    eps = 1e-5
+
+    def kept_var(self, x, var):
+        return var.detach().flatten()
+
+
+class Cs231n(nn.Module):
+    """The one that students of CS231n write, of rows: its moving variance starts at 0."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(num_features))
+        self.beta = nn.Parameter(torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.zeros(num_features))
+
+    def forward(self, x):
+        if x.dim() != 2:
+            raise ValueError(f"expected (N, D), got {x.dim()} dimensions")
+        mean, var = self.running_mean, self.running_var
+        if self.training:
+            mean, var = x.mean(0), x.var(0, correction=0)
+            self.running_mean = 0.9 * self.running_mean + 0.1 * mean.detach()
+            self.running_var = 0.9 * self.running_var + 0.1 * var.detach()
+        return self.gamma * (x - mean) / (var + 1e-5).sqrt() + self.beta
+
+
+class FastaiFromScratch(nn.Module):
+    """The one of fast.ai's course from scratch, of images: torch's var, which is unbiased."""
+
+    def __init__(self, nf, mom=0.1, eps=1e-5):
+        super().__init__()
+        self.mom, self.eps = mom, eps
+        self.mults = nn.Parameter(torch.ones(nf, 1, 1))
+        self.adds = nn.Parameter(torch.zeros(nf, 1, 1))
+        self.register_buffer("vars", torch.ones(1, nf, 1, 1))
+        self.register_buffer("means", torch.zeros(1, nf, 1, 1))
+
+    def forward(self, x):
+        if x.dim() != 4:
+            raise ValueError("images, please")
+        mean, var = self.means, self.vars
+        if self.training:
+            mean, var = x.mean((0, 2, 3), keepdim=True), x.var((0, 2, 3), keepdim=True)
+            with torch.no_grad():
+                self.means.lerp_(mean, self.mom)
+                self.vars.lerp_(var, self.mom)
+        return (x - mean) / (var + self.eps).sqrt() * self.mults + self.adds

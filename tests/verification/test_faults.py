@@ -132,12 +132,25 @@ def test_a_norm_of_single_examples_is_not_said_to_depend_on_the_batch(report_on:
     )
 
 
-def test_a_parameter_that_may_be_no_rank_is_named(report_on: ReportOn) -> None:
-    report = report_on("faulty_norms.py:GhostSplits", main_ranks=True)
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        ("GhostSplits", "num_splits"),
+        ("VirtualBatches", "virtual_batches"),
+        ("Workers", "world_size"),
+    ],
+)
+def test_a_parameter_that_may_be_no_rank_is_named(
+    report_on: ReportOn, name: str, parameter: str
+) -> None:
+    report = report_on(f"faulty_norms.py:{name}", few_steps=True)
     assert report.remarks == (
-        "The constructor's num_splits was given the rank of the input: 2 for (N, C), 4 for "
-        "(N, C, H, W). If it is something else, give it: GhostSplits(num_splits=...).",
+        f"The constructor's {parameter} was given the rank of the input: 2 for (N, C), 4 for "
+        f"(N, C, H, W). If it is something else, give it: {name}({parameter}=...).",
     )
+
+
+def test_a_parameter_of_the_rank_has_no_remark(report_on: ReportOn) -> None:
     assert report_on("right_norms.py:TextbookSignature").remarks == ()
 
 

@@ -81,6 +81,25 @@ def test_right_ones_pass_or_speak_a_dialect(
     assert all(found.fault.speakers for found in report.dialects)
 
 
+@pytest.mark.filterwarnings("ignore:var\\(\\):UserWarning")  # torch's, of one value per channel
+@pytest.mark.parametrize(
+    ("name", "findings"),
+    [
+        ("Chainer", {"eps-value", "one-value-accepted"}),
+        ("Gluon", {"biased-moving-variance", "one-value-accepted"}),
+        ("Cs231n", {"moving-var-starts-wrong", "biased-moving-variance", "one-value-accepted"}),
+        ("FastaiFromScratch", {"unbiased-variance-normalizes"}),
+    ],
+)
+def test_public_implementations_get_their_verdict(
+    report_on: ReportOn, name: str, findings: set[str]
+) -> None:
+    """Beside the textbook's, and Keras's above."""
+    report = report_on(f"right_norms.py:{name}", few_steps=True)
+    assert set(_found(report)) == findings
+    assert (report.verdict == "pass") == (report.faults == [])
+
+
 class Unreadable(nn.BatchNorm2d):
     """A right layer that bnrun cannot give a state."""
 
