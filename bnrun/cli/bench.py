@@ -9,23 +9,27 @@ import typer
 from bnrun.cli import completion
 from bnrun.cli.interruption import loading
 from bnrun.cli.options import DeviceOption, JsonOption, QuietOption, SetOption
-from bnrun.errors import ConfigError
+from bnrun.errors import ConfigError, one_of
 from bnrun.events import drain
 
 if TYPE_CHECKING:
     from bnrun.benchmark.arm_syntax import BenchArm
     from bnrun.benchmark.auto_starts import AutoBenchmark
     from bnrun.benchmark.kernel_result import KernelBenchmark
+    from bnrun.benchmark.process_scaling import Scaling
     from bnrun.benchmark.result import Benchmark
     from bnrun.benchmark.speedrun import Speedrun
     from bnrun.config import Config
     from bnrun.data.fetch import Progress
     from bnrun.events import Stage
 
-    Result = Benchmark | Speedrun | KernelBenchmark | AutoBenchmark
+    Result = Benchmark | Speedrun | KernelBenchmark | AutoBenchmark | Scaling
     Work = Generator[Progress | Stage, None, Result]
 
 STEPS, ROUNDS = 30, 10
+MAX_PROCESSES = 64
+TAKES = {"--kernels": {"--rounds"}, "--processes": {"--steps", "--rounds"}}
+"""What a measurement of something else than arms takes of their options."""
 
 
 def bench(
@@ -68,6 +72,13 @@ def bench(
             min=1, metavar="N", help="Train N times with auto and with each engine instead."
         ),
     ] = None,
+    processes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COUNTS",
+            help="Time one training on these numbers of processes instead, as in 1,2,4.",
+        ),
+    ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -76,7 +87,8 @@ def bench(
     For example: bnrun bench, or
     bnrun bench --arms "scratch builtin mine=my_batchnorm.py:BatchNorm", or
     bnrun bench --config lenet_fast --speedrun 20, or
-    bnrun bench --kernels
+    bnrun bench --kernels, or
+    bnrun bench --processes 1,2,4
     """
     from bnrun.benchmark.arm_syntax import DEFAULT_ARMS, bench_arms
     from bnrun.cli.overrides import config_overrides, option_names
@@ -86,7 +98,12 @@ def bench(
     from bnrun.show.progress import open_screen
     from bnrun.workers import start_server
 
-    chosen = {"--speedrun": speedrun is not None, "--kernels": kernels, "--auto": auto is not None}
+    chosen = {
+        "--speedrun": speedrun is not None,
+        "--kernels": kernels,
+        "--auto": auto is not None,
+        "--processes": processes is not None,
+    }
     given = {"--arms": bool(arms), "--steps": bool(steps), "--rounds": bool(rounds)}
     _refuse_what_does_not_go_together(chosen, given)
     overrides = config_overrides(set_, device=device)
@@ -98,6 +115,9 @@ def bench(
             work = _kernels(resolved, rounds or ROUNDS)
         elif auto is not None:
             work = _auto(resolved, auto)
+        elif processes is not None:
+            counts = _counts(processes)
+            work = _processes(resolved, counts, steps or STEPS, rounds or ROUNDS)
         else:
             built = bench_arms(arms or [DEFAULT_ARMS], config, overrides)
             work = _bench(built, steps or STEPS, rounds or ROUNDS)
@@ -121,12 +141,10 @@ def _refuse_what_does_not_go_together(chosen: dict[str, bool], given: dict[str, 
         raise ConfigError(f"measures something else than {names[1]}: take one of them.", names[0])
     if not names:
         return
-    refused = [name for name in given if name != "--rounds" or names != ["--kernels"]]
+    refused = [name for name in given if name not in TAKES.get(names[0], ())]
     if any(given[name] for name in refused):
-        *others, last = refused
-        raise ConfigError(
-            f"this measures no arms, so it takes no {', '.join(others)} or {last}.", names[0]
-        )
+        listed = one_of(refused)
+        raise ConfigError(f"this measures no arms, so it takes no {listed}.", names[0])
 
 
 def _bench(arms: "Sequence[BenchArm]", steps: int, rounds: int) -> "Work":
@@ -183,6 +201,32 @@ def _auto(config: "Config", count: int) -> "Work":
     device = pick_device(config.training.device)
     dataset = yield from load(config.data)
     return (yield from bench_auto(config, dataset, device, count))
+
+
+def _counts(text: str) -> list[int]:
+    """Return the numbers of processes that an option names.
+
+    Raises:
+        ConfigError: they are not such numbers, or one stands there twice.
+    """
+    parts = text.split(",")
+    counts = [int(one) for one in parts if one.strip().isdecimal()]
+    is_range = all(1 <= count <= MAX_PROCESSES for count in counts)
+    if len(counts) < len(parts) or not is_range or len(set(counts)) < len(counts):
+        raise ConfigError(
+            f"received '{text}'; these must be different whole numbers, 1 to {MAX_PROCESSES}, "
+            "such as 1,2,4. Ratios are to the first.",
+            "--processes",
+        )
+    return counts
+
+
+def _processes(config: "Config", counts: "Sequence[int]", steps: int, rounds: int) -> "Work":
+    from bnrun.benchmark.process_scaling import bench_processes
+    from bnrun.data.load import load
+
+    dataset = yield from load(config.data)
+    return (yield from bench_processes(config, dataset, counts, steps, rounds))
 
 
 def _show_result(result: "Result", json: bool) -> None:
