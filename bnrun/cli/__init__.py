@@ -32,6 +32,7 @@ from bnrun.cli import (
 )
 from bnrun.cli.errors import Commands
 from bnrun.cli.help import Command, show_help
+from bnrun.cli.launched import require_alone
 
 app = typer.Typer(
     cls=Commands,
@@ -80,9 +81,12 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def bnrun(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Understand, verify and compare normalization layers."""
+    if context.invoked_subcommand != "train":
+        require_alone(str(context.invoked_subcommand))

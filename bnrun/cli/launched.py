@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnrun.errors import INTERRUPTED, BnrunError, ConfigError, ProcessLost
+from bnrun.errors import INTERRUPTED, BnrunError, ConfigError, ProcessError, ProcessLost
 from bnrun.processes import ALONE, Processes, joined, launched
 
 if TYPE_CHECKING:
@@ -74,6 +74,21 @@ def one_voice() -> Iterator[Launched]:
         if here.tells(error):
             raise
         raise typer.Exit(error.exit_code) from None
+
+
+def require_alone(command: str) -> None:
+    """Check that a command which does not share its work was not started several times.
+
+    Raises:
+        ProcessError: it was.
+    """
+    with one_voice():
+        launch = launched()
+        if launch is not None:
+            raise ProcessError(
+                f"`bnrun {command}` was started {launch.size} times; of bnrun's commands, train "
+                f"alone shares its work. Start it without the launcher: bnrun {command}"
+            )
 
 
 def require_same(config: "Config", processes: Processes) -> None:

@@ -11,6 +11,7 @@ TOPICS = (
     "claims",
     "report",
     "speed",
+    "processes",
     "config",
     "runs",
     "data",

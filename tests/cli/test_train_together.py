@@ -133,3 +133,12 @@ def test_an_error_of_all_processes_is_shown_once(bnrun: Run, tmp_path: Path) -> 
     assert done.returncode in (1, 2)  # the first process may learn of it from the other's end
     assert done.stderr.count("which PyTorch synchronizes on CUDA alone") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_that_does_not_share_its_work_is_refused_once(bnrun: Run) -> None:
+    done = bnrun("norms", before=launch())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: `bnrun norms` was started 2 times; of bnrun's commands, train alone shares its "
+        "work. Start it without the launcher: bnrun norms\n"
+    )
