@@ -263,17 +263,20 @@ def _by_size(budget: Budget, accuracies: Accuracies, least: int = 2) -> Points:
         accuracies: see there.
         least: how many at least; smaller pieces may do so badly that all others look alike.
     """
-    return [(float(m), _mean(accuracies[_arm(m)])) for m in SIZES[budget] if m >= least]
+    return _points({m: accuracies[_arm(m)] for m in SIZES[budget] if m >= least})
 
 
-def _mean(values: Sequence[float | None]) -> float:
-    return statistics.fmean([one for one in values if one is not None] or [math.nan])
+def _points(values: Mapping[int, Sequence[float | None]]) -> Points:
+    """Return the mean over the seeds of each size, where a training of it came to its end."""
+    taken = {m: [one for one in ones if one is not None] for m, ones in values.items()}
+    return [(float(m), statistics.fmean(ones)) for m, ones in taken.items() if ones]
 
 
-Shared = Generator[StudyEvent, None, Evidence]
+Experiment = Generator[StudyEvent, None, Evidence]
+"""Yields events, and returns the evidence for a claim."""
 
 
-def _big_enough(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Shared:
+def _big_enough(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Experiment:
     """Return what more examples give; draw training, and both ways of predicting."""
     from bnrun.data.load import load
     from bnrun.studies.norm_batches import accuracy_in_pieces
@@ -303,7 +306,7 @@ def _big_enough(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) 
     if budget != "thorough":
         return Evidence(values, curves=curves)
     coupled = yield from _coupled(budget, laboratory)
-    ends = f"{coupled[0][1]:.3f} with 2, {coupled[-1][1]:.3f} with {BATCH}"
+    ends = ", ".join(f"{accuracy:.3f} with {m:g}" for m, accuracy in (coupled[0], coupled[-1]))
     remark = f"Coupled to the batch of a step and the rate, test accuracy is {ends}."
     return Evidence(values, remark, {**curves, "test, coupled": coupled})
 
@@ -323,16 +326,15 @@ def _coupled(budget: Budget, laboratory: Laboratory) -> Generator[StudyEvent, No
         for m in SIZES[budget]
     }
     summaries = yield from laboratory.train(list(trials.values()))
-    return [
-        (
-            float(m),
-            _mean([final_accuracy(summaries[trials[m, s].name]) for s in range(COUPLED_SEEDS)]),
-        )
-        for m in SIZES[budget]
-    ]
+    return _points(
+        {
+            m: [final_accuracy(summaries[trials[m, seed].name]) for seed in range(COUPLED_SEEDS)]
+            for m in SIZES[budget]
+        }
+    )
 
 
-def _group_below(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Shared:
+def _group_below(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Experiment:
     """Return where group norm and batch norm are better, and up to where group norm is."""
     yield from ()
     group = accuracies["group"]
@@ -342,13 +344,13 @@ def _group_below(budget: Budget, accuracies: Accuracies, laboratory: Laboratory)
     largest = f"up to pieces of {max(better)}" if better else "with no size of piece"
     curves = {
         "batch norm": _by_size(budget, accuracies),
-        "group norm": [(float(m), _mean(group)) for m in SIZES[budget]],
+        "group norm": _points(dict.fromkeys(SIZES[budget], group)),
     }
     values = {AT_8: gains[8], AT_64: [-gain for gain in gains[64]]}
     return Evidence(values, f"Group norm is better, beyond its interval, {largest}.", curves)
 
 
-def _fifty_to_hundred(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Shared:
+def _fifty_to_hundred(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Experiment:
     """Return how much better 64 and 128 are than more, and than fewer."""
     yield from ()
     middle = [
@@ -362,7 +364,7 @@ def _fifty_to_hundred(budget: Budget, accuracies: Accuracies, laboratory: Labora
     return Evidence(values, curves={"batch norm": _by_size(budget, accuracies, 8)})
 
 
-def _ghost(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Shared:
+def _ghost(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Experiment:
     """Return how much better pieces are than the whole batch, on all images and on few."""
     import torch
 
@@ -371,7 +373,7 @@ def _ghost(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Sh
     from bnrun.training.engine import fast_on_cpu
 
     dataset = yield from load(_group(budget, 0).config.data)
-    few: dict[int, list[float | None]] = {FEW_PIECE: [], BATCH: []}
+    few: dict[int, list[float]] = {FEW_PIECE: [], BATCH: []}
     seeds = FEW_SEEDS[budget]
     for seed in range(seeds):
         yield Stage(f"B4 ghost, {FEW_IMAGES:,} images, seed {seed}", seed, seeds)
@@ -384,9 +386,10 @@ def _ghost(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Sh
         GHOST_64: differences(accuracies[_arm(64)], accuracies["whole"]),
         GHOST_FEW: differences(few[FEW_PIECE], few[BATCH]),
     }
+    in_pieces, whole = (statistics.fmean(ones) for ones in few.values())
     remark = (
-        f"On {FEW_IMAGES:,} images, test accuracies are {_mean(few[FEW_PIECE]):.3f} with pieces of "
-        f"{FEW_PIECE}, and {_mean(few[BATCH]):.3f} with the whole batch."
+        f"On {FEW_IMAGES:,} images, test accuracies are {in_pieces:.3f} with pieces of "
+        f"{FEW_PIECE}, and {whole:.3f} with the whole batch."
     )
     return Evidence(values, remark, {"60,000 images": _by_size(budget, accuracies, 8)})
 
@@ -400,7 +403,7 @@ SHARED = {
 """The claims that share trainings."""
 
 
-def _longer(budget: Budget, laboratory: Laboratory) -> Shared:
+def _longer(budget: Budget, laboratory: Laboratory) -> Experiment:
     """Return what a large batch loses at equal epochs, and at equal steps."""
 
     def at(size: int, epochs: int, seed: int) -> Trial:
@@ -442,7 +445,7 @@ def _predicted(epoch: EpochEnded) -> float:
     return epoch.test_acc if population is None else population
 
 
-def _renorm(budget: Budget) -> Shared:
+def _renorm(budget: Budget) -> Experiment:
     """Train with both norms over small pieces, and over pieces of about one class."""
     from bnrun.data.load import load
     from bnrun.studies.norm_batches import in_order_of_classes, trained
