@@ -143,7 +143,8 @@ def _few_values(evidence: Evidence, norms: Sequence[NormPlace]) -> Iterator[Find
         few,
         evidence=f"a batch of {usual} gives {counted:.0f} values per channel{alike}: the expected "
         f"error of a variance is {error:.0%} of it",
-        message="Training normalizes each batch with noise, and evaluation with an average of it.",
+        message="Where training has such batches, it normalizes each with noise, and evaluation "
+        "with an average of it.",
         fix="Train with larger batches, or use nn.GroupNorm(groups, channels), which takes its "
         "statistics from each example.",
         batch_size=usual,

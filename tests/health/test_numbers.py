@@ -1,0 +1,101 @@
+"""What findings say in numbers, from evidence made by hand."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from bnrun.health.evidence import Evidence, Layer, NormPlace
+from bnrun.health.finding import Finding
+from bnrun.health.findings import batch_size, freezing, options, other_norms, replicas
+
+NORM = NormPlace(
+    name="norm",
+    kind="batch",
+    class_name="torch.nn.modules.batchnorm.BatchNorm1d",
+    bases=("BatchNorm1d", "_BatchNorm", "_NormBase", "Module"),
+    channels=4,
+    momentum=0.1,
+    has_momentum=True,
+    eps=1e-5,
+    batches_tracked=1000,
+    gamma=torch.ones(4).double(),
+    beta=torch.zeros(4).double(),
+    moving_mean=torch.full((4,), 3.0).double(),
+    moving_var=torch.ones(4).double(),
+    gamma_learns=True,
+    beta_learns=True,
+    calls=1,
+    input_shape=(32, 4),
+)
+
+
+def found(topic: Any, norm: NormPlace = NORM, **more: Any) -> list[Finding]:
+    return list(topic.find(Evidence("net", (norm,), **more)))
+
+
+@pytest.mark.parametrize(("values", "error"), [(1, math.inf), (2, math.sqrt(2)), (9, 0.5)])
+def test_the_expected_error_of_a_variance(values: int, error: float) -> None:
+    assert batch_size.variance_error(values) == pytest.approx(error)
+
+
+def test_the_batch_is_named_at_which_training_raises() -> None:
+    (finding,) = found(batch_size, batches=(32, 32, 1), ended=True)
+    assert finding.evidence == (
+        "batch 3 of 3 batches (the last) has 1 example, which has 1 position there"
+    )
+    assert finding.message == "If training uses these batches, it raises at batch 3 of each epoch."
+    assert finding.fix == "DataLoader(..., drop_last=True)"
+
+
+def test_a_batch_of_one_with_many_positions_does_not_raise() -> None:
+    norm = replace(NORM, input_shape=(32, 4, 7, 7))
+    assert found(batch_size, norm, batches=(32, 32, 1), ended=True) == []
+
+
+def test_micro_batches_name_the_momentum_that_forgets_as_fast() -> None:
+    (finding,) = found(replicas, steps=250)
+    assert finding.fix.startswith("momentum=0.026,")
+    assert pytest.approx(1 - 0.1, abs=2e-3) == (1 - 0.026) ** 4
+
+
+def test_a_norm_that_is_called_twice_counts_twice() -> None:
+    assert found(replicas, replace(NORM, calls=2), steps=500) == []
+
+
+def test_rounding_counts_where_the_mean_is_far_from_0() -> None:
+    far = replace(NORM, dtypes={"moving_mean": "bfloat16", "moving_var": "bfloat16"})
+    (finding,) = found(options, far)
+    assert finding.numbers["error"] == pytest.approx(3 * 2**-7 / (2 * 0.1))
+    assert found(options, replace(far, moving_mean=torch.zeros(4).double())) == []
+
+
+def test_dropout_after_eval_is_named() -> None:
+    drop = Layer("drop", "torch.nn.modules.dropout.Dropout", "dropout", training_after_eval=True)
+    (finding,) = found(freezing, layers=(drop,))
+    assert (finding.id, finding.severity, finding.layers) == (
+        "training-after-eval",
+        "warning",
+        ("drop",),
+    )
+
+
+def test_groups_of_single_channels_after_pooling_have_one_value() -> None:
+    group = replace(
+        NORM,
+        kind="group",
+        class_name="torch.nn.modules.normalization.GroupNorm",
+        options={"num_groups": 4},
+        input_shape=(32, 4, 1, 1),
+        moving_mean=None,
+        moving_var=None,
+    )
+    assert [one.severity for one in found(batch_size, group, batches=(32,))] == ["error"]
+    assert found(batch_size, replace(group, options={"num_groups": 2}), batches=(32,)) == []
+
+
+def test_an_own_norm_whose_axes_are_unknown_is_not_judged() -> None:
+    own = replace(NORM, kind="layer", class_name="my_net.LayerNorm", axes=None)
+    assert found(other_norms, own) == []
