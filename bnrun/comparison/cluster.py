@@ -245,8 +245,9 @@ class Tasks:
             return
         if isinstance(message, tuple):
             name, future = message
-            if self._futures.pop(name, None) is not None:
+            if name in self._futures:
                 yield self._end(name, future)
+                del self._futures[name]
         elif message["name"] in self._futures:
             yield _read(message)
 
@@ -291,9 +292,10 @@ class Tasks:
             TrainingFailed: it is not.
         """
         if is_lost or not self._cluster.is_connected:
+            lost = "1 trial that was" if self.count == 1 else f"{self.count} trials that were"
             raise TrainingFailed(
                 f"the connection to the scheduler at {self._cluster.address} is lost, and with it "
-                f"{self.count} trials that were not done. What came back before is kept."
+                f"{lost} not done. What came back before is kept."
             )
 
 
@@ -360,7 +362,8 @@ def _start_local(jobs: int) -> Cluster:
         n_workers=jobs,
         threads_per_worker=1,
         processes=False,
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",  # None would be port 8787, which may be in use
+        scheduler_kwargs={"dashboard": False},
         memory_limit=None,  # it is that of this process, with its torch and its images
         silence_logs=False,
     )

@@ -1,0 +1,137 @@
+"""Tasks on the workers of a Dask cluster: what they say, and how each of them can end."""
+
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bnrun.comparison import cluster
+from bnrun.comparison.cluster import (
+    Began,
+    Cluster,
+    Desk,
+    Message,
+    Returned,
+    Said,
+    Tasks,
+    Unwanted,
+    connect,
+)
+from bnrun.errors import ConfigError, DataError, EngineError, TrainingFailed
+
+pytest.importorskip("distributed", reason="needs Dask: pip install '.[cluster]'")
+
+is_stopped = threading.Event()
+"""Set by a task of this process that was told that nobody waits for it."""
+
+
+def act(parcel: bytes, desk: Desk) -> str:
+    """Do what the parcel says."""
+    desk.say(value=1.5, name=None)
+    match parcel:
+        case b"no images":
+            raise DataError("they can't be fetched.", "data.root")
+        case b"a bug":
+            raise ZeroDivisionError("a bug")
+        case b"waits":
+            try:
+                while True:
+                    desk.check_wanted()
+                    is_stopped.wait(0.01)
+            except Unwanted:
+                is_stopped.set()
+    return "done"
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Cluster]:
+    with connect("local", jobs=1) as found:
+        yield found
+
+
+def _messages(tasks: Tasks) -> Iterator[Message]:
+    while tasks.count:
+        yield from tasks.receive()
+
+
+def test_a_task_begins_says_things_and_returns(local: Cluster) -> None:
+    tasks = local.tasks(act)
+    assert (tasks.count, tasks.has_room, local.share) == (0, True, 1)
+    tasks.start("a", b"")
+    tasks.start("b", b"")
+    assert (tasks.count, tasks.has_room) == (2, False)  # one at work, and one that is next
+    messages = list(_messages(tasks))
+    (worker,) = {message.worker for message in messages if isinstance(message, Began)}
+    for name in "ab":
+        assert [message for message in messages if message.name == name] == [
+            Began(name, worker, ()),
+            Said(name, {"value": 1.5, "name": None}),
+            Returned(name, "done"),
+        ]
+    assert local.sentence == "local trains 1 trial at a time"
+
+
+def test_an_error_names_the_worker(local: Cluster) -> None:
+    tasks = local.tasks(act)
+    tasks.start("a", b"no images")
+    with pytest.raises(DataError, match=r"^data\.root: worker inproc://.*: they can't be fetched"):
+        list(_messages(tasks))
+    tasks.start("b", b"a bug")
+    with pytest.raises(TrainingFailed, match="can't run a trial: ZeroDivisionError: a bug"):
+        list(_messages(tasks))
+
+
+def test_a_task_of_an_interrupted_command_learns_of_it(local: Cluster) -> None:
+    tasks = local.tasks(act)
+    tasks.start("a", b"waits")
+    assert isinstance(next(_messages(tasks)), Began)
+    tasks.close()
+    assert is_stopped.wait(60)
+    assert tasks.count == 0
+
+
+@pytest.mark.parametrize("torch", ["2.0.1", ""])
+def test_a_worker_of_other_versions_is_told_of_or_refused(
+    torch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Any] = []
+    worker = SimpleNamespace(
+        address="tcp://10.0.0.7:4000",
+        get_current_task=lambda: "key",
+        log_event=lambda topic, message: said.append(message),
+    )
+    here, there = cluster.versions(), {**cluster.versions(), "torch": torch, "python": "3.99"}
+    monkeypatch.setattr(cluster, "versions", lambda: there)
+    desk = Desk(worker, "topic", "a-s0")
+    if torch:
+        desk.begin(here)
+    else:
+        with pytest.raises(EngineError, match="torch is not installed there"):
+            desk.begin(here)
+    (message,) = said
+    assert message["differences"] == [
+        f"torch {torch}, not {here['torch']}", f"python 3.99, not {here['python']}",
+    ]  # fmt: skip
+    there["bnrun"] = "0.0.1"
+    with pytest.raises(EngineError, match=r"bnrun is 0\.0\.1 there, and \d.* here"):
+        desk.begin(here)
+
+
+def test_an_address_where_nobody_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.1)
+    for address in ("tcp://127.0.0.1:1", "nonsense"):
+        with pytest.raises(ConfigError) as error:
+            connect(address)
+        assert str(error.value) == (
+            f"--cluster: received '{address}', and no scheduler answers there within 0.1 seconds. "
+            "It must be the address that `dask scheduler` shows, such as tcp://10.0.0.1:8786, or "
+            "local."
+        )
+
+
+def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"--cluster: .* pip install 'bnrun\[cluster\]'"):
+        connect("local")
