@@ -1,6 +1,7 @@
 """Trials on workers that are killed, under a scheduler that goes away."""
 
 import asyncio
+import logging
 import os
 import re
 import signal
@@ -40,7 +41,8 @@ class Waiting(nn.Identity):
 
 
 def serve(address: str, name: str, folder: str) -> None:
-    """Be a worker."""
+    """Be a worker, in silence."""
+    logging.disable()
 
     async def work() -> None:
         worker = distributed.Worker(address, name=name, nthreads=1, local_directory=folder)
