@@ -1,5 +1,6 @@
 """The option `--cluster`: trials on the workers of a Dask cluster."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
@@ -49,3 +50,8 @@ def trial_jobs(cluster: str | None, jobs: int, quiet: bool) -> Iterator["int | C
         screen.show(Notice(f"cluster {connection.sentence}"))
     with connection:
         yield connection
+
+
+def written(cluster: str | None) -> str:
+    """Return the option as one writes it after a command; empty where there is no cluster."""
+    return "" if cluster is None else f" --cluster {shlex.quote(cluster)}"

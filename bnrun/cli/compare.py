@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnrun.cli import completion
-from bnrun.cli.cluster import ClusterOption, trial_jobs
+from bnrun.cli.cluster import ClusterOption, trial_jobs, written
 from bnrun.cli.compare_runs import compare_runs
 from bnrun.cli.interruption import interruptible, loading
 from bnrun.cli.options import (
@@ -163,7 +163,7 @@ def compare(
     if resume is None and compare_runs(arms or (), out, criteria, json, trains):
         return
     directory = None
-    with option_names(**options), interruptible(lambda: _what_is_kept(directory)):
+    with option_names(**options), interruptible(lambda: _what_is_kept(directory, cluster)):
         if resume is None:
             sweeps = [parse_sweep(text) for text in sweep or ()]
             built = build_arms(arms or [], config, overrides, sweeps)
@@ -282,7 +282,7 @@ def _resuming(directory: "ComparisonDirectory") -> str:
     return f"resuming {directory.path} after its {planned} trials"
 
 
-def _what_is_kept(directory: "ComparisonDirectory | None") -> str | None:
+def _what_is_kept(directory: "ComparisonDirectory | None", cluster: str | None) -> str | None:
     """Return what Ctrl-C leaves of a comparison; None before it has a directory."""
     if directory is None:
         return None
@@ -292,6 +292,7 @@ def _what_is_kept(directory: "ComparisonDirectory | None") -> str | None:
     return (
         f"{done} of {planned} trials are finished and kept; "
         f"continue with:\nbnrun compare --resume {shlex.quote(str(directory.path))}"
+        f"{written(cluster)}"
     )
 
 

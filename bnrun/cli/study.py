@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnrun.cli import completion
-from bnrun.cli.cluster import ClusterOption, trial_jobs
+from bnrun.cli.cluster import ClusterOption, trial_jobs, written
 from bnrun.cli.interruption import interruptible, loading
 from bnrun.cli.options import RUNS, JsonOption, NewOutOption, QuietOption
 from bnrun.errors import ConfigError, known_value
@@ -141,11 +141,10 @@ def _finish(directory: "StudyDirectory", jobs: "int | Cluster", quiet: bool) -> 
     from bnrun.show.progress import open_screen
     from bnrun.studies.study import run_study
 
-    path = shlex.quote(str(directory.path))
+    option = written(None if isinstance(jobs, int) else jobs.address)
+    command = f"bnrun study --resume {shlex.quote(str(directory.path))}{option}"
     with (
-        interruptible(
-            lambda: f"what was measured is kept; continue with:\nbnrun study --resume {path}"
-        ),
+        interruptible(lambda: f"what was measured is kept; continue with:\n{command}"),
         open_screen(stderr(), quiet=quiet) as screen,
         directory,
         closing(run_study(directory.result, directory.laboratory(jobs))) as work,

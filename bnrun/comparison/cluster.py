@@ -339,11 +339,13 @@ def connect(address: str, jobs: int = 1) -> Cluster:
     from distributed import Client
 
     _silence_logs()
+    client = Client.__new__(Client)  # by itself, so that there is one to close where this fails
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # versions are compared for each worker: see `Desk`
-            client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            client.__init__(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except Exception as error:  # Dask raises a dozen kinds, for what no scheduler answers, too
+        client.status = "closed"  # otherwise it waits for an answer once more when it is collected
         raise ConfigError(
             f"received '{address}', and no scheduler answers there within {CONNECT_SECONDS:g} "
             f"seconds. It must be the address that `dask scheduler` shows, such as "
