@@ -13,6 +13,7 @@ An interrupted comparison needs nothing else to continue.
 import dataclasses
 import json
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -42,12 +43,15 @@ MAX_STEM = 60
 
 RESULT = "summary.json"
 
+WRITING_SHARE = 0.1
+"""Largest part of the time that writing the result may take. Of 10,000 trials, it is some 50 MB."""
+
 
 class ComparisonDirectory:
     """A comparison's directory, locked for writing until its `with` block ends.
 
-    The result is written after each trial and each measurement. Until the comparison ends, its
-    status is `interrupted`.
+    The result is written after each trial and each measurement; of very many trials, not after each
+    one, since it holds them all. Until the comparison ends, its status is `interrupted`.
 
     Raises:
         RunError: a file cannot be written, or another process works in this directory.
@@ -58,6 +62,8 @@ class ComparisonDirectory:
         self.comparison = comparison
         self._lock = lock
         self._is_at_work = False
+        self._is_written = True
+        self._next_write = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -72,8 +78,9 @@ class ComparisonDirectory:
             case CompareStarted():
                 self._is_at_work = True
             case ResultSoFar():
-                self.comparison = event.comparison
-                self._write(RESULT, _json(self.comparison))
+                self.comparison, self._is_written = event.comparison, False
+                if time.monotonic() >= self._next_write:
+                    self._write_result()
 
     def write_plan(self, comparison: Comparison) -> None:
         """Replace the plan by that of a comparison, which is otherwise the same."""
@@ -90,12 +97,21 @@ class ComparisonDirectory:
             if kind is not None and self._is_at_work:
                 self.comparison = _with_started_trials(self.comparison, self.path)
                 self.comparison = dataclasses.replace(self.comparison, status="interrupted")
-                self._write(RESULT, _json(self.comparison))
+                self._write_result()
+            elif not self._is_written:
+                self._write_result()
         except RunError:
             if error is None:  # otherwise the first error is the one to report
                 raise
         finally:
             self._lock.release()
+
+    def _write_result(self) -> None:
+        """Write the result; the next one is due when that has not taken much of the time."""
+        start = time.monotonic()
+        self._write(RESULT, _json(self.comparison))
+        end = time.monotonic()
+        self._is_written, self._next_write = True, end + (end - start) / WRITING_SHARE
 
     def _write(self, name: str, content: str) -> None:
         try:

@@ -68,7 +68,8 @@ class CompareBars(LiveScreen):
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._trials: Sequence[Trial] = ()
-        self._ended: set[str] = set()
+        self._epochs = 0  # of all trials, counted once: there may be thousands
+        self._ended: dict[str, int] = {}  # trials, with the epochs of each
         self._slots: list[_TrialRow] = []
         self._time_left = TimeLeft()
 
@@ -77,6 +78,7 @@ class CompareBars(LiveScreen):
         match event:
             case CompareStarted():
                 self._trials = event.trials
+                self._epochs = sum(trial.config.training.epochs for trial in event.trials)
                 self.activity = ""
                 if event.engine_reason:
                     self.print(_engine_line(event))
@@ -86,7 +88,7 @@ class CompareBars(LiveScreen):
             case TrialEvent():
                 self._show_trial(event)
             case TrialEnded():
-                self._ended.add(event.trial.name)
+                self._ended[event.trial.name] = event.trial.config.training.epochs
                 self._slot(event.trial).ended = True
                 self._count_epochs()
                 self.print(f"{len(self._ended)}/{len(self._trials)} {_result(event)}")
@@ -130,14 +132,9 @@ class CompareBars(LiveScreen):
         self._slots[number : number + 1] = [row]
         return row
 
-    @property
-    def _epochs(self) -> int:
-        return sum(trial.config.training.epochs for trial in self._trials)
-
     def _epochs_done(self) -> float:
-        ended = (trial for trial in self._trials if trial.name in self._ended)
         at_work = sum(slot.epochs_done for slot in self._slots if not slot.ended)
-        return at_work + sum(trial.config.training.epochs for trial in ended)
+        return at_work + sum(self._ended.values())
 
     def _count_epochs(self) -> None:
         self._time_left.count(self._epochs_done(), self._epochs)
