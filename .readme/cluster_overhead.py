@@ -7,6 +7,7 @@ same small trials (one epoch of 200 generated images, one thread) are trained wi
 the cluster; the difference is what the cluster adds, without a network's latency.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -34,6 +35,9 @@ from bnrun.runs.comparison_directory import ComparisonDirectory, create_comparis
 from bnrun.runs.trial_directory import train_trial
 from bnrun.runs.trial_parcel import pack
 
+FOLDERS = (Path(__file__).parent, Path(__file__).parents[1])
+"""Where a worker finds this file, and bnrun."""
+
 MANY = 10_000
 SETTINGS = (
     "data.name=synthetic", "data.images=200", "training.epochs=1", "training.device=cpu",
@@ -59,29 +63,23 @@ def cluster(folder: Path) -> Iterator[tuple[Cluster, float]]:
     """Start a scheduler and two workers; yield a connection, and the seconds until it was there."""
     start = time.perf_counter()
     file = folder / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    path = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    environment = os.environ | {"PYTHONPATH": path}
-    commands = [[*dask, "scheduler", "--port", "0", "--scheduler-file", str(file)]]
-    commands += 2 * [[*dask, "worker", "--scheduler-file", str(file), "--nthreads", "1"]]
-    processes = [
-        subprocess.Popen([*command, "--no-dashboard"], cwd=folder, env=environment, **quiet)
-        for command in commands
-    ]
-    try:
-        while not file.exists() or not file.stat().st_size:
-            time.sleep(0.02)
-        with connect(json.loads(file.read_text())["address"]) as connection:
-            while connection.worker_threads < 2:
-                connection._counted = 0
+    with contextlib.ExitStack() as stack:
+        for arguments in (("scheduler", "--port", "0"), *2 * (("worker", "--nthreads", "1"),)):
+            command = [sys.executable, "-m", "dask", *arguments, "--scheduler-file", str(file)]
+            process = subprocess.Popen(
+                [*command, "--no-dashboard"],
+                cwd=folder,
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, FOLDERS))},
+                stderr=subprocess.DEVNULL,
+            )
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            while not file.exists() and process.poll() is None:
                 time.sleep(0.02)
-            yield connection, time.perf_counter() - start
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
+        connection = stack.enter_context(connect(json.loads(file.read_text())["address"]))
+        while sum(connection._client.nthreads().values()) < 2:
+            time.sleep(0.02)
+        yield connection, time.perf_counter() - start
 
 
 def directory(folder: Path, trials: int) -> ComparisonDirectory:

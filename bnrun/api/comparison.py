@@ -12,6 +12,7 @@ from torch import nn
 from bnrun.api.configs import ConfigLike, shared_assignments
 from bnrun.comparison import run_comparison
 from bnrun.comparison.arm_syntax import build_arms
+from bnrun.comparison.cluster import connect
 from bnrun.comparison.paired_differences import Criteria, Pairs
 from bnrun.comparison.plan import make_plan
 from bnrun.comparison.result import MEASURES, Comparison
@@ -19,6 +20,7 @@ from bnrun.comparison.run_comparison import load_shared
 from bnrun.comparison.shared_engine import resolve_engine
 from bnrun.comparison.sweep import make_sweep
 from bnrun.comparison.trials import unfinished_trials
+from bnrun.errors import ConfigError
 from bnrun.events import drain
 from bnrun.norms import norm_text
 from bnrun.runs.comparison_directory import create_comparison, keep_norms, read_comparison
@@ -37,6 +39,7 @@ def compare(
     equivalence: float | None = None,
     survivors: bool = False,
     jobs: int = 1,
+    cluster: str | None = None,
     sweep: Mapping[str, Sequence[Any]] | None = None,
     pairs: Pairs | None = None,
     parity: bool = True,
@@ -59,6 +62,8 @@ def compare(
         equivalence: a margin, in the unit of that metric, to test whether arms are equivalent.
         survivors: whether to judge pairs of which trials were lost.
         jobs: how many trials to train at a time. Several run in processes of their own.
+        cluster: the address of a Dask scheduler, whose workers train the trials, or `local`; see
+            `bnrun guide cluster`. It needs `out`.
         sweep: config keys with several values each, such as `{"optimizer.lr": [0.1, 1.0]}`: every
             arm is varied by each combination of them.
         pairs: which pairs to judge: `all`, or those of the `first` arm with each other one. None
@@ -75,7 +80,8 @@ def compare(
         `status` is `failed` where a trial diverged or failed; the others are there nevertheless.
 
     Raises:
-        ConfigError: a key or a value is not acceptable, or the arms cannot be compared.
+        ConfigError: a key or a value is not acceptable, the arms cannot be compared, or no cluster
+            answers.
         NormError: the norm of an arm cannot be loaded or built.
         DataError: the images are missing, damaged, or cannot be fetched.
         DeviceError, EngineError: the device or the engine is not available here.
@@ -94,6 +100,8 @@ def compare(
     """
     if throughput is None:
         throughput = all(isinstance(arm, str) for arm in arms)
+    if cluster is not None and out is None:
+        raise ConfigError("run directories come back from a cluster: give out, too.", "cluster")
     path, shared = shared_assignments(config, overrides, epochs=epochs, device=device)
     sweeps = [make_sweep(key, values) for key, values in (sweep or {}).items()]
     wanted = {"parity": parity, "throughput": throughput}
@@ -106,6 +114,7 @@ def compare(
     dataset, where = drain(load_shared(plan), on_event)
     planned = plan = resolve_engine(plan, dataset, where)
     with contextlib.ExitStack() as stack:
+        where_trained = jobs if cluster is None else stack.enter_context(connect(cluster, jobs))
         directory = None
         if out is not None:
             directory = stack.enter_context(create_comparison(Path(out), plan))
@@ -119,7 +128,9 @@ def compare(
                 directory.record(event)
             on_event(event)
 
-        work = run_comparison.compare(plan, trials, dataset, where, trial_runner(dataset, jobs))
+        work = run_comparison.compare(
+            plan, trials, dataset, where, trial_runner(dataset, where_trained)
+        )
         result = drain(work, handle)
     return result if directory is not None else _with_arms_of(planned, result)
 

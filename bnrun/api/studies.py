@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from bnrun.comparison.cluster import connect
 from bnrun.errors import ConfigError, known_value
 from bnrun.events import drain
 from bnrun.runs.study_directory import create_study
@@ -23,6 +24,7 @@ def study(
     budget: str = "standard",
     claims: Collection[str] | None = None,
     jobs: int = 1,
+    cluster: str | None = None,
     out: str | Path | None = None,
     on_event: Callable[[object], object] = lambda event: None,
 ) -> StudyResult:
@@ -33,6 +35,7 @@ def study(
         budget: `quick`, `standard` or `thorough`.
         claims: ids of the claims to decide, such as `["X2", "X5"]`; None decides all.
         jobs: how many trainings run at a time.
+        cluster: the address of a Dask scheduler, whose workers train, or `local`.
         out: a folder to keep the study in, as `bnrun study --out` does. None keeps nothing.
         on_event: called with each event as it happens (bnrun/studies/study.py).
 
@@ -40,7 +43,7 @@ def study(
         The result: `claims`, each with its `verdict`, the `judgments` of its parts and a `note`.
 
     Raises:
-        ConfigError: there is no such study, budget or claim.
+        ConfigError: there is no such study, budget or claim, or no cluster answers.
         DataError: the images are missing, damaged, or cannot be fetched.
         RunError: `out` cannot be written.
         TrainingFailed: a training failed; one that diverges is a result.
@@ -59,6 +62,7 @@ def study(
     start = plan(found, known_value("budget", budget, BUDGETS), device_name(torch.device("cpu")))
     with (
         TemporaryDirectory() if out is None else nullcontext(out) as folder,
+        nullcontext(jobs) if cluster is None else connect(cluster, jobs) as where,
         create_study(Path(folder), start) as directory,
     ):
 
@@ -66,6 +70,6 @@ def study(
             directory.record(event)
             on_event(event)
 
-        work = run_study(directory.result, directory.laboratory(jobs), claims)
+        work = run_study(directory.result, directory.laboratory(where), claims)
         result = drain(work, handle)
     return replace(result, run=None) if out is None else result

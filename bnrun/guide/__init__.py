@@ -12,6 +12,7 @@ TOPICS = (
     "report",
     "speed",
     "processes",
+    "cluster",
     "config",
     "runs",
     "data",

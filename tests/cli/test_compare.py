@@ -236,6 +236,10 @@ def _verdict(stdout: str) -> str:
             ("scratch", "builtin", "--jobs", 0),
             "--jobs: received 0; it must be a whole number",
         ),
+        (
+            ("scratch", "builtin", "--cluster", "tcp://10.0.0.1:8786", "--jobs", 2),
+            "--jobs: with --cluster, as many trials are trained at a time as",
+        ),
         (("scratch", "builtin", "--epochs", 0), "--epochs: received 0"),
         (("scratch", "builtin", "--config", "no.yaml"), "there is no such config file"),
         (("scratch", "builtin", "--resume", "x"), "--resume: a comparison continues exactly"),

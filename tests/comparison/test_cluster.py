@@ -2,11 +2,14 @@
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from bnrun.cli import app
 from bnrun.comparison import cluster
 from bnrun.comparison.cluster import (
     Began,
@@ -131,7 +134,15 @@ def test_an_address_where_nobody_answers_is_refused(monkeypatch: pytest.MonkeyPa
         )
 
 
-def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dask_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"--cluster: .* pip install 'bnrun\[cluster\]'"):
-        connect("local")
+    monkeypatch.chdir(tmp_path)
+    for command in (["compare", "scratch", "builtin"], ["study", "exact"]):
+        done = CliRunner().invoke(app, [*command, "--cluster", "local"])
+        assert done.exit_code == 2
+        assert (
+            "--cluster: this needs Dask, which is not installed. Fix: pip install " in done.output
+        )
+    assert [*tmp_path.iterdir()] == []
