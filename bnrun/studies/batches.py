@@ -486,6 +486,6 @@ STUDY = Study(
     question="How many examples should be normalized together?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=240,
+    seconds=240,  # estimated from its steps
     measure=measure,
 )
