@@ -9,7 +9,7 @@ from bnrun.runs.study_file import StudyFile, study_document
 from bnrun.show import pictures
 from bnrun.show.inline_svg import drawings
 from bnrun.show.page_blocks import Block, blocks
-from bnrun.show.study_pictures import PANELS, marks_words
+from bnrun.show.study_pictures import PANELS, marks_words, shown_panels
 from bnrun.show.study_tables import measured, need_words, rules_words, source_words
 from bnrun.show.tables import label, number, table, text
 from bnrun.show.wording import moment
@@ -118,7 +118,7 @@ def _done(result: ClaimResult, kept: StudyFile) -> Iterator[str]:
     counts = sorted({judgment.n for judgment in result.judgments.values()})
     n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     single = all(isinstance(part.rule, Exact | Definition) for part in result.claim.parts)
-    seeds = "once, as nothing in it is random" if single else f"once for each seed, n = {n}"
+    seeds = "once: one value decides" if single else f"once for each seed, n = {n}"
     yield f"Measured: {result.claim.statistic}."
     yield f"How often: {seeds}; budget {kept.result.budget}, on {kept.result.machine}."
     yield f"Supported where {rules_words(result.claim)}."
@@ -136,16 +136,17 @@ def _closing(result: ClaimResult) -> Iterator[tuple[str, list[str]]]:
 
 
 def _pictures(result: ClaimResult, kept: StudyFile, id_: str) -> Iterator[Picture]:
-    """Yield the panels of the claim's picture: its rows, then its curves."""
+    """Yield the panels of the claim's picture, each with its own description."""
     claim = result.claim
     curves = kept.result.evidence[claim.id].curves
-    column = PANELS[claim.id].column if curves and claim.id in PANELS else []
-    rows, *others = drawings(pictures.claim_picture(result, kept.result), id_)
-    title = f"{claim.id}: seeds and rule of each part"
-    yield Picture(f"{id_}-picture-1", rows, title, _rows_words(result))
-    for number_, (drawing, panel) in enumerate(zip(others, column, strict=True), start=2):
-        words = _curves_words(panel.x, panel.chosen(curves))
-        title = f"{claim.id}: {drawing.title}"
+    drawn = drawings(pictures.claim_picture(result, kept.result), id_)
+    panels = shown_panels(claim, curves)
+    for number_, (drawing, panel) in enumerate(zip(drawn, panels, strict=True), start=1):
+        if panel is None:
+            title, words = f"{claim.id}: seeds and rule of each part", _rows_words(result)
+        else:
+            title = f"{claim.id}: {panel.title}"
+            words = _curves_words(panel.x, panel.chosen(curves))
         yield Picture(f"{id_}-picture-{number_}", drawing, title, words)
 
 

@@ -70,11 +70,11 @@ def as_csv(values: Iterable[Value]) -> str:
 
 
 def write_tensorboard(values: Iterable[Value], folder: Path, *, replace: bool) -> list[Path]:
-    """Write values as event files, a folder for each run; return the folders.
+    """Write values as event files; return their folders.
 
     Args:
         values: those of one run together.
-        folder: where the folders are made.
+        folder: of one run, where the files are made; of several, where each run has a folder.
         replace: whether event files that are there are taken away first.
 
     Raises:
@@ -82,19 +82,18 @@ def write_tensorboard(values: Iterable[Value], folder: Path, *, replace: bool) -
         RunError: event files are there, or none can be written.
     """
     writer_class = _writer_class()
-    folders = []
-    for run, of_run in groupby(values, key=lambda value: value.run):
+    runs = {run: list(found) for run, found in groupby(values, key=lambda value: value.run)}
+    folders = {run: folder / run if len(runs) > 1 else folder for run in runs}
+    for run, place in folders.items():
         try:
-            _make_room(folder / run, replace=replace)
-            with writer_class(str(folder / run)) as writer:
-                for value in of_run:
+            _make_room(place, replace=replace)
+            with writer_class(str(place)) as writer:
+                for value in runs[run]:
                     writer.add_scalar(value.series, value.value, value.step)
         except OSError as error:
-            raise RunError(
-                f"{folder / run} can't be written: {error.strerror or error}."
-            ) from error
-        folders.append(folder / run)
-    return folders
+            reason = f"{place} can't be written: {error.strerror or error}."
+            raise RunError(reason) from error
+    return list(folders.values())
 
 
 def _writer_class() -> Any:

@@ -177,11 +177,11 @@ def claim_picture(result: ClaimResult, study: StudyResult) -> Figure:
     """
     claim = result.claim
     curves = study.evidence[claim.id].curves
-    column = PANELS[claim.id].column if curves and claim.id in PANELS else []
+    column = [panel for panel in shown_panels(claim, curves) if panel is not None]
     title = f"{claim.id}  {claim.sentence}"
     with style():
         right = _end_room(column, curves)
-        if column and _has_no_rows(claim):
+        if None not in shown_panels(claim, curves):
             grid = Grid(len(column), PANEL_INCHES, rights=(right, right))
             figure, panels = page(title, _footer(result, study), grid)
         else:
@@ -189,6 +189,12 @@ def claim_picture(result: ClaimResult, study: StudyResult) -> Figure:
         for axes, panel in zip(panels, column, strict=True):
             _draw_curves(axes, panel, panel.chosen(curves))
     return figure
+
+
+def shown_panels(claim: Claim, curves: Mapping[str, Points]) -> list[Panel | None]:
+    """Return the panels of a claim's picture in their order; None stands for the rows."""
+    column = PANELS[claim.id].column if curves and claim.id in PANELS else []
+    return [*column] if column and _has_no_rows(claim) else [None, *column]
 
 
 def _has_no_rows(claim: Claim) -> bool:

@@ -96,7 +96,7 @@ def test_tensorboard_gets_every_series(run: Path, monkeypatch: pytest.MonkeyPatc
     module = ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = Writer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    folder = run / "tensorboard" / NAME
+    folder = run / "tensorboard"
     for _ in range(2):  # the second time, the files are replaced
         assert _export(run, "--tensorboard") == (0, f"{folder}\n")
     (file,) = folder.iterdir()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bnrun.show.study_pictures import PANELS, claim_picture
+from bnrun.show.study_pictures import PANELS, claim_picture, shown_panels
 from bnrun.studies.claim import Evidence
 from bnrun.studies.registry import STUDIES
 from bnrun.studies.study import StudyResult
@@ -14,7 +14,9 @@ def _picture(id_, values, curves=None):
     study = CLAIMS[id_][1]
     evidence = {id_: Evidence(values, curves=curves or {})}
     result = StudyResult(study, "standard", "Some CPU, 2 threads", evidence, 1.0)
-    return claim_picture(result.claims[0], result)
+    figure = claim_picture(result.claims[0], result)
+    assert len(figure.axes) == len(shown_panels(CLAIMS[id_][0], evidence[id_].curves))
+    return figure
 
 
 def _texts(axes):
