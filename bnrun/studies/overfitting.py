@@ -73,24 +73,24 @@ class Course:
 
 
 def course(
-    config: Config, dataset: Dataset, steps: int, every: int, engine: Engine = EAGER
+    config: Config, dataset: Dataset, looked_at: Sequence[int], engine: Engine = EAGER
 ) -> Course:
-    """Train a network, and look at it before the first step and after every so many.
+    """Train a network, and look at it before the first step and after some.
 
     The training is one of its own, and leaves nothing.
 
     Args:
         config: of the training; its epochs do not matter.
         dataset: with validation images.
-        steps, every: how many steps it takes, and from one look to the next.
+        looked_at: the steps after which it is looked at, in their order; the last ends it.
         engine: executes the steps, and predicts.
     """
     stepper = Stepper(config, dataset.train, engine=engine)
     measured = dataset.train.take(torch.arange(min(MEASURED, len(dataset.train))))
     seen = replace(dataset, train=measured)
     looks = [_look(stepper, seen)]
-    while stepper.steps_taken < steps:
-        take_steps(stepper, min(every, steps - stepper.steps_taken))
+    for step in looked_at:
+        take_steps(stepper, step - stepper.steps_taken)
         looks.append(_look(stepper, seen))
     assert dataset.validation is not None
     with stepper.computing():

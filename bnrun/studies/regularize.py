@@ -26,8 +26,8 @@ FEW_STEPS: Mapping[Budget, int] = {"quick": 48, "standard": 400, "thorough": 800
 MANY_SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 3, "thorough": 10}
 MANY_STEPS: Mapping[Budget, int] = {"quick": 24, "standard": 430, "thorough": 2_150}
 """Seeds and training steps on many images: two epochs, and ten."""
-LOOKS = 8
-"""Looks at a training after its start, at equal distances."""
+LOOKS, LOOK_RATIO = 10, 1.5
+"""Looks at a training after its start, and by what factor each comes later than the one before."""
 
 FEW = 2_000
 """Images to train on, so that a network overfits."""
@@ -185,8 +185,13 @@ def _courses(
         words = f"{arm}, {ON_FEW if images else ON_MANY}, seed {seed}"
         yield Stage(words, done, seeds * len(arms))
         config = _config(arm, images, seed)
-        found[arm].append(course(config, dataset, steps, steps // LOOKS, engine))
+        found[arm].append(course(config, dataset, _looked_at(steps), engine))
     return found
+
+
+def _looked_at(steps: int) -> list[int]:
+    """Return the steps of the looks, denser at the start, where the loss falls fast."""
+    return sorted({math.ceil(steps / LOOK_RATIO**at) for at in range(LOOKS)})
 
 
 def _config(arm: str, images: int | None, seed: int) -> "Config":
@@ -215,7 +220,7 @@ def _regularizes(few: "Courses", many: "Courses") -> Evidence:
             loss = max(none.least_loss, normalized.least_loss)
             values[part].append(none.gap_at(loss) - normalized.gap_at(loss))
             losses.append(loss)
-    remark = f"The losses are {min(losses):.2g} to {max(losses):.2g}."
+    remark = f"At training losses of {min(losses):.2g} to {max(losses):.2g}."
     return Evidence(values, remark, _by_loss({arm: few[arm] for arm in FEW_ARMS["D1"]}))
 
 

@@ -54,17 +54,17 @@ def test_population_statistics_leave_a_network_as_it_was(small):
 
 def test_a_course_looks_before_the_first_step_and_after_every_few(with_validation):
     config = _config(training__norm_batch=50, model__norm_places=[1, 4])
-    found = overfitting.course(config, with_validation, steps=3, every=2)
+    found = overfitting.course(config, with_validation, [2, 3])
     assert [look.step for look in found.looks] == [0, 2, 3]
     assert found.looks[0].loss == pytest.approx(2.5, abs=0.4)
     assert found.looks[-1].test_acc == found.validation_acc  # of the same images, here
     assert [len(one) for one in found.ratios] == [6, 84]
-    assert overfitting.course(_config(model__norm="none"), with_validation, 1, 1).ratios == []
+    assert overfitting.course(_config(model__norm="none"), with_validation, [1]).ratios == []
 
 
 def test_looks_do_not_change_a_training(with_validation):
     config = _config(model__dropout=0.5, model__norm_places=[4])
-    often, once = (overfitting.course(config, with_validation, 3, every) for every in (1, 3))
+    often, once = (overfitting.course(config, with_validation, steps) for steps in ([1, 2, 3], [3]))
     assert often.looks[-1] == once.looks[-1]
 
 
