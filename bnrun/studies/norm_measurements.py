@@ -17,23 +17,25 @@ from bnrun.training.evaluation import accuracy, take_population, trained_model
 from bnrun.training.stepper import Stepper
 
 
-def contrast_drop(
-    config: Config, state: Mapping[str, Any], dataset: Dataset, factor: float
-) -> float:
-    """Return by how much the test accuracy falls where images have less contrast.
+def by_contrast(
+    config: Config, state: Mapping[str, Any], dataset: Dataset, factors: Sequence[float]
+) -> list[tuple[float, float]]:
+    """Return (factor, test accuracy) for images whose contrast is changed by each factor.
 
     With population statistics of the training images as they are.
 
     Args:
         config, state: of a training, and a checkpoint of it.
         dataset: its images.
-        factor: of the distance of each pixel to the mean of its image.
+        factors: of the distance of each pixel to the mean of its image.
     """
     model = trained_model(config, state, CPU)
     if MovingStatistics.find(model):
         take_population(model, dataset.train, config.training.population_images)
-    pale = changed(dataset.test, partial(contrast, factor=factor))
-    return accuracy(model, dataset.test) - accuracy(model, pale)
+    return [
+        (factor, accuracy(model, changed(dataset.test, partial(contrast, factor=factor))))
+        for factor in factors
+    ]
 
 
 def step_seconds(

@@ -3,11 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bnrun.comparison.comparison_events import Trial
 from bnrun.events import Stage
-from bnrun.studies.claim import Claim, Evidence, Part, Points, Source
+from bnrun.studies.claim import Claim, Evidence, Part, Points, Sample, Source, find_claim, gathered
 from bnrun.studies.rules import Direction, Equivalence, Exact
 from bnrun.studies.sources import WU_HE
 from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
@@ -73,7 +74,8 @@ NEEDED: Mapping[str, Sequence[str]] = {
 """The arms whose trainings each claim takes its numbers from."""
 
 PALE = 0.3
-"""Factor of the contrast in Z3."""
+CONTRASTS = (PALE, 0.6, 1.0)
+"""Factors of the contrast in Z3: the claim's own, and what its picture has besides."""
 ROUNDS: Mapping[Budget, int] = {"quick": 2, "standard": 6, "thorough": 20}
 ROUND_STEPS = 5
 """Rounds of Z4, for each seed, and the steps of a round."""
@@ -251,13 +253,18 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
         arm: [final_accuracy(summaries[one.name]) for one in taken] for arm, taken in trials.items()
     }
     for id_ in ids:
-        values = (
-            DIFFERENCES[id_](test)
-            if id_ in DIFFERENCES
-            else (yield from _measured(budget, id_, test, trials, summaries, laboratory))
-        )
-        curves = {arm: _by_rate(budget, arm, choice) for arm in NEEDED[id_]}
-        evidence = Evidence(values, _remark(id_, test, best), curves)
+        if id_ == "Z2":
+            evidence = _batch_free()
+        elif id_ == "Z3":
+            evidence = yield from _contrast(trials, summaries, laboratory)
+        else:
+            values = DIFFERENCES[id_](test)
+            if id_ == "Z4":
+                values[LESS_TIME] = yield from _saved_time(budget, trials)
+            evidence = Evidence(
+                values, curves={arm: _by_rate(budget, arm, choice) for arm in NEEDED[id_]}
+            )
+        evidence = replace(evidence, remark=_remark(id_, test, best))
         yield Measured(id_, evidence, time.perf_counter() - start)
         start = time.perf_counter()  # the first claim has the seconds of all shared trainings
 
@@ -294,6 +301,7 @@ DIFFERENCES: Mapping[str, Callable[[Accuracies], dict[str, list[float]]]] = {
         "group less layer": differences(test[GROUP], test[LAYER]),
         "layer less instance": differences(test[LAYER], test[INSTANCE]),
     },
+    "Z4": lambda test: {SAME: differences(test[LAYER], test[RMS])},
     "Z5": lambda test: {"more than a point": differences(test[BATCH], test[DYT])},
     "Z6": lambda test: {"a gain": differences(test[STANDARDIZED], test[GROUP])},
     "Z7": lambda test: dict.fromkeys((WITHIN, CLOSER), differences(test[BATCH], test[LARGER])),
@@ -302,54 +310,40 @@ DIFFERENCES: Mapping[str, Callable[[Accuracies], dict[str, list[float]]]] = {
         as_shares(differences(test[DIRECTED], test[NONE]), test[NONE], test[BATCH]),
     ),
 }
-"""The values of the claims that compare test accuracies alone."""
+"""The values that compare test accuracies."""
 
 
-def _measured(
-    budget: Budget,
-    id_: str,
-    test: Accuracies,
-    trials: Mapping[str, Sequence[Trial]],
-    summaries: Summaries,
-    laboratory: Laboratory,
-) -> Generator[StudyEvent, None, Mapping[str, Sequence[float]]]:
-    """Return the values of a claim that something else is measured for."""
-    if id_ == "Z2":
-        from bnrun.studies.identities import free_of_batch
+def _batch_free() -> Evidence:
+    from bnrun.studies.identities import free_of_batch
 
-        return free_of_batch().values
-    if id_ == "Z3":
-        drops = {}
-        for arm in NEEDED[id_]:
-            drops[arm] = yield from _contrast_drops(trials[arm], summaries, laboratory)
-        return {"batch less instance": differences(drops[BATCH], drops[INSTANCE])}
-    return {
-        SAME: differences(test[LAYER], test[RMS]),
-        LESS_TIME: (yield from _saved_time(budget, trials)),
-    }
+    return free_of_batch()
 
 
-def _contrast_drops(
-    trials: Sequence[Trial], summaries: Summaries, laboratory: Laboratory
-) -> Generator[StudyEvent, None, list[float | None]]:
-    """Return by how much the accuracy of each trained network falls under less contrast."""
+def _contrast(
+    trials: Mapping[str, Sequence[Trial]], summaries: Summaries, laboratory: Laboratory
+) -> Generator[StudyEvent, None, Evidence]:
+    """Return how much more the accuracy falls under less contrast with batch norm, seed by seed."""
     import torch
 
     from bnrun.data.load import load
-    from bnrun.studies.norm_measurements import contrast_drop
+    from bnrun.studies.norm_measurements import by_contrast
     from bnrun.training.engine import fast_on_cpu, running
 
-    dataset = yield from load(trials[0].config.data)
-    drops: list[float | None] = []
-    for done, one in enumerate(trials):
-        yield Stage(f"Z3, {one.name}", done, len(trials))
-        if last_epoch(summaries[one.name]) is None:
-            drops.append(None)
-            continue
-        state = laboratory.checkpoint(one, one.config.training.epochs)
-        with running(fast_on_cpu(), torch.device("cpu")):
-            drops.append(contrast_drop(one.config, state, dataset, PALE))
-    return drops
+    arms = NEEDED["Z3"]
+    dataset = yield from load(trials[BATCH][0].config.data)
+    samples = []
+    for seed, pair in enumerate(zip(*(trials[arm] for arm in arms), strict=True)):
+        yield Stage(f"Z3, seed {seed}", seed, len(trials[BATCH]))
+        curves = {}
+        for arm, one in zip(arms, pair, strict=True):
+            if last_epoch(summaries[one.name]) is not None:
+                state = laboratory.checkpoint(one, one.config.training.epochs)
+                with running(fast_on_cpu(), torch.device("cpu")):
+                    curves[arm] = by_contrast(one.config, state, dataset, CONTRASTS)
+        falls = [points[-1][1] - points[0][1] for points in curves.values()]
+        values = {"batch less instance": falls[0] - falls[1]} if len(falls) == len(arms) else {}
+        samples.append(Sample(values, curves))
+    return gathered(find_claim(CLAIMS, "Z3"), samples)
 
 
 def _saved_time(

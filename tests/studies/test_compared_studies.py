@@ -217,9 +217,10 @@ ZOO = {
 def found_zoo(monkeypatch):
     """What study `zoo` makes of the accuracies above, and its laboratory."""
 
-    def drops(trials, summaries, laboratory):
-        yield from ()
-        return [0.3, 0.4] if trials[0].arm.startswith("batch") else [0.1, 0.1]
+    def by_contrast(config, state, dataset, factors):
+        assert factors == (0.3, 0.6, 1.0)
+        fall = 0.1 if config.model.norm == "instance" else 0.3 + 0.1 * config.training.seed
+        return [(0.3, 0.8 - fall), (0.6, 0.7), (1.0, 0.8)]
 
     def seconds(configs, train, rounds, steps, engine):
         assert [config.model.norm for config in configs] == ["layer", "rms"]
@@ -231,7 +232,7 @@ def found_zoo(monkeypatch):
             return summary(one, epoch(1, validation=0.8 - abs(rate - 0.3)))
         return summary(one, epoch(1, population=ZOO[one.arm.removesuffix("-lr0.3")]))
 
-    monkeypatch.setattr(zoo, "_contrast_drops", drops)
+    monkeypatch.setattr("bnrun.studies.norm_measurements.by_contrast", by_contrast)
     monkeypatch.setattr("bnrun.studies.norm_measurements.step_seconds", seconds)
     laboratory = MadeUpLaboratory(outcome)
     return _run(zoo.STUDY, laboratory), laboratory
@@ -250,6 +251,7 @@ def test_zoo_compares_norms_at_the_rate_that_was_chosen_with_other_seeds(found_z
     for id_, parts in expected.items():
         assert _values(found[id_]) == {part: [value] * 2 for part, value in parts.items()}
     assert _values(found["Z3"]) == {"batch less instance": [0.2, 0.3]}
+    assert set(found["Z3"].curves) == {"batch norm", "instance norm"}
     assert found["Z2"].values["batches of 2 and of 256"][0] <= 1e-15
     choosing = [one.config for one in laboratory.asked if one.arm.startswith("choice")]
     training = [one.config for one in laboratory.asked if not one.arm.startswith("choice")]

@@ -8,7 +8,7 @@ import torch
 from bnrun.data.dataset import image_order
 from bnrun.studies import domains, overfitting, partial_training
 from bnrun.studies.changed_images import brightness, contrast, inversion, noise
-from bnrun.studies.norm_measurements import contrast_drop, step_seconds
+from bnrun.studies.norm_measurements import by_contrast, step_seconds
 from bnrun.studies.own_training import population_accuracy, take_steps
 from bnrun.studies.trainings import trial
 from bnrun.training.evaluation import accuracy, take_population
@@ -159,19 +159,24 @@ def test_images_are_changed_within_the_range_of_pixels():
     assert torch.equal(noise(grey, 0.1), noise(grey, 0.1))
 
 
-def test_a_fall_is_from_the_images_as_they_are_to_those_with_less_contrast(small, monkeypatch):
+def test_images_of_each_contrast_are_predicted_with_statistics_of_the_usual_ones(
+    small, monkeypatch
+):
     seen = []
 
     def made_up(model, split):
-        seen.append(split.images)
-        return 0.9 if len(seen) == 1 else 0.6
+        seen.append((model.norm1.running_mean.clone(), split.images))
+        return 0.9
 
     monkeypatch.setattr("bnrun.studies.norm_measurements.accuracy", made_up)
     config = _config(training__population_images=50)
-    state = {"model": build_model(config).state_dict(), "attributes": {}}
-    assert contrast_drop(config, state, small, 0.3) == pytest.approx(0.3)
-    assert torch.equal(seen[0], small.test.images)
-    assert torch.equal(seen[1], contrast(small.test.images, 0.3))
+    model = build_model(config)
+    state = {"model": model.state_dict(), "attributes": {}}
+    assert by_contrast(config, state, small, (0.3, 1.0)) == [(0.3, 0.9), (1.0, 0.9)]
+    take_population(model, small.train, 50)
+    assert all(torch.equal(mean, model.norm1.running_mean) for mean, _ in seen)
+    assert torch.equal(seen[0][1], contrast(small.test.images, 0.3))
+    assert torch.equal(seen[1][1], small.test.images)
 
 
 def test_steps_are_timed_in_turns(small):
