@@ -12,7 +12,7 @@ from bnrun.training.engine import Engine
 from bnrun.training.evaluation import accuracies_by_statistics, take_population
 from bnrun.training.stepper import Stepper
 
-EPOCH = 10
+EPOCH = 4
 """Steps of an epoch."""
 
 
@@ -23,9 +23,9 @@ def config_of(*overrides: str) -> Config:
 
 
 def few_images() -> Dataset:
-    """300 images: an epoch of ten steps of 32, the last of 12; with four processes, two idle."""
+    """108 images: an epoch of four steps of 32, the last of 12; with four processes, two idle."""
     whole = synthetic()
-    train, test = whole.train.take(torch.arange(300)), whole.test.take(torch.arange(250))
+    train, test = whole.train.take(torch.arange(108)), whole.test.take(torch.arange(100))
     return Dataset(train, test, "synthetic", "generated", None)
 
 
@@ -81,7 +81,7 @@ class Trainings:
             found: dict[str, Any] = accuracies_by_statistics(
                 stepper.model, self._data, config, kinds, processes
             )
-            take_population(stepper.model, self._data.train, 300, processes)
+            take_population(stepper.model, self._data.train, 108, processes)
         return found | {"state": stepper.model.state_dict()}
 
     def _some(self, size: int) -> Processes | None:

@@ -8,7 +8,7 @@ the noise. A machine's threads are shared out among the processes of a team.
 import dataclasses
 import statistics
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,17 +16,12 @@ import torch
 from bnrun.benchmark.result import Noise
 from bnrun.benchmark.team import Team, started_teams
 from bnrun.comparison.speed_ratio import MIN_QUARTILE_ROUNDS, ratio_within_rounds
-from bnrun.comparison.timed_training import WARM_UP_STEPS
+from bnrun.comparison.timed_training import TimedTraining
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset
-from bnrun.data.load import load
-from bnrun.events import DataUsed, Stage, drain
-from bnrun.processes import Processes, Traffic
-from bnrun.training.allocator import keep_freed_memory
+from bnrun.events import DataUsed, Stage
+from bnrun.processes import Processes
 from bnrun.training.device import device_name, pick_device
-from bnrun.training.engine_choice import choose
-from bnrun.training.stepper import Stepper
-from bnrun.training.timing import Clock, Reading
 
 
 @dataclass(frozen=True)
@@ -135,51 +130,32 @@ class Scaling:
         return dataclasses.asdict(self) | {"remarks": list(self.remarks)}
 
 
-class ScalingMember:
+class ScalingMember(TimedTraining):
     """One process of a team: it trains its share of every batch, and counts what it sends."""
 
     def __init__(self, processes: Processes, config: Config) -> None:
-        processes.traffic = Traffic()  # that of `ALONE` is everybody's
-        self._processes, self._config = processes, config
-        self._device = processes.device(pick_device(config.training.device))
-        if self._device.type == "cpu":
-            keep_freed_memory()
+        if config.training.device in ("auto", "cpu"):
             torch.set_num_threads(max(torch.get_num_threads() // processes.size, 1))
-        self._dataset = drain(load(config.data)).to(self._device)
-        self._clock = Clock(self._device)
+        super().__init__(f"of {_words(processes.size)}", config, processes)
 
-    def get_ready(self) -> Ready:
-        """Choose the engine, build the model and take the first steps."""
-        config, train = self._config, self._dataset.train
-        epochs = config.training.epochs
-        engine = choose(config, self._dataset, self._device, epochs, self._processes)
-        self._stepper = Stepper(config, train, engine=engine, processes=self._processes)
-        self._read(WARM_UP_STEPS)
-        return Ready(
-            engine.name,
-            torch.get_num_threads(),
-            self._stepper.is_in_one_call,
-            self._stepper.statistics.kind,
-        )
+    def ready(self) -> Ready:
+        """Take the first steps, and return how this process trains."""
+        engine = self.get_ready()
+        statistics = self.stepper.statistics.kind
+        return Ready(engine, torch.get_num_threads(), self.is_in_one_call(), statistics)
 
-    def train(self, steps: int) -> Block:
+    def block(self, steps: int) -> Block:
         """Take steps, and return what they took."""
         self._processes.wait_for_all()
-        traffic = self._processes.traffic = Traffic()
-        reading = self._read(steps)
+        before = replace(self._processes.traffic)
+        reading, after = self.train(steps), self._processes.traffic
         return Block(
-            reading.examples, reading.seconds, traffic.seconds, traffic.calls, traffic.bytes
+            reading.examples,
+            reading.seconds,
+            after.seconds - before.seconds,
+            after.calls - before.calls,
+            after.bytes - before.bytes,
         )
-
-    def _read(self, steps: int) -> Reading:
-        self._clock.start_epoch()
-        with self._stepper.computing():
-            for _ in range(steps):
-                self._stepper.fetch()
-                self._clock.batch_ready()
-                _, count = self._stepper.take()
-                self._clock.step_done(count)
-        return self._clock.end_epoch()
 
 
 def bench_processes(
@@ -207,12 +183,12 @@ def bench_processes(
         ready = []
         for team in (*teams, again):
             yield Stage(f"first steps of {team.name}", 0, rounds)
-            ready.append(team.ask("get_ready")[0])
+            ready.append(team.ask("ready")[0])
         for number in range(rounds):
             turns = [*teams, again]
             for team in turns if number % 2 == 0 else reversed(turns):
                 yield Stage(f"timing {team.name}", number, rounds)
-                blocks[id(team)].append(team.ask("train", steps))
+                blocks[id(team)].append(team.ask("block", steps))
     measured = [blocks[id(team)] for team in teams]
     noise = ratio_within_rounds(_rates(blocks[id(again)]), _rates(measured[0]))
     device = pick_device(config.training.device)

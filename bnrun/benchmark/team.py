@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bnrun.comparison.interleaved_timer import LIMIT_SECONDS
-from bnrun.errors import BnrunError, ProcessLost, TrainingFailed
-from bnrun.kernels.openmp import end_waiting_threads
+from bnrun.comparison.timed_training import prepare_timed
+from bnrun.errors import ProcessLost, TrainingFailed
 from bnrun.processes import Launch, joined
 from bnrun.workers import Worker, WorkerLost
 
@@ -40,8 +40,8 @@ class Team:
         self._workers = [
             Worker(
                 name,
-                prepare_member,
-                (launch if size > 1 else None, build, tuple(arguments)),
+                prepare_timed,
+                (name, build_member, (launch if size > 1 else None, build, tuple(arguments))),
                 LIMIT_SECONDS,
                 records=records,
             )
@@ -96,43 +96,14 @@ def started_teams(teams: Sequence[Team]) -> Iterator[None]:
         yield
 
 
-def prepare_member(
-    launch: Launch | None, build: Callable[..., Any], arguments: Sequence[Any]
-) -> Callable[[tuple[str, Sequence[Any]]], Any]:
-    """Join the others, build the object, and return what calls a method of it.
-
-    Between two calls the process has no threads of OpenMP, which might disturb others.
-
-    Raises:
-        BnrunError: building went wrong; so does what calls a method.
-    """
-    membership = contextlib.ExitStack()  # which ends with the process
-    with _wrap_errors():
-        processes = membership.enter_context(joined(launch))
-        member = build(processes, *arguments)
-
-    def run(job: tuple[str, Sequence[Any]]) -> Any:
-        method, values = job
-        try:
-            with _wrap_errors():
-                return getattr(member, method)(*values)
-        finally:
-            end_waiting_threads()
-
-    run.membership = membership  # type: ignore[attr-defined]
-    return run
+_MEMBERSHIP = contextlib.ExitStack()
+"""Of a team's process among the others, until the process ends."""
 
 
-@contextlib.contextmanager
-def _wrap_errors() -> Iterator[None]:
-    """Convert errors that are not bnrun's into one of its.
+def build_member(launch: Launch | None, build: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """Join the others, and return what `build` makes of them and its arguments.
 
     Raises:
-        TrainingFailed: there was one.
+        ProcessError: they do not come together.
     """
-    try:
-        yield
-    except BnrunError:
-        raise
-    except Exception as error:
-        raise TrainingFailed(f"{type(error).__name__}: {error}") from error
+    return build(_MEMBERSHIP.enter_context(joined(launch)), *arguments)

@@ -9,6 +9,7 @@ from bnrun.data.load import load
 from bnrun.errors import BnrunError, TrainingFailed
 from bnrun.events import drain
 from bnrun.kernels.openmp import end_waiting_threads
+from bnrun.processes import ALONE, Processes
 from bnrun.training.allocator import keep_freed_memory
 from bnrun.training.device import pick_device
 from bnrun.training.engine import Engine
@@ -41,6 +42,11 @@ class Timed(Protocol):
 class TimedTraining:
     """A config's training, on data and with a model of its own; the model is built in `get_ready`.
 
+    Args:
+        name: of the training in errors.
+        config: of the training.
+        processes: that share it; each of them has such an object.
+
     Raises:
         BnrunError: the data, the device, the norm or the engine is not available.
     """
@@ -48,9 +54,9 @@ class TimedTraining:
     engine: Engine
     stepper: Stepper
 
-    def __init__(self, name: str, config: Config) -> None:
-        self._name, self._config = name, config
-        self.device = pick_device(config.training.device)
+    def __init__(self, name: str, config: Config, processes: Processes = ALONE) -> None:
+        self._name, self._config, self._processes = name, config, processes
+        self.device = processes.device(pick_device(config.training.device))
         if self.device.type == "cpu":
             keep_freed_memory()
         self.dataset = drain(load(config.data)).to(self.device)
@@ -59,9 +65,14 @@ class TimedTraining:
     def get_ready(self, engine: str | None = None) -> str:
         """Choose the engine, build the model and take the first steps; return the engine's name."""
         config = self._config.with_training(engine=engine) if engine else self._config
-        self.engine = choose(config, self.dataset, self.device, config.training.epochs)
+        epochs = config.training.epochs
+        self.engine = choose(config, self.dataset, self.device, epochs, self._processes)
         self.stepper = Stepper(
-            config, self.dataset.train, engine=self.engine, name=f"arm {self._name}"
+            config,
+            self.dataset.train,
+            engine=self.engine,
+            name=f"arm {self._name}",
+            processes=self._processes,
         )
         self.train(WARM_UP_STEPS)
         return self.engine.name

@@ -48,7 +48,7 @@ class FakeTeam:
 
     def ask(self, method: str, *arguments: int) -> Sequence[object]:
         self.log.append((self.name, method))
-        if method == "get_ready":
+        if method == "ready":
             is_one = self.size == 1
             return [Ready("compiled", 1, is_one, "" if is_one else "synced")] * self.size
         self.turns += 1
@@ -82,7 +82,7 @@ def test_time_in_sums_is_that_of_the_process_that_waits_least(scaling: Scaling) 
 
 
 def test_teams_take_turns_and_every_second_round_runs_backwards(scaling: Scaling) -> None:
-    timed = [name for name, what in FakeTeam.log if what == "train"]
+    timed = [name for name, what in FakeTeam.log if what == "block"]
     there = ["1 process", "2 processes", "4 processes", "1 process"]
     assert timed == [*there, *reversed(there)] * 2
     assert [what for _, what in FakeTeam.log[-4:]] == ["ended"] * 4
@@ -99,7 +99,7 @@ def test_the_document_says_what_to_know(scaling: Scaling) -> None:
 
 def test_a_member_counts_its_steps_and_what_it_sends(config: Config) -> None:
     member = ScalingMember(Processes(), config)
-    assert member.get_ready() == Ready("eager", torch.get_num_threads(), False, "")
-    block = member.train(3)
+    assert member.ready() == Ready("eager", torch.get_num_threads(), False, "")
+    block = member.block(3)
     assert (block.examples, block.calls, block.bytes, block.waited) == (96, 0, 0, 0)
     assert block.seconds > 0

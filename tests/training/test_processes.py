@@ -39,7 +39,7 @@ def test_synchronized_processes_compute_what_one_computes(team: Team, pool: str)
     """An epoch; the last batch is uneven, and with four processes two shares of it are empty."""
     overrides = (f"model.pool={pool}",)
     expected = team.ask("train", 1, overrides)[0]
-    for size in (2, 3, 4):
+    for size in (2, 3, 4) if pool == "avg" else (3,):
         for found in team.ask("train", size, overrides)[:size]:
             _alike(found, expected)
 
@@ -63,16 +63,16 @@ def test_local_statistics_are_ghost_batch_normalization(team: Team, norm: str, s
 
 
 def test_local_moving_statistics_move_by_the_mean_of_the_shares(team: Team) -> None:
-    """A batch of 200: three processes have 67, 67 and 66 images of it."""
-    overrides = (LOCAL, "training.batch_size=200")
+    """A batch of 100: three processes have 34, 34 and 32 images of it."""
+    overrides = (LOCAL, "training.batch_size=100")
     found = [one["state"] for one in team.ask("train", 3, overrides, 1)[:3]]
     stepper = Stepper(config_of(*overrides), few_images().train, dtype=torch.float64)
     with stepper.computing():
         stepper.fetch()
         outputs = stepper.model.conv1(stepper._look_up()[0]).detach()
-    parts = outputs.split(67)
+    parts = outputs.split(34)
     mean = outputs.mean((0, 2, 3))
-    var = sum(len(part) / 200 * part.var((0, 2, 3)) for part in parts)
+    var = sum(len(part) / 100 * part.var((0, 2, 3)) for part in parts)
     for one in found:
         torch.testing.assert_close(one["norm1.running_mean"], 0.1 * mean)
         torch.testing.assert_close(one["norm1.running_var"], 0.9 + 0.1 * var)
@@ -93,8 +93,8 @@ def test_evaluation_and_population_statistics_are_shared_out_and_exact(team: Tea
 
 
 def test_kernels_compute_the_layers_and_no_step_is_one_call(team: Team, compilable: None) -> None:
-    one, *_ = team.ask("train", 1, (), 10, "compiled", "float32")
-    two, *_ = team.ask("train", 2, (), 10, "compiled", "float32")
+    one, *_ = team.ask("train", 1, (), 4, "compiled", "float32")
+    two, *_ = team.ask("train", 2, (), 4, "compiled", "float32")
     assert one["in_one_call"]
     assert not two["in_one_call"]
     torch.testing.assert_close(two["losses"], one["losses"], rtol=1e-3, atol=1e-3)
