@@ -4,6 +4,7 @@ What is kept is small: the directories of a run and of a comparison without thei
 other results as JSON.
 """
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter
 
 import bnrun
+from bnrun.api.configs import recorded_config
 from bnrun.benchmark.auto_starts import AutoBenchmark
 from bnrun.benchmark.kernel_result import KernelBenchmark
 from bnrun.benchmark.result import Benchmark
 from bnrun.benchmark.speedrun import Speedrun
+from bnrun.data.load import load
+from bnrun.events import drain
+from bnrun.health.evidence import Record, Seen
+from bnrun.health.findings import find_all
+from bnrun.health.trained_run import audit_run
+from bnrun.runs import find, read_checkpoint
 from bnrun.runs.run_records import read_run
 from bnrun.runs.study_directory import reopen_study
 from bnrun.show.auto_tables import auto_view
@@ -53,6 +62,9 @@ def _measure_train(folder: Path) -> None:
     _keep_json("inspection", bnrun.inspect_gamma(result, layer="norm1"))
     _keep_json("evaluation", bnrun.evaluate(result))
     _keep_directory(folder, "*-lenet_bn-scratch-s0")
+    fixed = folder / "fixed.pt"
+    _keep_audit("stale", _audit_run(folder, recalibrates=fixed))
+    _keep_audit("recalibrated", _audit_run(folder, weights=fixed))
 
 
 def _measure_compare(folder: Path) -> None:
@@ -176,6 +188,14 @@ def _evaluate() -> str:
     return f"of runs/{run().name}\n{evaluation}"
 
 
+def _audit() -> str:
+    return f"{bnrun.render(_read_audit('stale'))}kept in fixed.pt\n"
+
+
+def _audit_recalibrated() -> str:
+    return bnrun.render(_read_audit("recalibrated"))
+
+
 def _compare() -> str:
     result = comparison()
     return f"{bnrun.render(result)}kept in runs/{Path(str(result.run)).name}\n"
@@ -217,6 +237,8 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "bnrun train configs/lenet_bn.yaml": _train,
     "bnrun inspect-gamma --layer norm1": _inspect_gamma,
     "bnrun evaluate": _evaluate,
+    "bnrun audit latest --recalibrate fixed.pt": _audit,
+    "bnrun audit latest --weights fixed.pt": _audit_recalibrated,
     "bnrun compare scratch builtin": _compare,
     "bnrun bench": _bench,
     "bnrun bench --config configs/lenet_fast.yaml --speedrun 20": _speedrun,
@@ -234,6 +256,51 @@ def _run(*arguments: object) -> str:
     return subprocess.run(
         command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True
     ).stdout
+
+
+def _audit_run(
+    folder: Path, weights: Path | None = None, recalibrates: Path | None = None
+) -> bnrun.Audit:
+    """Audit the run in a folder, as `bnrun audit latest` does."""
+    path = find("latest", folder)
+    state = read_checkpoint(path, "last")
+    config = recorded_config(state)
+    work = audit_run(
+        config,
+        state,
+        drain(load(config.data)),
+        torch.device("cpu"),
+        name=path.name,
+        weights=None if weights is None else str(weights),
+        recalibrates=recalibrates is not None,
+    )
+    audit, fixed = drain(work)
+    if recalibrates is not None:
+        torch.save(fixed, recalibrates)
+    return audit
+
+
+def _keep_audit(name: str, audit: bnrun.Audit) -> None:
+    """Keep the evidence of an audit, from which its findings are found again.
+
+    The statistics of each call are left out; their averages take their place.
+    """
+    evidence = audit.evidence
+    norms = [
+        dataclasses.replace(
+            one, seen={mode: Seen(seen.averaged, ()) for mode, seen in one.seen.items()}
+        )
+        for one in evidence.norms
+    ]
+    loading = dataclasses.replace(evidence.loading, file=Path(evidence.loading.file).name)
+    kept = dataclasses.replace(evidence, norms=tuple(norms), loading=loading)
+    torch.save({"evidence": kept, "seconds": audit.seconds}, FOLDER / f"audit-{name}.pt")
+
+
+def _read_audit(name: str) -> bnrun.Audit:
+    with torch.serialization.safe_globals(Record.__subclasses__()):
+        kept = torch.load(FOLDER / f"audit-{name}.pt", weights_only=True)
+    return bnrun.Audit(kept["evidence"], find_all(kept["evidence"]), kept["seconds"])
 
 
 def _keep_directory(folder: Path, pattern: str) -> None:

@@ -34,6 +34,7 @@ from bnrun.comparison.estimate import Estimate
 from bnrun.comparison.trial_metrics import METRIC_NAMES
 from bnrun.config.schema import SECTIONS, Config
 from bnrun.config.yaml_text import inline
+from bnrun.health.findings import KINDS
 from bnrun.runs.run_records import read_run
 from bnrun.runs.study_file import read_study
 from bnrun.show.study_tables import measured, source_words
@@ -258,9 +259,16 @@ def _found(part: Part, judgment: Judgment) -> str:
     return f"**{judgment.verdict}**" if is_surprise(part, judgment) else judgment.verdict
 
 
+def findings_table() -> str:
+    """Return the kinds of findings of an audit, and when each is found."""
+    rows = [(f"`{kind.id}`", kind.about, kind.threshold) for kind in KINDS.values()]
+    return _table(("finding", "what it says", "when"), rows)
+
+
 TABLES = {
     "claims": claims_table,
     "conditions": conditions,
+    "findings": findings_table,
     "keys": keys_table,
     "results": results_table,
     "speed": speed_table,

@@ -5,6 +5,7 @@ from pathlib import Path
 TOPICS = (
     "train",
     "verify",
+    "audit",
     "compare",
     "look-inside",
     "study",

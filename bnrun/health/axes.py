@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnrun.health.evidence import NormKind
+
 FITS = 0.01
 """Largest root mean square of the difference at which a set of dimensions explains an output."""
 SMALLEST_GAMMA = 1e-3
@@ -26,21 +28,31 @@ class Axes:
 
 
 def find_axes(
-    x: Tensor, y: Tensor, gamma: Tensor | None, beta: Tensor | None, eps: float, groups: int
+    x: Tensor,
+    y: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    eps: float,
+    groups: int,
+    kind: NormKind = "batch",
 ) -> Axes | None:
     """Return the dimensions that explain an output; None where none do.
+
+    Of an input that is normalized already, several may. Those that the kind of norm promises count
+    first.
 
     Args:
         x, y: input and output, of one shape (N, ...), at least 2 dimensions.
         gamma, beta: vectors of one size, or None.
         eps: added to the variance.
         groups: the number of groups that the norm says it has; 1 without.
+        kind: what the norm is meant to be.
     """
     if x.shape != y.shape or x.dim() < 2:
         return None
     x, y = x.detach().double(), y.detach().double()
     for z, kept in _without_affine(x, y, gamma, beta):
-        for axes in _candidates(x.dim(), groups):
+        for axes in _candidates(x.dim(), groups, kind):
             for centred in (True, False):
                 expected = _normalized(x, axes, eps, centred)
                 if expected is None:
@@ -86,10 +98,12 @@ def _shapes(x: Tensor, numel: int) -> list[tuple[int, ...]]:
     return list(dict.fromkeys(shapes))
 
 
-def _candidates(rank: int, groups: int) -> list[Axes]:
+def _candidates(rank: int, groups: int, kind: NormKind) -> list[Axes]:
     positions = tuple(range(2, rank))
-    sets = [(0, *positions), tuple(range(1, rank)), (rank - 1,), (1,), positions]
-    sets += [tuple(range(rank - 1)), (0,)]
+    over_batch = [(0, *positions), tuple(range(rank - 1)), (0,)]
+    over_features = [(rank - 1,), tuple(range(1, rank)), (1,), positions]
+    by_kind = over_batch + over_features if kind == "batch" else over_features + over_batch
+    sets = [positions, *by_kind] if kind == "instance" else by_kind
     found = [Axes(one) for one in dict.fromkeys(sets) if one]
     grouped = [Axes((1, *positions), groups)] if 1 < groups <= MOST_GROUPS else []
     return grouped + found

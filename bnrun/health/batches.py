@@ -145,22 +145,7 @@ def to_batch(item: Any, model: nn.Module) -> Batch:
     Raises:
         DataError: there is no tensor in it.
     """
-    takes = _positional(model)
-    targets, inputs = None, item
-    is_pair = isinstance(item, tuple | list) and len(item) == 2
-    if is_pair and (takes[0] < 2 or not isinstance(item[0], Tensor)):
-        inputs = item[0]
-        if is_classes(item[1], _first_length(inputs)):
-            targets = item[1].reshape(-1).long()
-    arguments: tuple[Any, ...] = (inputs,)
-    keywords: dict[str, Any] = {}
-    if isinstance(inputs, Mapping) and _takes_names(model, inputs):
-        arguments, keywords = (), {name: inputs[name] for name in inputs}
-    elif isinstance(inputs, tuple | list) and takes[0] <= len(inputs) <= takes[1]:
-        arguments = tuple(inputs)
-    elif isinstance(inputs, tuple):
-        arguments = (list(inputs),)
-    batch = Batch(arguments, keywords, targets)
+    inputs, targets = _separate(item, _positional(model)[0])
     examples = _first_length(inputs)
     if examples is None:
         raise DataError(
@@ -168,7 +153,27 @@ def to_batch(item: Any, model: nn.Module) -> Batch:
             "or a dict of tensors), or (inputs, targets).",
             "--data",
         )
-    return dataclasses.replace(batch, examples=examples)
+    classes = targets.reshape(-1).long() if is_classes(targets, examples) else None
+    return Batch(*_call_of(inputs, model), classes, examples)
+
+
+def _separate(item: Any, required: int) -> tuple[Any, Any]:
+    """Return the inputs in what the data yields, and the targets or None."""
+    is_pair = isinstance(item, tuple | list) and len(item) == 2
+    if not is_pair or (required > 1 and all(isinstance(one, Tensor) for one in item)):
+        return item, None
+    return item[0], item[1]
+
+
+def _call_of(inputs: Any, model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return inputs as arguments of a network, and as keywords."""
+    required, most = _positional(model)
+    if isinstance(inputs, Mapping) and _takes_names(model, inputs):
+        return (), dict(inputs)
+    if isinstance(inputs, tuple | list):
+        is_call = not _are_images(inputs) and required <= len(inputs) <= most
+        return (tuple(inputs), {}) if is_call else ((list(inputs),), {})
+    return (inputs,), {}
 
 
 def is_classes(value: Any, examples: int | None) -> bool:
@@ -180,12 +185,17 @@ def is_classes(value: Any, examples: int | None) -> bool:
 
 def _first_length(inputs: Any) -> int | None:
     """Return the examples of inputs: the length of their first tensor, or of a list of images."""
-    if isinstance(inputs, list | tuple) and inputs and all(isinstance(i, Tensor) for i in inputs):
-        first = inputs[0]
-        if first.dim() == 3 and any(one.shape != first.shape for one in inputs):
-            return len(inputs)  # images of several sizes, as for detection
+    if _are_images(inputs):
+        return len(inputs)
     tensors = [one for one in tensors_in(inputs) if one.dim() > 0]
     return tensors[0].shape[0] if tensors else None
+
+
+def _are_images(value: Any) -> bool:
+    """Return whether a value is a list of single images, each of shape (C, H, W)."""
+    if not isinstance(value, list | tuple) or not value:
+        return False
+    return all(isinstance(one, Tensor) and one.dim() == 3 and len(one) <= 4 for one in value)
 
 
 def _positional(model: nn.Module) -> tuple[int, int]:

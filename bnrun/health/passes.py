@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from bnrun.health.axes import Axes, find_axes
 from bnrun.health.batches import Batch, tensors_in
-from bnrun.health.evidence import CallStatistics, Layer, LayerKind, Mode, Seen, Statistics
+from bnrun.health.evidence import CallStatistics, Layer, LayerKind, Mode, NormKind, Seen, Statistics
 from bnrun.health.norm_places import Norm, as_record, device_of
 from bnrun.norms.introspection import channel_values, named_values
 from bnrun.norms.population import MergedStatistics, channel_sums, preserving
@@ -151,12 +151,12 @@ class Watch:
                 for at, values in enumerate((x, y)):
                     seen.non_finite[at] += int((~torch.isfinite(values)).sum())
             if self._mode == "training" and seen.axes is None and self._batch == 0:
-                seen.axes = _axes_of(module, x, y)
+                seen.axes = _axes_of(module, norm.kind, x, y)
 
         return hook
 
 
-def _axes_of(module: nn.Module, x: Tensor, y: Tensor) -> Axes | None:
+def _axes_of(module: nn.Module, kind: NormKind, x: Tensor, y: Tensor) -> Axes | None:
     own = named_values(module)
     values = channel_values(own)
     gamma, beta = (None, None) if values is None else (values.gamma, values.beta)
@@ -170,6 +170,7 @@ def _axes_of(module: nn.Module, x: Tensor, y: Tensor) -> Axes | None:
         beta if isinstance(beta, Tensor) else None,
         eps if isinstance(eps, float) else 1e-5,
         groups if isinstance(groups, int) else 1,
+        kind,
     )
 
 

@@ -326,7 +326,7 @@ class InWorker:
             self._worker.__enter__()
         except BnrunError as error:
             if error.key is None:  # of the worker, which hung or ended
-                raise NetworkError(f"{error.reason} {LIMIT_HINT}", "NETWORK") from error
+                raise NetworkError(_with_hint(error.reason), "NETWORK") from error
             raise
         return self
 
@@ -343,8 +343,14 @@ class InWorker:
             return self._worker.run(job)
         except WorkerLost as lost:
             what = "the data" if job.act == "read" else "the network"
-            raise NetworkError(f"{what} {lost}. {LIMIT_HINT}", "NETWORK") from lost
+            key = "--data" if job.act == "read" else "NETWORK"
+            raise NetworkError(_with_hint(f"{what} {lost}."), key) from lost
 
 
-LIMIT_HINT = "If it only needs more time: --time-limit SECONDS."
+def _with_hint(reason: str) -> str:
+    """Return the reason of a lost process, with what helps where it only needs time."""
+    is_slow = "time limit" in reason
+    return f"{reason} If it only needs more time: --time-limit SECONDS." if is_slow else reason
+
+
 Observer = InProcess | InWorker

@@ -10,6 +10,8 @@ from bnrun.health.trials import AS_GIVEN, FITTED, WORTH_TRYING
 
 GAIN = 4.0
 """How many times better changed inputs must fit than the given ones."""
+FITS = 0.3
+"""Distance below which changed inputs fit at all."""
 GAIN_FITTED = 6.0
 """The same for a scale and a shift that were fitted, which fit better anyway."""
 LEAST_CHANNELS = 8
@@ -32,7 +34,7 @@ INPUTS_CHANGED = Kind(
     "inputs-changed",
     "Inputs are others than in training",
     f"the first norm's statistics are {WORTH_TRYING} deviations off or more, and fit at least "
-    f"{GAIN:.0f} times better with inputs that are scaled, shifted or swapped",
+    f"{GAIN:.0f} times better, and to {FITS} or less, with inputs scaled, shifted or swapped",
     ("weights-missing", "statistics-missing", "two-domains"),
 )
 KINDS: tuple[Kind, ...] = (INPUTS_CHANGED,)
@@ -44,12 +46,13 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     norm = next((one for one in evidence.norms if given and one.name == given.norm), None)
     if given is None or norm is None or given.distance < WORTH_TRYING or _is_new(norm):
         return
-    others = [one for one in evidence.trials if one.change in CAUSES]
+    fitting = [one for one in evidence.trials if one.distance < FITS]
+    others = [one for one in fitting if one.change in CAUSES]
     best = min(others, key=lambda one: one.distance, default=None)
     if best is not None and best.distance * GAIN <= given.distance:
         yield _finding(evidence, given, best, CAUSES[best.change], best.change)
         return
-    fitted = next((one for one in evidence.trials if one.change.startswith(FITTED)), None)
+    fitted = next((one for one in fitting if one.change.startswith(FITTED)), None)
     if fitted is None or norm.channels < LEAST_CHANNELS:
         return
     if fitted.distance * GAIN_FITTED <= given.distance:

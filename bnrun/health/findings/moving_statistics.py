@@ -105,8 +105,8 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         yield UNTRAINED.finding(
             "note",
             [norm.name for norm in norms],
-            evidence=f"{len(norms)} norms hold 0 and 1, and γ 1 and β 0, in every channel",
-            message="The network is as it was built: nothing can be said of training yet.",
+            evidence="moving mean 0, moving variance 1, γ 1 and β 0 in every norm",
+            message="Nothing can be said of training yet.",
             fix="bnrun audit NETWORK --weights FILE",
         )
         return
