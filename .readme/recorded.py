@@ -294,13 +294,13 @@ def _keep_audit(name: str, audit: bnrun.Audit) -> None:
     ]
     loading = dataclasses.replace(evidence.loading, file=Path(evidence.loading.file).name)
     kept = dataclasses.replace(evidence, norms=tuple(norms), loading=loading)
-    torch.save({"evidence": kept, "seconds": audit.seconds}, FOLDER / f"audit-{name}.pt")
+    torch.save(kept, FOLDER / f"audit-{name}.pt")
 
 
 def _read_audit(name: str) -> bnrun.Audit:
     with torch.serialization.safe_globals(Record.__subclasses__()):
         kept = torch.load(FOLDER / f"audit-{name}.pt", weights_only=True)
-    return bnrun.Audit(kept["evidence"], find_all(kept["evidence"]), kept["seconds"])
+    return bnrun.Audit(kept, find_all(kept))
 
 
 def _keep_directory(folder: Path, pattern: str) -> None:

@@ -1,7 +1,7 @@
 """One audit from beginning to end: read batches, pass them through, find, and report."""
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from torch import nn
@@ -10,6 +10,7 @@ from bnrun.errors import BnrunError
 from bnrun.events import Stage
 from bnrun.health.batches import open_batches
 from bnrun.health.evidence import Evidence, Loading, Mode
+from bnrun.health.finding import Finding
 from bnrun.health.findings import find_all
 from bnrun.health.report import Audit
 from bnrun.health.session import InProcess, InWorker, Job, Observer, Session
@@ -106,12 +107,13 @@ def audit_by(
             state = observer.run(Job("recalibrated"))
         substituted = bool(observer.run(Job("substituted")))
         printed = observer.printed
+    found = find_all(evidence)
     return Audit(
         evidence=evidence,
-        findings=find_all(evidence),
+        findings=found,
         seconds=time.perf_counter() - start,
         printed=printed,
-        remarks=tuple(_remarks(evidence, substituted)),
+        remarks=tuple(_remarks(evidence, found, substituted)),
     ), state
 
 
@@ -153,7 +155,7 @@ def _pass(observer: Observer, mode: Mode, count: int, name: str = "") -> Stages:
         observer.run(Job("pass", (mode, index)))
 
 
-def _remarks(evidence: Evidence, substituted: bool) -> Iterator[str]:
+def _remarks(evidence: Evidence, found: Sequence[Finding], substituted: bool) -> Iterator[str]:
     """Say what the audit did not look at, and what it changed."""
     if not evidence.norms:
         yield "No norm was found in this network."
@@ -164,6 +166,7 @@ def _remarks(evidence: Evidence, substituted: bool) -> Iterator[str]:
         )
     if substituted:
         yield "The code asks for CUDA, which is not here; it ran on the CPU."
-    unknown = [norm.class_name for norm in evidence.norms if not norm.is_torch_class]
-    for name in list(dict.fromkeys(unknown)):
-        yield f"{name} is not one of PyTorch's norms. Is it right? bnrun verify checks it."
+    named = {name for one in found for name in one.layers}
+    own = [one for one in evidence.norms if not one.is_torch_class and one.name not in named]
+    for module, _, name in dict.fromkeys(one.class_name.rpartition(".") for one in own):
+        yield f"{name} is not one of PyTorch's norms. Is it right? bnrun verify {module}:{name}"

@@ -63,17 +63,21 @@ def _facts(audit: Audit) -> Iterator[str]:
     yield f"{_count(len(evidence.norms), 'norm')}, {evidence.parameters:,} parameters."
     loading = evidence.loading
     if loading.file:
-        wrapped = f", with {' and '.join(loading.unwrapped)} taken off" if loading.unwrapped else ""
-        others = f"; not taken: {', '.join(loading.others)}" if loading.others else ""
+        wrapped = f"; wrappers taken off: {_quoted(loading.unwrapped)}" if loading.unwrapped else ""
+        others = f"; not taken: {_quoted(loading.others)}" if loading.others else ""
         yield f"Weights: {loading.file}{wrapped}{others}."
     if evidence.batches:
         yield (
             f"Statistics over {sum(evidence.batches):,} examples in "
             f"{_count(len(evidence.batches), 'batch')}, predictions over "
-            f"{evidence.outputs.examples:,}; {evidence.passes} passes, {audit.seconds:.1f} s."
+            f"{evidence.outputs.examples:,}; {evidence.passes} passes."
         )
     if audit.printed:
         yield f"The code printed {_count(audit.printed, 'line')}, not shown here."
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _count(many: int, what: str) -> str:
