@@ -58,7 +58,7 @@ def audit_section(document: Document, id_: str) -> Section:
     name = str(facts["network"])
     return Section(
         id=id_,
-        heading=f"Audit of {name}",
+        heading=f"Audit of {norm_name(name)}",
         outcome=outcome(str(facts["verdict"])),
         facts=[
             (f"{_capital(str(one.get('severity', 'finding')))}: {one.get('id', '')}", list(lines))
@@ -67,7 +67,7 @@ def audit_section(document: Document, id_: str) -> Section:
         ]
         or [("Findings", ["none"])],
         folds=[Fold("The norms", list(_norms(facts))), *_outputs(facts)],
-        command=shlex.join(["bnrun", "audit", name]),
+        command=shlex.join(["bnrun", "audit", name, *_weights(facts)]) + " --data DATA",
     )
 
 
@@ -78,7 +78,7 @@ def audits_overview(sections: Sequence[tuple[Section, Document]]) -> Overview:
         facts = document.facts
         names = ", ".join(str(one.get("id", "")) for one in facts["findings"])
         cells = (section.outcome, str(len(facts["norms"])), names or "none")
-        rows.append(Row(section.id, str(facts["network"]), cells))
+        rows.append(Row(section.id, norm_name(str(facts["network"])), cells))
     headings = ("network", "verdict", "norms", "findings")
     return Overview("Audits", headings, (False, False, True, False), rows)
 
@@ -122,6 +122,15 @@ def _lines(finding: Facts) -> Iterator[str]:
         yield f"Evidence: {_written(finding['evidence'])}"
     if finding.get("fix"):
         yield f"Fix: {finding['fix']}"
+    if finding.get("under"):
+        yield f"It follows from: {finding['under']}"
+
+
+def _weights(facts: Facts) -> list[str]:
+    """Return the option that names the weights; the document does not say which data there was."""
+    weights = facts.get("weights")
+    file = weights.get("file") if isinstance(weights, Mapping) else None
+    return ["--weights", str(file)] if file else []
 
 
 def _norms(facts: Facts) -> Iterator[Block]:

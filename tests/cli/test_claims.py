@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from bnrun.cli import app
+from bnrun.cli import app, completion
 from bnrun.runs.study_directory import create_study
 from bnrun.studies.claim import Evidence
 from bnrun.studies.registry import STUDIES, find_study
@@ -81,3 +82,12 @@ def test_a_mistyped_claim_gets_the_closest_one() -> None:
     assert (code, shown) == (
         2, "error: ID: there is no claim 'fastr'. Did you mean 'faster'?\n",
     )  # fmt: skip
+
+
+def test_the_ids_of_claims_and_what_a_report_may_be_of_are_completed(out: Path) -> None:
+    ids = dict(completion.claims())
+    assert ids["C6"] == "Without batch norm"
+    context = typer.Context(typer.main.get_command(app))
+    context.params["out"] = out
+    assert completion.reportable(context)[:3] == ["latest", "exact", "start"]
+    assert completion.reportable(context)[-3:] == [LATER, NEW, OLD]

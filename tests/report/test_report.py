@@ -156,6 +156,7 @@ def test_pictures_take_the_colours_of_the_page(page: str) -> None:
 def test_the_same_results_make_the_same_bytes(out: Path, page: str) -> None:
     again = drain(build_page(find_results(["20260101", str(out / "audit.json")], out)))
     assert again == drain(build_page(find_results([str(out / "audit.json"), "converge"], out)))
+    assert find_results(["latest"], out).counts == {"run": 1}
     claim = re.compile(r'<article id="C6".*?</article>', re.DOTALL)
     assert claim.findall(again) == claim.findall(page)
 
