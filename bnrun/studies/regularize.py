@@ -293,6 +293,6 @@ STUDY = Study(
     question="Does batch norm regularize, and does it make dropout needless?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=180,
+    seconds=165,
     measure=measure,
 )

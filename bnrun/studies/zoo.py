@@ -388,6 +388,6 @@ STUDY = Study(
     question="Which normalization is best, and what replaces it?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=190,
+    seconds=250,
     measure=measure,
 )
