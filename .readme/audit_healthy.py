@@ -23,7 +23,7 @@ from bnrun.data.dataset import Split
 
 MEAN, DEVIATION = 0.286, 0.353
 """Of Fashion-MNIST's training images, in 0..1."""
-AUDITED = 10
+AUDITED = 8
 """Batches of test images that a network is audited with."""
 
 

@@ -25,10 +25,14 @@ from bnrun.health.passes import Structure, Watch, observe_layers, restored
 from bnrun.health.weights import load_weights
 from bnrun.norms.population import MergedStatistics
 from bnrun.norms.user_module import own_line
+from bnrun.training.allocator import return_freed_memory
 from bnrun.workers import Worker, WorkerLost
 
 REFINED: Mode = "batch"
 """The mode whose statistics are the first estimate of population statistics."""
+MANY_NORMS = 30
+"""Norms from which memory is returned after each batch: their statistics lie between freed
+activations, and would hold them."""
 
 
 class Job(NamedTuple):
@@ -151,6 +155,9 @@ class Session:
             message = f"{type(error).__name__}: {error}"
             self._raised.append(Raised(mode, index, batch.examples, watch.inside, message))
             return False
+        finally:
+            if len(self._norms) >= MANY_NORMS:
+                return_freed_memory()
         return True
 
     def _set_mode(self, mode: Mode) -> None:

@@ -1,4 +1,4 @@
-"""glibc's allocator, set to keep the memory that a training step frees.
+"""glibc's allocator: to keep the memory that a training step frees, or to return it.
 
 By default glibc returns every freed activation to the system, and the next step's is mapped and
 zeroed again page by page. For LeNet that is some 2,500 page faults a step, a third of its time
@@ -11,6 +11,17 @@ import platform
 # From glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MIB = 1 << 20
+
+
+def return_freed_memory() -> bool:
+    """Return freed memory to the system, between blocks in use, too; return whether glibc could.
+
+    Small results that are kept between large activations that are freed would otherwise hold all
+    of them: a network of 300 norms took 4 GB in an audit, and takes 1. It takes milliseconds.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    return bool(ctypes.CDLL(None).malloc_trim(0))
 
 
 def keep_freed_memory() -> bool:
