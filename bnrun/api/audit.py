@@ -27,7 +27,7 @@ def audit(
     """Find what is wrong with the norms in a network.
 
     A network that is given comes back as it was: its modes, statistics, gradients, hooks and the
-    random numbers. It takes five passes over the batches, and memory for one at a time.
+    random numbers. It takes five passes over the batches at most, and memory for one at a time.
 
     Args:
         model: a network; or text that says where one is built, `path/to/file.py:build`, which runs

@@ -141,9 +141,9 @@ def _observe(observer: Observer, count: int) -> Stages:
     yield from _pass(observer, "training", count)
     yield from _pass(observer, "batch", count)
     yield Stage("taking population statistics", 0, count)
-    observer.run(Job("take_population", ("batch",)))
-    yield from _pass(observer, "population", count, "taking population statistics")
-    observer.run(Job("take_population", ("population",)))
+    if observer.run(Job("take_population", ("batch",))):
+        yield from _pass(observer, "population", count, "taking population statistics")
+        observer.run(Job("take_population", ("population",)))
     yield from _pass(observer, "population", count)
     yield Stage("trying changed inputs", 0, 1)
     observer.run(Job("try_inputs"))

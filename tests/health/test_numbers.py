@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from bnrun.events import drain
+from bnrun.health.audit import audit_model
 from bnrun.health.evidence import Evidence, Layer, NormPlace
 from bnrun.health.finding import Finding
 from bnrun.health.findings import batch_size, freezing, options, other_norms, replicas
+from bnrun.health.session import MOST_REFINED
 
 NORM = NormPlace(
     name="norm",
@@ -99,3 +103,11 @@ def test_groups_of_single_channels_after_pooling_have_one_value() -> None:
 def test_an_own_norm_whose_axes_are_unknown_is_not_judged() -> None:
     own = replace(NORM, kind="layer", class_name="my_net.LayerNorm", axes=None)
     assert found(other_norms, own) == []
+
+
+def test_population_statistics_of_a_deep_network_are_a_first_estimate() -> None:
+    """Passes with them as they are let an error grow from norm to norm: see MOST_REFINED."""
+    for norms, passes in ((2, 5), (MOST_REFINED + 1, 4)):
+        layers = [nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for _ in range(norms)]
+        audit, _ = drain(audit_model(nn.Sequential(*layers), [torch.rand(9, 3)]))
+        assert audit.evidence.passes == passes
