@@ -25,12 +25,14 @@ class Launched:
     Attributes:
         leads: whether this process writes, shows progress and shows the result.
         processes: those that it has joined.
+        was_terminated: whether it was sent SIGTERM since.
     """
 
     def __init__(self) -> None:
         self._launch = launched()
         self.leads = self._launch is None or self._launch.rank == 0
         self.processes = ALONE
+        self.was_terminated = False
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[Processes]:
@@ -43,8 +45,12 @@ class Launched:
         """
         with joined(self._launch) as self.processes:
             if self._launch is not None:
-                signal.signal(signal.SIGTERM, _interrupt)
+                signal.signal(signal.SIGTERM, self._interrupt)
             yield self.processes
+
+    def _interrupt(self, number: int, frame: Any) -> None:
+        self.was_terminated = True
+        raise KeyboardInterrupt
 
     def tells(self, error: BnrunError) -> bool:
         """Return whether this process shows an error, of those that meet it on its machine."""
@@ -66,10 +72,15 @@ def one_voice() -> Iterator[Launched]:
     here = Launched()
     try:
         yield here
-    except KeyboardInterrupt:
-        if here.leads:
-            raise
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as interruption:
+        if not here.leads:
+            raise typer.Exit(INTERRUPTED) from None
+        if here.was_terminated:
+            raise KeyboardInterrupt(
+                "by SIGTERM, which a launcher also sends where another process has failed. "
+                f"{interruption}"
+            ) from None
+        raise
     except BnrunError as error:
         if here.tells(error):
             raise
@@ -106,7 +117,3 @@ def require_same(config: "Config", processes: Processes) -> None:
             f"{', '.join(keys)} differ{'s' if len(keys) == 1 else ''} from the first process's "
             "config. Start the same command everywhere, with the same files in the same places."
         )
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt

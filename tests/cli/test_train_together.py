@@ -110,7 +110,10 @@ def test_a_launchers_sigterm_is_an_interruption_and_three_processes_continue(
     done = bnrun(*ARGUMENTS, *SYNTHETIC, "-q", before=launch() + end)
     run = _run_in(tmp_path)
     assert done.returncode == 130
-    assert "interrupted: 1 of 3 epochs are finished and kept; continue with:" in done.stderr
+    assert done.stderr.startswith(
+        "interrupted: by SIGTERM, which a launcher also sends where another process has failed. 1 "
+        "of 3 epochs are finished and kept; continue with: bnrun train --resume "
+    )
     assert "Traceback" not in done.stderr
 
     resumed = bnrun("train", "--resume", run.name, "-q", before=launch(3))
