@@ -1,5 +1,6 @@
 """A finding: what an audit says of a layer or a network; and the kinds of findings there are."""
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -44,11 +45,23 @@ class Finding:
             "severity": self.severity,
             "layers": list(self.layers),
             "evidence": self.evidence,
-            "numbers": dict(self.numbers),
+            "numbers": _for_json(self.numbers),
             "message": self.message,
             "fix": self.fix,
             "under": self.under,
         }
+
+
+def _for_json(value: Any) -> Any:
+    """Return numbers for JSON, which has none that are not finite: null."""
+    match value:
+        case Mapping():
+            return {str(name): _for_json(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_for_json(one) for one in value]
+        case float():
+            return value if math.isfinite(value) else None
+    return value
 
 
 @dataclass(frozen=True)

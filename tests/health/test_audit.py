@@ -1,5 +1,6 @@
 """An audit leaves the network as it was, and observes what is there."""
 
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from bnrun.events import Stage, drain
 from bnrun.health.audit import audit_model
 from bnrun.health.batches import to_batch
 from bnrun.health.evidence import Evidence, NormPlace, Statistics, distance
+from bnrun.health.finding import Finding
 from bnrun.health.network import OnCpu
 from bnrun.health.weights import load_weights, weight_decay_by_name
 
@@ -213,3 +215,8 @@ def test_a_distance_counts_deviations_of_the_population() -> None:
     assert float(half) == pytest.approx(1.0)
     vectors = {"moving_mean": population.mean, "moving_var": population.var}
     assert float(distance(NormPlace("n", "batch", "x.Y", ("Y",), 1, **vectors), population)) == 0
+
+
+def test_numbers_that_are_not_finite_are_null_in_json() -> None:
+    finding = Finding("stale", "error", (), "", "", "", {"far": math.nan, "of": {"a": (1.0,)}})
+    assert finding.to_dict()["numbers"] == {"far": None, "of": {"a": [1.0]}}
