@@ -14,6 +14,7 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 2e-5, torch.float16: 1e-2, torc
 
 LABELS = {
     "y": "y",
+    "d_y": "the gradient of y",
     "d_x": "the gradient of x",
     "d_gamma": "the gradient of gamma",
     "d_beta": "the gradient of beta",

@@ -1,5 +1,6 @@
 """From outcomes to findings: one for each fault, with the checks that fail from it."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,7 @@ class _Sighting:
     check: Check
     note: str
     share: float
+    error: float | None = None
 
     @property
     def name(self) -> str:
@@ -82,7 +84,8 @@ def findings(runs: Sequence[JudgedRun]) -> list[Finding]:
         for check, outcome in run.outcomes:
             for fault, note in outcome.faults.items():
                 share = outcome.shares.get(fault, math.inf)
-                seen.setdefault(fault, []).append(_Sighting(run, check, note, share))
+                alone = outcome.error if len(outcome.faults) == 1 else None
+                seen.setdefault(fault, []).append(_Sighting(run, check, note, share, alone))
     return [_finding(fault, sightings, len(runs)) for fault, sightings in seen.items()]
 
 
@@ -91,6 +94,8 @@ def _finding(fault: Fault, sightings: Sequence[_Sighting], engines: int) -> Find
     noted = [one for one in sightings if one.note]
     plain = next((one for one in noted if one.share >= PLAIN_ERROR), None)
     evidence = plain or max(noted, key=lambda one: one.share, default=None)
+    if evidence is None:
+        evidence = _by_error(sightings)
     examples = (example_of(one.run.case, one.check) for one in sightings)
     return Finding(
         fault,
@@ -100,6 +105,19 @@ def _finding(fault: Fault, sightings: Sequence[_Sighting], engines: int) -> Find
         evidence.name if evidence else "",
         next((one for one in examples if one is not None and one.differs), None),
     )
+
+
+def _by_error(sightings: Sequence[_Sighting]) -> _Sighting | None:
+    """Return the sighting of the largest error, with that in words; None where none has one."""
+    largest = max(
+        (one for one in sightings if one.error), key=lambda one: one.error or 0, default=None
+    )
+    if largest is None or largest.error is None:
+        return None
+    words = f"an error of {largest.error:.2g}, relative to the largest expected value"
+    if math.isinf(largest.error):
+        words = "a value that is not finite"
+    return dataclasses.replace(largest, note=words)
 
 
 def _where(fault: Fault, found_in: Sequence[JudgedRun], engines: int) -> str:

@@ -14,6 +14,7 @@ from torch import nn
 
 from bnrun.verification.check import Case, check
 from bnrun.verification.diagnostic_passes import Outputs
+from bnrun.verification.distance import worst_difference
 from bnrun.verification.experiment import Experiment, describe, experiment
 from bnrun.verification.fault import OF_BATCH, Fault
 from bnrun.verification.outcome import Outcome, failed, passed
@@ -71,13 +72,13 @@ class Copy(Record):
     """The predictions of a layer and its copy, or the error of copying.
 
     Attributes:
-        shares: whether training the copy changed the original's moving statistics.
+        shares: how training the copy changed the original's moving statistics; "" if it did not.
         missing: moving statistics that state_dict() leaves out, each a "buffer" or an "attribute".
     """
 
     outputs: Outputs | None = None
     error: str = ""
-    shares: bool = False
+    shares: str = ""
     missing: dict[str, str] = field(default_factory=dict)
 
 
@@ -119,7 +120,8 @@ def _copy_by(duplicate: Callable[[nn.Module], nn.Module], subject: Subject) -> C
     outputs = _predictions(layer, other, situation)
     before = layer.moving_values()
     other.run(situation, training=True)
-    return Copy(outputs, shares=changed(before, layer.moving_values()))
+    after = layer.moving_values()
+    return Copy(outputs, shares=worst_difference(after, before) if changed(before, after) else "")
 
 
 def _by_pickle(module: nn.Module) -> nn.Module:
@@ -179,7 +181,7 @@ def _copy(case: Case, method: Experiment[Copy], fails: Fault) -> Outcome:
     error = record.outputs.distance
     if error > case.rounding:
         return failed(DIFFERS, error=error, note=record.outputs.difference)
-    return failed(SHARES) if record.shares else passed(error)
+    return failed(SHARES, note=record.shares) if record.shares else passed(error)
 
 
 for method, fails in ((DEEPCOPY, COPY_FAILS), (PICKLE, PICKLE_FAILS)):

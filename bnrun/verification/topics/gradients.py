@@ -100,7 +100,7 @@ FINITE_DIFFERENCES = {
 def _gradients(case: Case, rank: int, training: bool) -> Outcome:
     record = case.require(BACKWARD[training][rank]).plain
     if not record.connected:
-        return failed(DETACHED)
+        return failed(DETACHED, note="y.requires_grad is False")
     expect = simulation(case.situation(plain, rank), training=training, grad=True, gradients=True)
     outcome = case.compare(rank, record.gradients, expect)
     differences = case.record(FINITE_DIFFERENCES[training])
@@ -120,7 +120,7 @@ def _differences(case: Case, training: bool) -> Outcome:
         return failed(case.narrowing)
     passes = [case.record(BACKWARD[training][rank]) for rank in wrong]
     if any(one is not None and not one.plain.connected for one in passes):
-        return failed(DETACHED)
+        return failed(DETACHED, note="y.requires_grad is False")
     faults = [fault for rank in wrong for fault in _faults(case, rank, training)]
     if not faults:
         return failed(UNEXPLAINED, note=next(iter(wrong.values())))

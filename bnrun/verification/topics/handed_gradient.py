@@ -54,7 +54,7 @@ class Handed(Record):
     larger: Tensor
     transposed: Tensor | None
     refusal: str
-    written: bool
+    written: str
 
 
 @experiment("gradient handed in")
@@ -74,7 +74,9 @@ def handed(subject: Subject) -> Handed:
     g = subject.build(subject.rank).own(situation.g)
     before = g.clone()
     usual = backward(g)
-    written = not torch.equal(g, before)
+    written = ""
+    if not torch.equal(g, before):
+        written = worst_difference(*({"d_y": to_record(one)} for one in (g, before)))
     larger = backward(FACTOR * before)
     transposed, refusal = None, ""
     try:
@@ -88,7 +90,7 @@ def handed(subject: Subject) -> Handed:
 def _handed(case: Case) -> Outcome:
     record = case.require(handed)
     if record.written:
-        return failed(WRITES_INTO_GRADIENT)
+        return failed(WRITES_INTO_GRADIENT, note=record.written)
     if record.transposed is None:
         return failed(REFUSES_GRADIENT, note=record.refusal)
     error = distance(record.transposed, record.usual)

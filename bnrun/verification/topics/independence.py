@@ -111,7 +111,8 @@ def _judge(case: Case, record: Outputs, fault: Fault) -> Outcome:
         return passed(record.distance)
     over = case.recipe(case.rank).training.over.fault
     is_known = over is not None and not over.is_dialect
-    return failed(over if over is not None and is_known else fault, error=record.distance)
+    found = over if over is not None and is_known else fault
+    return failed(found, error=record.distance, note=record.difference)
 
 
 @check(
@@ -159,4 +160,5 @@ def _single_value(case: Case) -> Outcome:
         return passed()
     spread = case.recipe(case.rank).training.spread.fault
     denominator = case.recipe(case.rank).training.denominator.fault
-    return failed(spread or denominator or SINGLE_NOT_FINITE)
+    note = f"the output is {float(record.y.flatten()[0])}"
+    return failed(spread or denominator or SINGLE_NOT_FINITE, note=note)

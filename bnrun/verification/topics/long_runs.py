@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from bnrun.verification.check import Case, check
-from bnrun.verification.distance import distance
+from bnrun.verification.distance import distance, worst_difference
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import OF_BATCH, Fault
 from bnrun.verification.formula.moving_statistics import CHANGING_MOMENTUM, LARGER_AT_FIRST
 from bnrun.verification.outcome import Outcome, failed, passed
 from bnrun.verification.recipe import move, simulate
 from bnrun.verification.situations import STEPS, plain
-from bnrun.verification.subject import Record, Subject
+from bnrun.verification.subject import Record, Subject, to_record
 
 # fmt: off
 CHANGES_LEARNED = Fault(
@@ -54,14 +54,14 @@ class LongRun(Record):
         moving: the moving statistics after each batch, where they are found by name.
         prediction: the output for the same batch when predicting.
         after: the moving statistics that it was made with.
-        learned_changed: whether gamma or beta have other values in the end.
+        learned: how gamma or beta have changed in the end; "" where they have not.
     """
 
     changes: list[float]
     moving: list[dict[str, Tensor]]
     prediction: Tensor
     after: dict[str, Tensor]
-    learned_changed: bool
+    learned: str
 
 
 @experiment("many batches")
@@ -70,7 +70,8 @@ def long_run(subject: Subject) -> LongRun:
     situation = subject.situation(plain)
     layer = subject.build(subject.rank, situation)
     x = layer.own(situation.x)
-    learned = [tensor.detach().clone() for tensor in (*layer.gammas, *layer.betas)]
+    learned = {"gamma": layer.gammas, "beta": layer.betas}
+    before = {name: [*map(to_record, owned)] for name, owned in learned.items()}
     outputs, moving = [], []
     for _ in range(BATCHES):
         outputs.append(layer.forward(x.clone(), training=True).detach())
@@ -81,9 +82,13 @@ def long_run(subject: Subject) -> LongRun:
     changes = apart.nan_to_num(torch.inf).tolist()
     after = layer.moving_values() if layer.statistics else {}
     prediction = layer.record(layer.forward(x, training=False))
-    now = (*layer.gammas, *layer.betas)
-    changed = any(not torch.equal(old, new) for old, new in zip(learned, now, strict=True))
-    return LongRun(changes, moving, prediction, after, changed)
+    changed = [
+        worst_difference({name: to_record(new)}, {name: old})
+        for name, owned in learned.items()
+        for new, old in zip(owned, before[name], strict=True)
+        if not torch.equal(to_record(new), old)
+    ]
+    return LongRun(changes, moving, prediction, after, next(iter(changed), ""))
 
 
 @check(
@@ -92,8 +97,8 @@ def long_run(subject: Subject) -> LongRun:
 def _long_run(case: Case) -> Outcome:
     record = case.require(long_run)
     recipe = case.recipe(case.rank)
-    if record.learned_changed:
-        return failed(CHANGES_LEARNED)
+    if record.learned:
+        return failed(CHANGES_LEARNED, note=record.learned)
     if recipe.training.source is case.right.training.source:
         error = max(record.changes)
         at = next((k for k, one in enumerate(record.changes, 1) if one > case.tolerance), None)

@@ -8,13 +8,14 @@ from torch import Tensor
 
 from bnrun.verification.check import Case, check, check_ranks, simulation
 from bnrun.verification.diagnostic_passes import PREDICTING, TRAINING
-from bnrun.verification.distance import Tensors
+from bnrun.verification.distance import LABELS, Tensors
 from bnrun.verification.experiment import Experiment, experiment
 from bnrun.verification.fault import OF_BATCH, Fault
 from bnrun.verification.formula.families import GEMMA
 from bnrun.verification.outcome import (
     Outcome,
     combined,
+    explained,
     failed,
     passed,
     skipped,
@@ -84,11 +85,20 @@ def _initial_values(case: Case) -> Outcome:
     errors = {name: float((t - expected[name]).abs().max()) for name, t in record.values.items()}
     if not errors:
         return skipped("neither gamma, beta nor moving statistics under the usual names")
-    wrong = [STARTS_WRONG[name] for name, error in errors.items() if error != 0]
-    if wrong and share_state(case):
-        wrong = [SHARED_STATE]
     error = max(errors.values())
-    return failed(*wrong, error=error) if wrong else passed(error)
+    wrong = {
+        STARTS_WRONG[name]: f"{LABELS.get(name, name)} starts at {_values(record.values[name])}"
+        for name, error in errors.items()
+        if error != 0
+    }
+    if not wrong:
+        return passed(error)
+    return failed(SHARED_STATE, error=error) if share_state(case) else explained(wrong, error)
+
+
+def _values(values: Tensor) -> str:
+    """Return the values of a vector, once where all are the same."""
+    return ", ".join(f"{value:.4g}" for value in dict.fromkeys(values.tolist()))
 
 
 def _scales_by_one_more(case: Case) -> bool:

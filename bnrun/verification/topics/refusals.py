@@ -53,6 +53,9 @@ class OneValue(Record):
     moving_finite: list[bool]
 
 
+ONE_EXAMPLE = f"a batch of 1 example with 1 position and {CHANNELS} channels"
+
+
 @experiment("one value per channel")
 def one_value(subject: Subject) -> OneValue:
     """Train on a single value per channel, whose variance is 0 whatever the value."""
@@ -110,10 +113,10 @@ def _one_value(case: Case) -> Outcome:
     if not all(record.finite):
         spread = case.recipe(case.rank).training.spread
         unbiased = spread.fault if spread is SPREAD[1] else None
-        return failed(unbiased or ONE_VALUE_NOT_FINITE)
+        return failed(unbiased or ONE_VALUE_NOT_FINITE, note=ONE_EXAMPLE)
     if not all(record.moving_finite):
-        return failed(ONE_VALUE_POISONS)
-    return passed() if case.contract == "textbook" else failed(ONE_VALUE_ACCEPTED)
+        return failed(ONE_VALUE_POISONS, note=ONE_EXAMPLE)
+    return passed() if case.contract == "textbook" else failed(ONE_VALUE_ACCEPTED, note=ONE_EXAMPLE)
 
 
 def _diagnosed(case: Case) -> list[Fault]:

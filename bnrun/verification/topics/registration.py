@@ -7,7 +7,7 @@ from bnrun.norms.introspection import BETA, GAMMA
 from bnrun.verification.check import Case, check
 from bnrun.verification.experiment import experiment
 from bnrun.verification.fault import OF_BATCH, OF_OTHERS, Family, Fault
-from bnrun.verification.outcome import IDENTITY, Outcome, failed, passed, skipped
+from bnrun.verification.outcome import IDENTITY, Outcome, explained, failed, passed, skipped
 from bnrun.verification.subject import Record, Subject
 
 NAMES = {"gamma": GAMMA, "beta": BETA}
@@ -160,22 +160,33 @@ def _registration(case: Case) -> Outcome:
     wanted = WANTED.get(case.construction.family, tuple(NAMES))
     if not record.parts and not record.shared and not record.others:
         return _without_parameters(case, record.affine)
-    is_rms = case.construction.family == "rms"
-    faults = [SCALE_NORM if is_rms else SHARED[part] for part in record.shared]
-    faults += [STATISTICS_LEARNED] if record.statistics else []
-    for name, part in record.parts.items():
-        if not part.learns:
-            faults.append((FROZEN if part.parameter else MISSING)[name])
+    faults = _faults(case, record)
     absent = [part for part in wanted if part not in record.parts and part not in record.shared]
     if absent and record.others and not faults:
         return skipped(
             f"no {' and no '.join(absent)} under the usual names (weight, gamma, scale; bias, "
             f"beta, shift), but it learns {', '.join(record.others)}"
         )
+    learned = f"it learns {' and '.join((*record.parts, *record.shared))} alone"
     if case.construction.family == "layer" and absent == ["beta"]:
-        return failed(*faults, WITHOUT_BETA)
-    faults += [ABSENT[part] for part in absent]
-    return failed(*faults) if faults else passed()
+        return explained(faults | {WITHOUT_BETA: learned})
+    faults |= dict.fromkeys((ABSENT[part] for part in absent), learned)
+    return explained(faults) if faults else passed()
+
+
+def _faults(case: Case, record: Registration) -> dict[Fault, str]:
+    """Return what is wrong with what is there, each with what was seen of it."""
+    is_rms = case.construction.family == "rms"
+    shared = f"1 value for {case.construction.channels} channels"
+    faults = {SCALE_NORM if is_rms else SHARED[part]: shared for part in record.shared}
+    if record.statistics:
+        faults[STATISTICS_LEARNED] = ", ".join(record.statistics)
+    for name, part in record.parts.items():
+        if part.parameter and not part.learns:
+            faults[FROZEN[name]] = "requires_grad is False"
+        elif not part.learns:
+            faults[MISSING[name]] = "parameters() leaves it out"
+    return faults
 
 
 def _without_parameters(case: Case, affine: bool | None) -> Outcome:
@@ -187,8 +198,8 @@ def _without_parameters(case: Case, affine: bool | None) -> Outcome:
     if case.identity:
         return failed(IDENTITY)
     if affine:
-        return failed(AFFINE_WITHOUT_PARAMETERS)
+        return failed(AFFINE_WITHOUT_PARAMETERS, note="0 parameters")
     family = case.construction.family
     if family == "batch" and affine is None:
-        return failed(NOTHING_LEARNED)
-    return passed() if WANTED.get(family) == () else failed(WITHOUT_AFFINE)
+        return failed(NOTHING_LEARNED, note="0 parameters")
+    return passed() if WANTED.get(family) == () else failed(WITHOUT_AFFINE, note="0 parameters")
