@@ -151,7 +151,7 @@ def test_renorm_is_compared_over_small_pieces_and_over_pieces_of_a_class():
         "pieces of 32, in order of classes": [0.2, 0.2],
     }
     curves = evidence["B6"].curves
-    assert curves["renorm, pieces of 4"] == [(10, 2.0), (20, 1.0)]
+    assert curves["renorm, as it comes"] == [(10, 2.0), (20, 1.0)]
     assert asked == []
 
 
