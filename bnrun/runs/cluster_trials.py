@@ -33,7 +33,7 @@ def run_on_cluster(
         command = "study" if root in STUDY else "compare"
         where = f"{shlex.quote(str(root))} --cluster {shlex.quote(cluster.address)}"
         raise TrainingFailed(
-            f"{error.reason}\nContinue with: bnrun {command} --resume {where}"
+            f"{error.reason}\nContinue with:\nbnrun {command} --resume {where}"
         ) from error
 
 
@@ -48,7 +48,8 @@ class ClusterTrials:
         import torch
 
         self._threads = max(1, torch.get_num_threads() // cluster.share)
-        self._tasks = cluster.tasks(train_parcel)
+        self._cluster, self._tasks = cluster, cluster.tasks(train_parcel)
+        self._has_workers = cluster.worker_threads > 0
         self._trials: dict[str, Trial] = {}
         self._workers: dict[str, str] = {}
         self._compared: set[str] = set()
@@ -80,7 +81,10 @@ class ClusterTrials:
         Raises:
             BnrunError: see `run_on_cluster`.
         """
-        for message in self._tasks.receive():
+        messages = list(self._tasks.receive())
+        if not messages:
+            yield from self._look_for_workers()
+        for message in messages:
             trial = self._trials[message.name]
             match message:
                 case Began():
@@ -88,6 +92,7 @@ class ClusterTrials:
                 case Said():
                     yield TrialEvent(trial, event_from_dict(message.fields))
                 case Lost():
+                    del self._trials[trial.name]
                     yield TrialFailed(trial, message.reason)
                 case Returned():
                     yield self._end(trial, message)
@@ -95,6 +100,16 @@ class ClusterTrials:
     def close(self) -> None:
         """Cancel all trials that have not come back."""
         self._tasks.close()
+
+    def _look_for_workers(self) -> Iterator[TrialEvent]:
+        """Say of a trial that it waits, where the last worker has gone."""
+        had, self._has_workers = self._has_workers, self._cluster.worker_threads > 0
+        if had and not self._has_workers:
+            waits = (
+                f"no worker is left at {self._cluster.address}; it waits for one to join. One that "
+                "lacks bnrun ends at once: its log says so"
+            )
+            yield TrialEvent(next(iter(self._trials.values())), Notice(waits))
 
     def _begin(self, trial: Trial, began: Began) -> Iterator[TrialEvent]:
         """Say what a worker has of other versions, and that a trial starts anew."""
@@ -111,6 +126,7 @@ class ClusterTrials:
 
     def _end(self, trial: Trial, returned: Returned) -> TrialEnded | TrialFailed:
         """Write down what came back of a trial, and return how it ended."""
+        del self._trials[trial.name]
         unpack(trial, returned.result["files"], self._workers.get(trial.name, "unknown"))
         if returned.result["failure"] is not None:
             return TrialFailed(trial, str(returned.result["failure"]))

@@ -15,6 +15,7 @@ from bnrun.comparison.cluster import (
     Began,
     Cluster,
     Desk,
+    Lost,
     Message,
     Returned,
     Said,
@@ -24,7 +25,7 @@ from bnrun.comparison.cluster import (
 )
 from bnrun.errors import ConfigError, DataError, EngineError, TrainingFailed
 
-pytest.importorskip("distributed", reason="needs Dask: pip install '.[cluster]'")
+distributed = pytest.importorskip("distributed", reason="needs Dask: pip install '.[cluster]'")
 
 is_stopped = threading.Event()
 """Set by a task of this process that was told that nobody waits for it."""
@@ -84,6 +85,22 @@ def test_an_error_names_the_worker(local: Cluster) -> None:
     tasks.start("b", b"a bug")
     with pytest.raises(TrainingFailed, match="can't run a trial: ZeroDivisionError: a bug"):
         list(_messages(tasks))
+
+
+def test_a_task_whose_workers_all_die_is_given_up() -> None:
+    last = SimpleNamespace(address="tcp://10.0.0.7:4000")
+    killed = distributed.KilledWorker("a", last, allowed_failures=3)
+    future = SimpleNamespace(
+        status="error", exception=lambda: killed, add_done_callback=lambda callback: None
+    )
+    client = SimpleNamespace(
+        subscribe_topic=lambda *_: None, submit=lambda *_, **__: future, status="running"
+    )
+    tasks = Tasks(Cluster("tcp://10.0.0.1:8786", client), client, act)
+    tasks.start("a", b"")
+    tasks._inbox.put(("a", future))
+    reason = "4 workers died while they had it, tcp://10.0.0.7:4000 the last"
+    assert list(_messages(tasks)) == [Lost("a", reason)]
 
 
 def test_a_task_of_an_interrupted_command_learns_of_it(local: Cluster) -> None:

@@ -144,7 +144,7 @@ def test_without_its_scheduler_a_comparison_says_how_it_goes_on(
     assert str(error.value) == (
         f"the connection to the scheduler at {cluster.address} is lost, and with it 1 trial that "
         "was not done. What came back before is kept.\n"
-        f"Continue with: bnrun compare --resume {path} --cluster {cluster.address}"
+        f"Continue with:\nbnrun compare --resume {path} --cluster {cluster.address}"
     )
     with reopen_comparison(path) as directory:
         assert [trial.name for trial in directory.unfinished_trials()] == ["mine-s0"]
