@@ -81,6 +81,8 @@ if TYPE_CHECKING:  # `as` marks a name as exported
     from bnrun.errors import EngineError as EngineError
     from bnrun.errors import NetworkError as NetworkError
     from bnrun.errors import NormError as NormError
+    from bnrun.errors import ProcessError as ProcessError
+    from bnrun.errors import ProcessLost as ProcessLost
     from bnrun.errors import RunError as RunError
     from bnrun.errors import TrainingFailed as TrainingFailed
     from bnrun.health.report import Audit as Audit
@@ -123,6 +125,8 @@ _MODULES = {
     "EngineError": "bnrun.errors",
     "NetworkError": "bnrun.errors",
     "NormError": "bnrun.errors",
+    "ProcessError": "bnrun.errors",
+    "ProcessLost": "bnrun.errors",
     "RunError": "bnrun.errors",
     "TrainingFailed": "bnrun.errors",
     "BatchNorm": "bnrun.norms",
