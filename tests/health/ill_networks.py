@@ -103,7 +103,7 @@ def by_ones() -> Batches:
 
 def by_twelves() -> Batches:
     """Return batches of twelve noisy images each."""
-    return images(batches=20, size=12, noise=0.6)
+    return images(batches=12, size=12, noise=0.6)
 
 
 def by_fours() -> Batches:

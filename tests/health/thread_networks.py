@@ -3,9 +3,12 @@
 A thread is named as owner/repository#number. The symptom is what was reported; the cause is the
 thread's own where it names one, and else what the project's code as we read it shows.
 
-Left out: nothing that the audit's issue names. Not settled by their threads: the first report of
-pytorch#4741 (no network is shown; the one here is that of its comments of October 2018),
-Person_reID_baseline_pytorch#218 and HiDDeN#13.
+Three more need no network of their own, being those of `ill_networks.PAIRS`: `zero-momentum` is
+Cadene/pretrained-models.pytorch#5, `momentum-reversed` pytorch/vision#8250 (0.99 from TensorFlow),
+and `inputs-changed` bearpaw/pytorch-pose#4 (validation images prepared otherwise).
+
+Not settled by their threads: the first report of pytorch#4741 (it shows no network; the one here is
+of its comments of October 2018), Person_reID_baseline_pytorch#218 and HiDDeN#13.
 """
 
 import functools
@@ -18,7 +21,6 @@ from ill_networks import (
     SIDE,
     Batches,
     Network,
-    by_twelves,
     conv_layers,
     few_steps,
     fit_head,
@@ -26,10 +28,7 @@ from ill_networks import (
     mixed,
     pooled_layers,
     randomize,
-    reversed_momentum,
     settle,
-    small_of_normalized,
-    small_with,
     trained,
 )
 from torch import Tensor, nn
@@ -314,29 +313,9 @@ THREADS = [
         Network(decoder, noised),
     ),
     Thread(
-        "Cadene/pretrained-models.pytorch#5",
-        "fine-tuned, the two modes differ much: momentum=0",
-        "zero-momentum",
-        Network(
-            functools.partial(small_with, functools.partial(nn.BatchNorm2d, momentum=0.0)), images
-        ),
-    ),
-    Thread(
-        "pytorch/vision#8250",
-        "momentum=0.99 was copied from TensorFlow",
-        "momentum-reversed",
-        Network(reversed_momentum, by_twelves),
-    ),
-    Thread(
         "weiaicunzai/pytorch-cifar100#96",
         "nn.BatchNorm2d(n, n): the second argument is eps",
         "large-eps",
         Network(functools.partial(mixed, eps=8.0), images),
-    ),
-    Thread(
-        "bearpaw/pytorch-pose#4",
-        "validation fails: its images are not prepared as those of training",
-        "inputs-changed",
-        Network(small_of_normalized, images),
     ),
 ]
