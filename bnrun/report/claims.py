@@ -101,6 +101,7 @@ def _section(result: ClaimResult, kept: StudyFile, mark: str) -> Section:
         ],
         pictures=list(_pictures(result, kept, id_)),
         caption=marks_words(claim),
+        is_beside=shown_panels(claim, evidence.curves)[0] is None,
         folds=[Fold("The numbers", list(_numbers(result, evidence)))],
         closing=list(_closing(result)),
         command=shlex.join(["bnrun", "study", study.study.name, "--budget", study.budget]),

@@ -65,6 +65,7 @@ class Section:
         is_surprise: whether that differs.
         facts: lines by their heading.
         pictures, caption: what is drawn, and what the marks are.
+        is_beside: whether the pictures but the first stand in one column beside it.
         folds: the numbers.
         closing: lines by their heading, below the numbers.
         command: what repeats it.
@@ -78,6 +79,7 @@ class Section:
     facts: Sequence[tuple[str, Sequence[str]]] = ()
     pictures: Sequence[Picture] = ()
     caption: str = ""
+    is_beside: bool = False
     folds: Sequence[Fold] = ()
     closing: Sequence[tuple[str, Sequence[str]]] = ()
     command: str = ""

@@ -18,6 +18,9 @@ from bnrun.runs.kept_results import KeptResults, find_results, newest_results
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
 
 
+RUN_START = "20260102"
+
+
 class Outline(HTMLParser):
     """What a test asks of a page: its elements, their attributes, its headings and its texts."""
 
@@ -153,19 +156,19 @@ def test_pictures_take_the_colours_of_the_page(page: str) -> None:
     assert "@media screen and (prefers-color-scheme: dark)" in page
 
 
-def test_the_same_results_make_the_same_bytes(out: Path, page: str) -> None:
-    again = drain(build_page(find_results(["20260101", str(out / "audit.json")], out)))
-    assert again == drain(build_page(find_results([str(out / "audit.json"), "converge"], out)))
-    assert find_results(["latest"], out).counts == {"run": 1}
-    claim = re.compile(r'<article id="C6".*?</article>', re.DOTALL)
-    assert claim.findall(again) == claim.findall(page)
-
-
-def test_a_study_that_is_there_twice_has_ids_of_its_own(out: Path) -> None:
+def test_the_same_results_make_the_same_bytes_and_ids_of_their_own(out: Path, page: str) -> None:
     (kept,) = find_results(["converge"], out).studies
-    page = drain(build_page(KeptResults(studies=[kept, kept])))
-    ids = re.findall(r'<article id="([^"]*)"', page)
-    assert ids == ["C2", "C6", "C2-2", "C6-2"]
+    twice = drain(build_page(KeptResults(studies=[kept, kept])))
+    articles = re.findall(r'<article id="[^"]*".*?</article>', twice, re.DOTALL)
+    assert [one.split('"')[1] for one in articles] == ["C2", "C6", "C2-2", "C6-2"]
+    assert all(one in page for one in articles[:2])
+
+
+def test_results_are_found_by_path_by_name_and_in_one_order(out: Path) -> None:
+    found = find_results([RUN_START, str(out / "audit.json"), "20260101", "latest"], out)
+    assert found.counts == {"study": 1, "run": 1, "audit": 1}
+    again = find_results(["converge", "latest", str(out / "audit.json")], out)
+    assert again == found
 
 
 def _report(*words: object) -> tuple[int, str]:
