@@ -26,7 +26,7 @@ def export(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", "-o", metavar="PATH", help="Where to write, instead of stdout or the run."
+            "--file", "-o", metavar="FILE", help="Where to write, instead of stdout or the run."
         ),
     ] = None,
     out: OutOption = RUNS,
