@@ -1,5 +1,7 @@
 """`assert_normalizes`, for other projects' tests."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -43,6 +45,16 @@ def test_a_wrong_layer_fails_with_the_report() -> None:
     assert "\n1  It normalizes with the unbiased variance " in message
     assert "\n2  eps is added outside the root" in message
     assert max(map(len, message.splitlines())) <= 88
+
+
+class Warns(nn.LayerNorm):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        warnings.warn("an odd input", UserWarning, stacklevel=1)
+        return super().forward(x)
+
+
+def test_a_warning_is_no_error_of_the_layer_where_warnings_are_errors() -> None:
+    assert_normalizes(Warns, family="layer", shapes="3d")
 
 
 def test_what_cannot_be_judged_does_not_pass() -> None:

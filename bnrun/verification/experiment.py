@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
@@ -55,13 +56,17 @@ class Observation(Record, Generic[R]):
 def attempt(experiment: Experiment[R], subject: Subject, engine: Engine) -> Observation[R]:
     """Run an experiment, whatever it raises, always from the same state of torch.
 
+    Warnings are not shown: odd inputs cause them, and where a test suite makes them errors, they
+    would look like errors of the class.
+
     Raises:
         EngineError: the compiled kernels cannot be used on this machine.
     """
     calls, requests = kernels.calls(), kernels.requests()
     switch = kernels.enabled() if engine == "compiled" else kernels.disabled()
     threads = contextlib.nullcontext() if engine == "compiled" else _one_thread()
-    with switch, threads, _initial_torch_state(subject.device):
+    with switch, threads, _initial_torch_state(subject.device), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         observation = _observe(experiment, subject)
     return dataclasses.replace(
         observation,

@@ -114,12 +114,16 @@ def _commands(group: Any) -> Iterator[Any]:
         yield from _commands(command)
 
 
+OF_THE_USER = ("N", "DIR", "MARGIN", "SECONDS", "COUNTS", "DATA", "PATH")
+"""Metavars of values that only the user knows, or that the shell completes."""
+
+
 def test_every_value_is_completed_but_a_number_and_a_folder() -> None:
     for command in _commands(typer.main.get_command(app)):
         for parameter in command.params:
             if parameter.metavar == "FILE" and parameter.name != "config":
                 continue  # the shell completes it
-            if parameter.metavar not in (None, "N", "DIR", "MARGIN", "SECONDS", "COUNTS", "DATA", "PATH"):
+            if parameter.metavar is not None and parameter.metavar not in OF_THE_USER:
                 assert parameter._custom_shell_complete is not None, (command.name, parameter.name)
 
 
