@@ -53,7 +53,8 @@ class Stepper:
         name: of the training in errors, such as "arm scratch"; empty where there is only one.
         processes: which train the same network. Each takes its share of every batch; gradients
             and metrics are summed over all of them. So weights, statistics, losses and counts are
-            the same in all processes, after every step.
+            the same in all processes, after every step. What else a norm keeps is the same after
+            every epoch: that of the first process.
 
     Attributes:
         model, dtype: the network, and the type of its parameters.
@@ -225,6 +226,8 @@ class Stepper:
                 train = self._train_share if self._processes.are_many else self._train_step
                 self.losses[step], self.correct_counts[step] = train(*batch, on_phase)
         self.steps_taken += 1
+        if step == self.steps_per_epoch - 1:
+            self._take_state_of_first()
         return self.losses[step], size
 
     def capture(self) -> dict[str, Any]:
@@ -251,7 +254,16 @@ class Stepper:
             self._graphs.start_epoch(self._order)
         with self._wrap_model_errors(f"epoch {epoch}"):  # a norm may have a `train` of its own
             self.model.train()
-        if self._processes.are_many:  # a norm may count its calls, or draw its initial values
+        if epoch == 1:
+            self._take_state_of_first()
+
+    def _take_state_of_first(self) -> None:
+        """Give each process the state of the first one's model, as `capture` returns it.
+
+        A user's norm may draw its initial values, count its calls, or keep statistics by names that
+        `MovingStatistics` does not know: these differ between processes.
+        """
+        if self._processes.are_many:
             restore_model(self._processes.from_first(with_model({}, self.model)), self.model)
 
     def _restart_random_numbers(self, epochs: int) -> None:
@@ -349,17 +361,21 @@ class Stepper:
     def _add_shares(self, results: Tensor, weight: float) -> None:
         """Sum results and gradients over the processes.
 
+        A parameter that no process has used stays without a gradient, so that weight decay skips
+        it, as in one process.
+
         Norms that each normalize a share have moved their statistics by its mean and variance.
         Their weighted mean is as if they had all moved by those of the shares, averaged by images.
         """
         trained = [one for one in self.optimizer.parameters if one.requires_grad]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
+        uses = results.new_tensor([p.grad is not None for p in trained])
         moving = []
         if self.statistics.kind == "local":
             moving = list(MovingStatistics.find(self.model).values())
         averages = [[tensor.detach() * weight for tensor in one.tensors()] for one in moving]
-        self._processes.add([results, *gradients, *itertools.chain(*averages)])
-        for parameter, gradient in zip(trained, gradients, strict=True):
-            parameter.grad = gradient
+        self._processes.add([results, uses, *gradients, *itertools.chain(*averages)])
+        for parameter, gradient, count in zip(trained, gradients, uses.tolist(), strict=True):
+            parameter.grad = gradient if count else None
         for one, average in zip(moving, averages, strict=True):
             one.replace(*average)

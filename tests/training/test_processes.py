@@ -1,6 +1,7 @@
 """Several processes train the network that one process trains."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,22 @@ pytestmark = pytest.mark.process
 
 CPU = torch.device("cpu")
 LOCAL = "training.norm_statistics=local"
+
+OWN_NORM = """
+import torch
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self, channels, dims):
+        super().__init__()
+        self.unused = nn.Parameter(torch.ones(channels))
+        self.register_buffer("kept", torch.zeros(channels))
+
+    def forward(self, x):
+        mean = x.transpose(0, 1).flatten(1).mean(1).detach()
+        self.kept.copy_(mean)
+        return x - mean.view(1, -1, *[1] * (x.dim() - 2))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +94,16 @@ def test_local_moving_statistics_move_by_the_mean_of_the_shares(team: Team) -> N
         torch.testing.assert_close(one["norm1.running_mean"], 0.1 * mean)
         torch.testing.assert_close(one["norm1.running_var"], 0.9 + 0.1 * var)
         assert all(torch.equal(one[name], found[0][name]) for name in one)
+
+
+def test_what_else_a_norm_keeps_is_that_of_the_first_process(team: Team, tmp_path: Path) -> None:
+    """And weight decay skips a parameter that no process uses, as it does in one process."""
+    (tmp_path / "own.py").write_text(OWN_NORM)
+    decay = "optimizer={lr: 0.1, momentum: 0.9, weight_decay: 0.1}"
+    found = team.ask("train", 2, (f"model.norm={tmp_path}/own.py:Own", LOCAL, decay))[:2]
+    first, other = (one["state"] for one in found)
+    assert all(torch.equal(other[name], value) for name, value in first.items())
+    assert (first["norm1.unused"] == 1).all()
 
 
 def test_a_run_continues_with_another_number_of_processes(team: Team) -> None:
