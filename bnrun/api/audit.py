@@ -10,6 +10,8 @@ from bnrun.events import drain
 from bnrun.health.audit import MOST_BATCHES, audit_model
 from bnrun.health.audit import audit as audit_target
 from bnrun.health.evidence import Loading
+from bnrun.health.norm_places import device_of
+from bnrun.health.passes import preserved_random_numbers
 from bnrun.health.report import Audit
 from bnrun.health.weights import load_weights, weight_decay_by_name
 
@@ -60,12 +62,13 @@ def audit(
     """
     if isinstance(model, str):
         work = audit_target(model, weights=weights, data=batches, batches=most_batches, steps=steps)
-    else:
+        return drain(work, on_event)[0]
+    with preserved_random_numbers(device_of(model)):  # the user's data draws from them, too
         loading = Loading() if weights is None else load_weights(model, weights)
         if optimizer is not None:
             loading = _with_optimizer(loading, model, optimizer)
         work = audit_model(model, batches, batches=most_batches, steps=steps, loading=loading)
-    return drain(work, on_event)[0]
+        return drain(work, on_event)[0]
 
 
 def _with_optimizer(

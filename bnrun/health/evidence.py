@@ -7,7 +7,8 @@ The passes over the same batches, by the name of their mode:
 
     moving      as the network predicts: model.eval()
     training    as it trains: model.train(), with each batch's statistics and with dropout
-    batch       model.eval(), but norms that keep moving statistics use those of each batch
+    batch       model.eval(), but norms that keep moving statistics use those of each batch, unless
+                they are of a single value
     population  model.eval(), with exact statistics over all batches in place of the moving ones
 """
 

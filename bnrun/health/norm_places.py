@@ -151,15 +151,19 @@ def _number(value: Any) -> float | None:
 def modes_by_name(model: nn.Module, set_mode: Callable[[], object]) -> dict[str, bool]:
     """Return the mode of each module by path, after a call of the network's `train` or `eval`.
 
-    The modes are put back. A network may override the two, so they are called, not guessed.
+    The modes are put back, and `requires_grad`. A network may override the two, so they are called,
+    not guessed.
     """
     before = [(module, module.training) for module in model.modules()]
+    learning = [(one, one.requires_grad) for one in model.parameters()]
     try:
         set_mode()
         return {name: module.training for name, module in model.named_modules()}
     finally:
         for module, training in before:
             module.training = training
+        for one, learns in learning:
+            one.requires_grad_(learns)
 
 
 def count_parameters(model: nn.Module) -> int:

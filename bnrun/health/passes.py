@@ -21,7 +21,7 @@ from bnrun.health.evidence import CallStatistics, Layer, LayerKind, Mode, NormKi
 from bnrun.health.norm_places import Norm, as_record, device_of
 from bnrun.norms.introspection import channel_values, named_values
 from bnrun.norms.population import MergedStatistics, channel_sums, preserving
-from bnrun.training.random_numbers import RandomNumbers
+from bnrun.training.random_numbers import RandomNumbers, preserved_generators
 
 SAMPLED = 512
 """Values of each norm's output, and of each output of the network, kept of a batch."""
@@ -35,26 +35,44 @@ class Stopped(BaseException):
 
 
 @contextlib.contextmanager
-def restored(model: nn.Module, seed: int) -> Iterator[None]:
-    """Restore a network's modes, statistics and random numbers at the end of the block.
-
-    In the block, random numbers begin at `seed`, and there are no gradients.
-    """
-    device = device_of(model)
-    modes = [(module, module.training) for module in model.modules()]
+def preserved_random_numbers(device: torch.device) -> Iterator[None]:
+    """Restore the states of the generators of torch, Python and NumPy at the end of the block."""
     numpy = sys.modules.get("numpy")
     states = random.getstate(), None if numpy is None else numpy.random.get_state()
     try:
-        numbers = RandomNumbers(seed, device)
-        with numbers.in_use(), preserving(model, learned=False), torch.no_grad():
-            random.seed(seed)
+        with preserved_generators(device):
             yield
     finally:
         random.setstate(states[0])
         if numpy is not None:
             numpy.random.set_state(states[1])
+
+
+@contextlib.contextmanager
+def restored(model: nn.Module, seed: int) -> Iterator[None]:
+    """Restore a network's modes, statistics and random numbers at the end of the block.
+
+    `requires_grad` comes back, too: an overridden `train` may freeze parameters.
+
+    In the block, random numbers begin at `seed`, and there are no gradients.
+    """
+    device = device_of(model)
+    modes = [(module, module.training) for module in model.modules()]
+    learning = [(one, one.requires_grad) for one in model.parameters()]
+    try:
+        with (
+            preserved_random_numbers(device),
+            RandomNumbers(seed, device).in_use(),
+            preserving(model, learned=False),
+            torch.no_grad(),
+        ):
+            random.seed(seed)
+            yield
+    finally:
         for module, training in modes:
             module.training = training
+        for one, learns in learning:
+            one.requires_grad_(learns)
 
 
 def call(model: nn.Module, batch: Batch) -> Any:
@@ -133,7 +151,7 @@ class Watch:
                 seen.merged.merge(count, mean, squares)
                 statistics = Statistics(count, as_record(mean), as_record(squares / count))
                 seen.calls.append(CallStatistics(self._batch, call_number, statistics))
-            if self._mode == "batch":
+            if self._mode == "batch" and count > 1:  # of one value, what follows would see 0 alone
                 norm.moving.replace(mean, squares / count)
 
         return hook

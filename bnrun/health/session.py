@@ -113,6 +113,13 @@ class Session:
                 "--data",
             ) from error
         batch = item if isinstance(item, Batch) else to_batch(item, self.model)
+        if batch.examples == 0:
+            shape = tuple(next(batch.tensors()).shape)
+            raise DataError(
+                f"batch {len(self._batches) + 1} has no examples: its shape is {shape}. Leave such "
+                "batches out.",
+                "--data",
+            )
         self._batches.append(batch)
         self._bytes += batch.bytes
         return batch.examples, self._bytes >= MOST_BYTES

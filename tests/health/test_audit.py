@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import bnrun
+from bnrun.errors import BnrunError
 from bnrun.events import Stage, drain
 from bnrun.health.audit import audit_model
 from bnrun.health.batches import to_batch
@@ -55,6 +56,44 @@ def test_the_network_comes_back_as_it_was() -> None:
     assert bool((model[0].weight.grad == 1).all())
     assert sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()) == 1
     handle.remove()
+
+
+def test_what_train_freezes_and_data_draws_comes_back_too() -> None:
+    class Freezing(nn.Sequential):
+        def train(self, mode: bool = True) -> "Freezing":
+            self[1].requires_grad_(not mode)
+            return super().train(mode)
+
+    model = Freezing(*network())
+    before = torch.get_rng_state(), random.getstate()
+    images = torch.utils.data.DataLoader(list(torch.rand(6, 3, 4, 4)), batch_size=3, shuffle=True)
+    torch.set_rng_state(before[0])
+    model[1].requires_grad_(True)
+    bnrun.audit(model, images)
+    assert all(one.requires_grad for one in model.parameters())
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+
+
+def test_batches_of_one_example_say_nothing_ill_of_norms_behind_one() -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 8), nn.BatchNorm1d(8))
+    rows = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
+    for norm in (model[1], model[3]):
+        norm.momentum = None
+    with torch.no_grad():
+        model[1](model[0](rows))
+        model[1].eval()
+        model[3](model[2](model[1](model[0](rows))))
+    model.train()
+    audit = bnrun.audit(model, list(rows.split(1)), most_batches=64)
+    assert "one-value-per-channel" in {one.id for one in audit.findings}
+    assert audit.verdict == "healthy"
+
+
+def test_a_batch_without_examples_is_refused_by_its_number() -> None:
+    empty = torch.rand(0, 3, 4, 4)
+    with pytest.raises(BnrunError, match=r"batch 2 has no examples: its shape is \(0, 3, 4, 4\)"):
+        bnrun.audit(network(), [torch.rand(6, 3, 4, 4), empty, torch.rand(6, 3, 4, 4)])
 
 
 def test_statistics_are_merged_over_batches_and_seen_in_each_mode() -> None:
