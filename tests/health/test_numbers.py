@@ -12,7 +12,15 @@ from bnrun.events import drain
 from bnrun.health.audit import audit_model
 from bnrun.health.evidence import Evidence, Layer, NormPlace
 from bnrun.health.finding import Finding
-from bnrun.health.findings import batch_size, freezing, options, other_norms, replicas
+from bnrun.health.findings import (
+    batch_size,
+    freezing,
+    moving_statistics,
+    options,
+    other_norms,
+    replicas,
+    structure,
+)
 from bnrun.health.session import MOST_REFINED
 
 NORM = NormPlace(
@@ -111,3 +119,31 @@ def test_population_statistics_of_a_deep_network_are_a_first_estimate() -> None:
         layers = [nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)) for _ in range(norms)]
         audit, _ = drain(audit_model(nn.Sequential(*layers), [torch.rand(9, 3)]))
         assert audit.evidence.passes == passes
+
+
+@pytest.mark.parametrize(
+    ("momentum", "fix"),
+    [(0.99, "momentum=0.01"), (0.9, "momentum=0.1"), (1.0, "momentum=0.1"), (0.5, "momentum=0.1")],
+)
+def test_momentum_is_turned_round_where_that_is_a_momentum(momentum: float, fix: str) -> None:
+    ids = {one.id: one for one in found(moving_statistics, replace(NORM, momentum=momentum))}
+    assert ids["momentum-reversed"].fix == fix
+
+
+@pytest.mark.parametrize(
+    ("tracked", "fix"),
+    [(1, "44 batches with momentum 0.1"), (10, "momentum=0.37 for 10 batches, or 44 batches with")],
+)
+def test_an_unfinished_average_is_not_sent_to_a_reversed_momentum(tracked: int, fix: str) -> None:
+    (one,) = found(moving_statistics, replace(NORM, batches_tracked=tracked))
+    assert one.fix.startswith(fix)
+    assert f"{tracked} batch{'' if tracked == 1 else 'es'}, momentum 0.1" in one.evidence
+
+
+@pytest.mark.parametrize(("is_output", "calls"), [(True, 1), (False, 2)])
+def test_a_bias_that_something_else_reads_too_does_something(is_output: bool, calls: int) -> None:
+    linear = Layer("linear", "Linear", "linear", has_bias=True)
+    norm = Layer("norm", "BatchNorm1d", "norm", reads=("linear",))
+    used = replace(linear, is_output=is_output, calls=calls)
+    assert [one.id for one in found(structure, layers=(linear, norm))] == ["bias-before-norm"]
+    assert found(structure, layers=(used, norm)) == []

@@ -16,6 +16,8 @@ FAR = 0.5
 """Distance from which on it is a warning, though predictions do not suffer."""
 REVERSED = 0.5
 """Momentum from which on it seems to be meant as the weight of the old average."""
+USUAL_MOMENTUM = 0.1
+"""PyTorch's default, for where the other way round makes no sense: of 1 that is 0."""
 START_WEIGHT = 0.05
 """Weight of the starting values, 0 and 1, in a moving average from which on they count."""
 FORGOTTEN = 0.01
@@ -181,7 +183,7 @@ def _reversed(
         f"average{_also(harm)}",
         message="PyTorch's momentum is the weight of the new batch; elsewhere it is that of the "
         "old average.",
-        fix=f"momentum={1 - momentum:.4g}",
+        fix=f"momentum={1 - momentum if REVERSED < momentum < 1 else USUAL_MOMENTUM:.4g}",
         momentum=momentum,
         **_numbers(harm),
     )
@@ -202,15 +204,17 @@ def _unfinished(
     tracked, momentum = norm.batches_tracked or 0, norm.momentum or 0.0
     steps = math.ceil(math.log(FORGOTTEN) / math.log1p(-momentum))
     enough = 1 - FORGOTTEN ** (1 / tracked)
+    counted = f"{tracked} batch{'' if tracked == 1 else 'es'}"
+    more = f"{steps} batches with momentum {momentum:g}"
+    fix = more if enough >= REVERSED else f"momentum={enough:.2g} for {counted}, or {more}"
     severity: Severity = "error" if harm else "warning"
     yield UNFINISHED.finding(
         severity,
         [one.name for one, _ in found],
         evidence=f"{weight:.0%} of {norm.name}'s moving statistics are the starting values: "
-        f"{tracked} batches, momentum {momentum:g}{_also(harm)}",
+        f"{counted}, momentum {momentum:g}{_also(harm)}",
         message="Too few batches for this momentum.",
-        fix=f"momentum={enough:.2g} for {tracked} batches, or {steps} batches with momentum "
-        f"{momentum:g}; for these weights, {RECALIBRATE}",
+        fix=f"{fix}; for these weights, {RECALIBRATE}",
         start_weight=weight,
         batches_tracked=tracked,
         momentum=momentum,
