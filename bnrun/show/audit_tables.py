@@ -145,7 +145,9 @@ def _norms(audit: Audit) -> Table:
             shown.add_row(*_row(norm))
     left_out = len(norms) - len(chosen)
     if left_out > 0:
-        shown.add_line(f"and {left_out} more, none of them further off")
+        shown.add_line(
+            f"and {left_out} more; norms that findings name come first, then the furthest off"
+        )
     if audit.evidence.has_data:
         shown.add_line(
             "off by: distance of moving statistics from population ones, in deviations of the "

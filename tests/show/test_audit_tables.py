@@ -171,7 +171,7 @@ def test_of_many_norms_those_that_findings_name_and_the_furthest_off_are_shown()
     assert "\nn0 " in shown
     assert "\nn10 " not in shown
     assert f"\nn{MOST_NORMS + 9} " in shown
-    assert "and 10 more, none of them further off" in shown
+    assert "and 10 more; norms that findings name come first, then the furthest off" in shown
 
 
 def test_a_network_without_data_has_no_rows_of_predictions() -> None:
