@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".svg")
 """The kinds of files that a picture is written as."""
+MOST_DEFINITIONS = 8
+"""Functions and classes of a file that an error lists; more are counted."""
 
 
 def audit(
@@ -119,7 +121,7 @@ def _check_options(
         ConfigError: options do not go together.
     """
     is_target = ":" in network
-    if is_target and recalibrate is not None and data is None:
+    if is_target and data is None and recalibrate is not None:
         raise ConfigError(
             "population statistics are those of data: add --data my_data.py:batches.",
             "--recalibrate",
@@ -136,6 +138,10 @@ def _check_options(
         )
     if plot is not None and plot.suffix not in PICTURES:
         raise ConfigError(f"received '{plot}'; the file must end with .png or .svg.", "--plot")
+    if is_target and data is None and plot is not None:
+        raise ConfigError(
+            "the picture shows how data passes through: add --data my_data.py:batches.", "--plot"
+        )
 
 
 def _run_path(name: str, out: Path) -> Path:
@@ -151,9 +157,26 @@ def _run_path(name: str, out: Path) -> Path:
     try:
         return runs.find(name, out, no_epoch, show_notice)
     except RunError as error:
-        raise RunError(
-            f"{error.reason} A network of your own is written path/to/file.py:build.", "NETWORK"
-        ) from error
+        file = Path(name).expanduser()
+        reason = f"{error.reason} A network of your own is written path/to/file.py:build."
+        if file.suffix == ".py" and file.is_file():
+            reason = f"{_definitions(file)} Write which of them builds the network: {name}:NAME."
+        raise RunError(reason, "NETWORK") from error
+
+
+def _definitions(file: Path) -> str:
+    """Say what functions and classes a Python file defines, without running it."""
+    import ast
+
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return f"{file} is a file that Python cannot read."
+    names = [one.name for one in body if isinstance(one, ast.FunctionDef | ast.ClassDef)]
+    if not names:
+        return f"{file} defines no function or class."
+    more = f" and {len(names) - MOST_DEFINITIONS} more" if len(names) > MOST_DEFINITIONS else ""
+    return f"{file} defines {', '.join(names[:MOST_DEFINITIONS])}{more}."
 
 
 def _audit_run(

@@ -94,10 +94,20 @@ def audit_model(
 def audit_by(
     observer: Observer, has_data: bool, batches: int, recalibrates: bool
 ) -> Generator[Stage, None, tuple[Audit, dict[str, Any] | None]]:
-    """Audit by what an observer sees of a network."""
+    """Audit by what an observer sees of a network.
+
+    Raises:
+        BnrunError: see `audit`; or there is nothing to recalibrate.
+    """
     start = time.perf_counter()
     state = None
     with observer:
+        if recalibrates and not observer.run(Job("keeps_moving")):
+            raise BnrunError(
+                "no norm of this network keeps moving statistics: there is nothing to recalibrate. "
+                "Leave this out.",
+                "--recalibrate",
+            )
         if has_data:
             count = yield from _read(observer, batches)
             yield from _observe(observer, count)

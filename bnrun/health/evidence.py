@@ -160,6 +160,12 @@ class NormPlace(Record):
         """Return whether its class is one of PyTorch's own, and not derived from it."""
         return self.class_name.startswith("torch.")
 
+    @property
+    def is_meant_to_move(self) -> bool:
+        """Return whether it is meant to move statistics; a FrozenBatchNorm has buffers only."""
+        learns = bool(self.gamma_learns or self.beta_learns)
+        return self.has_momentum or self.batches_tracked is not None or learns
+
     def values_per_channel(self, examples: int) -> int:
         """Return from how many values per channel a batch of so many examples takes statistics."""
         if not self.input_shape or not self.input_shape[0]:

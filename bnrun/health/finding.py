@@ -64,6 +64,12 @@ def _for_json(value: Any) -> Any:
     return value
 
 
+def in_words(name: str, what: str = "norm") -> str:
+    """Return a layer's name as a sentence has it: `stem.norm`, and `norm 0.1` of bare numbers."""
+    is_number = name.replace(".", "").isdigit()
+    return f"{what} {name}" if is_number else name or "the network"
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of finding.
@@ -74,12 +80,14 @@ class Kind:
         threshold: when it is found, with the numbers.
         follows: ids of kinds that explain this one. Where one of them is found too, this finding
             stands under it, not beside it; the first of them that is found counts.
+        about_under: what is wrong where it stands under another; "" where `about` says it.
     """
 
     id: str
     about: str
     threshold: str
     follows: tuple[str, ...] = ()
+    about_under: str = ""
 
     def finding(
         self,

@@ -30,6 +30,21 @@ class Harm:
     numbers: dict[str, float]
 
 
+def find_outputs_apart(evidence: Evidence) -> Harm | None:
+    """Return how far outputs with moving statistics lie from those with population ones.
+
+    None where that is less than `FAR_OUTPUTS`, or unknown.
+    """
+    far = evidence.outputs.distances.get("population")
+    if far is None or far < FAR_OUTPUTS:  # nan is far
+        return None
+    return Harm(
+        f"outputs with moving and with population statistics lie {far:.2g} of their deviation "
+        "apart",
+        {"distance_of_outputs": far},
+    )
+
+
 def find_harm(evidence: Evidence) -> Harm | None:
     """Return what predictions lose with moving statistics; None where that is nothing, or unknown.
 
@@ -37,7 +52,7 @@ def find_harm(evidence: Evidence) -> Harm | None:
     than chance would have it. Without, or where no statistics predict better than guessing, outputs
     must be `FAR_OUTPUTS` apart.
     """
-    accuracies, far = evidence.outputs.accuracies, evidence.outputs.distances.get("population")
+    accuracies = evidence.outputs.accuracies
     moving, population = accuracies.get("moving"), accuracies.get("population")
     if moving is not None and population is not None:
         gap, error = population - moving, _standard_error(moving, population, evidence)
@@ -49,13 +64,7 @@ def find_harm(evidence: Evidence) -> Harm | None:
             )
         if max(moving, population) > _guessing(evidence) + STANDARD_ERRORS * error:
             return None
-    if far is not None and not far < FAR_OUTPUTS:  # nan, too
-        return Harm(
-            f"outputs with moving and with population statistics lie {far:.2g} of their deviation "
-            "apart",
-            {"distance_of_outputs": far},
-        )
-    return None
+    return find_outputs_apart(evidence)
 
 
 def _standard_error(one: float, other: float, evidence: Evidence) -> float:

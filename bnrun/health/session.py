@@ -36,6 +36,9 @@ MANY_NORMS = 30
 """Norms from which memory is returned after each batch: their statistics lie between freed
 activations, and would hold them."""
 
+LIMIT = "within the time limit"
+"""How a worker says that something did not finish."""
+
 
 class Job(NamedTuple):
     """An act of a session, by name, and its arguments."""
@@ -258,7 +261,7 @@ class Session:
             drift = {
                 norm.name: outputs.distance(one[norm.name].samples, other[norm.name].samples)
                 for norm in self._norms
-                if one[norm.name].samples
+                if one[norm.name].samples and self._keeps_moving()
             }
         judged = self._outputs.get("moving", outputs.Seen())
         return Outputs(
@@ -268,6 +271,10 @@ class Session:
             examples=sum(batch.examples for batch in self._batches if batch.predicted),
             classes=judged.classes,
         )
+
+    def _keeps_moving(self) -> bool:
+        """Return whether any norm keeps moving statistics."""
+        return any(norm.moving is not None for norm in self._norms)
 
     def _recalibrated(self) -> dict[str, Tensor]:
         """Return the network's state with population statistics in place of the moving ones."""
@@ -329,6 +336,8 @@ class InWorker:
     """
 
     def __init__(self, arguments: tuple[Any, ...], limit: float) -> None:
+        self._limit = limit
+        self._batches_read = 0
         self._worker = Worker(
             "building the network",
             open_session,
@@ -348,7 +357,7 @@ class InWorker:
             self._worker.__enter__()
         except BnrunError as error:
             if error.key is None:  # of the worker, which hung or ended
-                raise NetworkError(_with_hint(error.reason), "NETWORK") from error
+                raise NetworkError(self._with_hint(error.reason), "NETWORK") from error
             raise
         return self
 
@@ -362,17 +371,28 @@ class InWorker:
             NetworkError: the process hung or ended.
         """
         try:
-            return self._worker.run(job)
+            answer = self._worker.run(job)
         except WorkerLost as lost:
-            what = "the data" if job.act == "read" else "the network"
-            key = "--data" if job.act == "read" else "NETWORK"
-            raise NetworkError(_with_hint(f"{what} {lost}."), key) from lost
+            what, key = "the network", "NETWORK"
+            if job.act == "read":
+                self._batches_read += 1
+                what, key = f"batch {self._batches_read} of the data", "--data"
+            elif job.act == "observe_layers":
+                what += " at batch 1"
+            elif job.act == "pass":
+                what += f" at batch {job.arguments[1] + 1}"
+            raise NetworkError(self._with_hint(f"{what} {lost}."), key) from lost
+        self._batches_read += job.act == "read"
+        return answer
 
-
-def _with_hint(reason: str) -> str:
-    """Return the reason of a lost process, with what helps where it only needs time."""
-    is_slow = "time limit" in reason
-    return f"{reason} If it only needs more time: --time-limit SECONDS." if is_slow else reason
+    def _with_hint(self, reason: str) -> str:
+        """Return the reason of a lost process, with what helps where it only needs time."""
+        if LIMIT not in reason:
+            return reason
+        return (
+            f"{reason.replace(LIMIT, f'{LIMIT} of {self._limit:g} s')} If it only needs more time: "
+            "--time-limit SECONDS."
+        )
 
 
 Observer = InProcess | InWorker

@@ -71,7 +71,8 @@ def _changes(batch: Batch) -> Iterator[tuple[str, Change]]:
     yield "(x - 0.5) / 0.5", lambda x: (x - 0.5) / 0.5
     yield "x * 0.5 + 0.5", lambda x: x * 0.5 + 0.5
     yield "x / 127.5 - 1", lambda x: x / 127.5 - 1
-    yield "1 - x", lambda x: 1 - x
+    if any(one.dim() == 4 for one in batch.tensors()):
+        yield "1 - x", lambda x: 1 - x
     if any(one.dim() == 4 and one.shape[1] == 3 for one in batch.tensors()):
         yield "x.flip(1)", lambda x: x.flip(1)
         yield "(x - imagenet_mean) / imagenet_std", _standardized

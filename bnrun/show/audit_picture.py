@@ -39,16 +39,19 @@ def audit_picture(audit: "Audit") -> Figure:
         figure, (left, axes) = page(title, footer, Grid(2, PANEL_INCHES, rights=(right, right)))
         panel_title(left, "moving against population statistics")
         panel_title(axes, "drift of outputs")
-        _draw(left, statistics)
-        _draw(axes, {OUTPUT: evidence.outputs.drift})
+        instead = "No norm keeps moving statistics here."
+        if not evidence.has_data:
+            instead = "No data: add --data."
+        _draw(left, statistics, instead)
+        _draw(axes, {OUTPUT: evidence.outputs.drift}, instead)
     return figure
 
 
-def _draw(axes: Axes, series: Mapping[str, Mapping[str, float]]) -> None:
-    """Draw a curve for each series over the norms, labelled at its end."""
+def _draw(axes: Axes, series: Mapping[str, Mapping[str, float]], instead: str) -> None:
+    """Draw a curve for each series over the norms, labelled at its end; without norms, text."""
     names = list(next(iter(series.values())))
     if not names:
-        write_instead(axes, "No norm keeps moving statistics here.")
+        write_instead(axes, instead)
         return
     ends = []
     for place, (name, values) in enumerate(series.items()):

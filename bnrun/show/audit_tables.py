@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bnrun.health.evidence import Mode, NormPlace
-from bnrun.health.finding import SEVERITIES, Finding, Severity
+from bnrun.health.finding import SEVERITIES, Finding, Severity, in_words
 from bnrun.health.findings import KINDS
 from bnrun.health.report import PARTS, Audit, distance_of, nearly_off
 from bnrun.show.folding import Indented, Paragraph
@@ -23,6 +23,11 @@ MODE_WORDS: Mapping[Mode, str] = {
     "training": "in train() mode",
 }
 """The modes in the order of their rows."""
+MODE_WORDS_WITHOUT_MOVING: Mapping[Mode, str] = {
+    "moving": "in eval() mode",
+    "training": "in train() mode",
+}
+"""The same where no norm keeps moving statistics: other modes predict alike."""
 MOST_NORMS = 24
 """Norms in the table; of more, those that findings name and those that are furthest off."""
 FEW_LAYERS = 4
@@ -40,18 +45,23 @@ def audit_view(audit: Audit) -> RenderableType:
         parts += [Indented(_consequence(one), UNDER) for one in _under(finding, audit.findings)]
     if audit.evidence.norms:
         parts += [Text(), _norms(audit)]
-    if audit.evidence.outputs.distances:
-        parts += [Text(), _predictions(audit), Paragraph(_parting(audit))]
+    if _has_moving(audit) and audit.evidence.outputs.distances:
+        parts += [Text(), _predictions(audit, "statistics", MODE_WORDS), Paragraph(_parting(audit))]
+    elif audit.evidence.outputs.accuracies:
+        parts += [Text(), _predictions(audit, "predictions", MODE_WORDS_WITHOUT_MOVING)]
     parts += [Paragraph(one) for one in audit.remarks]
     return EndingWithVerdict(Group(*parts), _title(audit))
 
 
 def _title(audit: Audit) -> Paragraph:
     """Return the network, the verdict, and how much was found."""
-    counts = {
-        severity: sum(one.severity == severity for one in audit.findings) for severity in SEVERITIES
-    }
+    roots = [one for one in audit.findings if one.under is None]
+    counts = {what: sum(one.severity == what for one in roots) for what in SEVERITIES}
     found = "".join(f", {_count(many, what)}" for what, many in counts.items() if many)
+    following = len(audit.findings) - len(roots)
+    if following:
+        what = "thing that follows" if following == 1 else "things that follow"
+        found += f" and {following} {what} from {'it' if len(roots) == 1 else 'them'}"
     title = Text(f"{norm_name(audit.evidence.network)}: ", style="bold")
     title.append(audit.verdict, style=STYLES[audit.verdict])
     return Paragraph(title.append(found, style="not bold default"))
@@ -98,6 +108,10 @@ def _finding(finding: Finding, place: str) -> Table:
     return pairs([(place, lines[0]), *(("", line) for line in lines[1:])])
 
 
+def _has_moving(audit: Audit) -> bool:
+    return any(audit.evidence.moving_norms())
+
+
 def _layers(names: Sequence[str]) -> str:
     shown = ", ".join(name or "the network" for name in names[:FEW_LAYERS])
     more = len(names) - FEW_LAYERS
@@ -116,7 +130,8 @@ def _under(cause: Finding, findings: Sequence[Finding]) -> Iterator[Finding]:
 def _consequence(finding: Finding) -> Paragraph:
     """Return what follows from a finding, in a line."""
     text = Text("from this follows: ", style="dim")
-    text.append(f"{KINDS[finding.id].about}: {finding.evidence}", style="default not dim")
+    kind = KINDS[finding.id]
+    text.append(f"{kind.about_under or kind.about}: {finding.evidence}", style="default not dim")
     text.append(f" ({finding.id}, in {_layers(finding.layers)})")
     return Paragraph(text)
 
@@ -148,7 +163,7 @@ def _norms(audit: Audit) -> Table:
         shown.add_line(
             f"and {left_out} more; norms that findings name come first, then the furthest off"
         )
-    if audit.evidence.has_data:
+    if audit.evidence.has_data and _has_moving(audit):
         shown.add_line(
             "off by: distance of moving statistics from population ones, in deviations of the "
             "latter"
@@ -171,15 +186,16 @@ def _row(norm: NormPlace) -> tuple[str, ...]:
     )
 
 
-def _predictions(audit: Audit) -> Table:
-    """Return a row per kind of statistics: accuracy, and how far outputs lie from moving ones."""
+def _predictions(audit: Audit, title: str, modes: Mapping[Mode, str]) -> Table:
+    """Return a row per mode: accuracy, and how far outputs lie from those of mode `moving`."""
     outputs = audit.evidence.outputs
-    columns = [label("statistics")]
+    columns = [label(title)]
     if outputs.accuracies:
-        columns += [number("accuracy"), number("against moving")]
+        first = modes["moving"].removeprefix("in ").removesuffix(" mode")
+        columns += [number("accuracy"), number(f"against {first}")]
     shown = table(*columns, number("outputs apart"), gap=3)
     moving = outputs.accuracies.get("moving")
-    for mode, words in MODE_WORDS.items():
+    for mode, words in modes.items():
         accuracy, apart = outputs.accuracies.get(mode), outputs.distances.get(mode)
         if accuracy is None and apart is None and mode != "moving":
             continue
@@ -200,6 +216,6 @@ def _parting(audit: Audit) -> str:
         )
     apart = audit.evidence.outputs.drift[audit.parts_at]
     return (
-        f"With moving and population statistics, outputs part at {audit.parts_at} first: "
+        f"With moving and population statistics, outputs part at {in_words(audit.parts_at)} first: "
         f"{apart:.2g} deviations."
     )

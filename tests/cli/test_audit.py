@@ -54,6 +54,10 @@ def exits():
 def breaks():
     yield torch.rand(4, 3)
     raise KeyError("label")
+
+
+def layers():
+    return nn.LayerNorm(3)
 """
 
 
@@ -121,7 +125,16 @@ def test_a_picture_is_written_where_it_is_asked_for(folder: Path) -> None:
         (["net.py:raises"], "NETWORK: net.py:raises() raised ValueError: no such depth\n  "),
         (["net.py:number"], "NETWORK: net.py:number returned a value of type int; it must return"),
         (["net.py:exits"], "NETWORK: net.py:exits() raised SystemExit"),
-        (["net.py"], "A network of your own is written path/to/file.py:build."),
+        (["none"], "A network of your own is written path/to/file.py:build."),
+        (
+            ["net.py"],
+            "NETWORK: net.py defines Net, trained, batches, raises, number, exits, breaks",
+        ),
+        (
+            ["net.py:layers", "--data", "net.py:batches", "--recalibrate", "x.pt"],
+            "--recalibrate: no norm of this network keeps moving statistics",
+        ),
+        (["net.py:Net", "--plot", "x.svg"], "--plot: the picture shows how data passes through"),
         (["net.py:"], "NETWORK: received 'net.py:'; write path/to/file.py:NAME"),
         (["net.py:Net", "--data", "none"], "--data: none is no folder"),
         (["net.py:Net", "--data", "net.py:breaks"], "--data: it raised at batch 2: KeyError"),
@@ -171,11 +184,14 @@ def test_a_network_that_hangs_gets_advice(monkeypatch: pytest.MonkeyPatch) -> No
     done = audit("net.py:Net")
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: NETWORK: building the network does not finish within the time limit. If it only "
-        "needs more time: --time-limit SECONDS.\n"
+        "error: NETWORK: building the network does not finish within the time limit of 60 s. If it "
+        "only needs more time: --time-limit SECONDS.\n"
     )
-    with pytest.raises(NetworkError, match="--data: the data does not finish within"):
-        session.InWorker((), 1.0).run(Job("read"))
+    worker = session.InWorker((), 1.5)
+    with pytest.raises(NetworkError, match="--data: batch 1 of the data does not finish .* 1.5 s"):
+        worker.run(Job("read"))
+    with pytest.raises(NetworkError, match="NETWORK: the network at batch 3 does not finish"):
+        worker.run(Job("pass", ("moving", 2)))
 
 
 def test_evidence_crosses_from_a_process_as_plain_data(folder: Path) -> None:

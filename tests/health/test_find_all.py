@@ -47,10 +47,11 @@ def test_the_worst_comes_first_and_each_is_followed_by_what_it_explains(
 
     monkeypatch.setattr(findings, "TOPICS", (Topic,))
     monkeypatch.setitem(KINDS, "unused", KINDS["gamma-off"])
-    shown = [(one.id, one.under) for one in find_all(NOTHING)]
+    shown = [(one.id, one.severity, one.under) for one in find_all(NOTHING)]
     assert shown == [
-        ("inputs-changed", None),
-        ("stale", "inputs-changed"),
-        ("gamma-off", None),
-        ("unused", None),
+        ("inputs-changed", "error", None),  # as bad as what follows from it
+        ("stale", "error", "inputs-changed"),
+        ("gamma-off", "warning", None),
+        ("unused", "note", None),
     ]
+    assert find_all(NOTHING)[1].message == "Moving statistics do not fit these inputs."

@@ -10,11 +10,24 @@ from torch import nn
 
 from bnrun.events import drain
 from bnrun.health.audit import audit_model
-from bnrun.health.evidence import Evidence, Layer, NormPlace
-from bnrun.health.finding import Finding
+from bnrun.health.batches import to_batch
+from bnrun.health.evidence import (
+    CallStatistics,
+    Evidence,
+    Layer,
+    Mode,
+    NormPlace,
+    Outputs,
+    Seen,
+    Statistics,
+    Trial,
+)
+from bnrun.health.finding import Finding, in_words
 from bnrun.health.findings import (
     batch_size,
+    dropout,
     freezing,
+    inputs,
     moving_statistics,
     options,
     other_norms,
@@ -22,6 +35,7 @@ from bnrun.health.findings import (
     structure,
 )
 from bnrun.health.session import MOST_REFINED
+from bnrun.health.trials import _changes
 
 NORM = NormPlace(
     name="norm",
@@ -147,3 +161,66 @@ def test_a_bias_that_something_else_reads_too_does_something(is_output: bool, ca
     used = replace(linear, is_output=is_output, calls=calls)
     assert [one.id for one in found(structure, layers=(linear, norm))] == ["bias-before-norm"]
     assert found(structure, layers=(used, norm)) == []
+
+
+@pytest.mark.parametrize(("apart", "severity"), [(0.9, "error"), (0.1, "warning")])
+def test_other_inputs_are_an_error_where_outputs_lie_apart(apart: float, severity: str) -> None:
+    """Population statistics of the wrong inputs predict no better than the moving ones."""
+    accuracies: dict[Mode, float] = {"moving": 0.8, "population": 0.8}
+    outputs = Outputs(accuracies, {"population": apart}, examples=1000, classes=4)
+    trials = (Trial("x", "norm", 5.0), Trial("x / 255", "norm", 0.01))
+    (finding,) = found(inputs, outputs=outputs, trials=trials)
+    assert (finding.id, finding.severity) == ("inputs-changed", severity)
+
+
+@pytest.mark.parametrize(("shape", "is_tried"), [((2, 1, 4, 4), True), ((2, 4), False)])
+def test_only_images_are_called_inverted(shape: tuple[int, ...], is_tried: bool) -> None:
+    batch = to_batch(torch.rand(shape), nn.Linear(1, 1))
+    assert ("1 - x" in dict(_changes(batch))) == is_tried
+
+
+def test_momentum_is_looked_at_in_a_network_as_built() -> None:
+    new = replace(NORM, batches_tracked=0, moving_mean=torch.zeros(4).double())
+    norms = tuple(replace(new, name=str(m), momentum=m) for m in (0.99, 0.9, 0.1))
+    untrained, turned = moving_statistics.find(Evidence("net", norms))
+    assert (untrained.id, turned.id, turned.layers) == (
+        "untrained",
+        "momentum-reversed",
+        ("0.99", "0.9"),
+    )
+    assert turned.fix == "momentum=0.01 in place of 0.99, momentum=0.1 in place of 0.9"
+
+
+def seen(**variances: float) -> dict[Any, Seen]:
+    """What went into a norm, by mode: values of mean 0 and of this variance."""
+    passes = {}
+    for mode, variance in variances.items():
+        one = Statistics(1000, torch.zeros(4).double(), torch.full((4,), variance).double())
+        passes[mode] = Seen(one, (CallStatistics(0, 0, one),))
+    return passes
+
+
+@pytest.mark.parametrize(
+    ("frozen", "ratio"), [((True, True), 2.0), ((False, False), 4.0), ((True, False), None)]
+)
+def test_dropout_is_told_apart_from_frozen_norms(
+    frozen: tuple[bool, bool], ratio: float | None
+) -> None:
+    """Frozen norms normalize in training with moving statistics, and others with a batch's."""
+    before = [
+        replace(NORM, name=f"n{at}", training_after_train=not one) for at, one in enumerate(frozen)
+    ]
+    last = replace(NORM, seen=seen(training=4.0, moving=2.0, batch=1.0))
+    findings = list(dropout.find(Evidence("net", (*before, last))))
+    assert [one.numbers["ratios"]["norm"] for one in findings] == pytest.approx(
+        [] if ratio is None else [ratio], rel=1e-3
+    )
+    assert all(one.message.startswith("Something (F.dropout,") for one in findings)
+
+
+def test_a_name_of_bare_numbers_is_named_as_a_norm() -> None:
+    assert [in_words(name) for name in ("stem.1", "0.1", "")] == [
+        "stem.1",
+        "norm 0.1",
+        "the network",
+    ]

@@ -66,7 +66,7 @@ AUDIT = Audit(
 )
 
 AT_80 = """\
-my_net.py:build: ill, 1 error, 2 warnings
+my_net.py:build: ill, 1 error, 1 warning and 1 thing that follows from them
 3 norms, 1,234,567 parameters.
 Weights: best.pt; wrappers taken off: 'model', 'module.'; not taken: 'ema'.
 Statistics over 64 examples in 2 batches, predictions over 64; 5 passes.
@@ -78,7 +78,7 @@ The code printed 1 line, not shown here.
    input, and 0.01 with x / 255
    Fix: x = x / 255
    inputs-changed, in stem.norm
-   from this follows: Moving statistics lag behind the weights: body.norm's
+   from this follows: Moving statistics do not fit these inputs: body.norm's
    moving statistics lie 1.5 deviations from those of its input (stale, in
    stem.norm, body.norm)
 
@@ -109,7 +109,8 @@ The code asks for CUDA, which is not here; it ran on the CPU.
 """
 
 AT_60 = """\
-my_net.py:build: ill, 1 error, 2 warnings
+my_net.py:build: ill, 1 error, 1 warning and 1 thing that
+follows from them
 3 norms, 1,234,567 parameters.
 Weights: best.pt; wrappers taken off: 'model', 'module.';
 not taken: 'ema'.
@@ -123,8 +124,8 @@ The code printed 1 line, not shown here.
    deviations from those of its input, and 0.01 with x / 255
    Fix: x = x / 255
    inputs-changed, in stem.norm
-   from this follows: Moving statistics lag behind the
-   weights: body.norm's moving statistics lie 1.5 deviations
+   from this follows: Moving statistics do not fit these
+   inputs: body.norm's moving statistics lie 1.5 deviations
    from those of its input (stale, in stem.norm, body.norm)
 
 2  warning: Channels are switched off by γ
@@ -178,6 +179,31 @@ def test_a_network_without_data_has_no_rows_of_predictions() -> None:
     shown = bnrun.render(Audit(Evidence("net", (LAYER,)), ()), 80)
     assert shown.startswith("net: healthy\n1 norm, 0 parameters.\n")
     assert "outputs" not in shown
+
+
+def test_a_network_without_moving_statistics_is_shown_by_mode_alone() -> None:
+    outputs = Outputs(
+        accuracies=dict.fromkeys(("moving", "training", "batch", "population"), 0.5),
+        distances=dict.fromkeys(("training", "batch", "population"), 0.0),
+        examples=4,
+    )
+    shown = bnrun.render(Audit(Evidence("net", (LAYER,), batches=(4,), outputs=outputs), ()), 80)
+    assert "off by:" not in shown
+    assert shown.endswith("""
+predictions       accuracy   against eval()   outputs apart
+───────────────────────────────────────────────────────────
+in eval() mode      0.5000
+in train() mode     0.5000     +0.00 points               0
+""")
+
+
+def test_a_picture_without_curves_says_why() -> None:
+    for evidence, words in (
+        (Evidence("net", (norm("n", 0.0, seen={}),)), "No data: add --data."),
+        (Evidence("net", (LAYER,), batches=(4,)), "No norm keeps moving statistics here."),
+    ):
+        axes = bnrun.plot(Audit(evidence, ())).axes
+        assert [text.get_text() for one in axes for text in one.texts] == [words, words]
 
 
 def test_the_picture_has_a_curve_for_means_for_deviations_and_for_outputs() -> None:

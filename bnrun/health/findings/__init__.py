@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from bnrun.health.evidence import Evidence
-from bnrun.health.finding import SEVERITIES, Finding, Kind
+from bnrun.health.finding import SEVERITIES, Finding, Kind, Severity
 from bnrun.health.findings import (
     batch_size,
     channels,
@@ -51,9 +51,20 @@ KINDS: dict[str, Kind] = {kind.id: kind for topic in TOPICS for kind in topic.KI
 def find_all(evidence: Evidence) -> tuple[Finding, ...]:
     """Return all findings: the worst first, each followed by those that it explains."""
     found = [finding for topic in TOPICS for finding in topic.find(evidence)]
-    placed = [dataclasses.replace(one, under=_cause(one, found)) for one in found]
-    roots = sorted((one for one in placed if one.under is None), key=lambda one: _rank(one, placed))
-    return tuple(shown for root in roots for shown in _with_consequences(root, placed))
+    placed = [_placed(one, _cause(one, found)) for one in found]
+    ranked = [dataclasses.replace(one, severity=_severity(one, placed)) for one in placed]
+    roots = sorted(
+        (one for one in ranked if one.under is None), key=lambda one: SEVERITIES.index(one.severity)
+    )
+    return tuple(shown for root in roots for shown in _with_consequences(root, ranked))
+
+
+def _placed(finding: Finding, cause: str | None) -> Finding:
+    """Return a finding under its cause, if it has one, which may change what it says."""
+    about = KINDS[finding.id].about_under
+    if cause is None or not about:
+        return dataclasses.replace(finding, under=cause)
+    return dataclasses.replace(finding, under=cause, message=f"{about}.")
 
 
 def _cause(finding: Finding, found: Sequence[Finding]) -> str | None:
@@ -62,9 +73,10 @@ def _cause(finding: Finding, found: Sequence[Finding]) -> str | None:
     return next((cause for cause in KINDS[finding.id].follows if cause in ids), None)
 
 
-def _rank(finding: Finding, found: Sequence[Finding]) -> int:
-    """Return how bad a finding is, with its consequences: 0 is worst."""
-    return min(SEVERITIES.index(one.severity) for one in _with_consequences(finding, found))
+def _severity(finding: Finding, found: Sequence[Finding]) -> Severity:
+    """Return how bad a finding is: as bad as the worst that follows from it."""
+    severities = (one.severity for one in _with_consequences(finding, found))
+    return min(severities, key=SEVERITIES.index)
 
 
 def _with_consequences(cause: Finding, found: Sequence[Finding]) -> Iterator[Finding]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from bnrun.health.evidence import Evidence, NormPlace, Trial
-from bnrun.health.finding import Finding, Kind
+from bnrun.health.finding import Finding, Kind, in_words
 from bnrun.health.findings.moving_statistics import START_WEIGHT, start_weight
-from bnrun.health.harm import find_harm
+from bnrun.health.harm import find_harm, find_outputs_apart
 from bnrun.health.trials import AS_GIVEN, FITTED, WORTH_TRYING
 
 GAIN = 4.0
@@ -69,13 +69,13 @@ def _is_new(norm: NormPlace) -> bool:
 
 
 def _finding(evidence: Evidence, given: Trial, best: Trial, cause: str, change: str) -> Finding:
-    harm = find_harm(evidence)
+    harm = find_harm(evidence) or find_outputs_apart(evidence)  # population statistics hide it
     also = f"; {harm.sentence}" if harm else ""
     return INPUTS_CHANGED.finding(
         "error" if harm else "warning",
         [given.norm],
-        evidence=f"{given.norm}'s moving statistics lie {given.distance:.2g} deviations from those "
-        f"of its input, and {best.distance:.2g} with {change}{also}",
+        evidence=f"{in_words(given.norm)}'s moving statistics lie {given.distance:.2g} deviations "
+        f"from those of its input, and {best.distance:.2g} with {change}{also}",
         message=cause,
         fix=f"x = {change}",
         distance=given.distance,

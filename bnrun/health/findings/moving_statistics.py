@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from torch import ones_like, stack
 
 from bnrun.health.evidence import Evidence, NormPlace
-from bnrun.health.finding import RECALIBRATE, Finding, Kind, Severity
+from bnrun.health.finding import RECALIBRATE, Finding, Kind, Severity, in_words
 from bnrun.health.harm import Harm, find_harm
 from bnrun.health.report import distance_of
 
@@ -87,6 +87,7 @@ STALE = Kind(
         "one-value-per-channel",
         "too-few-values",
     ),
+    about_under="Moving statistics do not fit these inputs",
 )
 KINDS: tuple[Kind, ...] = (
     UNTRAINED,
@@ -108,13 +109,15 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             "note",
             [norm.name for norm in norms],
             evidence="moving mean 0, moving variance 1, γ 1 and β 0 in every norm",
-            message="Nothing can be said of training yet.",
+            message="No weights were trained or loaded: its layers and options are judged, and not "
+            "its moving statistics.",
             fix="bnrun audit NETWORK --weights FILE",
         )
+        yield from _reversed(norms, None)
         return
     harm = find_harm(evidence)
     yield from _never_updated(norms, evidence)
-    yield from _reversed(norms, harm, evidence)
+    yield from _reversed(norms, harm)
     yield from _unfinished(norms, harm, evidence)
     yield from _lagging(norms, harm)
 
@@ -168,14 +171,13 @@ def _never_updated(norms: Sequence[NormPlace], evidence: Evidence) -> Iterator[F
     )
 
 
-def _reversed(
-    norms: Sequence[NormPlace], harm: Harm | None, evidence: Evidence
-) -> Iterator[Finding]:
+def _reversed(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding]:
     """Find momentum that looks like the weight of the old average."""
     found = [norm for norm in norms if (norm.momentum or 0) >= REVERSED]
     if not found:
         return
-    momentum = max(norm.momentum or 0 for norm in found)
+    momenta = sorted({norm.momentum or 0.0 for norm in found}, reverse=True)
+    momentum = momenta[0]
     yield REVERSED_MOMENTUM.finding(
         "error" if harm else "warning",
         [norm.name for norm in found],
@@ -183,10 +185,18 @@ def _reversed(
         f"average{_also(harm)}",
         message="PyTorch's momentum is the weight of the new batch; elsewhere it is that of the "
         "old average.",
-        fix=f"momentum={1 - momentum if REVERSED < momentum < 1 else USUAL_MOMENTUM:.4g}",
+        fix=", ".join(
+            f"momentum={_turned(one):.4g}{f' in place of {one:g}' if len(momenta) > 1 else ''}"
+            for one in momenta
+        ),
         momentum=momentum,
         **_numbers(harm),
     )
+
+
+def _turned(momentum: float) -> float:
+    """Return a momentum the other way round, or the usual one where that is none."""
+    return 1 - momentum if REVERSED < momentum < 1 else USUAL_MOMENTUM
 
 
 def _unfinished(
@@ -211,8 +221,8 @@ def _unfinished(
     yield UNFINISHED.finding(
         severity,
         [one.name for one, _ in found],
-        evidence=f"{weight:.0%} of {norm.name}'s moving statistics are the starting values: "
-        f"{counted}, momentum {momentum:g}{_also(harm)}",
+        evidence=f"{weight:.0%} of {in_words(norm.name)}'s moving statistics are the starting "
+        f"values: {counted}, momentum {momentum:g}{_also(harm)}",
         message="Too few batches for this momentum.",
         fix=f"{fix}; for these weights, {RECALIBRATE}",
         start_weight=weight,
@@ -248,7 +258,10 @@ def _lagging(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding]
     if harm is not None and len(noisy) > len(far) / 2:
         yield _short_memory(noisy, noise, distances, harm)
         return
-    where = f"{worst.name}'s moving statistics lie {largest:.2g} deviations from those of its input"
+    where = (
+        f"{in_words(worst.name)}'s moving statistics lie {largest:.2g} deviations from those of "
+        "its input"
+    )
     yield STALE.finding(
         "error" if harm else "warning",
         [norm.name for norm in far],
@@ -281,7 +294,7 @@ def _short_memory(
         "error",
         [norm.name for norm in noisy],
         evidence=f"momentum {momentum:g} averages some {(2 - momentum) / momentum:.0f} batches: an "
-        f"expected error of {noise[worst.name]:.2g} deviations in {worst.name}, and "
+        f"expected error of {noise[worst.name]:.2g} deviations in {in_words(worst.name)}, and "
         f"{distances[worst.name]:.2g} was found{_also(harm)}",
         message="Small batches are noisy, and the average is over too few of them.",
         fix=f"momentum={enough:.2g}; for these weights, {RECALIBRATE}",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from bnrun.health.evidence import Evidence, NormPlace
-from bnrun.health.finding import Finding, Kind
+from bnrun.health.finding import Finding, Kind, in_words
 
 EPS_EFFECT = 0.05
 """Change of a layer's scale by another eps, as a share, from which the difference is a warning."""
@@ -70,7 +70,7 @@ def _large(large: dict[str, tuple[float, float]]) -> Finding:
     return LARGE.finding(
         "error" if eps > variance else "warning",
         large,
-        evidence=f"eps of {name} is {eps:g}; its median variance is {variance:.3g}",
+        evidence=f"eps of {in_words(name)} is {eps:g}; its median variance is {variance:.3g}",
         message="eps decides the scale in place of the variance: the layer does not normalize. "
         "The second argument of nn.BatchNorm2d is eps, not a number of channels.",
         fix="nn.BatchNorm2d(channels)  # eps=1e-5",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bnrun.health.evidence import Evidence, Layer, NormPlace
-from bnrun.health.finding import Finding, Kind
+from bnrun.health.finding import Finding, Kind, in_words
 from bnrun.norms.introspection import BETA, GAMMA
 
 USELESS_BIAS = Kind(
@@ -52,10 +52,10 @@ def _two_norms(evidence: Evidence, sources: dict[str, Layer | None]) -> Iterator
         yield TWO_NORMS.finding(
             "warning" if norm.kind == "batch" else "note",
             [source.name, norm.name],
-            evidence=f"{norm.name} reads the output of {source.name} as it is",
+            evidence=f"{in_words(norm.name)} reads the output of {in_words(source.name)} as it is",
             message="What is normalized already is normalized again: the second one undoes the "
             "first one's γ and β.",
-            fix=f"delete one of them, such as {norm.name}",
+            fix=f"delete one of them, such as {in_words(norm.name)}",
         )
 
 
@@ -69,10 +69,11 @@ def _at_the_end(evidence: Evidence, sources: dict[str, Layer | None]) -> Iterato
         yield AT_THE_END.finding(
             "warning" if evidence.outputs.classes else "note",
             [norm.name],
-            evidence=f"the network's output is that of {norm.name}, which reads {source.name}",
+            evidence=f"the network's output is that of {in_words(norm.name)}, which reads "
+            f"{in_words(source.name, 'layer')}",
             message="The outputs' mean and spread over a batch are fixed to β and γ: the "
             "network cannot say that a whole batch is of one class.",
-            fix=f"delete {norm.name}, and give {source.name} its bias",
+            fix=f"delete {in_words(norm.name)}, and give {in_words(source.name, 'layer')} its bias",
         )
 
 
@@ -94,7 +95,7 @@ def _useless_bias(evidence: Evidence, sources: dict[str, Layer | None]) -> Itera
             "note",
             hit,
             evidence=f"layers with a bias that a norm subtracts with the mean: {len(hit)}, first "
-            f"{first} before {norm_name}",
+            f"{in_words(first, 'layer')} before {in_words(norm_name)}",
             message="Its gradient is 0: it costs memory and time, and β does its work.",
             fix="bias=False in these layers",
             layers_with_bias=len(hit),

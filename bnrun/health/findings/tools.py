@@ -29,7 +29,8 @@ KINDS: tuple[Kind, ...] = (UNSEEN, REPLACED)
 
 def find(evidence: Evidence) -> Iterator[Finding]:
     """Yield the findings of this topic."""
-    own = [norm for norm in evidence.moving_norms() if not norm.is_torch_class and _moves(norm)]
+    norms = evidence.moving_norms()
+    own = [norm for norm in norms if not norm.is_torch_class and norm.is_meant_to_move]
     unseen = [norm for norm in own if BASE not in norm.bases and norm.kind != "instance"]
     if unseen:
         yield UNSEEN.finding(
@@ -53,12 +54,6 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             fix="convert the network first, and put these layers in afterwards",
             norms=len(replaced),
         )
-
-
-def _moves(norm: NormPlace) -> bool:
-    """Return whether a norm is meant to move its statistics; a FrozenBatchNorm has buffers only."""
-    learns = bool(norm.gamma_learns or norm.beta_learns)
-    return norm.has_momentum or norm.batches_tracked is not None or learns
 
 
 def _classes(norms: Sequence[NormPlace]) -> str:
