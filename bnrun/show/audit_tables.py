@@ -113,7 +113,7 @@ def _has_moving(audit: Audit) -> bool:
 
 
 def _layers(names: Sequence[str]) -> str:
-    shown = ", ".join(name or "the network" for name in names[:FEW_LAYERS])
+    shown = ", ".join(in_words(name, "layer") for name in names[:FEW_LAYERS])
     more = len(names) - FEW_LAYERS
     return shown + (f" and {more} more" if more > 0 else "")
 

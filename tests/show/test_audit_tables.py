@@ -197,6 +197,15 @@ in train() mode     0.5000     +0.00 points               0
 """)
 
 
+def test_the_headline_counts_what_is_numbered_and_what_follows_apart() -> None:
+    cause, stale, _ = FINDINGS
+    other = dataclasses.replace(stale, layers=("2",))
+    shown = bnrun.render(Audit(AUDIT.evidence, (cause, stale, other)), 80)
+    first = shown.splitlines()[0]
+    assert first == "my_net.py:build: ill, 1 error and 2 things that follow from it"
+    assert "(stale, in layer 2)" in " ".join(shown.split())
+
+
 def test_a_picture_without_curves_says_why() -> None:
     for evidence, words in (
         (Evidence("net", (norm("n", 0.0, seen={}),)), "No data: add --data."),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor, isfinite
 
 from bnrun.health.evidence import Evidence, NormPlace
-from bnrun.health.finding import Finding, Kind
+from bnrun.health.finding import Finding, Kind, in_words
 from bnrun.health.findings.moving_statistics import is_untrained
 
 OFF = 1e-3
@@ -48,8 +48,10 @@ def _not_finite(evidence: Evidence) -> Iterator[Finding]:
     first = next((layer for layer in evidence.layers if not layer.finite), None)
     if not wrong and first is None:
         return
-    shown = [f"{name}: {', '.join(what)}" for name, what in list(wrong.items())[:3]]
-    arises = "" if first is None else f"outputs are not finite from {first.name} on"
+    shown = [f"{in_words(name)}: {', '.join(what)}" for name, what in list(wrong.items())[:3]]
+    arises = (
+        "" if first is None else f"outputs are not finite from {in_words(first.name, 'layer')} on"
+    )
     yield NOT_FINITE.finding(
         "error",
         list(wrong) or ([first.name] if first else []),
@@ -81,12 +83,16 @@ def _wrong_values(norm: NormPlace) -> Iterator[str]:
 
 def _cause(wrong: Mapping[str, list[str]], first: str) -> str:
     if not wrong:
-        return f"{first} makes them: its weights, or an overflow."
-    name, what = next(iter(wrong.items()))
+        return f"{in_words(first, 'layer')} makes them: its weights, or an overflow."
+    norm, what = next(iter(wrong.items()))
+    name = in_words(norm)
     if all("negative" in one for one in what):
         return f"A variance below 0 is none: {name}'s was not computed as a mean of squares."
-    if first and first != name:
-        return f"They arise in {first}, before or behind {name}: a batch that was not finite stays."
+    if first and first != norm:
+        return (
+            f"They arise in {in_words(first, 'layer')}, before or behind {name}: a batch that was "
+            "not finite stays."
+        )
     return f"{name} holds them: one batch that was not finite stays in a moving average for good."
 
 
@@ -137,6 +143,6 @@ def _variance_off(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _shares(found: Mapping[str, tuple[int, int]], what: str) -> str:
-    shown = [f"{name} {count} of {channels}" for name, (count, channels) in found.items()]
+    shown = [f"{in_words(name)} {count} of {channels}" for name, (count, channels) in found.items()]
     more = f" and {len(shown) - 4} more norms" if len(shown) > 4 else ""
     return f"{what} in {', '.join(shown[:4])}{more} channels"

@@ -35,7 +35,8 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     p = max((layer.dropout for layer in evidence.layers if layer.name in drops), default=0.0)
     what = "Something (F.dropout, DropPath, noise)"
     if drops:
-        what = f"Dropout ({', '.join(drops)}; p = {p:g})"
+        named = ", ".join(in_words(name, "layer") for name in drops)
+        what = f"Dropout ({named}; p = {p:g})"
     harm = find_harm(evidence)
     shown = ", ".join(f"{in_words(name)} {ratio:.2f}" for name, ratio in list(ratios.items())[:4])
     yield DROPOUT_SHIFT.finding(

@@ -107,8 +107,8 @@ def _half_precision(evidence: Evidence) -> Iterator[Finding]:
         yield LOST_STATISTICS.finding(
             "warning",
             losses,
-            evidence=f"moving statistics are {dtype}; in {worst} rounding can move them by "
-            f"{losses[worst]:.2g} deviations",
+            evidence=f"moving statistics are {dtype}; in {in_words(worst)} rounding can move "
+            f"them by {losses[worst]:.2g} deviations",
             message="Updates smaller than the spacing of numbers are lost: the average stops "
             "before it arrives.",
             fix="norm.float()  # after model.half(); torch.autocast keeps them in float32",

@@ -8,7 +8,7 @@ measured by its output, or known of PyTorch's own classes.
 from collections.abc import Iterator
 
 from bnrun.health.evidence import Evidence, Layer, NormPlace
-from bnrun.health.finding import Finding, Kind
+from bnrun.health.finding import Finding, Kind, in_words
 
 TRACKS = Kind(
     "instance-norm-tracks",
@@ -125,7 +125,7 @@ def _wrong_axis(evidence: Evidence, norm: NormPlace, axes: tuple[int, ...]) -> I
     yield WRONG_AXIS.finding(
         "warning",
         [norm.name],
-        evidence=f"{source.name} puts its features in dimension {features} of "
+        evidence=f"{in_words(source.name, 'layer')} puts its features in dimension {features} of "
         f"{norm.input_shape}; the norm takes its statistics over {_list(axes)}",
         message=f"Dimension {rank - 1 if features == 1 else 1}, of positions, is taken for the "
         "features.",

@@ -8,7 +8,7 @@ calls are alike, nothing is lost. The same holds of batches that come from diffe
 from collections.abc import Iterator, Sequence
 
 from bnrun.health.evidence import CallStatistics, Evidence, NormPlace, Statistics, distance
-from bnrun.health.finding import Finding, Kind
+from bnrun.health.finding import Finding, Kind, in_words
 
 DOMAINS_APART = 0.3
 """Distance between statistics of one call and of all, in deviations, from which they are two."""
@@ -62,8 +62,8 @@ def _between_calls(
     return TWO_DOMAINS.finding(
         "error" if _gain(evidence) > GAIN else "warning",
         apart,
-        evidence=f"{worst} is called {calls} times in a forward pass; statistics of one call lie "
-        f"{apart[worst]:.2f} deviations from those of all{_accuracies(evidence)}",
+        evidence=f"{in_words(worst)} is called {calls} times in a forward pass; statistics of one "
+        f"call lie {apart[worst]:.2f} deviations from those of all{_accuracies(evidence)}",
         message="In training each call is normalized with its own statistics, in evaluation all "
         "with their average, which fits none of them.",
         fix="Give each use a norm of its own, or join the inputs (torch.cat) before the norm.",
@@ -78,7 +78,7 @@ def _between_batches(evidence: Evidence, apart: dict[str, float]) -> Finding:
         "error",
         apart,
         evidence=f"the statistics of a batch lie {apart[worst]:.2f} deviations from those of all "
-        f"batches (at {worst}){_accuracies(evidence)}",
+        f"batches (at {in_words(worst)}){_accuracies(evidence)}",
         message="Batches come from different domains. In training each is normalized with its own "
         "statistics, in evaluation with an average that fits none of them.",
         fix="Mix the domains in each batch (shuffle=True), or keep a norm for each domain.",
