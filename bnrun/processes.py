@@ -107,7 +107,7 @@ class Processes:
     traffic: Traffic = field(default_factory=Traffic)
 
     @property
-    def are_many(self) -> bool:
+    def is_distributed(self) -> bool:
         """Return whether there are others."""
         return self.size > 1
 
@@ -127,7 +127,7 @@ class Processes:
 
     def add(self, tensors: Sequence["Tensor"]) -> None:
         """Replace each tensor by its sum over all processes, in place; one call for all of them."""
-        if not self.are_many or not tensors:
+        if not self.is_distributed or not tensors:
             return
         import torch
         from torch import distributed
@@ -143,7 +143,7 @@ class Processes:
 
     def gather(self, row: "Tensor") -> "Tensor":
         """Return the vectors of all processes, of shape (size, n), by rank."""
-        if not self.are_many:
+        if not self.is_distributed:
             return row[None]
         from torch import distributed
 
@@ -156,7 +156,7 @@ class Processes:
 
     def highest(self, value: float) -> float:
         """Return the highest of the processes' values, which all of them can then act on."""
-        if not self.are_many:
+        if not self.is_distributed:
             return value
         import torch
 
@@ -167,7 +167,7 @@ class Processes:
 
         The values of the others are not read.
         """
-        if not self.are_many:
+        if not self.is_distributed:
             return value
         from torch import distributed
 
@@ -178,7 +178,7 @@ class Processes:
 
     def wait_for_all(self, seconds: float = PREPARATION_SECONDS) -> None:
         """Wait until all processes are here."""
-        if not self.are_many:
+        if not self.is_distributed:
             return
         from torch import distributed
 
@@ -207,7 +207,7 @@ class Processes:
         """
         import torch
 
-        if not self.are_many or chosen.type == "cpu":
+        if not self.is_distributed or chosen.type == "cpu":
             return chosen
         if chosen.type != "cuda" or self.local_size > torch.cuda.device_count():
             raise ProcessError(

@@ -60,6 +60,27 @@ def _commands(lines: Iterable[str]) -> Iterator[list[str]]:
             yield words[1:]
 
 
+def _accidental_numbers(text: str) -> Iterator[str]:
+    """Yield the lines of sentences that begin with a number and a period: a list, in Markdown."""
+    before, last = "", 0
+    for line in _BLOCK.sub("", text).splitlines():
+        if match := re.match(r"\s*(\d+)[.)]\s", line):
+            number = int(match[1])
+            if number == last + 1 and (last or not before.strip()):
+                last = number
+            else:
+                yield line
+        elif line.startswith("#"):
+            last = 0
+        before = line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_no_sentence_of_a_page_is_shown_as_a_list(page: Path) -> None:
+    assert list(_accidental_numbers(page.read_text())) == []
+    assert list(_accidental_numbers("It ends with\n  1. A word.")) == ["  1. A word."]
+
+
 def _every_command(group: Any) -> Iterator[Any]:
     yield group
     for command in getattr(group, "commands", {}).values():

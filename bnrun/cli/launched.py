@@ -5,9 +5,11 @@ as a mistyped key, is shown once on each machine; that of another process names 
 """
 
 import contextlib
+import hashlib
 import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -25,20 +27,20 @@ class Launched:
     Attributes:
         leads: whether this process writes, shows progress and shows the result.
         processes: those that it has joined.
-        was_terminated: whether it was sent SIGTERM since.
+        first_signal: SIGINT or SIGTERM, whichever interrupted it first; None before.
     """
 
     def __init__(self) -> None:
         self._launch = launched()
         self.leads = self._launch is None or self._launch.rank == 0
         self.processes = ALONE
-        self.was_terminated = False
+        self.first_signal: int | None = None
 
     @contextlib.contextmanager
     def joined(self) -> Iterator[Processes]:
         """Join the others inside the block. SIGTERM then is an interruption, as Ctrl-C is.
 
-        A launcher ends processes by SIGTERM after Ctrl-C, too, and where another one has failed.
+        A launcher sends SIGTERM where another process has failed, and once more after Ctrl-C.
 
         Raises:
             ProcessError: they do not come together.
@@ -46,17 +48,21 @@ class Launched:
         with joined(self._launch) as self.processes:
             if self._launch is not None:
                 signal.signal(signal.SIGTERM, self._interrupt)
+                if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored
+                    signal.signal(signal.SIGINT, self._interrupt)
             yield self.processes
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        self.was_terminated = True
+        if self.first_signal is not None and number == signal.SIGTERM:
+            return  # it ends already, and must not be cut
+        self.first_signal = self.first_signal or number
         raise KeyboardInterrupt
 
-    def tells(self, error: BnrunError) -> bool:
+    def reports(self, error: BnrunError) -> bool:
         """Return whether this process shows an error, of those that meet it on its machine."""
         if self._launch is None:
             return True
-        if isinstance(error, ProcessLost) or not self.processes.are_many:
+        if isinstance(error, ProcessLost) or not self.processes.is_distributed:
             return self._launch.local_rank == 0
         host = socket.gethostname()
         if not self.processes.is_first_with(f"{host}: {error}"):
@@ -67,7 +73,7 @@ class Launched:
 
 
 @contextlib.contextmanager
-def one_voice() -> Iterator[Launched]:
+def report_once() -> Iterator[Launched]:
     """Keep the processes of a command from repeating what one of them says."""
     here = Launched()
     try:
@@ -75,14 +81,14 @@ def one_voice() -> Iterator[Launched]:
     except KeyboardInterrupt as interruption:
         if not here.leads:
             raise typer.Exit(INTERRUPTED) from None
-        if here.was_terminated:
+        if here.first_signal == signal.SIGTERM:
             raise KeyboardInterrupt(
                 "by SIGTERM, which a launcher also sends where another process has failed. "
                 f"{interruption}"
             ) from None
         raise
     except BnrunError as error:
-        if here.tells(error):
+        if here.reports(error):
             raise
         raise typer.Exit(error.exit_code) from None
 
@@ -93,7 +99,7 @@ def require_alone(command: str) -> None:
     Raises:
         ProcessError: it was.
     """
-    with one_voice():
+    with report_once():
         launch = launched()
         if launch is not None:
             raise ProcessError(
@@ -103,17 +109,31 @@ def require_alone(command: str) -> None:
 
 
 def require_same(config: "Config", processes: Processes) -> None:
-    """Check that this process has the config of the first one.
+    """Check that this process has the config of the first one, and the same file of the norm.
 
     Raises:
         ConfigError: it has another.
     """
     from bnrun.config.difference import config_difference
 
-    first = processes.from_first(config.to_dict())
-    keys = [pair.key for pair in config_difference(first, config.to_dict())]
+    own = config.to_dict(), _norm_digest(config)
+    values, digest = processes.from_first(own)
+    keys = [pair.key for pair in config_difference(values, own[0])]
+    if not keys and digest != own[1]:
+        keys = [f"the content of {config.model.norm}"]
     if keys:
         raise ConfigError(
             f"{', '.join(keys)} differ{'s' if len(keys) == 1 else ''} from the first process's "
             "config. Start the same command everywhere, with the same files in the same places."
         )
+
+
+def _norm_digest(config: "Config") -> str | None:
+    """Return the SHA-256 of the file of a user's norm; None without one, or where it is missing."""
+    from bnrun.norms.user_module import content_of, file_of
+
+    source = config.model.norm_source
+    file = Path(source.copy) if source.copy else file_of(source.norm)
+    if file is None or not file.is_file():
+        return None
+    return hashlib.sha256(content_of(file)).hexdigest()

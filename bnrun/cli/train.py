@@ -95,7 +95,7 @@ def train(
 
     torchrun -m bnrun train trains one network on many processes: bnrun guide processes.
     """
-    from bnrun.cli.launched import one_voice
+    from bnrun.cli.launched import report_once
     from bnrun.cli.overrides import config_overrides, option_names
     from bnrun.config import resolve
     from bnrun.norms import checked_config
@@ -122,10 +122,10 @@ def train(
     _check_is_no_norm(config)
     run = None
     with (
-        one_voice() as here,
+        report_once() as here,
         option_names(**options),
-        interruptible(lambda: _what_is_kept(run)),
-        _continuable(lambda: _what_is_kept(run)),
+        interruptible(lambda: _what_is_kept(run, here.processes)),
+        _continuable(lambda: _what_is_kept(run, here.processes)),
     ):
         resolved = checked_config(resolve(config, overrides))
         if dry_run:
@@ -138,7 +138,7 @@ def train(
                 here.joined() as processes,
             ):
                 if not here.leads:
-                    _train_along(None if resume else resolved.config, screen, processes)
+                    _train_other_rank(None if resume else resolved.config, screen, processes)
                     return
                 if resume is None:
                     run, events = _new(resolved, out, screen, processes)
@@ -193,7 +193,7 @@ def _new(
     return runs.create(out, resolved), events
 
 
-def _train_along(config: "Config | None", screen: "Screen", processes: "Processes") -> None:
+def _train_other_rank(config: "Config | None", screen: "Screen", processes: "Processes") -> None:
     """Train as one of several processes, of which another writes and shows.
 
     Args:
@@ -208,12 +208,11 @@ def _train_along(config: "Config | None", screen: "Screen", processes: "Processe
 
     _load_torch(screen)
     checkpoint = None
-    if config is not None:
-        require_same(config, processes)
-    else:
+    if config is None:
         nothing: Any = None
         values, source, checkpoint = processes.from_first(nothing)
         config = Config.model_validate(values).with_norm_source(NormSource(*source))
+    require_same(config, processes)
     summary = drain(_training(config, screen, processes, checkpoint))
     if summary.status != "completed":
         raise typer.Exit(WORK_FAILED)
@@ -232,6 +231,7 @@ def _resumed(
     Any run can be trained longer, where `epochs` says so; else only one that is not complete.
     """
     from bnrun import runs
+    from bnrun.cli.launched import require_same
     from bnrun.runs.lookup import no_obstacle, refuse_trial
     from bnrun.runs.obstacles import fails_at_once, nothing_left_to_train
 
@@ -247,6 +247,7 @@ def _resumed(
     screen.show(Notice(_resuming(run, checkpoint)))
     source = tuple(run.config.model.norm_source)
     processes.from_first((run.config.to_dict(), source, checkpoint))
+    require_same(run.config, processes)
     return run, _training(run.config, screen, processes, checkpoint)
 
 
@@ -282,14 +283,21 @@ def _resuming(run: "Run", checkpoint: "Mapping[str, Any] | None") -> str:
     return f"{run.path} is complete: epoch {done} of {epochs}. To train it longer:\n{longer}"
 
 
-def _what_is_kept(run: "Run | None") -> str | None:
+def _what_is_kept(run: "Run | None", processes: "Processes") -> str | None:
     """Return what Ctrl-C leaves of a run, and how to continue; None before it has a directory."""
     if run is None:
         return None
     done = len(run.summary.epochs) if run.summary else 0
+    command, where = f"bnrun train --resume {shlex.quote(str(run.path))}", ""
+    if processes.is_distributed:
+        count = processes.local_size
+        together = f"torchrun --nproc-per-node {count} -m {command}"
+        command = f"{together}\nor with one process:\n{command}"
+        if count < processes.size:
+            where = ", on each machine with its launcher's options,"
     return (
         f"{done} of {run.config.training.epochs} epochs are finished and kept; "
-        f"continue with:\nbnrun train --resume {shlex.quote(str(run.path))}"
+        f"continue{where} with:\n{command}"
     )
 
 

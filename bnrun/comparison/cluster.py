@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import platform
 import queue
+import re
 import time
 import uuid
 import warnings
@@ -24,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
 from bnrun import __version__
-from bnrun.errors import BnrunError, ConfigError, EngineError, TrainingFailed
+from bnrun.errors import BnrunError, ConfigError, EngineError, TrainingFailed, did_you_mean
 
 LOCAL = "local"
 """The address that stands for workers of this process."""
@@ -40,13 +41,16 @@ COUNT_SECONDS = 2.0
 
 OPTION = "--cluster"
 
-Work = Callable[[bytes, "Desk"], Any]
-"""Runs on a worker: takes a parcel, says things at its desk, and returns plain values."""
+_ADDRESS = re.compile(r"(\w+://)?(\[[\da-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}/?|inproc://\S+")
+"""HOST:PORT, a protocol before it or not; HOST may be an IPv6 address in brackets."""
+
+Work = Callable[[bytes, "TaskContext"], Any]
+"""Runs on a worker: takes a parcel, sends events through its context, returns plain values."""
 
 
 @dataclass(frozen=True)
-class Began:
-    """A worker begins a task; `differences` are versions that are not those of this process."""
+class TaskStarted:
+    """A worker starts a task; `differences` are versions that are not those of this process."""
 
     name: str
     worker: str
@@ -54,15 +58,15 @@ class Began:
 
 
 @dataclass(frozen=True)
-class Said:
-    """A task has said something."""
+class TaskOutput:
+    """A task has sent plain values."""
 
     name: str
     fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Returned:
+class TaskReturned:
     """A task is done, with this result."""
 
     name: str
@@ -70,33 +74,33 @@ class Returned:
 
 
 @dataclass(frozen=True)
-class Lost:
+class TaskLost:
     """A task was given up: so many workers died while they had it."""
 
     name: str
     reason: str
 
 
-Message = Began | Said | Returned | Lost
+Message = TaskStarted | TaskOutput | TaskReturned | TaskLost
 
 
 class Unwanted(Exception):
     """Nobody waits for the result of this task any more."""
 
 
-class Desk:
-    """What a task has on its worker: a way to say things, and to learn whether it is wanted."""
+class TaskContext:
+    """What a task has on its worker: a way to send values, and to learn whether it is wanted."""
 
     def __init__(self, worker: Any, topic: str, name: str) -> None:
         self._worker, self._topic, self._name = worker, topic, name
         self._key = worker.get_current_task()
 
-    def say(self, **fields: Any) -> None:
+    def send(self, **fields: Any) -> None:
         """Send plain values to the process that started the task."""
         self._worker.log_event(self._topic, {"name": self._name, "fields": fields})
 
-    def begin(self, expected: Mapping[str, str]) -> None:
-        """Say that the task begins here, and which versions are others than expected.
+    def report_start(self, expected: Mapping[str, str]) -> None:
+        """Report that the task starts here, and which versions are others than expected.
 
         Raises:
             EngineError: this is another version of bnrun, or torch is not installed here.
@@ -259,13 +263,13 @@ class Tasks:
                 self._client.cancel(list(self._futures.values()))
         self._futures.clear()
 
-    def _end(self, name: str, future: Any) -> Returned | Lost:
+    def _end(self, name: str, future: Any) -> TaskReturned | TaskLost:
         """Return how a task ended."""
         from distributed import KilledWorker
 
         if future.status == "finished":
             try:
-                return Returned(name, future.result())
+                return TaskReturned(name, future.result())
             except Exception as error:
                 self._check_connection()
                 raise TrainingFailed(f"{name}: its result did not arrive: {error}.") from error
@@ -273,7 +277,7 @@ class Tasks:
             raised = future.exception()
             if isinstance(raised, KilledWorker):
                 times, last = raised.allowed_failures + 1, raised.last_worker.address
-                return Lost(name, f"{times} workers died while they had it, {last} the last")
+                return TaskLost(name, f"{times} workers died while they had it, {last} the last")
             if isinstance(raised, BnrunError):
                 raise raised
             cause = raised.__cause__ or raised
@@ -306,20 +310,20 @@ def _run(work: Work, parcel: bytes, topic: str, name: str, expected: Mapping[str
     worker = get_worker()
     # Dask's nanny starts its worker as a daemon, which multiprocessing allows no children.
     multiprocessing.current_process().daemon = False
-    desk = Desk(worker, topic, name)
+    context = TaskContext(worker, topic, name)
     try:
-        desk.begin(expected)
-        return work(parcel, desk)
+        context.report_start(expected)
+        return work(parcel, context)
     except BnrunError as error:
         place = f"worker {worker.address}"
         raise type(error)(f"{place}: {error.reason}", error.key, error.source) from error
 
 
-def _read(message: Mapping[str, Any]) -> Began | Said:
+def _read(message: Mapping[str, Any]) -> TaskStarted | TaskOutput:
     name = str(message["name"])
     if "at" in message:
-        return Began(name, str(message["at"]), tuple(map(str, message["differences"])))
-    return Said(name, message["fields"])
+        return TaskStarted(name, str(message["at"]), tuple(map(str, message["differences"])))
+    return TaskOutput(name, message["fields"])
 
 
 def connect(address: str, jobs: int = 1) -> Cluster:
@@ -331,18 +335,20 @@ def connect(address: str, jobs: int = 1) -> Cluster:
         jobs: how many workers `local` has. They share the threads of this process.
 
     Raises:
-        ConfigError: Dask is not installed, or no scheduler answers within `CONNECT_SECONDS`.
+        ConfigError: Dask is not installed; the address is none; or no scheduler answers within
+            `CONNECT_SECONDS`.
     """
     _require_dask()
     if address == LOCAL:
         return _start_local(jobs)
+    _check_address(address)
     from distributed import Client
 
     _silence_logs()
     client = Client.__new__(Client)  # by itself, so that there is one to close where this fails
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # versions are compared for each worker: see `Desk`
+            warnings.simplefilter("ignore")  # `TaskContext` compares the versions of each worker
             client.__init__(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except Exception as error:  # Dask raises a dozen kinds, for what no scheduler answers, too
         client.status = "closed"  # otherwise it waits for an answer once more when it is collected
@@ -353,6 +359,21 @@ def connect(address: str, jobs: int = 1) -> Cluster:
             key=OPTION,
         ) from error
     return Cluster(address, client)
+
+
+def _check_address(address: str) -> None:
+    """Check that a text can be the address of a scheduler.
+
+    Raises:
+        ConfigError: it cannot; Dask would look for it for `CONNECT_SECONDS`.
+    """
+    if not _ADDRESS.fullmatch(address):
+        near = did_you_mean(address, [LOCAL])
+        raise ConfigError(
+            f"received '{address}', which is no address. It must be the one that `dask scheduler` "
+            f"shows, such as tcp://10.0.0.1:8786, or {LOCAL}.{near}",
+            key=OPTION,
+        )
 
 
 def _start_local(jobs: int) -> Cluster:

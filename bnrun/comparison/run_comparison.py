@@ -126,9 +126,10 @@ def _run_trials(
 def _failed_summary(failed: TrialFailed, dataset: Dataset, device: torch.device) -> Summary:
     """Return the summary of a trial that left none: it could not be built, or its process died."""
     summary = planned(failed.trial.config.to_dict(), failed.trial.run)
-    summary = dataclasses.replace(
-        summary, device=str(device), machine=device_name(device), data=dataset.describe()
-    )
+    on, machine = str(device), device_name(device)
+    if failed.worker is not None:  # of whose device only the config's word is known
+        on, machine = summary.device, f"worker {failed.worker}"
+    summary = dataclasses.replace(summary, device=on, machine=machine, data=dataset.describe())
     return summary.with_failure(failed.reason)
 
 

@@ -33,10 +33,15 @@ TrainTrial = Callable[[Trial], Generator[Event, None, Summary]]
 
 @dataclass(frozen=True)
 class TrialFailed:
-    """A trial could not be trained to its end, and why."""
+    """A trial could not be trained to its end, and why.
+
+    Attributes:
+        worker: the address of the cluster's worker that had it; None where it was this machine.
+    """
 
     trial: Trial
     reason: str
+    worker: str | None = None
 
 
 TrialMessage = TrialEvent | TrialEnded | TrialFailed

@@ -111,7 +111,7 @@ class BatchNorm(nn.Module):
         running_var = self.running_var if uses_buffers else None
         momentum = self._count_batch() if updates else 0.0
         arguments = (x, self.weight, self.bias, running_mean, running_var)
-        if self.training and self.processes.are_many:
+        if self.training and self.processes.is_distributed:
             y, moved_mean, moved_var = synchronized.batch_norm(
                 *arguments, processes=self.processes, momentum=momentum, eps=self.eps
             )
@@ -167,7 +167,7 @@ class BatchNorm(nn.Module):
         mean, var, count = self.running_mean, self.running_var, self.num_batches_tracked
         if type(self) is not BatchNorm or self.momentum is None or not self.eps >= 0:
             return None
-        if not self.track_running_stats or (self.training and self.processes.are_many):
+        if not self.track_running_stats or (self.training and self.processes.is_distributed):
             return None
         if mean is None or var is None or count is None:
             return None

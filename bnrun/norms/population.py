@@ -59,7 +59,7 @@ class MergedStatistics:
 
     def add_others(self, processes: Processes, channels: int) -> None:
         """Merge what the other processes have; `channels` is the length of the mean."""
-        if not processes.are_many:
+        if not processes.is_distributed:
             return
         if self.count == 0:
             self.mean = self._squares = torch.zeros(channels, dtype=torch.float64)

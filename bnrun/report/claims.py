@@ -76,7 +76,7 @@ def _row(result: ClaimResult, mark: str) -> Row:
             _n(part, judgment),
             result.claim.expected,
         ),
-        is_surprise=result.is_surprise,
+        surprise=result.surprise,
     )
 
 
@@ -94,7 +94,7 @@ def _section(result: ClaimResult, kept: StudyFile, mark: str) -> Section:
         heading=f"{claim.id}  {claim.sentence}",
         outcome=outcome(result.verdict),
         expected=f"{claim.expected}, with {claim.confidence} confidence",
-        is_surprise=result.is_surprise,
+        surprise=result.surprise,
         facts=[
             ("Who says it", [*map(_source, claim.sources)]),
             ("What was done", list(_done(result, kept))),

@@ -62,7 +62,7 @@ class Section:
         heading: what it is about.
         outcome: how it came out.
         expected: what was expected, in a few words, or "".
-        is_surprise: whether that differs.
+        surprise: whether that differs, in words, or "".
         facts: lines by their heading.
         pictures, caption: what is drawn, and what the marks are.
         is_beside: whether the pictures but the first stand in one column beside it.
@@ -75,7 +75,7 @@ class Section:
     heading: str
     outcome: Outcome
     expected: str = ""
-    is_surprise: bool = False
+    surprise: str = ""
     facts: Sequence[tuple[str, Sequence[str]]] = ()
     pictures: Sequence[Picture] = ()
     caption: str = ""
@@ -95,7 +95,7 @@ class Row:
     section: str
     name: str
     cells: Sequence[str | Outcome]
-    is_surprise: bool = False
+    surprise: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
-from bnrun.comparison.cluster import Began, Cluster, Lost, Returned, Said
+from bnrun.comparison.cluster import Cluster, TaskLost, TaskOutput, TaskReturned, TaskStarted
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.trials import TrialFailed, TrialMessage, run_side_by_side
 from bnrun.errors import TrainingFailed
@@ -87,14 +87,14 @@ class ClusterTrials:
         for message in messages:
             trial = self._trials[message.name]
             match message:
-                case Began():
+                case TaskStarted():
                     yield from self._begin(trial, message)
-                case Said():
+                case TaskOutput():
                     yield TrialEvent(trial, event_from_dict(message.fields))
-                case Lost():
+                case TaskLost():
                     del self._trials[trial.name]
-                    yield TrialFailed(trial, message.reason)
-                case Returned():
+                    yield TrialFailed(trial, message.reason, self._worker_of(trial))
+                case TaskReturned():
                     yield self._end(trial, message)
 
     def close(self) -> None:
@@ -111,23 +111,28 @@ class ClusterTrials:
             )
             yield TrialEvent(next(iter(self._trials.values())), Notice(waits))
 
-    def _begin(self, trial: Trial, began: Began) -> Iterator[TrialEvent]:
+    def _begin(self, trial: Trial, task: TaskStarted) -> Iterator[TrialEvent]:
         """Say what a worker has of other versions, and that a trial starts anew."""
-        before, self._workers[trial.name] = self._workers.get(trial.name), began.worker
+        before, self._workers[trial.name] = self._workers.get(trial.name), task.worker
         if before is not None:
-            lost = f"worker {before} was lost; the trial starts again on {began.worker}"
+            lost = f"worker {before} was lost; the trial starts again on {task.worker}"
             yield TrialEvent(trial, Notice(lost))
-        if began.differences and began.worker not in self._compared:
-            self._compared.add(began.worker)
-            differences = "; ".join(began.differences)
+        if task.differences and task.worker not in self._compared:
+            self._compared.add(task.worker)
+            differences = "; ".join(task.differences)
             yield TrialEvent(
-                trial, Notice(f"worker {began.worker} has {differences}: it may round otherwise")
+                trial, Notice(f"worker {task.worker} has {differences}: it may round otherwise")
             )
 
-    def _end(self, trial: Trial, returned: Returned) -> TrialEnded | TrialFailed:
+    def _end(self, trial: Trial, returned: TaskReturned) -> TrialEnded | TrialFailed:
         """Write down what came back of a trial, and return how it ended."""
         del self._trials[trial.name]
-        unpack(trial, returned.result["files"], self._workers.get(trial.name, "unknown"))
+        worker = self._worker_of(trial)
+        unpack(trial, returned.result["files"], worker)
         if returned.result["failure"] is not None:
-            return TrialFailed(trial, str(returned.result["failure"]))
+            return TrialFailed(trial, str(returned.result["failure"]), worker)
         return TrialEnded(trial, read_run(Path(str(trial.run))).summary)
+
+    def _worker_of(self, trial: Trial) -> str:
+        """Return the address of the worker that had a trial last."""
+        return self._workers.get(trial.name, "unknown")

@@ -115,7 +115,7 @@ def newest_results(out: Path) -> KeptResults:
     chosen = [one for one in studies if isinstance(one, StudyFile) and one.result.evidence]
     complete = [one for one in chosen if not one.result.unfinished]
     of_study = {one.result.study.name: one for one in (*reversed(chosen), *reversed(complete))}
-    found: list[Kept] = [*of_study.values(), *_documents(out)]
+    found: list[Kept] = [*of_study.values(), *_documents(out, remarks)]
     for kind in (COMPARISON, RUN):
         every = [one for one in _readable(newest_first(out, kind), remarks) if _has_result(one)]
         found += reversed(every[:NEWEST])
@@ -180,13 +180,13 @@ def _has_result(kept: Kept) -> bool:
     return True
 
 
-def _documents(out: Path) -> Iterator[Document]:
-    """Yield the documents in a folder; other JSON files are none of ours."""
+def _documents(out: Path, remarks: list[str]) -> Iterator[Document]:
+    """Yield the documents in a folder; say of its other JSON files why they are none."""
     for path in sorted(out.glob("*.json")):
         try:
             yield read_document(path)
-        except RunError:
-            continue
+        except RunError as error:
+            remarks.append(f"left out: {error}")
 
 
 def _sorted(found: Sequence[Kept], remarks: Sequence[str] = ()) -> KeptResults:

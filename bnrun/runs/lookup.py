@@ -163,7 +163,7 @@ def find_any(name: str, out: Path) -> Path:
     if len(matches) > 1:
         raise _ambiguous(name, matches, "directories")
     if not matches:
-        hint = did_you_mean(name, [path.name for path in newest_first(out, *kinds)])
+        hint = did_you_mean(name, [LATEST, *(path.name for path in newest_first(out, *kinds))])
         raise RunError(
             f"there is no run, comparison or study '{name}', neither as a path nor below {out}/."
             f"{hint or ' `bnrun runs` lists them.'}"
@@ -377,7 +377,7 @@ def _missing(name: str, out: Path, exact: Sequence[Path], kind: DirectoryKind) -
         return RunError(f"{name} is not a {kind.word} directory: it has no {kind.file}.")
     _refuse_other_kind(_starting_with(name, out), kind)
     names = [path.name for path in newest_first(out, kind)]
-    hint = did_you_mean(name, names) or " `bnrun runs` lists them."
+    hint = did_you_mean(name, [LATEST, *names]) or " `bnrun runs` lists them."
     if not names:
         hint = f" No {kind.word} is there yet: `{kind.command}` makes one."
     if name == LATEST:

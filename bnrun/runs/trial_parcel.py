@@ -21,7 +21,7 @@ from typing import Any, get_args
 
 from pydantic import TypeAdapter
 
-from bnrun.comparison.cluster import POLL_SECONDS, Desk
+from bnrun.comparison.cluster import POLL_SECONDS, TaskContext
 from bnrun.comparison.comparison_events import Trial, TrialEvent
 from bnrun.comparison.trials import TrialFailed, TrialProcesses
 from bnrun.errors import RunError
@@ -58,8 +58,8 @@ def pack(trial: Trial, threads: int) -> bytes:
     return pickle.dumps((trial, files, threads))
 
 
-def train_parcel(parcel: bytes, desk: Desk) -> dict[str, Any]:
-    """Train the trial of a parcel, on a worker; say its events, and return its files.
+def train_parcel(parcel: bytes, context: TaskContext) -> dict[str, Any]:
+    """Train the trial of a parcel, on a worker; send its events, and return its files.
 
     Returns:
         `files`: content by path below the run directory; and `failure`: why the trial failed, None
@@ -76,11 +76,11 @@ def train_parcel(parcel: bytes, desk: Desk) -> dict[str, Any]:
         run = root / TRIALS / Path(trial.run).name
         # The copy of the norm's file is taken in any case, and the user was told why where it was.
         config, _ = find_norm(norm_folder(root, trial.arm), trial.config, prefers_copy=True)
-        failure = _train(Trial(trial.arm, config, str(run)), threads, desk)
+        failure = _train(Trial(trial.arm, config, str(run)), threads, context)
         return {"files": _files(run, run), "failure": failure}
 
 
-def _train(trial: Trial, threads: int, desk: Desk) -> str | None:
+def _train(trial: Trial, threads: int, context: TaskContext) -> str | None:
     """Train a trial in a process of its own; return why it failed, None where it did not."""
     failure, reported = None, 0.0
     with closing(TrialProcesses(_train_trial, 1, threads, POLL_SECONDS)) as processes:
@@ -94,8 +94,8 @@ def _train(trial: Trial, threads: int, desk: Desk) -> str | None:
                     if is_progress and time.monotonic() - reported < PROGRESS_SECONDS:
                         continue
                     reported = time.monotonic() if is_progress else reported
-                    desk.say(**event_to_dict(message.event))
-            desk.check_wanted()
+                    context.send(**event_to_dict(message.event))
+            context.check_wanted()
             if not processes.count:
                 return failure
             messages = processes.receive()

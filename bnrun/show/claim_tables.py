@@ -35,7 +35,8 @@ def _verdict(last: LastVerdicts, claim: Claim) -> Text:
         return Text("-")
     _, result = last[claim.id]
     verdict = Text(result.verdict, style=STYLES[result.verdict])
-    return verdict.append("\n(a surprise)" if result.is_surprise else "", style="not bold default")
+    surprise = f"\n({result.surprise})" if result.surprise else ""
+    return verdict.append(surprise, style="not bold default")
 
 
 def _where_from(studies: Iterable[Study], last: LastVerdicts) -> Iterator[RenderableType]:

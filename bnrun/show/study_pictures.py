@@ -246,7 +246,8 @@ def _labels(result: ClaimResult) -> Iterator[str]:
 def _footer(result: ClaimResult, study: StudyResult) -> str:
     counts = {judgment.n for judgment in result.judgments.values()}
     n = " to ".join(map(str, sorted({min(counts), max(counts)})))
-    expected = f"expected: {result.claim.expected}" + (", a surprise" if result.is_surprise else "")
+    surprise = f", {result.surprise}" if result.surprise else ""
+    expected = f"expected: {result.claim.expected}{surprise}"
     return (
         f"{result.verdict} ({expected}) · n = {n} · budget {study.budget} · {study.machine}\n"
         f"Measured: {result.claim.statistic}. {marks_words(result.claim)}".strip()

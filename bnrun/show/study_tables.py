@@ -25,7 +25,8 @@ def studies_table(studies: Iterable[Study]) -> RenderableType:
     for study in studies:
         seconds = f"{study.seconds:.0f}"
         shown.add_row(study.name, study.question, str(len(study.claims)), seconds)
-    return shown
+    note = "Seconds: of budget standard, on two cores with other work; idle ones take less."
+    return Group(shown, Text(), Paragraph(note))
 
 
 def study_view(
@@ -135,9 +136,9 @@ def measured(rule: Rule, judgment: Judgment) -> str:
 def _verdicts(claims: Iterable[ClaimResult]) -> RenderableType:
     shown = table(label("claim"), label(), label("verdict"), label("expected"))
     for one in claims:
-        expected = one.claim.expected + ("  (a surprise)" if one.is_surprise else "")
+        surprise = f"  ({one.surprise})" if one.surprise else ""
         verdict = Text(one.verdict, style=STYLES[one.verdict])
-        shown.add_row(one.claim.id, one.claim.name, verdict, expected)
+        shown.add_row(one.claim.id, one.claim.name, verdict, one.claim.expected + surprise)
     return shown
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from bnrun.studies.rules import Judgment, Rule, Verdict, combined, judge
+from bnrun.studies.rules import Exact, Judgment, Rule, Verdict, combined, judge
 
 Confidence = Literal["high", "medium", "low"]
 Reading = Literal["read", "summary", "memory"]
@@ -185,11 +185,25 @@ class ClaimResult:
         return any(is_surprise(part, judgment) for part, judgment in judged)
 
     @property
+    def surprise(self) -> str:
+        """Return the words that follow what was expected; "" where nothing surprised."""
+        if not self.is_surprise:
+            return ""
+        is_whole = self.verdict not in ("not decided", self.claim.expected)
+        return "a surprise" if is_whole else "a surprise in a part"
+
+    @property
     def deciding(self) -> tuple[Part, Judgment]:
-        """Return the part that the verdict on the claim rests on: the first that has it."""
-        parts = {part.name: part for part in self.claim.parts}
-        name = next(name for name, one in self.judgments.items() if one.verdict == self.verdict)
-        return parts[name], self.judgments[name]
+        """Return the part that the verdict on the claim rests on: the first that has it.
+
+        Of identities, it is the one with the largest error.
+        """
+        judged = [(part, self.judgments[part.name]) for part in self.claim.parts]
+        first, *others = (pair for pair in judged if pair[1].verdict == self.verdict)
+        if not isinstance(first[0].rule, Exact):
+            return first
+        exact = (pair for pair in others if isinstance(pair[0].rule, Exact))
+        return max([first, *exact], key=lambda pair: pair[1].estimate or 0.0)
 
     @property
     def note(self) -> str:

@@ -83,7 +83,7 @@ def choose(
     wanted = config.training.engine
     if wanted == "eager":
         return EAGER
-    if processes.are_many:
+    if processes.is_distributed:
         return _choose_together(config, dataset.train, device, epochs, processes)
     if wanted == "compiled":
         _require_compiled(device)

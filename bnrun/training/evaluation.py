@@ -207,7 +207,7 @@ def take_population(
     def batches(size: int = BATCH_SIZE) -> Iterator[Tensor]:
         return (batch for batch, _ in images.batches(size))
 
-    if type(model) is LeNet and not processes.are_many:
+    if type(model) is LeNet and not processes.is_distributed:
         with predicting(model):
             if take_population_in_one_call(model, next(batches(len(images)))):
                 return

@@ -47,7 +47,7 @@ def norm_statistics(config: Config, processes: Processes, device: torch.device) 
         ConfigError: they shall be synchronized, and that has no meaning or no code here.
         NormError: the norm cannot be loaded or built.
     """
-    if not processes.are_many or not _depends_on_the_batch(config):
+    if not processes.is_distributed or not _depends_on_the_batch(config):
         return NormStatistics()
     if config.training.norm_statistics == "local":
         return NormStatistics("local")

@@ -131,7 +131,7 @@ class Stepper:
     def is_in_one_call(self) -> bool:
         """Return whether the network, as it is now, is computed in one call of a kernel."""
         has_kernels = uses_kernels(self._engine, self._device) and self.dtype == torch.float32
-        is_alone = not self._processes.are_many  # else gradients are summed within the step
+        is_alone = not self._processes.is_distributed  # else gradients are summed within the step
         return has_kernels and is_alone and can_be_one_call(self.model)
 
     @contextlib.contextmanager
@@ -223,7 +223,7 @@ class Stepper:
             else:
                 batch = self._look_up() if self._one_call is not None else self._batch
                 assert batch is not None
-                train = self._train_share if self._processes.are_many else self._train_step
+                train = self._train_share if self._processes.is_distributed else self._train_step
                 self.losses[step], self.correct_counts[step] = train(*batch, on_phase)
         self.steps_taken += 1
         if step == self.steps_per_epoch - 1:
@@ -263,7 +263,7 @@ class Stepper:
         A user's norm may draw its initial values, count its calls, or keep statistics by names that
         `MovingStatistics` does not know: these differ between processes.
         """
-        if self._processes.are_many:
+        if self._processes.is_distributed:
             restore_model(self._processes.from_first(with_model({}, self.model)), self.model)
 
     def _restart_random_numbers(self, epochs: int) -> None:

@@ -92,7 +92,8 @@ def test_a_killed_process_ends_the_others_and_the_run_continues_alone(
     assert done.returncode == 1
     assert " ".join(done.stderr.split()).endswith(
         f"error: another of the 2 processes, on {host}, has ended before its work was done. 1 of 3 "
-        f"epochs are finished and kept; continue with: bnrun train --resume runs/{run.name}"
+        "epochs are finished and kept; continue with: torchrun --nproc-per-node 2 -m bnrun train "
+        f"--resume runs/{run.name} or with one process: bnrun train --resume runs/{run.name}"
     )
     assert _summary(run)["status"] == "failed"
 
@@ -110,9 +111,10 @@ def test_a_launchers_sigterm_is_an_interruption_and_three_processes_continue(
     done = bnrun(*ARGUMENTS, *SYNTHETIC, "-q", before=launch() + end)
     run = _run_in(tmp_path)
     assert done.returncode == 130
-    assert done.stderr.startswith(
+    assert " ".join(done.stderr.split()).startswith(
         "interrupted: by SIGTERM, which a launcher also sends where another process has failed. 1 "
-        "of 3 epochs are finished and kept; continue with: bnrun train --resume "
+        "of 3 epochs are finished and kept; continue with: torchrun --nproc-per-node 2 -m bnrun "
+        "train --resume "
     )
     assert "Traceback" not in done.stderr
 

@@ -12,14 +12,14 @@ from typer.testing import CliRunner
 from bnrun.cli import app
 from bnrun.comparison import cluster
 from bnrun.comparison.cluster import (
-    Began,
     Cluster,
-    Desk,
-    Lost,
     Message,
-    Returned,
-    Said,
+    TaskContext,
+    TaskLost,
+    TaskOutput,
+    TaskReturned,
     Tasks,
+    TaskStarted,
     Unwanted,
     connect,
 )
@@ -31,9 +31,9 @@ is_stopped = threading.Event()
 """Set by a task of this process that was told that nobody waits for it."""
 
 
-def act(parcel: bytes, desk: Desk) -> str:
+def act(parcel: bytes, context: TaskContext) -> str:
     """Do what the parcel says."""
-    desk.say(value=1.5, name=None)
+    context.send(value=1.5, name=None)
     match parcel:
         case b"no images":
             raise DataError("they can't be fetched.", "data.root")
@@ -42,7 +42,7 @@ def act(parcel: bytes, desk: Desk) -> str:
         case b"waits":
             try:
                 while True:
-                    desk.check_wanted()
+                    context.check_wanted()
                     is_stopped.wait(0.01)
             except Unwanted:
                 is_stopped.set()
@@ -67,12 +67,12 @@ def test_a_task_begins_says_things_and_returns(local: Cluster) -> None:
     tasks.start("b", b"")
     assert (tasks.count, tasks.has_room) == (2, False)  # one at work, and one that is next
     messages = list(_messages(tasks))
-    (worker,) = {message.worker for message in messages if isinstance(message, Began)}
+    (worker,) = {message.worker for message in messages if isinstance(message, TaskStarted)}
     for name in "ab":
         assert [message for message in messages if message.name == name] == [
-            Began(name, worker, ()),
-            Said(name, {"value": 1.5, "name": None}),
-            Returned(name, "done"),
+            TaskStarted(name, worker, ()),
+            TaskOutput(name, {"value": 1.5, "name": None}),
+            TaskReturned(name, "done"),
         ]
     assert local.sentence == "local trains 1 trial at a time"
 
@@ -100,13 +100,13 @@ def test_a_task_whose_workers_all_die_is_given_up() -> None:
     tasks.start("a", b"")
     tasks._inbox.put(("a", future))
     reason = "4 workers died while they had it, tcp://10.0.0.7:4000 the last"
-    assert list(_messages(tasks)) == [Lost("a", reason)]
+    assert list(_messages(tasks)) == [TaskLost("a", reason)]
 
 
 def test_a_task_of_an_interrupted_command_learns_of_it(local: Cluster) -> None:
     tasks = local.tasks(act)
     tasks.start("a", b"waits")
-    assert isinstance(next(_messages(tasks)), Began)
+    assert isinstance(next(_messages(tasks)), TaskStarted)
     tasks.close()
     assert is_stopped.wait(60)
     assert tasks.count == 0
@@ -124,31 +124,41 @@ def test_a_worker_of_other_versions_is_told_of_or_refused(
     )
     here, there = cluster.versions(), {**cluster.versions(), "torch": torch, "python": "3.99"}
     monkeypatch.setattr(cluster, "versions", lambda: there)
-    desk = Desk(worker, "topic", "a-s0")
+    context = TaskContext(worker, "topic", "a-s0")
     if torch:
-        desk.begin(here)
+        context.report_start(here)
     else:
         with pytest.raises(EngineError, match="torch is not installed there"):
-            desk.begin(here)
+            context.report_start(here)
     (message,) = said
     assert message["differences"] == [
         f"torch {torch}, not {here['torch']}", f"python 3.99, not {here['python']}",
     ]  # fmt: skip
     there["bnrun"] = "0.0.1"
     with pytest.raises(EngineError, match=r"bnrun is 0\.0\.1 there, and \d.* here"):
-        desk.begin(here)
+        context.report_start(here)
 
 
 def test_an_address_where_nobody_answers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.1)
-    for address in ("tcp://127.0.0.1:1", "nonsense"):
-        with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigError) as error:
+        connect("tcp://127.0.0.1:1")
+    assert str(error.value) == (
+        "--cluster: received 'tcp://127.0.0.1:1', and no scheduler answers there within 0.1 "
+        "seconds. It must be the address that `dask scheduler` shows, such as "
+        "tcp://10.0.0.1:8786, or local."
+    )
+
+
+def test_what_is_no_address_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "Client", None)  # nothing is asked
+    for address in ("nonsense", "tcp://10.0.0.1", "10.0.0.1:port", "a b:8786", ""):
+        with pytest.raises(ConfigError, match=f"^--cluster: received '{address}', which is no"):
             connect(address)
-        assert str(error.value) == (
-            f"--cluster: received '{address}', and no scheduler answers there within 0.1 seconds. "
-            "It must be the address that `dask scheduler` shows, such as tcp://10.0.0.1:8786, or "
-            "local."
-        )
+    with pytest.raises(ConfigError, match=r"or local\. Did you mean 'local'\?$"):
+        connect("locl")
+    for address in ("10.0.0.1:8786", "tls://host.lan:1", "tcp://[::1]:8786", "inproc://10.0.0.1/1"):
+        cluster._check_address(address)
 
 
 def test_without_dask_it_says_what_to_install(

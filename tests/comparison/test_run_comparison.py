@@ -22,11 +22,12 @@ from bnrun.comparison.comparison_events import (
 from bnrun.comparison.plan import make_plan
 from bnrun.comparison.result import Comparison, Parity, Speeds, Throughput
 from bnrun.comparison.run_comparison import compare, load_shared
-from bnrun.comparison.trials import run_trials, unfinished_trials
+from bnrun.comparison.trials import TrialFailed, run_trials, unfinished_trials
 from bnrun.data.dataset import Dataset
 from bnrun.errors import ConfigError, DataError, NormError, TrainingFailed
 from bnrun.events import Event, Stage, drain
 from bnrun.training import train
+from bnrun.training.device import device_name
 from bnrun.training_summary import Summary
 
 Arms = Callable[..., tuple[Arm, ...]]
@@ -102,6 +103,17 @@ def test_parity_comes_first_then_whole_pairs_then_throughput(small: Dataset, arm
     assert found.status == "completed"
     assert found.arms[0].trials[0].epochs[0].test_acc_population is not None
     assert found.arms[1].trials[0].epochs[0].test_acc_population is None
+
+
+def test_a_trial_that_fails_on_a_worker_is_not_said_to_be_of_this_machine(
+    small: Dataset, arms_of: Arms
+) -> None:
+    (trial, *_) = unfinished_trials(make_plan(arms_of("scratch", "none", epochs=1), (5,)))
+    summary = run_comparison._failed_summary(TrialFailed(trial, "no", "tcp://w:1"), small, CPU)
+    assert (summary.status, summary.machine) == ("failed", "worker tcp://w:1")
+    assert summary.device == trial.config.training.device
+    here = run_comparison._failed_summary(TrialFailed(trial, "no"), small, CPU)
+    assert (here.device, here.machine) == ("cpu", device_name(CPU))
 
 
 def test_every_finding_is_followed_by_the_result_so_far(small: Dataset, arms_of: Arms) -> None:

@@ -219,11 +219,16 @@ def test_older_and_damaged_results_are_left_out_and_named(tmp_path: Path) -> Non
             run.record(RunEnded("completed", None, None))
         run.path.rename(tmp_path / f"2026010{number + 1}T000000Z-lenet_bn-scratch-s0")
     (tmp_path / "20260101T000000Z-lenet_bn-scratch-s0" / "config.yaml").write_text("model: 1")
+    (tmp_path / "broken.json").write_text('{"findings": [')
+    (tmp_path / "other.json").write_text("[]")
     found = newest_results(tmp_path)
     assert [kept.record.path.name[:8] for kept in found.runs] == [
         f"2026010{day}" for day in range(3, 8)
     ]
-    assert found.remarks[0].startswith(
-        "left out: 20260101T000000Z-lenet_bn-scratch-s0, which can't"
+    broken, other, damaged, older = found.remarks
+    assert broken.startswith(
+        f"left out: {tmp_path / 'broken.json'} can't be read: it is no JSON document ("
     )
-    assert found.remarks[1:] == ["left out: 1 older run"]
+    assert other.startswith(f"left out: {tmp_path / 'other.json'} is no document of `bnrun verify")
+    assert damaged.startswith("left out: 20260101T000000Z-lenet_bn-scratch-s0, which can't")
+    assert older == "left out: 1 older run"

@@ -9,7 +9,7 @@ from bnrun import runs
 from bnrun.config import resolve
 from bnrun.errors import RunError
 from bnrun.events import DataUsed, RunEnded, RunStarted
-from bnrun.runs.lookup import find_comparison, find_either, find_study_directory
+from bnrun.runs.lookup import find_any, find_comparison, find_either, find_study_directory
 from bnrun.runs.obstacles import fails_at_once, no_epoch, nothing_left_to_train, nothing_to_draw
 
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
@@ -23,6 +23,12 @@ def run(tmp_path: Path) -> Path:
 def test_a_run_is_found_by_its_path_and_by_its_name(run: Path) -> None:
     assert runs.find(str(run), Path("elsewhere")) == run
     assert runs.find(run.name, run.parent) == run
+
+
+def test_a_mistyped_latest_is_no_name_of_a_run(run: Path) -> None:
+    for find in (runs.find, find_either, find_any):
+        with pytest.raises(RunError, match=r" Did you mean 'latest'\?$"):
+            find("latset", run.parent)
 
 
 def test_a_folder_of_the_same_name_does_not_hide_a_run(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bnrun.comparison.arm_syntax import build_arms
-from bnrun.comparison.cluster import Desk, Unwanted
+from bnrun.comparison.cluster import TaskContext, Unwanted
 from bnrun.comparison.comparison_events import Trial
 from bnrun.comparison.plan import make_plan
 from bnrun.config import parse_override
@@ -85,7 +85,7 @@ class FakeWorker:
 def _elsewhere(trial: Trial, worker: FakeWorker | None = None) -> dict[str, Any]:
     """Train a trial as a worker does, and return what it sends back."""
     parcel = pack(trial, torch.get_num_threads())
-    return train_parcel(parcel, Desk(worker or FakeWorker(), "topic", trial.name))
+    return train_parcel(parcel, TaskContext(worker or FakeWorker(), "topic", trial.name))
 
 
 def test_an_event_crosses_as_plain_values() -> None:

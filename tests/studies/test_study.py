@@ -1,6 +1,7 @@
 """A study from its plan to its directory, its screen and its document."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from bnrun.runs.lookup import find_study_directory
 from bnrun.runs.study_directory import create_study, reopen_study
 from bnrun.show.console import as_text
 from bnrun.show.study_tables import study_view
-from bnrun.studies.claim import Evidence
+from bnrun.studies.claim import Evidence, Part, judge_claim
 from bnrun.studies.registry import STUDIES, find_study
+from bnrun.studies.rules import Exact
 from bnrun.studies.study import Measured, StudyResult, plan, run_study
 
 SCREEN = """\
@@ -85,6 +87,27 @@ def test_the_check_of_a_definition_is_shown_as_0_or_1():
 def _of_start(values):
     evidence = {id_: Evidence(one) for id_, one in values.items()}
     return StudyResult(STUDIES["start"], "quick", "a machine", evidence, 1.0)
+
+
+def test_the_surprise_of_one_part_is_said_to_be_of_a_part(made_up):
+    parts = tuple(Part(name, Exact(), "contradicted") for name in ("first", "second"))
+    claim = replace(made_up.claims[0], parts=parts)
+    for errors, words in (
+        ((0.1, 0.2), ""),
+        ((0.1, 0.0), "a surprise in a part"),
+        ((1e-8, 0.0), "a surprise in a part"),  # the first is not decided, so the claim is not
+        ((0.0, 0.0), "a surprise"),
+    ):
+        evidence = Evidence({"first": [errors[0]], "second": [errors[1]]})
+        assert judge_claim(claim, evidence).surprise == words
+
+
+def test_a_verdict_on_identities_rests_on_the_largest_error(made_up):
+    claim = made_up.claims[0]
+    supported = judge_claim(claim, Evidence({"forward": [7e-18], "backward": [2e-14]}))
+    assert (supported.deciding[0].name, supported.to_dict()["estimate"]) == ("backward", 2e-14)
+    contradicted = judge_claim(claim, Evidence({"forward": [0.1], "backward": [2e-14]}))
+    assert (contradicted.deciding[0].name, contradicted.to_dict()["estimate"]) == ("forward", 0.1)
 
 
 def test_what_is_not_decided_is_no_surprise(made_up):

@@ -1,0 +1,78 @@
+"""What one of several processes checks and shows, without a launcher."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnrun.cli.launched import report_once, require_same
+from bnrun.cli.train import _what_is_kept
+from bnrun.config import Config, parse_override, resolve
+from bnrun.errors import ConfigError
+from bnrun.processes import ALONE, Processes
+from bnrun.runs import create
+
+
+@dataclass
+class Second(Processes):
+    """A process beside the first one, which has sent its value already."""
+
+    sent: Any = None
+
+    def from_first(self, value: Any) -> Any:
+        self.sent = self.sent or value
+        return self.sent
+
+
+def _config(*overrides: str) -> Config:
+    return resolve(None, [one for text in overrides for one in parse_override(text)]).config
+
+
+def test_the_configs_of_processes_must_be_the_same_and_so_must_the_files_of_their_norm(
+    tmp_path: Path,
+) -> None:
+    file, processes = tmp_path / "mine.py", Second()
+    config = _config(f"model.norm={file}:Mine")
+    file.write_text("class Mine: momentum = 0.1")
+    require_same(config, processes)  # as the first process does
+    require_same(config, processes)
+    with pytest.raises(ConfigError, match=r"^training\.seed differs from the first"):
+        require_same(_config(f"model.norm={file}:Mine", "training.seed=7"), processes)
+    file.write_text("class Mine: momentum = 0.2")
+    with pytest.raises(ConfigError, match=r"^the content of \S+mine\.py:Mine differs from the"):
+        require_same(config, processes)
+    file.unlink()
+    with pytest.raises(ConfigError, match="with the same files in the same places"):
+        require_same(config, processes)
+
+
+@pytest.mark.parametrize(
+    ("signals", "says"),
+    [
+        ((signal.SIGINT, signal.SIGTERM), "kept"),  # torchrun sends both after Ctrl-C
+        ((signal.SIGTERM, signal.SIGTERM), "by SIGTERM, which a launcher also sends where another"),
+    ],
+)
+def test_sigterm_is_named_where_it_came_first(signals: tuple[int, int], says: str) -> None:
+    first, second = signals
+    with pytest.raises(KeyboardInterrupt, match=f"^{says}"), report_once() as here:
+        try:
+            here._interrupt(first, None)
+        except KeyboardInterrupt:
+            here._interrupt(second, None)  # does not cut what is done at the end
+            raise KeyboardInterrupt("kept") from None
+
+
+def test_a_run_of_several_processes_continues_by_the_launcher(tmp_path: Path) -> None:
+    with create(tmp_path, resolve(None)) as run:
+        command = f"bnrun train --resume {run.path}"
+        assert str(_what_is_kept(run, ALONE)).endswith(f"continue with:\n{command}")
+        commands = f"torchrun --nproc-per-node 2 -m {command}\nor with one process:\n{command}"
+        one_machine = str(_what_is_kept(run, Processes(size=2, local_size=2)))
+        assert one_machine.endswith(f"; continue with:\n{commands}")
+        two_machines = str(_what_is_kept(run, Processes(size=4, local_size=2)))
+        assert two_machines.endswith(
+            f"; continue, on each machine with its launcher's options, with:\n{commands}"
+        )
