@@ -216,6 +216,8 @@ def test_dropout_is_told_apart_from_frozen_norms(
         [] if ratio is None else [ratio], rel=1e-3
     )
     assert all(one.message.startswith("Something (F.dropout,") for one in findings)
+    still = replace(last, training_after_train=False)
+    assert not list(dropout.find(Evidence("net", (*before, still))))
 
 
 def test_a_name_of_bare_numbers_is_named_as_a_norm() -> None:
@@ -224,3 +226,10 @@ def test_a_name_of_bare_numbers_is_named_as_a_norm() -> None:
         "norm 0.1",
         "the network",
     ]
+
+
+def test_without_moving_statistics_no_output_drifts() -> None:
+    audit, _ = drain(
+        audit_model(nn.Sequential(nn.Linear(3, 3), nn.LayerNorm(3)), [torch.rand(4, 3)])
+    )
+    assert (audit.evidence.outputs.drift, audit.parts_at) == ({}, None)

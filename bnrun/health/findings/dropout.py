@@ -26,7 +26,9 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     ratios = {
         norm.name: ratio
         for norm in norms
-        if (mode := modes[norm.name]) and (ratio := variance_ratio(norm, mode)) >= RATIO
+        if not _is_frozen(norm)  # its moving variance holds nothing of this
+        and (mode := modes[norm.name])
+        and (ratio := variance_ratio(norm, mode)) >= RATIO
     }
     if not ratios:
         return
@@ -51,13 +53,18 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def _is_frozen(norm: NormPlace) -> bool:
+    """Return whether a norm normalizes with moving statistics in training, and leaves them."""
+    return not (norm.training_after_train and norm.is_meant_to_move)
+
+
 def _mode_alike(before: Sequence[NormPlace]) -> Mode | None:
     """Return in which mode of prediction norms normalize as they do in training.
 
     With each batch's statistics, or, frozen, with moving ones; None where they are mixed, or one of
     another kind takes statistics of its own.
     """
-    frozen = [not (norm.training_after_train and norm.is_meant_to_move) for norm in before]
+    frozen = [_is_frozen(norm) for norm in before]
     if all(frozen) and frozen:
         return "moving"
     is_alike = not any(frozen) and all(norm.kind == "batch" for norm in before)
