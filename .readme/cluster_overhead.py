@@ -24,7 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bnrun.comparison.arm_syntax import build_arms
-from bnrun.comparison.cluster import Cluster, Desk, connect
+from bnrun.comparison.cluster import Cluster, TaskContext, connect
 from bnrun.comparison.comparison_events import ResultSoFar, Trial, TrialEnded
 from bnrun.comparison.plan import make_plan
 from bnrun.comparison.result import Comparison
@@ -45,10 +45,10 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def say(parcel: bytes, desk: Desk) -> None:
+def send(parcel: bytes, context: TaskContext) -> None:
     """Say as many things as the parcel is long; run on a worker."""
     for number in range(len(parcel)):
-        desk.say(event="Progress", epoch=1, step=number, loss=0.5, accuracy=0.8)
+        context.send(event="Progress", epoch=1, step=number, loss=0.5, accuracy=0.8)
 
 
 def seconds(function: Callable[[], Any]) -> float:
@@ -91,7 +91,7 @@ def directory(folder: Path, trials: int) -> ComparisonDirectory:
 
 def tasks_per_second(connection: Cluster, count: int, parcel: bytes) -> float:
     """Return how many tasks a second are done, each of which says len(parcel) things."""
-    tasks, done = connection.tasks(say), 0
+    tasks, done = connection.tasks(send), 0
     start = time.perf_counter()
     while done < count:
         while tasks.has_room and done + tasks.count < count:
