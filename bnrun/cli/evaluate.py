@@ -17,7 +17,7 @@ from bnrun.cli.options import (
     OutOption,
     RunArgument,
 )
-from bnrun.errors import known_value
+from bnrun.errors import ConfigError, known_value
 from bnrun.events import Activity
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from bnrun.config import Config
     from bnrun.data.dataset import Dataset
+    from bnrun.norms.introspection import MovingNames
     from bnrun.show.progress import Screen
     from bnrun.training.evaluation import Evaluation
 
@@ -34,6 +35,13 @@ ImagesOption = Annotated[
 ]
 
 
+MovingOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MEAN,VARIANCE",
+        help="Names of the norm's moving statistics, where they are its own.",
+    ),
+]
 NormFileOption = Annotated[
     str | None,
     typer.Option(
@@ -56,6 +64,7 @@ def evaluate(
     ] = "moving,population,batch",
     checkpoint: CheckpointOption = "last",
     norm: NormFileOption = None,
+    moving: MovingOption = None,
     images: ImagesOption = None,
     device: DeviceOption = None,
     out: OutOption = RUNS,
@@ -76,6 +85,7 @@ def evaluate(
     kinds = [
         known_value("--statistics", kind.strip(), STATISTICS) for kind in statistics.split(",")
     ]
+    names = _moving_names(moving)
     path = runs.find(run, out, no_epoch, show_notice)
     with (
         option_names(norm=norm, images=images, device=device),
@@ -88,7 +98,7 @@ def evaluate(
         config = runs.config_with_norm(path, _config(state, images, device), norm, show_notice)
         dataset, where = _load(config, screen)
         screen.show(Activity(f"evaluating: {', '.join(kinds)}"))
-        result = evaluate(config, state, dataset, where, kinds)
+        result = evaluate(config, state, dataset, where, kinds, names)
     _show(result, path, checkpoint, json)
 
 
@@ -96,6 +106,7 @@ def recalibrate(
     run: RunArgument = "latest",
     checkpoint: CheckpointOption = "last",
     norm: NormFileOption = None,
+    moving: MovingOption = None,
     images: ImagesOption = None,
     device: DeviceOption = None,
     out: OutOption = RUNS,
@@ -112,6 +123,7 @@ def recalibrate(
     from bnrun.show.console import layer_output_on_stderr, show_notice, stderr
     from bnrun.show.progress import open_screen
 
+    names = _moving_names(moving)
     path = runs.find(run, out, no_epoch, show_notice)
     with (
         option_names(norm=norm, images=images, device=device),
@@ -124,14 +136,32 @@ def recalibrate(
         config = runs.config_with_norm(path, _config(state, images, device), norm, show_notice)
         dataset, where = _load(config, screen)
         screen.show(Activity("computing population statistics"))
-        recalibrated = recalibrate(config, state, dataset, where)
+        recalibrated = recalibrate(config, state, dataset, where, names)
         screen.show(Activity("evaluating"))
-        moving, population = (
-            evaluate(config, one, dataset, where, ()) for one in (state, recalibrated)
+        before, population = (
+            evaluate(config, one, dataset, where, (), names) for one in (state, recalibrated)
         )
     file = runs.write_population_checkpoint(path, recalibrated)
-    accuracies = {**moving.accuracies, "population": population.accuracies["moving"]}
-    _show(dataclasses.replace(moving, accuracies=accuracies), path, checkpoint, json, written=file)
+    accuracies = {**before.accuracies, "population": population.accuracies["moving"]}
+    _show(dataclasses.replace(before, accuracies=accuracies), path, checkpoint, json, written=file)
+
+
+def _moving_names(text: str | None) -> "MovingNames | None":
+    """Return the two names that `--moving` gives.
+
+    Raises:
+        ConfigError: these are not two names.
+    """
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(name.isidentifier() for name in names):
+        raise ConfigError(
+            f"received '{text}'; two names are needed, the mean's and the variance's, such as "
+            "exp_mean,exp_var.",
+            "--moving",
+        )
+    return names[0], names[1]
 
 
 def _config(state: Mapping[str, Any], images: int | None, device: str | None) -> "Config":

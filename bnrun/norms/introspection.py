@@ -20,6 +20,9 @@ BETA = ("bias", "beta", "shift")
 MOVING_MEAN = ("running_mean", "moving_mean")
 MOVING_VAR = ("running_var", "moving_var", "running_variance", "moving_variance")
 
+MovingNames = tuple[str, str]
+"""Names of the moving mean and the moving variance, where a norm has others than these."""
+
 _BOOKKEEPING = frozenset(vars(nn.Module()))
 """The attributes that every module has."""
 
@@ -87,21 +90,25 @@ class MovingStatistics:
         self.names = (mean_name, var_name)
 
     @classmethod
-    def find(cls, model: nn.Module) -> "dict[str, MovingStatistics]":
+    def find(
+        cls, model: nn.Module, names: MovingNames | None = None
+    ) -> "dict[str, MovingStatistics]":
         """Return the statistics of every module that keeps both, by path, in the model's order."""
         found = {}
         for path, module in model.named_modules():
-            one = cls.of(module, named_values(module))
+            one = cls.of(module, named_values(module), names)
             if one is not None:
                 found[path] = one
         return found
 
     @classmethod
-    def of(cls, module: nn.Module, values: Mapping[str, Any]) -> "MovingStatistics | None":
+    def of(
+        cls, module: nn.Module, values: Mapping[str, Any], names: MovingNames | None = None
+    ) -> "MovingStatistics | None":
         """Return the statistics among a module's own values; None if it does not keep both."""
+        known = (MOVING_MEAN, MOVING_VAR) if names is None else ((names[0],), (names[1],))
         mean, var = (
-            next((name for name in names if _is_vector(values.get(name))), None)
-            for names in (MOVING_MEAN, MOVING_VAR)
+            next((name for name in one if _is_vector(values.get(name))), None) for one in known
         )
         if mean and var and values[mean].numel() == values[var].numel():
             return cls(module, mean, var)
@@ -135,6 +142,21 @@ class MovingStatistics:
         """Replace both by copies of these values, in the old tensors' shape, dtype and device."""
         old_mean, old_var = self.tensors()
         self.assign(_like(old_mean, mean), _like(old_var, var))
+
+
+def unknown_vectors(model: nn.Module) -> list[str]:
+    """Return the names of values by channel that no name above says the meaning of, each once.
+
+    Those that learn are left out.
+    """
+    known = {*GAMMA, *BETA, *MOVING_MEAN, *MOVING_VAR}
+    names = (
+        name
+        for module in model.modules()
+        for name, value in named_values(module).items()
+        if name not in known and _is_vector(value) and not value.requires_grad
+    )
+    return list(dict.fromkeys(names))
 
 
 def _like(old: Tensor, values: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from bnrun import kernels
-from bnrun.norms.introspection import MovingStatistics, named_values
+from bnrun.norms.introspection import MovingNames, MovingStatistics, named_values
 from bnrun.norms.reference import layout
 from bnrun.norms.synchronized import gathered_statistics
 from bnrun.processes import ALONE, Processes
@@ -105,7 +105,9 @@ def predicting(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def preserving(model: nn.Module, learned: bool = True) -> Iterator[dict[str, MovingStatistics]]:
+def preserving(
+    model: nn.Module, learned: bool = True, names: MovingNames | None = None
+) -> Iterator[dict[str, MovingStatistics]]:
     """Give the moving statistics of a model by path, and restore the model after the block.
 
     Every module gets the same tensors with the same values, and the same plain attributes, even
@@ -116,6 +118,7 @@ def preserving(model: nn.Module, learned: bool = True) -> Iterator[dict[str, Mov
         model: to restore.
         learned: whether to copy what has gradients, too. No forward pass changes the weights of a
             network, and a large one has many.
+        names: of the moving statistics, where they are not the usual ones.
     """
     before = [(module, named_values(module)) for module in model.modules()]
     parts = _parts(value for _, values in before for value in values.values())
@@ -126,7 +129,7 @@ def preserving(model: nn.Module, learned: bool = True) -> Iterator[dict[str, Mov
         if isinstance(part, Tensor) and (learned or not part.requires_grad)
     ]
     try:
-        yield MovingStatistics.find(model)
+        yield MovingStatistics.find(model, names)
     finally:
         for module, values in before:
             now = named_values(module)
@@ -164,7 +167,10 @@ def _set_content(container: Any, content: Any) -> None:
 
 
 def use_population(
-    model: nn.Module, batches: Callable[[], Iterable[Tensor]], processes: Processes = ALONE
+    model: nn.Module,
+    batches: Callable[[], Iterable[Tensor]],
+    processes: Processes = ALONE,
+    names: MovingNames | None = None,
 ) -> None:
     """Replace every norm's moving statistics by the exact ones of its input over all batches.
 
@@ -177,8 +183,9 @@ def use_population(
         model: its norms' statistics are replaced; its mode stays.
         batches: called once for each norm, returns the model's inputs.
         processes: each takes some of the batches, in turns; all get the same statistics.
+        names: of the moving statistics, where they are not the usual ones.
     """
-    found = MovingStatistics.find(model)
+    found = MovingStatistics.find(model, names)
     with predicting(model):
         for path, calls in _calls_in_order(model, found, next(iter(batches()))).items():
             merged = MergedStatistics()
@@ -203,9 +210,9 @@ def unmoved_norms(model: nn.Module) -> list[str]:
 
 
 @contextlib.contextmanager
-def batch_statistics(model: nn.Module) -> Iterator[None]:
+def batch_statistics(model: nn.Module, names: MovingNames | None = None) -> Iterator[None]:
     """Let every norm that keeps moving statistics predict with those of the current batch."""
-    with preserving(model) as found, contextlib.ExitStack() as hooks:
+    with preserving(model, names=names) as found, contextlib.ExitStack() as hooks:
         for moving in found.values():
             hooks.enter_context(_reading_input(moving.module, _replacer(moving)))
         yield

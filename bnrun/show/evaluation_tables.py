@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from bnrun.show.folding import Paragraph
 from bnrun.show.tables import label, number, table
 from bnrun.show.wording import run_title
-from bnrun.training.evaluation import Evaluation
+from bnrun.training.evaluation import Evaluation, no_moving_statistics
 
 
 def evaluation_table(evaluation: Evaluation) -> RenderableType:
@@ -28,6 +28,9 @@ def _notes(evaluation: Evaluation) -> Iterator[str]:
     yield f"over {evaluation.data.test_images:,} test images, on {evaluation.device}"
     if not evaluation.keeps_moving:
         yield "No norm keeps moving statistics, so there is only one way to predict."
+        if evaluation.unknown:
+            said = no_moving_statistics(evaluation.unknown)
+            yield f"Looked for by name: {said}."
         return
     if evaluation.recalibrated is not None:
         yield (

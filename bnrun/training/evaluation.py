@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,13 @@ from bnrun.errors import RunError
 from bnrun.events import DataUsed
 from bnrun.networks.lenet import LeNet
 from bnrun.networks.whole import take_population_in_one_call
-from bnrun.norms.introspection import MovingStatistics
+from bnrun.norms.introspection import (
+    MOVING_MEAN,
+    MOVING_VAR,
+    MovingNames,
+    MovingStatistics,
+    unknown_vectors,
+)
 from bnrun.norms.population import batch_statistics, predicting, preserving, use_population
 from bnrun.processes import ALONE, Processes
 from bnrun.training.allocator import keep_freed_memory
@@ -35,6 +41,8 @@ class Evaluation:
         accuracies: fractions, `moving` first. A kind is None where no norm keeps moving
             statistics: the model then predicts in one way, which `moving` holds.
         keeps_moving: whether any norm keeps moving statistics.
+        unknown: names of other values by channel that the norms keep, where none was found to keep
+            moving statistics.
         population_images: training images that population statistics are over.
         batch_size: images of a batch whose own statistics are used for `batch`.
         recalibrated: for a checkpoint that `recalibrate` made, the number of images that its
@@ -51,6 +59,7 @@ class Evaluation:
     population_images: int
     batch_size: int
     recalibrated: int | None = None
+    unknown: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the document that `bnrun evaluate --json` prints, without the run's directory."""
@@ -72,24 +81,33 @@ def evaluate(
     dataset: Dataset,
     device: torch.device,
     statistics: Iterable[str],
+    moving: MovingNames | None = None,
 ) -> Evaluation:
     """Return a checkpoint's test accuracy by kind of statistics; `moving` is always measured.
+
+    `moving` names the moving statistics of norms, where they are not the usual ones.
 
     A norm that draws random numbers draws the same ones at each evaluation, from the config's seed
     on. The caller's random generators stay as they were.
 
     Raises:
         NormError: the norm cannot be loaded or built.
-        RunError: the checkpoint is of another model.
+        RunError: the checkpoint is of another model; or no norm keeps what `moving` names.
         TrainingFailed: the model raised, in a user's own layer for example.
     """
     if device.type == "cpu":
         keep_freed_memory()
     wanted = [name for name in STATISTICS if name in ("moving", *statistics)]
     model = trained_model(config, checkpoint, device)
+    keeps_moving = bool(MovingStatistics.find(model, moving))
+    if moving is not None and not keeps_moving:
+        searched = no_moving_statistics(unknown_vectors(model), moving)
+        raise RunError(f"no norm keeps such moving statistics ({searched}).", "--moving")
     random_numbers = RandomNumbers(config.training.seed, device)
     with random_numbers.in_use(), wrap_model_errors("evaluation"):
-        accuracies = accuracies_by_statistics(model, dataset.to(device), config, wanted)
+        accuracies = accuracies_by_statistics(
+            model, dataset.to(device), config, wanted, moving=moving
+        )
     return Evaluation(
         norm=config.model.norm_call,
         seed=config.training.seed,
@@ -97,7 +115,8 @@ def evaluate(
         data=dataset.describe(),
         device=str(device),
         accuracies={name: accuracies.get(name) for name in wanted},
-        keeps_moving=bool(MovingStatistics.find(model)),
+        keeps_moving=keeps_moving,
+        unknown=() if keeps_moving else tuple(unknown_vectors(model)),
         population_images=_population_images(config, dataset),
         batch_size=config.training.batch_size,
         recalibrated=checkpoint.get("population_images"),
@@ -105,7 +124,11 @@ def evaluate(
 
 
 def recalibrate(
-    config: Config, checkpoint: Mapping[str, Any], dataset: Dataset, device: torch.device
+    config: Config,
+    checkpoint: Mapping[str, Any],
+    dataset: Dataset,
+    device: torch.device,
+    moving: MovingNames | None = None,
 ) -> dict[str, Any]:
     """Return a checkpoint in which population statistics replace the moving ones.
 
@@ -120,17 +143,34 @@ def recalibrate(
     if device.type == "cpu":
         keep_freed_memory()
     model = trained_model(config, checkpoint, device)
-    if not MovingStatistics.find(model):
+    if not MovingStatistics.find(model, moving):
+        searched = no_moving_statistics(unknown_vectors(model), moving)
         raise RunError(
-            f"norm '{config.model.norm_call}' keeps no moving statistics (none named running_mean, "
-            "running_var, moving_mean or moving_var): there is nothing to replace."
+            f"norm '{config.model.norm_call}' keeps no moving statistics ({searched}). There is "
+            "nothing to replace."
         )
     random_numbers = RandomNumbers(config.training.seed, device)
     with random_numbers.in_use(), wrap_model_errors("recalibration"):
-        take_population(model, dataset.train.to(device), config.training.population_images)
+        images = config.training.population_images
+        take_population(model, dataset.train.to(device), images, names=moving)
     return with_model(checkpoint, model) | {
         "population_images": _population_images(config, dataset)
     }
+
+
+def no_moving_statistics(unknown: Sequence[str], names: MovingNames | None = None) -> str:
+    """Say under which names norms were searched for moving statistics, and what they hold."""
+    known = names or (*MOVING_MEAN[:2], *MOVING_VAR[:2])
+    said = f"none named {', '.join(known[:-1])} or {known[-1]}"
+    if len(unknown) < 2:
+        return said
+    example = next((one for one in itertools.combinations(unknown, 2) if _is_pair(*one)), None)
+    option = f"--moving {','.join(example or ('MEAN', 'VARIANCE'))}"
+    return f"{said}; it holds {', '.join(unknown)}: name two of them, as in {option}"
+
+
+def _is_pair(mean: str, var: str) -> bool:
+    return "mean" in mean and "var" in var
 
 
 def trained_model(config: Config, checkpoint: Mapping[str, Any], device: torch.device) -> LeNet:
@@ -153,6 +193,7 @@ def accuracies_by_statistics(
     config: Config,
     statistics: Iterable[str],
     processes: Processes = ALONE,
+    moving: MovingNames | None = None,
 ) -> dict[str, float]:
     """Return a model's test accuracy, a fraction, by kind of statistics; `moving` always first.
 
@@ -166,15 +207,16 @@ def accuracies_by_statistics(
     """
     test = dataset.test
     accuracies = {"moving": accuracy(model, test, processes=processes)}
-    if not MovingStatistics.find(model):
+    if not MovingStatistics.find(model, moving):
         return accuracies
     device, kinds = test.images.device, set(statistics)
     if "population" in kinds:
         with preserved_generators(device), preserving(model):
-            take_population(model, dataset.train, config.training.population_images, processes)
+            images = config.training.population_images
+            take_population(model, dataset.train, images, processes, moving)
             accuracies["population"] = accuracy(model, test, processes=processes)
     if "batch" in kinds:
-        with preserved_generators(device), batch_statistics(model):
+        with preserved_generators(device), batch_statistics(model, moving):
             size = config.training.batch_size
             accuracies["batch"] = accuracy(model, test, size, processes)
     return accuracies
@@ -199,7 +241,11 @@ def accuracy(
 
 
 def take_population(
-    model: nn.Module, train: Split, count: int, processes: Processes = ALONE
+    model: nn.Module,
+    train: Split,
+    count: int,
+    processes: Processes = ALONE,
+    names: MovingNames | None = None,
 ) -> None:
     """Replace the norms' moving statistics by exact ones over the first `count` training images."""
     images = Split(train.images[:count], train.labels[:count])
@@ -211,7 +257,7 @@ def take_population(
         with predicting(model):
             if take_population_in_one_call(model, next(batches(len(images)))):
                 return
-    use_population(model, batches, processes)
+    use_population(model, batches, processes, names)
 
 
 def _population_images(config: Config, dataset: Dataset) -> int:

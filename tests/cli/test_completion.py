@@ -114,7 +114,7 @@ def _commands(group: Any) -> Iterator[Any]:
         yield from _commands(command)
 
 
-OF_THE_USER = ("N", "DIR", "MARGIN", "SECONDS", "COUNTS", "DATA", "PATH")
+OF_THE_USER = ("N", "DIR", "MARGIN", "SECONDS", "COUNTS", "DATA", "PATH", "MEAN,VARIANCE")
 """Metavars of values that only the user knows, or that the shell completes."""
 
 

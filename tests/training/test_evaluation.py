@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split
@@ -17,11 +18,13 @@ from bnrun.errors import RunError
 from bnrun.events import CheckpointReady, EpochEnded
 from bnrun.networks.lenet import LeNet
 from bnrun.norms import NORMS
+from bnrun.norms.introspection import unknown_vectors
 from bnrun.training import train
 from bnrun.training.evaluation import (
     accuracies_by_statistics,
     accuracy,
     evaluate,
+    no_moving_statistics,
     recalibrate,
     take_population,
     trained_model,
@@ -273,3 +276,36 @@ def test_the_checkpoint_of_another_model_is_refused(dataset: Dataset) -> None:
     state, _ = _trained(_norm_config("none"), dataset)
     with pytest.raises(RunError, match="does not fit this config's model"):
         trained_model(_norm_config("scratch"), state, CPU)
+
+
+class OwnNames(nn.Module):
+    """A batch norm that keeps its moving statistics under names of its own."""
+
+    def __init__(self, num_features: int, num_dims: int) -> None:
+        super().__init__()
+        self.register_buffer("exp_mean", torch.zeros(num_features))
+        self.register_buffer("exp_var", torch.ones(num_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.exp_mean, self.exp_var, training=self.training)
+
+
+OWN = ("exp_mean", "exp_var")
+
+
+def test_moving_statistics_of_other_names_are_said_and_taken_where_they_are_named(small) -> None:
+    model = LeNet(OwnNames)
+    model.train()(small.train.images[:50].float() / 255)
+    config = Config().with_training(population_images=100, batch_size=50)
+    kinds = ("moving", "population", "batch")
+    assert list(accuracies_by_statistics(model, small, config, kinds)) == ["moving"]
+    assert no_moving_statistics(unknown_vectors(model)) == (
+        "none named running_mean, moving_mean, running_var or moving_var; it holds exp_mean, "
+        "exp_var: name two of them, as in --moving exp_mean,exp_var"
+    )
+    named = accuracies_by_statistics(model, small, config, kinds, moving=OWN)
+    assert list(named) == list(kinds)
+    take_population(model, small.train, 100, names=OWN)
+    assert (
+        accuracies_by_statistics(model, small, config, ["moving"])["moving"] == named["population"]
+    )
