@@ -434,6 +434,6 @@ STUDY = Study(
     question="Is the loss smoother with batch norm, along the gradient?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=210,  # estimated from its steps
+    seconds=308,
     measure=measure,
 )

@@ -139,6 +139,6 @@ STUDY = Study(
     question="Does batch norm help by reducing covariate shift?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=614,
+    seconds=265,
     measure=measure,
 )

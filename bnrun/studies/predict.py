@@ -388,6 +388,6 @@ STUDY = Study(
     question="Which statistics should predictions use?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=1412,
+    seconds=243,
     measure=measure,
 )

@@ -308,6 +308,6 @@ STUDY = Study(
     question="Which learning rates can be used with and without batch norm?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=579,
+    seconds=166,
     measure=measure,
 )

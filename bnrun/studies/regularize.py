@@ -293,6 +293,6 @@ STUDY = Study(
     question="Does batch norm regularize, and does it make dropout needless?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=165,
+    seconds=279,
     measure=measure,
 )

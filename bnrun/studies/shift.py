@@ -303,6 +303,6 @@ STUDY = Study(
     question="How does batch norm fare in another domain, under attack, and in bad company?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=145,
+    seconds=378,
     measure=measure,
 )

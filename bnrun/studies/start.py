@@ -313,6 +313,6 @@ STUDY = Study(
     question="What do signals and gradients look like before training, and at its start?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=272,
+    seconds=49,
     measure=measure,
 )

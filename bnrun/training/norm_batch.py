@@ -1,4 +1,4 @@
-"""Whether the norm can normalize every batch, and every piece that `norm_batch` cuts it into."""
+"""Whether the norm can normalize every piece that `training.norm_batch` cuts a batch into."""
 
 import itertools
 
@@ -60,7 +60,7 @@ def _shares_leave_one(config: Config, images: int, size: int, processes: Process
 
 
 def check_norm_batch(config: Config, images: int, source: str | None = None) -> None:
-    """Check that no batch and no piece is a single example, where the norm cannot normalize one.
+    """Check that no piece is a single example, where the norm cannot normalize one.
 
     Args:
         config: of a training.
@@ -68,22 +68,11 @@ def check_norm_batch(config: Config, images: int, source: str | None = None) -> 
         source: what errors call the place that the config comes from, such as "arm scratch".
 
     Raises:
-        ConfigError: one is. The reason names a number of examples that leaves none.
+        ConfigError: a piece is. The reason names a number of examples that leaves none.
         NormError: the norm cannot be loaded or built.
     """
     together, size = config.training.norm_batch, config.training.batch_size
-    if LINEAR_PLACES.isdisjoint(config.model.norm_places):
-        return
-    if size < images and images % size == 1 and not _normalizes_one_example(config):
-        better = next(one for one in itertools.count(size + 1) if images % one != 1)
-        raise ConfigError(
-            f"received {size}, which leaves one of {images:,} examples for the last batch. After a "
-            f"linear layer that is one value per channel, where norm '{config.model.norm_call}' "
-            f"has nothing to average. Fix: --set training.batch_size={better}",
-            key="training.batch_size",
-            source=source,
-        )
-    if together is None:
+    if together is None or LINEAR_PLACES.isdisjoint(config.model.norm_places):
         return
     sizes = [one for one in (min(size, images), images % size) if one > 1]
     cut = next((one for one in sizes if _leaves_one(one, together)), None)

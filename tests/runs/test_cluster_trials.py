@@ -83,6 +83,20 @@ def workers(
             process.join()
 
 
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    """Fail a test that waits forever: where no worker is left, a comparison waits for a new one."""
+
+    def fail(*_: object) -> None:
+        pytest.fail("it waited for two minutes")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture
 def trials_in(tmp_path: Path, idx_root: Path) -> Callable[[str], list[Trial]]:
     """Make the trials of a new comparison; those of the second arm wait until `go` is there."""
