@@ -1,7 +1,5 @@
 """Trials on workers that are killed, under a scheduler that goes away."""
 
-import asyncio
-import logging
 import os
 import re
 import signal
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dask_worker import serve
 
 from bnrun.comparison.arm_syntax import build_arms
 from bnrun.comparison.cluster import Cluster, connect
@@ -25,13 +24,7 @@ from bnrun.runs.trial_directory import train_trial
 from bnrun.workers import process_context, start_ignoring_sigint
 
 distributed = pytest.importorskip("distributed", reason="needs Dask: pip install '.[cluster]'")
-pytestmark = [
-    pytest.mark.process,
-    pytest.mark.skipif(
-        "BNRUN_DASK_WORKERS" not in os.environ,
-        reason="hangs in .ci/run, not elsewhere: BNRUN_DASK_WORKERS=1 pytest runs it",
-    ),
-]
+pytestmark = pytest.mark.process
 
 WAITING = """
 import time
@@ -44,18 +37,6 @@ class Waiting(nn.Identity):
             time.sleep(0.02)
         return X / 2
 """
-
-
-def serve(address: str, name: str, folder: str) -> None:
-    """Be a worker, in silence."""
-    logging.disable()
-
-    async def work() -> None:
-        worker = distributed.Worker(address, name=name, nthreads=1, local_directory=folder)
-        async with worker:
-            await worker.finished()
-
-    asyncio.run(work())
 
 
 @pytest.fixture(scope="module")
