@@ -95,6 +95,7 @@ class Processes:
         group: torch's process group; None for that of all processes.
         store: torch's store of what processes know of one another; None for one process.
         traffic: what passed so far.
+        has_lost_one: whether another process has ended, or has not answered in time.
     """
 
     rank: int = 0
@@ -105,6 +106,7 @@ class Processes:
     group: Any = None
     store: Any = None
     traffic: Traffic = field(default_factory=Traffic)
+    has_lost_one: bool = False
 
     @property
     def is_distributed(self) -> bool:
@@ -220,7 +222,7 @@ class Processes:
 
     @contextlib.contextmanager
     def _waiting(
-        self, sent: "Tensor | None" = None, seconds: float = ANSWER_SECONDS
+        self, sent: "Tensor | None" = None, seconds: float | None = None
     ) -> Iterator[None]:
         """Count what is sent in the block, and convert torch's errors.
 
@@ -231,7 +233,8 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            raise ProcessLost(self._lost(str(error), seconds)) from error
+            self.has_lost_one = True
+            raise ProcessLost(self._lost(str(error), seconds or ANSWER_SECONDS)) from error
         self.traffic.calls += 1
         self.traffic.bytes += 0 if sent is None else sent.numel() * sent.element_size()
         self.traffic.seconds += time.perf_counter() - start

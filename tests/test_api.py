@@ -219,6 +219,20 @@ def test_what_cannot_be_done_is_a_bnrun_error(given: dict[str, Any], message: st
     assert message in str(raised.value)
 
 
+def test_training_under_a_launcher_warns_that_it_is_not_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.warns(UserWarning, match="a launcher") as warned, pytest.raises(bnrun.ConfigError):
+        bnrun.train(epochs=-1)
+    assert str(warned[0].message) == (
+        "a launcher has started 4 processes, and bnrun.train trains in each of them alone. To "
+        "train one network together, use the command: torchrun --nproc-per-node 2 -m bnrun train"
+    )
+    assert warned[0].filename == __file__
+
+
 def test_a_training_that_diverges_says_so() -> None:
     result = bnrun.train(
         epochs=1, overrides=SYNTHETIC | {"model.activation": "relu", "optimizer.lr": 1e30}

@@ -1,6 +1,8 @@
 """`train`: one training."""
 
 import contextlib
+import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,10 @@ def train(
     out: str | Path | None = None,
     on_event: Callable[[object], object] = lambda event: None,
 ) -> TrainingResult:
-    """Train LeNet with a norm.
+    """Train LeNet with a norm, in this process.
+
+    A launcher such as `torchrun` changes nothing: where it has started several processes, each
+    trains alone, with a warning. `torchrun -m bnrun train` shares one training.
 
     Args:
         config: a `Config`, a YAML file, the name of a config that comes with bnrun, or None for
@@ -64,6 +69,7 @@ def train(
         >>> 0 <= result.test_acc <= 1
         True
     """
+    _warn_of_launcher()
     name = None if norm is None else norm_text(norm)
     keywords = {
         "norm": name,
@@ -92,3 +98,15 @@ def train(
     if run is not None and run.summary is not None:
         summary = run.summary  # which names the directory, too
     return TrainingResult(summary, checkpoint)
+
+
+def _warn_of_launcher() -> None:
+    """Warn where a launcher has started several processes, which do not share this training."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size != "1":
+        warnings.warn(
+            f"a launcher has started {size} processes, and bnrun.train trains in each of them "
+            "alone. To train one network together, use the command: torchrun --nproc-per-node "
+            f"{os.environ.get('LOCAL_WORLD_SIZE', size)} -m bnrun train",
+            stacklevel=3,
+        )

@@ -53,8 +53,9 @@ class Launched:
             yield self.processes
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        if self.first_signal is not None and number == signal.SIGTERM:
-            return  # it ends already, and must not be cut
+        ends_already = self.first_signal is not None or self.processes.has_lost_one
+        if ends_already and number == signal.SIGTERM:
+            return  # what it says must not be cut
         self.first_signal = self.first_signal or number
         raise KeyboardInterrupt
 

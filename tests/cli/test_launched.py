@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from bnrun.cli.launched import report_once, require_same
+from bnrun.cli.launched import Launched, report_once, require_same
 from bnrun.cli.train import _what_is_kept
 from bnrun.config import Config, parse_override, resolve
-from bnrun.errors import ConfigError
+from bnrun.errors import ConfigError, ProcessLost
 from bnrun.processes import ALONE, Processes
 from bnrun.runs import create
 
@@ -63,6 +63,16 @@ def test_sigterm_is_named_where_it_came_first(signals: tuple[int, int], says: st
         except KeyboardInterrupt:
             here._interrupt(second, None)  # does not cut what is done at the end
             raise KeyboardInterrupt("kept") from None
+
+
+def test_a_launchers_sigterm_does_not_cut_the_words_about_a_lost_process() -> None:
+    here = Launched()
+    here.processes = Processes(size=2)
+    with pytest.raises(ProcessLost), here.processes._waiting():
+        raise RuntimeError("Connection closed by peer")
+    here._interrupt(signal.SIGTERM, None)
+    with pytest.raises(KeyboardInterrupt):
+        here._interrupt(signal.SIGINT, None)
 
 
 def test_a_run_of_several_processes_continues_by_the_launcher(tmp_path: Path) -> None:

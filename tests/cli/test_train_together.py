@@ -4,10 +4,12 @@ The launcher's part is played by a fork: it gives each process its number and a 
 """
 
 import json
+import os
+import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +31,40 @@ RANK = 0 if {alone} else next((rank for rank in range(1, {size}) if os.fork() ==
 os.environ.update(RANK=str(RANK), LOCAL_RANK=str(RANK))
 """
 
-# Sends the process of a rank a signal, before a step of the run.
-SIGNAL = """
+# Does something in the process of a rank, before a step of the run.
+ACT = """
 from bnrun.training.stepper import Stepper
 take, steps_taken = Stepper.take, 0
 
-def signal_at_step(*args):
+def act_at_step(*args):
     global steps_taken
     steps_taken += 1
     if (RANK, steps_taken) == ({rank}, {step}):
-        os.kill(os.getpid(), {signal})
+        {act}
     return take(*args)
 
-Stepper.take = signal_at_step
+Stepper.take = act_at_step
 """
+
+# Moves each process into a machine of its own, which writes its errors into a file there.
+MACHINES = """
+import atexit, ctypes, socket, subprocess
+
+name = ("alpha", "beta")[RANK]
+libc = ctypes.CDLL(None, use_errno=True)
+with open("/run/netns/{prefix}" + name) as network:
+    assert libc.setns(network.fileno(), 0x40000000) == 0, ctypes.get_errno()
+assert libc.unshare(0x04000000) == 0, ctypes.get_errno()
+socket.sethostname(name)
+os.environ.update(MASTER_ADDR="10.77.0.1", GLOO_SOCKET_IFNAME="cable")
+os.environ.update(LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
+os.makedirs(name)
+os.chdir(name)
+os.dup2(os.open("errors", os.O_CREAT | os.O_WRONLY), 2)
+if RANK == 0:
+    atexit.register(os.wait)  # the other has written its errors, too
+"""
+PULL_THE_CABLE = "subprocess.run(['ip', 'link', 'set', 'cable', 'down'], check=True)"
 
 ARGUMENTS = ("train", "--device", "cpu", "--set", "training.batch_size=100", "--epochs", 3)
 SYNTHETIC = ("--set", "data.name=synthetic", "--set", "training.engine=eager")
@@ -54,6 +76,36 @@ def launch(size: int = 2, *, answer: int = 60, alone: bool = False) -> str:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return LAUNCH.format(size=size, port=port, answer=answer, alone=alone) + FEW_IMAGES
+
+
+def _send(number: int) -> str:
+    return f"os.kill(os.getpid(), {int(number)})"
+
+
+@pytest.fixture
+def machines() -> Iterator[str]:
+    """Two network namespaces with a cable between them; yields what their names begin with."""
+    prefix = f"bnrun-{os.getpid()}-"
+    alpha, beta = f"{prefix}alpha", f"{prefix}beta"
+    if shutil.which("ip") is None:
+        pytest.skip("needs `ip`, of Debian's iproute2")
+    try:
+        for command in (
+            f"netns add {alpha}",
+            f"netns add {beta}",
+            f"link add cable netns {alpha} type veth peer name cable netns {beta}",
+            *(f"-n {name} link set lo up" for name in (alpha, beta)),
+            *(f"-n {name} link set cable up" for name in (alpha, beta)),
+            f"-n {alpha} address add 10.77.0.1/24 dev cable",
+            f"-n {beta} address add 10.77.0.2/24 dev cable",
+        ):
+            done = subprocess.run(["ip", *command.split()], capture_output=True, text=True)
+            if done.returncode:
+                pytest.skip(f"needs root and network namespaces: {done.stderr.strip()}")
+        yield prefix
+    finally:
+        for name in (alpha, beta):
+            subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL)
 
 
 def _run_in(folder: Path) -> Path:
@@ -86,7 +138,7 @@ def test_one_of_the_processes_writes_and_shows(bnrun: Run, tmp_path: Path) -> No
 def test_a_killed_process_ends_the_others_and_the_run_continues_alone(
     bnrun: Run, tmp_path: Path
 ) -> None:
-    kill = SIGNAL.format(rank=1, step=9, signal=int(signal.SIGKILL))
+    kill = ACT.format(rank=1, step=9, act=_send(signal.SIGKILL))
     done = bnrun(*ARGUMENTS, *SYNTHETIC, "-q", before=launch() + kill)
     run, host = _run_in(tmp_path), socket.gethostname()
     assert done.returncode == 1
@@ -107,7 +159,7 @@ def test_a_killed_process_ends_the_others_and_the_run_continues_alone(
 def test_a_launchers_sigterm_is_an_interruption_and_three_processes_continue(
     bnrun: Run, tmp_path: Path
 ) -> None:
-    end = SIGNAL.format(rank=0, step=9, signal=int(signal.SIGTERM))
+    end = ACT.format(rank=0, step=9, act=_send(signal.SIGTERM))
     done = bnrun(*ARGUMENTS, *SYNTHETIC, "-q", before=launch() + end)
     run = _run_in(tmp_path)
     assert done.returncode == 130
@@ -121,6 +173,32 @@ def test_a_launchers_sigterm_is_an_interruption_and_three_processes_continue(
     resumed = bnrun("train", "--resume", run.name, "-q", before=launch(3))
     assert resumed.returncode == 0, resumed.stderr
     assert _summary(run)["processes"] == 3
+    assert len(_summary(run)["epochs"]) == 3
+
+
+def test_machines_that_are_cut_off_end_with_an_error_in_time_and_the_run_continues(
+    bnrun: Run, machines: str, tmp_path: Path
+) -> None:
+    parts = [launch(answer=3), MACHINES.format(prefix=machines)]
+    pull = ACT.format(rank=1, step=9, act=PULL_THE_CABLE)
+    done = bnrun(*ARGUMENTS, *SYNTHETIC, "-q", before="".join([*parts, pull]))
+    assert done.returncode == 1
+    run = _run_in(tmp_path / "alpha")
+    kept = (
+        " 1 of 3 epochs are finished and kept; continue, on each machine with its launcher's "
+        f"options, with: torchrun --nproc-per-node 1 -m bnrun train --resume runs/{run.name} or "
+        f"with one process: bnrun train --resume runs/{run.name}"
+    )
+    for name, other, rest in (("alpha", "beta", kept), ("beta", "alpha", "")):
+        errors = (tmp_path / name / "errors").read_text()
+        assert " ".join(errors.split()).endswith(
+            f"error: another of the 2 processes, on {other}, has not answered for 3 s: it hangs, "
+            f"or its machine is off or cut off.{rest}"
+        )
+    assert _summary(run)["hosts"] == ["alpha", "beta"]
+
+    resumed = bnrun("train", "--resume", run, "-q", before=FEW_IMAGES)
+    assert resumed.returncode == 0, resumed.stderr
     assert len(_summary(run)["epochs"]) == 3
 
 

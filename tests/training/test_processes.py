@@ -56,7 +56,7 @@ def test_synchronized_processes_compute_what_one_computes(team: Team, pool: str)
     """An epoch; the last batch is uneven, and with four processes two shares of it are empty."""
     overrides = (f"model.pool={pool}",)
     expected = team.ask("train", 1, overrides)[0]
-    for size in (2, 3, 4) if pool == "avg" else (3,):
+    for size in (2, 3, 4):
         for found in team.ask("train", size, overrides)[:size]:
             _alike(found, expected)
 
@@ -69,10 +69,15 @@ def test_norms_over_each_example_need_no_others(team: Team, norm: str) -> None:
         _alike(found, expected)
 
 
-@pytest.mark.parametrize(("norm", "size"), [("scratch", 2), ("textbook", 4)])
-def test_local_statistics_are_ghost_batch_normalization(team: Team, norm: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("norm", "pool", "size"),
+    [("scratch", "avg", 2), ("scratch", "max", 4), ("textbook", "avg", 4)],
+)
+def test_local_statistics_are_ghost_batch_normalization(
+    team: Team, norm: str, pool: str, size: int
+) -> None:
     """With pieces of a batch over the processes; the moving statistics are other ones."""
-    overrides = (f"model.norm={norm}", LOCAL)
+    overrides = (f"model.norm={norm}", f"model.pool={pool}", LOCAL)
     ghost = team.ask("train", 1, (*overrides, f"training.norm_batch={32 // size}"))[0]
     for found in team.ask("train", size, overrides)[:size]:
         for part in ("losses", "counts"):
