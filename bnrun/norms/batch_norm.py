@@ -134,12 +134,36 @@ class BatchNorm(nn.Module):
         64 pieces took most of a training step.
         """
         check_rank(x)
-        pieces, positions = len(x) // examples, x.shape[2:]
-        folded = x.reshape(pieces, examples, *x.shape[1:]).transpose(0, 1)
-        folded = folded.reshape(examples, -1, *positions)
+        pieces = len(x) // examples
         gamma, beta = (
             None if vector is None else vector.repeat(pieces) for vector in (self.weight, self.bias)
         )
+        y, mean, var = self.normalize_pieces(x, examples, gamma, beta)
+        if self.track_running_stats:
+            weights = _weights([self._count_batch() for _ in range(pieces)])
+            for buffer, value in ((self.running_mean, mean), (self.running_var, var)):
+                if buffer is not None and value is not None:
+                    moved = weights.to(value) @ value.view(pieces, -1)
+                    buffer.mul_(1 - weights.sum()).add_(moved)
+        return y
+
+    def normalize_pieces(
+        self, x: Tensor, examples: int, gamma: Tensor | None, beta: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Normalize each `examples` of x by its own statistics, with gamma and beta of its own.
+
+        Args:
+            x: the input, whose length is a multiple of `examples`.
+            examples: see above.
+            gamma, beta: of shape (pieces * C,), piece after piece; None means 1 and 0.
+
+        Returns:
+            y, and each piece's mean and unbiased variance, (pieces * C,); None where the layer
+            keeps no such moving statistic.
+        """
+        pieces, positions = len(x) // examples, x.shape[2:]
+        folded = x.reshape(pieces, examples, *x.shape[1:]).transpose(0, 1)
+        folded = folded.reshape(examples, -1, *positions)
         # Moving statistics that start anywhere and move with momentum 1 are those of the pieces.
         starts = (
             None if buffer is None else buffer.repeat(pieces)
@@ -148,14 +172,8 @@ class BatchNorm(nn.Module):
         y, mean, var = batch_norm(
             folded, gamma, beta, *starts, training=True, momentum=1.0, eps=self.eps
         )
-        if self.track_running_stats:
-            weights = _weights([self._count_batch() for _ in range(pieces)])
-            for buffer, value in ((self.running_mean, mean), (self.running_var, var)):
-                if buffer is not None and value is not None:
-                    moved = weights.to(value) @ value.view(pieces, -1)
-                    buffer.mul_(1 - weights.sum()).add_(moved)
         y = y.view(examples, pieces, *x.shape[1:]).transpose(0, 1)
-        return y.reshape(x.shape)
+        return y.reshape(x.shape), mean, var
 
     def as_kernel_norm(self) -> kernels.Norm | None:
         """Return what a kernel needs to compute this layer on the way from one layer to the next.

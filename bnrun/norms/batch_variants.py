@@ -171,6 +171,37 @@ class BatchRenorm(BatchVariant):
         d_share = min(max(past / (4 * self.warmup), 0.0), 1.0)
         return 1 + r_share * (self.r_max - 1), d_share * self.d_max
 
+    def forward_in_pieces(self, x: Tensor, examples: int) -> Tensor:
+        """Normalize x as if each `examples` of it were a batch; N must be a multiple of them.
+
+        A piece is corrected towards the moving statistics that those before it have left. They are
+        known once each piece's own are, so that scale and shift of all pieces are one call: a call
+        for each of 64 pieces took nine tenths of a training step.
+        """
+        check(x, self.weight, self.bias, self.running_mean, self.running_var, training=True)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        pieces, channels = len(x) // examples, x.shape[1]
+        with torch.no_grad():
+            apart = widen(x).reshape(pieces, examples, channels, -1)
+            var, mean = torch.var_mean(apart, (1, 3), correction=0)
+            unbiased = torch.var(apart, (1, 3))
+            moving = [torch.stack([widen(self.running_mean), widen(self.running_var)])]
+            bounds = []
+            for own in torch.stack([mean, unbiased], 1):
+                bounds.append(self.bounds())
+                moving.append(torch.lerp(moving[-1], own, self._count_batch()))
+            r_max, d_max = mean.new_tensor(bounds).unsqueeze(-1).unbind(1)
+            r, d = self._corrections(mean, var, *torch.stack(moving[:-1]).unbind(1), r_max, d_max)
+        gamma, beta = r, d
+        if self.weight is not None:
+            gamma, beta = r * self.weight, d * self.weight
+        if self.bias is not None:
+            beta = beta + self.bias
+        y, *_ = self.normalize_pieces(x, examples, gamma.flatten(), beta.flatten())
+        self._replace_moving_statistics(*moving[-1])
+        return y
+
     def normalize(self, x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
         """Return x normalized; in training, corrected towards the moving statistics."""
         y = super().normalize(x, mean, var)
@@ -182,8 +213,21 @@ class BatchRenorm(BatchVariant):
         moving_mean, moving_var = (
             widen(moving).view(mean.shape) for moving in (self.running_mean, self.running_var)
         )
-        inverse_sigma = torch.rsqrt(moving_var + self.eps)
         with torch.no_grad():
-            r = (torch.sqrt(var + self.eps) * inverse_sigma).clamp(1 / r_max, r_max)
-            d = ((mean - moving_mean) * inverse_sigma).clamp(-d_max, d_max)
+            r, d = self._corrections(mean, var, moving_mean, moving_var, r_max, d_max)
         return y * r + d
+
+    def _corrections(
+        self,
+        mean: Tensor,
+        var: Tensor,
+        moving_mean: Tensor,
+        moving_var: Tensor,
+        r_max: float | Tensor,
+        d_max: float | Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return r and d; bounds that are tensors broadcast, like all the others."""
+        inverse_sigma = torch.rsqrt(moving_var + self.eps)
+        r = (torch.sqrt(var + self.eps) * inverse_sigma).clamp(1 / r_max, r_max)
+        d = ((mean - moving_mean) * inverse_sigma).clamp(-d_max, d_max)
+        return r, d

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bnrun.norms.batch_norm import BatchNorm
+from bnrun.norms.batch_variants import BatchRenorm
 from bnrun.norms.registry import NormFactory
 
 
@@ -24,7 +25,7 @@ def in_pieces(factory: NormFactory, examples: int) -> NormFactory:
 
     The layer's `forward` is replaced, and no module is put around it. So its class, its place, the
     keys of its state_dict and its values by name stay what they are without pieces, and its hooks
-    run once for a batch. Norm `scratch` normalizes all whole pieces in one call.
+    run once for a batch. Norms `scratch` and `renorm` normalize all whole pieces in one call.
     """
 
     def build(num_features: int, num_dims: int, **options: Any) -> nn.Module:
@@ -53,8 +54,9 @@ class _InPieces:
         if not self._layer.training or len(x) <= step:
             return self._forward(x)
         whole = len(x) - len(x) % step
-        if type(self._layer) is BatchNorm:
-            pieces = [self._layer.forward_in_pieces(x[:whole], step)]
+        layer = self._layer
+        if isinstance(layer, BatchNorm) and type(layer) in (BatchNorm, BatchRenorm):
+            pieces = [layer.forward_in_pieces(x[:whole], step)]
         else:
             pieces = [self._forward(x[at : at + step]) for at in range(0, whole, step)]
         if whole < len(x):

@@ -43,6 +43,23 @@ def test_a_batch_norm_in_pieces_is_the_grouped_formula_with_its_gradients(norm, 
     assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_renorm_normalizes_all_pieces_as_it_normalizes_each(shape):
+    layer, plain = _layers("renorm", shape)
+    for one in (layer, plain):
+        one.warmup = 1  # the first piece is not corrected, and the bounds grow from the second on
+    x, g = _input(shape), torch.randn(shape, dtype=torch.float64)
+    for _ in range(2):
+        y, expected = layer(x), torch.cat([plain(x[at : at + 3]) for at in (0, 3, 6)])
+        assert_close(y, expected, rtol=1e-12, atol=1e-12)
+        ours, theirs = (
+            torch.autograd.grad(out, (x, one.weight, one.bias), g)
+            for out, one in ((y, layer), (expected, plain))
+        )
+        assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    assert_close(dict(layer.named_buffers()), dict(plain.named_buffers()), rtol=1e-14, atol=0)
+
+
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_moving_statistics_are_updated_after_each_piece(momentum):
     layer, plain = _layers("scratch", SHAPES[0])
