@@ -222,6 +222,25 @@ void normalize_gradient(
     });
 }
 
+// Calls `body(piece, work, threads)` for batches that lie one after the other, each normalized by
+// itself. One batch is shared by all threads; of several, each thread has some.
+//
+// work: PARTS times that of `Sums`.
+template <typename Body>
+INLINE void in_pieces(long pieces, long channels, double *work, int threads, Body body) {
+    if (pieces == 1) return body(0, work, threads);
+    in_team(threads, [=](int thread, int team) {
+        double *own_work = work + thread * (PARTS + 1) * 2 * channels;
+        for (long piece = pieces * thread / team; piece < pieces * (thread + 1) / team; piece++)
+            body(piece, own_work, 1);
+    });
+}
+
+// Where a piece's vector lies; null where there is none.
+INLINE const float *offset(const float *vector, long count) {
+    return vector ? vector + count : nullptr;
+}
+
 // The sum over a row of `value(x)`, in double.
 template <typename Value> INLINE double sum_of_row(const float *row, long size, Value value) {
     constexpr int COUNT = LANES / 2;

@@ -28,13 +28,23 @@ def batch_norm(
     *,
     momentum: float,
     eps: float,
+    pieces: int = 1,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Normalize by the batch: `norms.reference.batch_norm` with `training`.
 
     The caller has checked the shapes, and that the batch is not empty.
+
+    Args:
+        pieces: how many batches of equal length x consists of. Each is normalized by itself, and
+            vectors, given and returned, are of shape (pieces * C,), piece after piece.
     """
-    y, moved = _BatchNorm.apply(x, gamma, beta, moving_mean, moving_var, momentum, eps)
-    return y, None if moving_mean is None else moved[0], None if moving_var is None else moved[1]
+    y, moved = _BatchNorm.apply(x, gamma, beta, (moving_mean, moving_var), momentum, eps, pieces)
+    mean, var = moved.unbind(1)
+    return (
+        y,
+        None if moving_mean is None else mean.flatten(),
+        None if moving_var is None else var.flatten(),
+    )
 
 
 def batch_norm_evaluation(
@@ -76,26 +86,24 @@ class _BatchNorm(torch.autograd.Function):
         x: Tensor,
         gamma: Tensor | None,
         beta: Tensor | None,
-        moving_mean: Tensor | None,
-        moving_var: Tensor | None,
+        moving: tuple[Tensor | None, Tensor | None],
         momentum: float,
         eps: float,
+        pieces: int,
     ) -> tuple[Tensor, Tensor]:
-        x, gamma, beta, moving_mean, moving_var = map(
-            _contiguous, (x, gamma, beta, moving_mean, moving_var)
-        )
-        images, channels = x.shape[:2]
-        y, mean, var = torch.empty_like(x), x.new_empty(channels), x.new_empty(channels)
-        moved = x.new_empty(2, channels)
+        x, gamma, beta, *moving_vectors = map(_contiguous, (x, gamma, beta, *moving))
+        channels = x.shape[1]
+        y, mean, var = torch.empty_like(x), *x.new_empty(2, pieces * channels)
+        moved = x.new_empty(pieces, 2, channels)
         size = x.shape[2:].numel()
+        ctx.shape = (pieces, len(x) // pieces, channels, size, float(eps))
         call(
-            *("batch_norm", x, gamma, beta, y, mean, var, moving_mean, moving_var, moved),
-            *(float(momentum), _work(x), images, channels, size, float(eps)),
+            *("batch_norm", x, gamma, beta, y, mean, var, *moving_vectors, moved),
+            *(float(momentum), _work(x, pieces), *ctx.shape),
         )
         ctx.mark_non_differentiable(moved)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, gamma, beta, mean, var)
-        ctx.eps, ctx.size = float(eps), size
         return y, moved
 
     @staticmethod
@@ -105,7 +113,7 @@ class _BatchNorm(torch.autograd.Function):
         d_x, d_gamma, d_beta = torch.empty_like(x), torch.empty_like(mean), torch.empty_like(mean)
         call(
             *("batch_norm_gradient", x, gamma, mean, var, g.contiguous(), d_x, d_gamma, d_beta),
-            *(_work(x), *x.shape[:2], ctx.size, ctx.eps),
+            *(_work(x, ctx.shape[0]), *ctx.shape),
         )
         gradients = (d_x, None if gamma is None else d_gamma, None if beta is None else d_beta)
         return *gradients, None, None, None, None
@@ -115,6 +123,9 @@ def _contiguous(tensor: Any) -> Any:
     return None if tensor is None else tensor.contiguous()
 
 
-def _work(x: Tensor) -> Tensor:
-    """Return the memory in which a kernel keeps the sums of all parts, and their totals."""
-    return x.new_empty(PARTS + 1, 2, x.shape[1], dtype=torch.float64)
+def _work(x: Tensor, pieces: int = 1) -> Tensor:
+    """Return the memory in which a kernel keeps the sums of all parts, and their totals.
+
+    It is for each of as many threads as compute pieces.
+    """
+    return x.new_empty(min(pieces, PARTS), PARTS + 1, 2, x.shape[1], dtype=torch.float64)

@@ -112,12 +112,14 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
         *(_FLOATS, _FLOATS, _FLOATS),  # y, mean, var
         *(_FLOATS_OR_NULL, _FLOATS_OR_NULL),  # moving mean, moving var
         *(_FLOATS, _DOUBLE),  # moved, momentum
-        *(_DOUBLES, _LONG, _LONG, _LONG, _DOUBLE),  # work, images, channels, size, eps
+        *(_DOUBLES, _LONG, _LONG, _LONG, _LONG),  # work, pieces, images, channels, size
+        _DOUBLE,  # eps
     ),
     "batch_norm_gradient": (
         *(_FLOATS, _FLOATS_OR_NULL, _FLOATS, _FLOATS, _FLOATS),  # x, gamma, mean, var, g
         *(_FLOATS, _FLOATS, _FLOATS),  # dx, d_gamma, d_beta
-        *(_DOUBLES, _LONG, _LONG, _LONG, _DOUBLE),  # work, images, channels, size, eps
+        *(_DOUBLES, _LONG, _LONG, _LONG, _LONG),  # work, pieces, images, channels, size
+        _DOUBLE,  # eps
     ),
     "batch_norm_evaluation": (
         *(_FLOATS, _FLOATS_OR_NULL, _FLOATS_OR_NULL, _FLOATS, _FLOATS),  # x, gamma, beta, mean, var

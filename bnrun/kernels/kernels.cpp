@@ -38,32 +38,33 @@ POOLING(max_pool, 24, MaxPool<Identity>)
 POOLING(max_pool, 8, MaxPool<Identity>)
 
 // Two calls, and not one through a pointer: the compiler then inlines both.
+// `images` are those of a piece, and vectors are of (pieces, channels): see `in_pieces`.
 EXPORT void batch_norm(
     const float *x, const float *gamma, const float *beta, float *y, float *mean, float *var,
     const float *moving_mean, const float *moving_var, float *moved, double momentum,
-    double *work, long images, long channels, long size, double eps, int threads) {
-    if (size == 1)
-        normalize<1>(
-            x, gamma, beta, y, mean, var, moving_mean, moving_var, moved, momentum,
-            work, images, channels, size, eps, threads);
-    else
-        normalize<0>(
-            x, gamma, beta, y, mean, var, moving_mean, moving_var, moved, momentum,
-            work, images, channels, size, eps, threads);
+    double *work, long pieces, long images, long channels, long size, double eps, int threads) {
+    in_pieces(pieces, channels, work, threads, [=](long piece, double *own_work, int team) {
+        long at = piece * channels, start = at * images * size;
+        auto normalized = size == 1 ? normalize<1> : normalize<0>;
+        normalized(
+            x + start, offset(gamma, at), offset(beta, at), y + start, mean + at, var + at,
+            offset(moving_mean, at), offset(moving_var, at), moved + 2 * at, momentum,
+            own_work, images, channels, size, eps, team);
+    });
 }
 
 EXPORT void batch_norm_gradient(
     const float *x, const float *gamma, const float *mean, const float *var, const float *g,
     float *dx, float *d_gamma, float *d_beta, double *work,
-    long images, long channels, long size, double eps, int threads) {
-    if (size == 1)
-        normalize_gradient<1>(
-            x, gamma, mean, var, g, dx, d_gamma, d_beta, work,
-            images, channels, size, eps, threads);
-    else
-        normalize_gradient<0>(
-            x, gamma, mean, var, g, dx, d_gamma, d_beta, work,
-            images, channels, size, eps, threads);
+    long pieces, long images, long channels, long size, double eps, int threads) {
+    in_pieces(pieces, channels, work, threads, [=](long piece, double *own_work, int team) {
+        long at = piece * channels, start = at * images * size;
+        auto gradient = size == 1 ? normalize_gradient<1> : normalize_gradient<0>;
+        gradient(
+            x + start, offset(gamma, at), mean + at, var + at, g + start,
+            dx + start, d_gamma + at, d_beta + at, own_work,
+            images, channels, size, eps, team);
+    });
 }
 
 EXPORT void batch_norm_evaluation(

@@ -17,7 +17,10 @@ extern "C" int omp_get_num_threads(void);
 INLINE int team_of(int threads) { return threads < PARTS ? threads : PARTS; }
 
 // Call `work(thread, threads)` in every thread of a team. It may have fewer than `team_of` says.
+//
+// A team of one is called as it is: a piece of work of a larger team may be written for a team, too.
 template <typename Work> void in_team(int threads, Work work) {
+    if (team_of(threads) == 1) return work(0, 1);
     auto start = [](void *data) {
         (*(Work *)data)(omp_get_thread_num(), omp_get_num_threads());
     };

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bnrun import kernels
 from bnrun.norms import synchronized
 from bnrun.norms.fused import batch_norm
-from bnrun.norms.reference import check_rank
+from bnrun.norms.reference import check, check_rank
 from bnrun.processes import ALONE, Processes
 
 
@@ -133,7 +133,8 @@ class BatchNorm(nn.Module):
         after the other. It is one call, whose channels are those of all pieces: a call for each of
         64 pieces took most of a training step.
         """
-        check_rank(x)
+        vectors = (self.weight, self.bias, self.running_mean, self.running_var)
+        check(x[:examples], *vectors, training=True)
         pieces = len(x) // examples
         gamma, beta = (
             None if vector is None else vector.repeat(pieces) for vector in (self.weight, self.bias)
@@ -162,13 +163,17 @@ class BatchNorm(nn.Module):
             keeps no such moving statistic.
         """
         pieces, positions = len(x) // examples, x.shape[2:]
-        folded = x.reshape(pieces, examples, *x.shape[1:]).transpose(0, 1)
-        folded = folded.reshape(examples, -1, *positions)
         # Moving statistics that start anywhere and move with momentum 1 are those of the pieces.
-        starts = (
+        starts = [
             None if buffer is None else buffer.repeat(pieces)
             for buffer in (self.running_mean, self.running_var)
-        )
+        ]
+        if x.numel() and kernels.supports_batch_norm(x, gamma, beta, *starts):
+            return kernels.batch_norm(
+                x, gamma, beta, *starts, momentum=1.0, eps=self.eps, pieces=pieces
+            )
+        folded = x.reshape(pieces, examples, *x.shape[1:]).transpose(0, 1)
+        folded = folded.reshape(examples, -1, *positions)
         y, mean, var = batch_norm(
             folded, gamma, beta, *starts, training=True, momentum=1.0, eps=self.eps
         )

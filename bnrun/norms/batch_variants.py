@@ -178,21 +178,22 @@ class BatchRenorm(BatchVariant):
         known once each piece's own are, so that scale and shift of all pieces are one call: a call
         for each of 64 pieces took nine tenths of a training step.
         """
-        check(x, self.weight, self.bias, self.running_mean, self.running_var, training=True)
+        vectors = (self.weight, self.bias, self.running_mean, self.running_var)
+        count = check(x[:examples], *vectors, training=True)
         assert self.running_mean is not None
         assert self.running_var is not None
         pieces, channels = len(x) // examples, x.shape[1]
         with torch.no_grad():
             apart = widen(x).reshape(pieces, examples, channels, -1)
             var, mean = torch.var_mean(apart, (1, 3), correction=0)
-            unbiased = torch.var(apart, (1, 3))
             moving = [torch.stack([widen(self.running_mean), widen(self.running_var)])]
             bounds = []
-            for own in torch.stack([mean, unbiased], 1):
+            for own in torch.stack([mean, var * (count / (count - 1))], 1):
                 bounds.append(self.bounds())
                 moving.append(torch.lerp(moving[-1], own, self._count_batch()))
-            r_max, d_max = mean.new_tensor(bounds).unsqueeze(-1).unbind(1)
-            r, d = self._corrections(mean, var, *torch.stack(moving[:-1]).unbind(1), r_max, d_max)
+            moving_mean, moving_var = torch.stack(moving[:-1]).unbind(1)
+            limits = mean.new_tensor(bounds).T[..., None]
+            r, d = self._corrections(mean, var, moving_mean, moving_var, limits)
         gamma, beta = r, d
         if self.weight is not None:
             gamma, beta = r * self.weight, d * self.weight
@@ -209,24 +210,19 @@ class BatchRenorm(BatchVariant):
             return y
         assert self.running_mean is not None
         assert self.running_var is not None
-        r_max, d_max = self.bounds()
         moving_mean, moving_var = (
             widen(moving).view(mean.shape) for moving in (self.running_mean, self.running_var)
         )
         with torch.no_grad():
-            r, d = self._corrections(mean, var, moving_mean, moving_var, r_max, d_max)
+            bounds = mean.new_tensor(self.bounds())
+            r, d = self._corrections(mean, var, moving_mean, moving_var, bounds)
         return y * r + d
 
     def _corrections(
-        self,
-        mean: Tensor,
-        var: Tensor,
-        moving_mean: Tensor,
-        moving_var: Tensor,
-        r_max: float | Tensor,
-        d_max: float | Tensor,
+        self, mean: Tensor, var: Tensor, moving_mean: Tensor, moving_var: Tensor, bounds: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return r and d; bounds that are tensors broadcast, like all the others."""
+        """Return r and d. The first dimension of `bounds` is r_max and d_max; all broadcast."""
+        r_max, d_max = bounds
         inverse_sigma = torch.rsqrt(moving_var + self.eps)
         r = (torch.sqrt(var + self.eps) * inverse_sigma).clamp(1 / r_max, r_max)
         d = ((mean - moving_mean) * inverse_sigma).clamp(-d_max, d_max)

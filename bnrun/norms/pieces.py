@@ -50,15 +50,14 @@ class _InPieces:
         self._examples = examples
 
     def __call__(self, x: Tensor) -> Tensor:
-        step = self._examples
-        if not self._layer.training or len(x) <= step:
+        step, layer = self._examples, self._layer
+        if not layer.training or len(x) <= step:
             return self._forward(x)
-        whole = len(x) - len(x) % step
-        layer = self._layer
+        rest = len(x) % step
+        parts = torch.split(x, [len(x) - rest, rest]) if rest else (x,)  # each is copied
         if isinstance(layer, BatchNorm) and type(layer) in (BatchNorm, BatchRenorm):
-            pieces = [layer.forward_in_pieces(x[:whole], step)]
+            pieces = [layer.forward_in_pieces(parts[0], step)]
         else:
-            pieces = [self._forward(x[at : at + step]) for at in range(0, whole, step)]
-        if whole < len(x):
-            pieces.append(self._forward(x[whole:]))
-        return torch.cat(pieces)
+            pieces = [self._forward(piece) for piece in torch.split(parts[0], step)]
+        pieces += [self._forward(part) for part in parts[1:]]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)

@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from bnrun.norms.grouped import GroupNorm, RMSNorm, grouped_norm
 from bnrun.norms.reference import batch_norm
+from bnrun.training.engine import EAGER, fast_on_cpu, running
 
 SHAPES = [(5, 12), (4, 12, 7), (3, 12, 5, 2)]
 EPS = 1e-3
@@ -78,6 +79,20 @@ def test_its_gradients_are_those_of_its_differences(center):
         return grouped_norm(*tensors, examples=2, channels=2, center=center, eps=EPS)
 
     assert torch.autograd.gradcheck(normalize, (x, gamma, beta))
+
+
+@pytest.mark.parametrize(
+    ("examples", "channels"), [(1, 12), (1, 3), (1, 1), (2, 1), (3, 1), (2, 2)]
+)
+def test_kernels_compute_the_formula_and_its_gradients(examples, channels):
+    inputs = [one.float().requires_grad_() for one in _input((6, 12, 5, 2))]
+    g = _input((6, 12, 5, 2), seed=1)[0].float()
+    found = []
+    for engine in (EAGER, fast_on_cpu()):
+        with running(engine, torch.device("cpu")):
+            y = grouped_norm(*inputs, examples=examples, channels=channels, eps=EPS)
+            found.append([y, *torch.autograd.grad(y, inputs, g)])
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=2e-6)
 
 
 def test_half_precision_is_summed_in_float32():

@@ -72,9 +72,10 @@ def test_moving_statistics_are_updated_after_each_piece(momentum):
     assert layer.num_batches_tracked == 3
 
 
-def test_kernels_normalize_all_pieces_as_they_normalize_each():
-    layer, plain = (one.float() for one in _layers("scratch", SHAPES[1]))
-    x, g = _input(SHAPES[1]).detach().float(), torch.randn(SHAPES[1])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kernels_normalize_all_pieces_as_they_normalize_each(shape):
+    layer, plain = (one.float() for one in _layers("scratch", shape))
+    x, g = _input(shape).detach().float(), torch.randn(shape)
     with running(fast_on_cpu(), torch.device("cpu")):
         ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
         y = layer(ours)
@@ -112,3 +113,13 @@ def test_a_copy_in_pieces_updates_its_own_statistics():
     twin = copy.deepcopy(layer)
     twin(_input(SHAPES[0]))
     assert (int(twin.num_batches_tracked), int(layer.num_batches_tracked)) == (3, 0)
+
+
+@pytest.mark.parametrize("norm", ["scratch", "renorm"])
+def test_pieces_of_one_value_are_refused(norm):
+    layer = in_pieces(norm_factory(norm, {}), 1)(3, 2)
+    with (
+        running(fast_on_cpu(), torch.device("cpu")),
+        pytest.raises(ValueError, match="more than 1"),
+    ):
+        layer(torch.randn(4, 3))
