@@ -14,6 +14,7 @@ FLOORS = [
     {"__init__"},  # the version, and the names that it finds in other rooms when they are used
     {"errors", "events", "guide", "locks", "paths"},
     {"workers", "environment", "learning", "processes"},
+    {"side_by_side"},
     {"config", "kernels"},
     {"norms", "training_summary"},
     {"data", "networks"},

@@ -5,25 +5,18 @@ cluster (runs/cluster_trials.py), of which each trains a trial in such a process
 """
 
 import contextlib
-import signal
-import sys
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.result import Comparison
-from bnrun.errors import INTERRUPTED, BnrunError, NormError, TrainingFailed
-from bnrun.events import Activity, Event, Notice, mapped
+from bnrun.errors import NormError, TrainingFailed
+from bnrun.events import Activity, Event, mapped
+from bnrun.side_by_side import Lost, Processes, Returned, Yielded
 from bnrun.training_summary import Summary
-from bnrun.workers import describe_exit, process_context, start_ignoring_sigint
-
-INTERRUPT_SECONDS = 10.0
-"""Time that an interrupted trial has to write down how far it came."""
 
 FINISHED = ("completed", "diverged")
 """Statuses of a trial that is not trained again. A failed one may pass once its layer is fixed."""
@@ -125,7 +118,7 @@ def run_trials(
         yield from run_side_by_side(trials, _processes(train_trial, jobs))
         return
     for trial in trials:
-        yield from _trial_events(trial, train_trial)
+        yield (yield from mapped(_train(trial, train_trial), partial(TrialEvent, trial)))
 
 
 def run_side_by_side(
@@ -144,15 +137,6 @@ def run_side_by_side(
             yield from place.receive()
 
 
-def _trial_events(trial: Trial, train_trial: TrainTrial) -> Generator[TrialMessage, None, None]:
-    try:
-        summary = yield from mapped(train_trial(trial), lambda event: TrialEvent(trial, event))
-    except (TrainingFailed, NormError) as failed:
-        yield TrialFailed(trial, str(failed))
-    else:
-        yield TrialEnded(trial, summary)
-
-
 def _processes(train_trial: TrainTrial, jobs: int) -> "TrialProcesses":
     """Return room for so many processes, which share the threads of this one."""
     import torch
@@ -161,7 +145,7 @@ def _processes(train_trial: TrainTrial, jobs: int) -> "TrialProcesses":
 
 
 class TrialProcesses:
-    """Trains each trial in a process: one that crashes or exits takes no other with it.
+    """Trains trials in processes: one that crashes or exits takes no other with it.
 
     Args:
         train_trial: see `run_trials`.
@@ -173,31 +157,24 @@ class TrialProcesses:
     def __init__(
         self, train_trial: TrainTrial, jobs: int, threads: int, seconds: float | None = None
     ) -> None:
-        self._train_trial, self._jobs, self._threads = train_trial, jobs, threads
-        self._seconds = seconds
-        self._working: dict[Any, tuple[Trial, BaseProcess]] = {}  # by the pipe to read from
-        self._ended: set[str] = set()
+        self._train_trial = train_trial
+        self._processes = Processes(jobs, threads, seconds)
 
     @property
     def count(self) -> int:
-        """Return how many processes there are."""
-        return len(self._working)
+        """Return how many trials have been started and not ended."""
+        return self._processes.count
 
     @property
     def has_room(self) -> bool:
-        """Return whether there may be another process."""
-        return self.count < self._jobs
+        """Return whether another trial may start."""
+        return self._processes.has_room
 
     def start(self, trial: Trial) -> Iterator[TrialMessage]:
-        """Start a process that trains a trial, and say so before."""
-        yield TrialEvent(trial, Activity("starting a process"))
-        context = process_context()
-        receiver, sender = context.Pipe(duplex=False)
-        arguments = (sender, self._train_trial, trial, self._threads)
-        process = context.Process(target=_work, args=arguments)
-        start_ignoring_sigint(process)
-        sender.close()  # this process's copy, so that the pipe ends with the other one
-        self._working[receiver] = (trial, process)
+        """Start to train a trial; say so before, where that starts a process."""
+        if not self._processes.has_idle:
+            yield TrialEvent(trial, Activity("starting a process"))
+        self._processes.start(trial, partial(_train, trial, self._train_trial))
 
     def receive(self) -> Iterator[TrialMessage]:
         """Wait for messages, and yield one from every process that has any.
@@ -205,57 +182,25 @@ class TrialProcesses:
         Raises:
             BnrunError: one of them was that of an error that would end every trial.
         """
-        ready: list[Any] = wait(list(self._working), self._seconds)
-        for pipe in ready:
-            trial, _ = self._working[pipe]
-            try:
-                message = pipe.recv()
-            except (EOFError, OSError):  # OSError: it was killed while it sent a message
-                message = self._lost(pipe)
-            if isinstance(message, BnrunError):
-                raise message
-            if isinstance(message, TrialEnded | TrialFailed):
-                self._ended.add(trial.name)
-            if message is not None:
-                yield message
+        for message in self._processes.receive():
+            match message:
+                case Yielded(key=trial, value=event):
+                    yield TrialEvent(trial, event)
+                case Returned(result=end):
+                    yield end
+                case Lost(key=trial, reason=reason):
+                    yield TrialFailed(trial, reason)
 
     def close(self) -> None:
         """Ask all processes to end, and kill those that do not."""
-        for _, process in self._working.values():
-            process.terminate()
-        for _, process in self._working.values():
-            process.join(INTERRUPT_SECONDS)
-            process.kill()
-
-    def _lost(self, pipe: Any) -> TrialFailed | None:
-        """Return the failure of a trial whose process has ended; None if it sent its own result."""
-        trial, process = self._working.pop(pipe)
-        process.join()
-        if trial.name in self._ended:
-            return None
-        return TrialFailed(trial, f"its process {describe_exit(process.exitcode)}")
+        self._processes.close()
 
 
-def _work(sender: Connection, train_trial: TrainTrial, trial: Trial, threads: int) -> None:
-    """Train a trial in this process, and send its events.
-
-    Ctrl-C at a terminal reaches every process of the group. This one ignores it; the parent handles
-    it, and asks this one to end by SIGTERM.
-    """
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    torch.set_num_threads(threads)
-    warnings.showwarning = lambda message, *_, **__: sender.send(
-        TrialEvent(trial, Notice(f"warning: {message}"))
-    )
-    sys.stdout = sys.stderr  # stdout is for results; a user's layer may print
+def _train(
+    trial: Trial, train_trial: TrainTrial
+) -> Generator[Event, None, TrialEnded | TrialFailed]:
+    """Train a trial; yield its events, and return how it ended."""
     try:
-        with contextlib.closing(_trial_events(trial, train_trial)) as events:
-            for event in events:
-                sender.send(event)
-    except BnrunError as error:
-        sender.send(error)
-    except (KeyboardInterrupt, BrokenPipeError):  # asked to end, or nobody reads any more
-        sys.exit(INTERRUPTED)
+        return TrialEnded(trial, (yield from train_trial(trial)))
+    except (TrainingFailed, NormError) as failed:
+        return TrialFailed(trial, str(failed))

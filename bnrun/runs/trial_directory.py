@@ -2,12 +2,13 @@
 
 import shlex
 from collections.abc import Callable, Generator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnrun.comparison.comparison_events import Trial
 from bnrun.comparison.trials import RunTrials, run_trials
+from bnrun.config import DataConfig
 from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
 from bnrun.errors import RunError, TrainingFailed
@@ -52,7 +53,7 @@ def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event
             is a summary of status `failed`.
     """
     if dataset is None:
-        dataset = drain(load(trial.config.data))
+        dataset = loaded(trial.config.data)
     device = pick_device(trial.config.training.device)
     if trial.run is None:
         work: Generator[Event, None, Summary] = mapped(
@@ -81,6 +82,16 @@ def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event
             raise
     assert run.summary is not None
     return run.summary
+
+
+@lru_cache(maxsize=1)  # the trials of one process have the same, as a rule
+def loaded(config: DataConfig) -> Dataset:
+    """Return the data of a config, which this process keeps until it loads others.
+
+    Raises:
+        DataError, ConfigError: see `load`.
+    """
+    return drain(load(config))
 
 
 def _without_checkpoints(event: Event) -> Event | None:

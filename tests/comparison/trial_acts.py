@@ -40,9 +40,7 @@ def act(trial: Trial) -> Generator[Event, None, Summary]:
 
 def _send_half_a_message() -> None:
     """Write the length of a message into this process's pipe, and less than the message."""
-    (sender,) = (
-        one for one in gc.get_objects() if isinstance(one, Connection) and not one.readable
-    )
+    (sender,) = (one for one in gc.get_objects() if isinstance(one, Connection) and one.writable)
     os.write(sender.fileno(), struct.pack("!i", 100) + b"half")
 
 
