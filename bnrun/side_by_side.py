@@ -1,19 +1,21 @@
-"""Processes that run tasks side by side; each runs one task after another.
+"""Work side by side: as many items at a time as a workplace has room for.
 
-A task is a generator function without arguments that can be pickled. What it yields and returns
-comes back pickled, so this is for bnrun's own code; see `workers` for that of others. A task that
-ends its process takes no other task with it.
+`Processes` are the workplace on this machine: each runs one task after another. A task is a
+generator function without arguments that can be pickled. What it yields and returns comes back
+pickled, so this is for bnrun's own code; see `workers` for that of others. A task that ends its
+process takes no other task with it.
 """
 
 import contextlib
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from bnrun.errors import INTERRUPTED, BnrunError
 from bnrun.events import Notice
@@ -23,6 +25,58 @@ INTERRUPT_SECONDS = 10.0
 """Time that an interrupted task has to write down how far it came."""
 
 Task = Callable[[], Generator[Any, None, Any]]
+Item = TypeVar("Item")
+ItemToStart = TypeVar("ItemToStart", contravariant=True)
+MessageToYield = TypeVar("MessageToYield", covariant=True)
+
+
+class Workplace(Protocol[ItemToStart, MessageToYield]):
+    """Where items are worked on side by side, and how what happens there is heard of."""
+
+    @property
+    def count(self) -> int:
+        """Return how many items have been started and not ended."""
+
+    @property
+    def has_room(self) -> bool:
+        """Return whether another item may start."""
+
+    def start(self, item: ItemToStart) -> Iterator[MessageToYield]:
+        """Start an item; yield what is to be said of that."""
+
+    def receive(self) -> Iterator[MessageToYield]:
+        """Wait for messages, not for long, and yield them.
+
+        Raises:
+            BnrunError: something happened that ends all work.
+        """
+
+    def close(self) -> None:
+        """End what has not ended yet."""
+
+
+def run_side_by_side(
+    items: Iterable[Item], place: Workplace[Item, MessageToYield]
+) -> Generator[MessageToYield, None, None]:
+    """Work on items in a workplace, as many at a time as it has room for, and close it.
+
+    Raises:
+        BnrunError: (while iterating) what ends all work, such as a full disk.
+    """
+    waiting = deque(items)
+    with contextlib.closing(place):
+        while waiting or place.count:
+            while waiting and place.has_room:
+                yield from place.start(waiting.popleft())
+            yield from place.receive()
+
+
+@dataclass(frozen=True)
+class Started:
+    """The task of a key has been given to a process, which may have been started for it."""
+
+    key: Any
+    in_new_process: bool
 
 
 @dataclass(frozen=True)
@@ -49,11 +103,11 @@ class Lost:
     reason: str
 
 
-Message = Yielded | Returned | Lost
+Message = Started | Yielded | Returned | Lost
 
 
 class Processes:
-    """Room for tasks in processes, which are started when they are needed.
+    """A workplace for tasks, each with a key, in processes that are started when they are needed.
 
     Args:
         most: how many processes there may be.
@@ -76,15 +130,13 @@ class Processes:
         """Return whether another task may start."""
         return self.count < self._most
 
-    @property
-    def has_idle(self) -> bool:
-        """Return whether a process without a task is there for the next one."""
-        self._idle = [(pipe, process) for pipe, process in self._idle if process.is_alive()]
-        return bool(self._idle)
-
-    def start(self, key: Any, task: Task) -> None:
-        """Start a task: in a process that has none, or in a new one."""
-        pipe, process = self._idle.pop() if self.has_idle else self._new()
+    def start(self, item: tuple[Any, Task]) -> Iterator[Message]:
+        """Start the task of a key: in a process that has none, or in a new one."""
+        key, task = item
+        idle = [one for one in self._idle if one[1].is_alive()]
+        yield Started(key, in_new_process=not idle)
+        pipe, process = idle.pop() if idle else self._new()
+        self._idle = idle
         self._working[pipe] = (key, process)
         with contextlib.suppress(OSError):  # the process has just been killed; `receive` says so
             pipe.send(task)

@@ -4,18 +4,15 @@ Side by side they are trained in a `Workplace`: the processes of this module, or
 cluster (runs/cluster_trials.py), of which each trains a trial in such a process.
 """
 
-import contextlib
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.result import Comparison
 from bnrun.errors import NormError, TrainingFailed
 from bnrun.events import Activity, Event, mapped
-from bnrun.side_by_side import Lost, Processes, Returned, Yielded
+from bnrun.side_by_side import Lost, Processes, Returned, Started, Yielded, run_side_by_side
 from bnrun.training_summary import Summary
 
 FINISHED = ("completed", "diverged")
@@ -40,31 +37,6 @@ class TrialFailed:
 TrialMessage = TrialEvent | TrialEnded | TrialFailed
 RunTrials = Callable[[Sequence[Trial]], Generator[TrialMessage, None, None]]
 """Trains trials; of each one, the last message is a TrialEnded or a TrialFailed."""
-
-
-class Workplace(Protocol):
-    """Where trials are trained side by side, and how what happens there is heard of."""
-
-    @property
-    def count(self) -> int:
-        """Return how many trials have been started and not ended."""
-
-    @property
-    def has_room(self) -> bool:
-        """Return whether another trial may start."""
-
-    def start(self, trial: Trial) -> Iterator[TrialMessage]:
-        """Start a trial; yield what is to be said of that."""
-
-    def receive(self) -> Iterator[TrialMessage]:
-        """Wait for messages, not for long, and yield them.
-
-        Raises:
-            BnrunError: something happened that ends every trial.
-        """
-
-    def close(self) -> None:
-        """End all trials that are still trained."""
 
 
 def unfinished_trials(
@@ -121,22 +93,6 @@ def run_trials(
         yield (yield from mapped(_train(trial, train_trial), partial(TrialEvent, trial)))
 
 
-def run_side_by_side(
-    trials: Sequence[Trial], place: Workplace
-) -> Generator[TrialMessage, None, None]:
-    """Train trials in a workplace, as many at a time as it has room for, and close it.
-
-    Raises:
-        BnrunError: (while iterating) what would end every trial, such as a full disk.
-    """
-    waiting = deque(trials)
-    with contextlib.closing(place):
-        while waiting or place.count:
-            while waiting and place.has_room:
-                yield from place.start(waiting.popleft())
-            yield from place.receive()
-
-
 def _processes(train_trial: TrainTrial, jobs: int) -> "TrialProcesses":
     """Return room for so many processes, which share the threads of this one."""
     import torch
@@ -172,9 +128,10 @@ class TrialProcesses:
 
     def start(self, trial: Trial) -> Iterator[TrialMessage]:
         """Start to train a trial; say so before, where that starts a process."""
-        if not self._processes.has_idle:
-            yield TrialEvent(trial, Activity("starting a process"))
-        self._processes.start(trial, partial(_train, trial, self._train_trial))
+        task = (trial, partial(_train, trial, self._train_trial))
+        for message in self._processes.start(task):
+            if isinstance(message, Started) and message.in_new_process:
+                yield TrialEvent(trial, Activity("starting a process"))
 
     def receive(self) -> Iterator[TrialMessage]:
         """Wait for messages, and yield one from every process that has any.

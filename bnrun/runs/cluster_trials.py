@@ -6,12 +6,13 @@ from pathlib import Path
 
 from bnrun.comparison.cluster import Cluster, TaskLost, TaskOutput, TaskReturned, TaskStarted
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
-from bnrun.comparison.trials import TrialFailed, TrialMessage, run_side_by_side
+from bnrun.comparison.trials import TrialFailed, TrialMessage
 from bnrun.errors import TrainingFailed
 from bnrun.events import Notice
 from bnrun.runs.lookup import STUDY
 from bnrun.runs.run_records import read_run
 from bnrun.runs.trial_parcel import event_from_dict, pack, train_parcel, unpack
+from bnrun.side_by_side import run_side_by_side
 
 
 def run_on_cluster(

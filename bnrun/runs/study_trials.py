@@ -1,25 +1,32 @@
 """The trainings of a study, each in a run directory that is made once and read again."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
 
 from bnrun.comparison.cluster import Cluster
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.trials import FINISHED, TrialFailed, TrialMessage
-from bnrun.config import resolve
+from bnrun.config import DataConfig, resolve
 from bnrun.config.difference import config_difference
+from bnrun.data.dataset import Dataset
 from bnrun.data.load import load
 from bnrun.errors import RunError, TrainingFailed
 from bnrun.events import Probed, RunStarted, Stage
 from bnrun.runs.checkpoint_files import read_checkpoint
 from bnrun.runs.probe_records import read_probes
 from bnrun.runs.run_records import read_run
-from bnrun.runs.trial_directory import trial_runner
+from bnrun.runs.trial_directory import loaded, trial_runner
+from bnrun.side_by_side import Lost, Processes, Returned, Yielded, run_side_by_side
 from bnrun.studies.trainings import Summaries, TrainEvent
 from bnrun.training.engine import fast_on_cpu
 from bnrun.training_summary import Summary
+
+Result = TypeVar("Result")
 
 
 class StudyTrials:
@@ -68,6 +75,38 @@ class StudyTrials:
                     yield Stage(message.trial.name, len(summaries), len(trials))
         return summaries
 
+    def compute(
+        self, data: DataConfig, parts: Mapping[str, Callable[[Dataset], Result]]
+    ) -> Generator[TrainEvent, None, list[Result]]:
+        """Return what functions return of the data, in their order.
+
+        As many run at a time as trials do; with a cluster, one for each thread of this machine.
+
+        Raises:
+            BnrunError: (while iterating) the data cannot be read, or one of them fails.
+        """
+        dataset = yield from load(data)
+        threads = torch.get_num_threads()
+        jobs = self._jobs if isinstance(self._jobs, int) else threads
+        if jobs == 1 or len(parts) < 2:
+            results: list[Result] = []
+            for name, part in parts.items():
+                yield Stage(name, len(results), len(parts))
+                results.append(part(dataset))
+            return results
+        found: dict[str, Result] = {}
+        tasks = [(name, partial(_computed, part, data)) for name, part in parts.items()]
+        with closing(run_side_by_side(tasks, Processes(jobs, max(1, threads // jobs)))) as messages:
+            for message in messages:
+                match message:
+                    case Lost(key=name, reason=reason):
+                        raise TrainingFailed(f"{name}: {reason}")
+                    case Returned(key=name, result=result):
+                        found[name] = result
+                if not isinstance(message, Yielded):
+                    yield Stage(message.key, len(found), len(parts))
+        return [found[name] for name in parts]
+
     def checkpoint(self, trial: Trial, epoch: int) -> Mapping[str, Any]:
         """Return the state of a trained trial after an epoch.
 
@@ -86,6 +125,14 @@ class StudyTrials:
 
     def _path(self, trial: Trial) -> Path:
         return self._folder / trial.name
+
+
+def _computed(
+    part: Callable[[Dataset], Result], data: DataConfig
+) -> Generator[TrainEvent, None, Result]:
+    """Return what a function returns of the data, in a process that may keep them."""
+    yield from ()
+    return part(loaded(data))
 
 
 def _starts(message: TrialMessage) -> bool:

@@ -4,6 +4,7 @@ import math
 import statistics
 import time
 from collections.abc import Collection, Generator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from bnrun.comparison.comparison_events import Trial
@@ -207,7 +208,8 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
         yield Measured("B5", evidence, time.perf_counter() - start)
     if "B6" in ids:
         start = time.perf_counter()
-        yield Measured("B6", (yield from _renorm(budget)), time.perf_counter() - start)
+        evidence = yield from _renorm(budget, laboratory)
+        yield Measured("B6", evidence, time.perf_counter() - start)
 
 
 Accuracies = Mapping[str, Sequence[float | None]]
@@ -367,21 +369,19 @@ def _fifty_to_hundred(budget: Budget, accuracies: Accuracies, laboratory: Labora
 
 def _ghost(budget: Budget, accuracies: Accuracies, laboratory: Laboratory) -> Experiment:
     """Return how much better pieces are than the whole batch, on all images and on few."""
-    import torch
+    from bnrun.studies.norm_batches import trained_on_few
 
-    from bnrun.data.load import load
-    from bnrun.studies.norm_batches import trained
-    from bnrun.training.engine import fast_on_cpu
-
-    dataset = yield from load(_group(budget, 0).config.data)
-    few: dict[int, list[float]] = {FEW_PIECE: [], BATCH: []}
-    seeds = FEW_SEEDS[budget]
-    for seed in range(seeds):
-        yield Stage(f"B4 ghost, {FEW_IMAGES:,} images, seed {seed}", seed, seeds)
-        for m, found in few.items():
-            config, train = _pieces(budget, m, seed).config, dataset.train
-            few_images = train.take(torch.arange(FEW_IMAGES))
-            found.append(trained(config, few_images, dataset, FEW_STEPS, fast_on_cpu()).accuracy)
+    sizes = (FEW_PIECE, BATCH)
+    parts = {
+        f"B4 ghost, {FEW_IMAGES:,} images in pieces of {m}, seed {seed}": partial(
+            trained_on_few, _pieces(budget, m, seed).config, FEW_IMAGES, FEW_STEPS
+        )
+        for seed in range(FEW_SEEDS[budget])
+        for m in sizes
+    }
+    found = yield from laboratory.compute(_group(budget, 0).config.data, parts)
+    accuracies_of = [outcome.accuracy for outcome in found]
+    few = {m: accuracies_of[at :: len(sizes)] for at, m in enumerate(sizes)}
     values = {
         GHOST_16: differences(accuracies[_arm(16)], accuracies["whole"]),
         GHOST_64: differences(accuracies[_arm(64)], accuracies["whole"]),
@@ -446,30 +446,36 @@ def _predicted(epoch: EpochEnded) -> float:
     return epoch.test_acc if population is None else population
 
 
-def _renorm(budget: Budget) -> Experiment:
+def _renorm(budget: Budget, laboratory: Laboratory) -> Experiment:
     """Train with both norms over small pieces, and over pieces of about one class."""
-    from bnrun.data.load import load
-    from bnrun.studies.norm_batches import in_order_of_classes, trained
-    from bnrun.training.engine import fast_on_cpu
+    from bnrun.studies.norm_batches import trained_in_order
 
-    dataset = yield from load(_group(budget, 0).config.data)
-    seeds, steps = FEW_SEEDS[budget], RENORM_STEPS[budget]
+    steps = RENORM_STEPS[budget]
+    settings = [
+        (seed, size, norm)
+        for seed in range(FEW_SEEDS[budget])
+        for size in (SMALL, SORTED)
+        for norm in ("scratch", "renorm")
+    ]
+    parts = {
+        f"B6 renorm, {norm}, pieces of {size}, seed {seed}": partial(
+            trained_in_order, _renormed(norm, size, seed), steps, by_class=size == SORTED
+        )
+        for seed, size, norm in settings
+    }
+    outcomes = yield from laboratory.compute(_group(budget, 0).config.data, parts)
+    found = dict(zip(settings, outcomes, strict=True))
     samples = []
-    for seed in range(seeds):
-        yield Stage(f"B6 renorm, seed {seed}", seed, seeds)
+    for seed in range(FEW_SEEDS[budget]):
         values, curves = {}, {}
-        parts = ((RENORM_SMALL, SMALL, "as it comes"), (RENORM_SORTED, SORTED, "by class"))
-        for part, size, order in parts:
-            train = dataset.train
-            if size == SORTED:
-                train = in_order_of_classes(train, seed, BATCH)
-            found = {
-                norm: trained(_renormed(norm, size, seed), train, dataset, steps, fast_on_cpu())
-                for norm in ("scratch", "renorm")
-            }
-            values[part] = found["renorm"].accuracy - found["scratch"].accuracy
-            for norm, name in (("scratch", "batch norm"), ("renorm", "renorm")):
-                curves[f"{name}, {order}"] = found[norm].loss_curve()
+        for part, size, order in (
+            (RENORM_SMALL, SMALL, "as it comes"),
+            (RENORM_SORTED, SORTED, "by class"),
+        ):
+            batch_norm, renorm = (found[seed, size, norm] for norm in ("scratch", "renorm"))
+            values[part] = renorm.accuracy - batch_norm.accuracy
+            curves[f"batch norm, {order}"] = batch_norm.loss_curve()
+            curves[f"renorm, {order}"] = renorm.loss_curve()
         samples.append(Sample(values, curves))
     return gathered(find_claim(CLAIMS, "B6"), samples)
 

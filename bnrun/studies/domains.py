@@ -60,6 +60,48 @@ def by_statistics(
     return found
 
 
+def by_statistics_of_all(
+    networks: Mapping[str, tuple[Config, Mapping[str, Any], Mapping[str, Change]]],
+    dataset: Dataset,
+) -> dict[str, dict[str, Accuracies]]:
+    """Return the accuracies of several networks, each on domains of its own; see `by_statistics`.
+
+    Args:
+        networks: config, checkpoint and domains, by name.
+        dataset: the images.
+    """
+    return {
+        name: by_statistics(config, state, dataset, domains)
+        for name, (config, state, domains) in networks.items()
+    }
+
+
+def robustness_at_one_accuracy(
+    configs: Mapping[str, Config],
+    dataset: Dataset,
+    *,
+    every: int,
+    changes: Mapping[str, Change],
+    strengths: Mapping[str, float],
+    engine: Engine = EAGER,
+) -> dict[str, dict[str, float]]:
+    """Train networks to the clean accuracy of the first, and return how robust each is.
+
+    Args:
+        configs: of the trainings, by name. The first one goes on to its end.
+        dataset: the images.
+        every: see `trained_to`.
+        changes, strengths, engine: see `robustness`.
+    """
+    found: dict[str, dict[str, float]] = {}
+    goal = None
+    for name, config in configs.items():
+        model = trained_to(goal, config, dataset, every, engine)
+        found[name] = robustness(model, dataset.test, changes, strengths, engine)
+        goal = found[name]["clean"] if goal is None else goal
+    return found
+
+
 def trained_to(
     goal: float | None, config: Config, dataset: Dataset, every: int, engine: Engine = EAGER
 ) -> nn.Module:

@@ -5,10 +5,10 @@ import statistics
 import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Points, Sample, Source, find_claim, gathered
 from bnrun.studies.rules import Definition, Direction, Equivalence, Verdict
 from bnrun.studies.sources import SANTURKAR
@@ -379,22 +379,23 @@ def _log10(value: float) -> float:
 
 def _as_taught(budget: Budget, laboratory: Laboratory) -> Generator[StudyEvent, None, Evidence]:
     """Draw the picture that is often taught, and the paper's beside it."""
-    import torch
-
-    from bnrun.data.load import load
+    from bnrun.studies.own_training import on_training_images, with_fast_engine
     from bnrun.studies.rate_runs import runs_at_rates
-    from bnrun.training.engine import fast_on_cpu, running
 
     claim = find_claim(CLAIMS, "L4")
     trials = {norm: _sigmoid(budget, norm, 0) for norm in NORMS}
     yield from laboratory.train(list(trials.values()))
-    dataset = yield from load(trials["none"].config.data)
+    parts = {}
+    for norm, one in trials.items():
+        at_rates = partial(
+            runs_at_rates, one.config, rates=TAUGHT_RATES, steps=TAUGHT_STEPS[budget]
+        )
+        on_images = partial(on_training_images, at_rates)
+        parts[f"{claim.id} {claim.name}, {norm}"] = partial(with_fast_engine, on_images)
+    found = yield from laboratory.compute(trials["none"].config.data, parts)
     curves: dict[str, Points] = {}
     cosines = []
-    for done, (norm, one) in enumerate(trials.items()):
-        yield Stage(f"{claim.id} {claim.name}, {norm}", done, len(trials))
-        with running(fast_on_cpu(), torch.device("cpu")):
-            runs = runs_at_rates(one.config, dataset.train, TAUGHT_RATES, TAUGHT_STEPS[budget])
+    for (norm, one), runs in zip(trials.items(), found, strict=True):
         cosines.append(runs.cosines)
         for end, extreme in (("lowest", min), ("highest", max)):
             curves[f"taught: {NAMES[norm]}, {end}"] = [

@@ -5,14 +5,18 @@ Those of C3, C4 and C6 take pairs of trainings that differ in the norm alone, on
 
 import statistics
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import Stage
+from bnrun.config import Config
 from bnrun.studies.claim import Claim, Evidence, Sample, gathered
 from bnrun.studies.ranks import rank_correlation
 from bnrun.studies.study import StudyEvent
 from bnrun.studies.trainings import Laboratory
+
+if TYPE_CHECKING:
+    from bnrun.data.dataset import Dataset
 
 Experiment = Generator[StudyEvent, None, Evidence]
 Pair = Mapping[str, Trial]
@@ -49,24 +53,40 @@ A_TENTH = "a tenth or more"
 
 def convergence(claim: Claim, pairs: Sequence[Pair], laboratory: Laboratory) -> Experiment:
     """Return in what order layers converge, with and without a norm."""
-    from bnrun.data.load import load
-    from bnrun.studies.representations import first_converged
-
+    if not pairs:
+        return gathered(claim, [])
+    trials = [pair[norm] for pair in pairs for norm in NORMS]
+    parts = {
+        f"{claim.id} {claim.name}, {one.name}": partial(
+            _first_converged, one.config, _states(one, laboratory)
+        )
+        for one in trials
+    }
+    found = yield from laboratory.compute(trials[0].config.data, parts)
     samples = []
-    for done, pair in enumerate(pairs):
-        yield Stage(f"{claim.id} {claim.name}", done, len(pairs))
-        dataset = yield from load(pair["none"].config.data)
+    for at in range(len(pairs)):
         values, curves = {}, {}
-        for norm, name in zip(NORMS, NAMES, strict=True):
-            trial = pair[norm]
-            epochs = range(1, trial.config.training.epochs + 1)
-            states = [laboratory.checkpoint(trial, epoch) for epoch in epochs]
-            images = dataset.test.images[:IMAGES]
-            found = first_converged(trial.config, states, images, CONVERGED)
-            values[name] = -rank_correlation(range(len(found)), found)
-            curves[name] = [(place, float(epoch)) for place, epoch in enumerate(found, start=1)]
+        firsts = found[at * len(NORMS) : (at + 1) * len(NORMS)]
+        for name, first in zip(NAMES, firsts, strict=True):
+            values[name] = -rank_correlation(range(len(first)), first)
+            curves[name] = [(place, float(epoch)) for place, epoch in enumerate(first, start=1)]
         samples.append(Sample(values, curves))
     return gathered(claim, samples)
+
+
+def _states(trial: Trial, laboratory: Laboratory) -> list[Mapping[str, Any]]:
+    """Return the checkpoints of a trial after each epoch."""
+    epochs = range(1, trial.config.training.epochs + 1)
+    return [laboratory.checkpoint(trial, epoch) for epoch in epochs]
+
+
+def _first_converged(
+    config: Config, states: Sequence[Mapping[str, Any]], dataset: "Dataset"
+) -> list[int]:
+    """Return after which epoch each layer has converged; see `first_converged`."""
+    from bnrun.studies.representations import first_converged
+
+    return first_converged(config, states, dataset.test.images[:IMAGES], CONVERGED)
 
 
 def shift(claim: Claim, pairs: Sequence[Pair], laboratory: Laboratory) -> Experiment:
@@ -116,21 +136,17 @@ def saturation(claim: Claim, pairs: Sequence[Pair], laboratory: Laboratory) -> E
     return gathered(claim, samples, remark)
 
 
-def stable_inputs(claim: Claim, seeds: int, steps: int) -> Experiment:
+def stable_inputs(claim: Claim, seeds: int, steps: int, laboratory: Laboratory) -> Experiment:
     """Train C5's networks, and compare how far the medians of their inputs travel."""
-    import torch
-
-    from bnrun.config import Config
-    from bnrun.data.load import load
+    from bnrun.studies.own_training import on_training_images, with_fast_engine
     from bnrun.studies.percentiles import travels
-    from bnrun.training.engine import fast_on_cpu, running
 
-    dataset = yield from load(Config().data)
-    found = []
-    for done, norm in enumerate(NORMS):
-        yield Stage(f"{claim.id} {claim.name}, {norm}, {seeds} seeds", done, len(NORMS))
-        with running(fast_on_cpu(), torch.device("cpu")):
-            found.append(travels(norm, dataset.train, steps, LOOKS_EVERY, seeds))
+    parts = {}
+    for norm in NORMS:
+        of_norm = partial(travels, norm, steps=steps, every=LOOKS_EVERY, seeds=seeds)
+        on_images = partial(on_training_images, of_norm)
+        parts[f"{claim.id} {claim.name}, {norm}"] = partial(with_fast_engine, on_images)
+    found = yield from laboratory.compute(Config().data, parts)
     samples = []
     for seed, (none, bn) in enumerate(zip(*found, strict=True)):
         values = {
@@ -143,7 +159,6 @@ def stable_inputs(claim: Claim, seeds: int, steps: int) -> Experiment:
             for share, points in zip(("15 %", "50 %", "85 %"), one.typical, strict=True)
         }
         samples.append(Sample(values, {} if seed else curves))  # those of one unit of one seed
-    yield Stage(f"{claim.id} {claim.name}", len(NORMS), len(NORMS))
     return gathered(claim, samples)
 
 

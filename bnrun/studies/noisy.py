@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Collection, Generator, Mapping
+from functools import partial
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Points, Sample, Source, gathered
 from bnrun.studies.rules import Direction
 from bnrun.studies.sources import SANTURKAR
@@ -65,7 +65,7 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
     trials += [_trial(budget, "noise", "relu", seed) for seed in range(SEEDS[budget])]
     summaries = yield from laboratory.train(trials)
     values = _losses(budget, summaries)
-    values["less stable than none"] = yield from _instability(budget)
+    values["less stable than none"] = yield from _instability(budget, laboratory)
     if "N1" in ids:
         curves = _by_epoch(budget, summaries)
         yield Measured("N1", Evidence(values, curves=curves), time.perf_counter() - start)
@@ -117,21 +117,25 @@ def _by_epoch(budget: Budget, summaries: Summaries) -> Mapping[str, Points]:
     return gathered(CLAIMS[0], samples).curves
 
 
-def _instability(budget: Budget) -> Generator[StudyEvent, None, list[float]]:
+def _instability(
+    budget: Budget, laboratory: Laboratory
+) -> Generator[StudyEvent, None, list[float]]:
     """Return, seed by seed, how much more the means move with noisy batch norm than with none."""
-    from bnrun.data.load import load
+    from bnrun.studies.own_training import on_training_images
     from bnrun.studies.stability import mean_change
 
-    dataset = yield from load(_trial(budget, "none", "sigmoid", 0).config.data)
-    differences = []
-    for seed in range(SEEDS[budget]):
-        yield Stage(f"N1 means of channels, seed {seed}", seed, SEEDS[budget])
-        noisy, none = (
-            mean_change(_trial(budget, norm, "sigmoid", seed).config, dataset.train, STEPS[budget])
-            for norm in ("noisy", "none")
+    norms = ("noisy", "none")
+    trials = [
+        _trial(budget, norm, "sigmoid", seed) for seed in range(SEEDS[budget]) for norm in norms
+    ]
+    parts = {
+        f"N1 means of channels, {one.name}": partial(
+            on_training_images, partial(mean_change, one.config, steps=STEPS[budget])
         )
-        differences.append(noisy - none)
-    return differences
+        for one in trials
+    }
+    changes = yield from laboratory.compute(trials[0].config.data, parts)
+    return [noisy - none for noisy, none in zip(changes[::2], changes[1::2], strict=True)]
 
 
 STUDY = Study(

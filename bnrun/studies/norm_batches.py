@@ -59,6 +59,20 @@ def trained(config: Config, train: Split, dataset: Dataset, steps: int, engine: 
         return Outcome(accuracy(stepper.model, dataset.test), stepper.losses[:taken].tolist())
 
 
+def trained_on_few(config: Config, images: int, steps: int, dataset: Dataset) -> Outcome:
+    """Train on the first images alone; see `trained`."""
+    train = dataset.train.take(torch.arange(images))
+    return trained(config, train, dataset, steps, fast_on_cpu())
+
+
+def trained_in_order(config: Config, steps: int, dataset: Dataset, *, by_class: bool) -> Outcome:
+    """Train with batches as they come, or each in order of classes; see `trained`."""
+    train = dataset.train
+    if by_class:
+        train = in_order_of_classes(train, config.training.seed, config.training.batch_size)
+    return trained(config, train, dataset, steps, fast_on_cpu())
+
+
 def in_order_of_classes(train: Split, seed: int, size: int) -> Split:
     """Return the same images, so that each batch of the first epoch comes in order of classes.
 

@@ -4,11 +4,9 @@ import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Points, Source
 from bnrun.studies.rules import Direction
 from bnrun.studies.sources import BJORCK, CAFFENET, D2L, IOFFE, NOTES, SUMMERS
@@ -243,7 +241,7 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
     test = {arm: [final_accuracy(one) for one in taken] for arm, taken in trained.items()}
     training = {arm: [_in_training(one) for one in taken] for arm, taken in trained.items()}
     for id_ in ids:
-        own = yield from _own(budget, id_)
+        own = yield from _own(budget, id_, laboratory)
         evidence = EVIDENCE[id_](Found(test, training, own))
         yield Measured(id_, evidence, time.perf_counter() - start)
         start = time.perf_counter()  # the first claim has the seconds of all shared trainings
@@ -267,9 +265,10 @@ def _keys(budget: Budget) -> dict[str, Any]:
     }
 
 
-def _own(budget: Budget, id_: str) -> "Generator[StudyEvent, None, dict[str, list[Outcome]]]":
+def _own(
+    budget: Budget, id_: str, laboratory: Laboratory
+) -> "Generator[StudyEvent, None, Mapping[str, Sequence[Outcome]]]":
     """Train the arms of a claim that no config describes, with each seed."""
-    from bnrun.data.load import load
     from bnrun.studies.partial_training import decaying_weights, only, standardized_input
     from bnrun.training.engine import fast_on_cpu
 
@@ -280,20 +279,21 @@ def _own(budget: Budget, id_: str) -> "Generator[StudyEvent, None, dict[str, lis
         RANDOM: partial(only, "random weights"),
         WEIGHTS_DECAY: partial(decaying_weights, DECAY),
     }
-    found: dict[str, list[Outcome]] = {arm: [] for arm in OWN.get(id_, ())}
-    if not found:
-        return found
+    arms = OWN.get(id_, ())
+    if not arms:
+        return {}
     norm = "none" if id_ == "P3" else "scratch"
     configs = [
         trial(id_, seed, **_keys(budget), model__norm=norm).config for seed in range(SEEDS[budget])
     ]
-    dataset = yield from load(configs[0].data)
     engine = fast_on_cpu()
-    for done, (config, arm) in enumerate(product(configs, found)):
-        seed = config.training.seed
-        yield Stage(f"{id_}, {arm}, seed {seed}", done, len(configs) * len(found))
-        found[arm].append(train[arm](config, dataset, engine))
-    return found
+    parts = {
+        f"{id_}, {arm}, seed {config.training.seed}": partial(train[arm], config, engine=engine)
+        for config in configs
+        for arm in arms
+    }
+    found = yield from laboratory.compute(configs[0].data, parts)
+    return {arm: found[at :: len(arms)] for at, arm in enumerate(arms)}
 
 
 def _before(found: Found) -> Evidence:

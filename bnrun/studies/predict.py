@@ -3,18 +3,20 @@
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import Stage
+from bnrun.config import Config
 from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, gathered
 from bnrun.studies.rules import Definition, Direction, Equivalence, Law
 from bnrun.studies.sources import IOFFE, NOTES, SUMMERS, WU_JOHNSON
-from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
+from bnrun.studies.study import Budget, Measured, Study, Work
 from bnrun.studies.trainings import Laboratory, Summaries, points_of_epochs, trial
 
 if TYPE_CHECKING:
+    from bnrun.data.dataset import Dataset
     from bnrun.studies.predictions import Predictions
 
 SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 5, "thorough": 20}
@@ -184,9 +186,7 @@ CLAIMS = (
 
 def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Train once, then predict in many ways, by the engine that is fast."""
-    import torch
-
-    from bnrun.training.engine import fast_on_cpu, running
+    from bnrun.studies.own_training import with_fast_engine
 
     start = time.perf_counter()
     wanted = [claim for claim in CLAIMS if claim.id in ids and claim.id in MEASUREMENTS]
@@ -196,21 +196,22 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
     if "S1" in ids:
         yield Measured("S1", _stale(budget, summaries), trained)
         trained = 0.0  # of trainings that the claims share
-    samples: dict[str, list[Sample]] = {claim.id: [] for claim in wanted}
-    seconds = {claim.id: 0.0 if at else trained for at, claim in enumerate(wanted)}
-    for seed in range(SEEDS[budget] if wanted else 0):
-        predictions = yield from _predictions(budget, seed, laboratory, ids)
-        for at, claim in enumerate(wanted):
-            done = seed * len(wanted) + at
-            yield Stage(f"{claim.id}, seed {seed}", done, SEEDS[budget] * len(wanted))
-            start = time.perf_counter()
-            with running(fast_on_cpu(), torch.device("cpu")):
-                samples[claim.id].append(MEASUREMENTS[claim.id](predictions))
-            seconds[claim.id] += time.perf_counter() - start
+    if not wanted:
+        return
+    start = time.perf_counter()
+    parts = {
+        f"{wanted[0].id} to {wanted[-1].id}, seed {seed}": partial(
+            with_fast_engine, _of_seed(budget, seed, laboratory, [one.id for one in wanted])
+        )
+        for seed in range(SEEDS[budget])
+    }
+    found = yield from laboratory.compute(trials[0].config.data, parts)
+    seconds = trained + time.perf_counter() - start
     for claim in wanted:
-        remark = _trackers(samples["S3"]) if claim.id == "S3" else ""
-        evidence = gathered(claim, samples[claim.id], remark)
-        yield Measured(claim.id, evidence, seconds[claim.id])
+        samples = [of_seed[claim.id] for of_seed in found]
+        remark = _trackers(samples) if claim.id == "S3" else ""
+        yield Measured(claim.id, gathered(claim, samples, remark), seconds)
+        seconds = 0.0  # the claims look at the same networks
 
 
 def _trials(budget: Budget, seed: int, ids: Collection[str]) -> Iterator[Trial]:
@@ -274,25 +275,35 @@ def _jumps(accuracies: list[float]) -> float:
     return statistics.fmean(change**2 for change in changes)
 
 
-def _predictions(
+def _of_seed(
     budget: Budget, seed: int, laboratory: Laboratory, ids: Collection[str]
-) -> "Generator[StudyEvent, None, Predictions]":
-    """Return the trained networks of a seed that the claims with these ids need."""
-    from bnrun.data.load import load
-    from bnrun.studies.predictions import Predictions, Trained
-
+) -> "Callable[[Dataset], dict[str, Sample]]":
+    """Return what takes the numbers of claims from the trained networks of a seed."""
     fast, slow = (_trial(budget, rate, seed) for rate in RATES)
-    dataset = yield from load(fast.config.data)
     last = EPOCHS[budget]
     states = [laboratory.checkpoint(fast, epoch) for epoch in range(last - AVERAGED + 1, last + 1)]
     others = {}
     if "S2" in ids:
-        others["slow"] = Trained(slow.config, laboratory.checkpoint(slow, last), dataset)
+        others["slow"] = (slow.config, laboratory.checkpoint(slow, last))
     if "S6" in ids:
         pieces = _in_pieces(budget, seed)
-        state = laboratory.checkpoint(pieces, PIECE_EPOCHS[budget])
-        others["pieces"] = Trained(pieces.config, state, dataset)
-    return Predictions(fast.config, states, dataset, others)
+        others["pieces"] = (pieces.config, laboratory.checkpoint(pieces, PIECE_EPOCHS[budget]))
+    return partial(_samples, ids, fast.config, states, others)
+
+
+def _samples(
+    ids: Collection[str],
+    config: Config,
+    states: Sequence[Mapping[str, Any]],
+    others: Mapping[str, tuple[Config, Mapping[str, Any]]],
+    dataset: "Dataset",
+) -> dict[str, Sample]:
+    """Return the numbers of claims, from a network's last checkpoints and from other networks."""
+    from bnrun.studies.predictions import Predictions, Trained
+
+    trained = {name: Trained(*one, dataset) for name, one in others.items()}
+    predictions = Predictions(config, states, dataset, trained)
+    return {id_: MEASUREMENTS[id_](predictions) for id_ in ids}
 
 
 def _precise(predictions: "Predictions") -> Sample:

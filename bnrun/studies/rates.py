@@ -3,9 +3,9 @@
 import statistics
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import Stage
 from bnrun.learning import GUESSING_LOSS
 from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, find_claim, gathered
 from bnrun.studies.rules import Direction, Equivalence
@@ -118,7 +118,7 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
     if {"R1", "R2"} & set(ids):
         yield from _grid_claims(budget, ids, laboratory)
     if "R3" in ids:
-        yield from _any_rate(budget)
+        yield from _any_rate(budget, laboratory)
 
 
 def _grid_claims(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
@@ -142,26 +142,29 @@ def _grid_claims(budget: Budget, ids: Collection[str], laboratory: Laboratory) -
         yield Measured("R2", evidence, time.perf_counter() - start)
 
 
-def _any_rate(budget: Budget) -> Work:
+def _any_rate(budget: Budget, laboratory: Laboratory) -> Work:
     """Train with the normalized weights at rates of their own, in trainings that leave nothing."""
-    from bnrun.data.load import load
+    from bnrun.studies.own_training import on_training_images
     from bnrun.studies.weight_rates import accuracy_of_an_epoch
     from bnrun.training.engine import fast_on_cpu
 
     engine = fast_on_cpu()
     start = time.perf_counter()
     octaves = WEIGHT_OCTAVES[budget]
-    dataset = yield from load(_trial("scratch", "sigmoid", 0, 0).config.data)
+    configs = [_trial("scratch", "sigmoid", 0, seed).config for seed in range(SEEDS[budget])]
+    parts = {
+        f"R3 any-rate, 2^{octave}, seed {config.training.seed}": partial(
+            on_training_images,
+            partial(accuracy_of_an_epoch, config, rate=2.0**octave, engine=engine),
+        )
+        for config in configs
+        for octave in octaves
+    }
+    found = yield from laboratory.compute(configs[0].data, parts)
     samples = []
     for seed in range(SEEDS[budget]):
-        config = _trial("scratch", "sigmoid", 0, seed).config
-        curve = []
-        for at, octave in enumerate(octaves):
-            done = seed * len(octaves) + at
-            yield Stage(f"R3 any-rate, 2^{octave}, seed {seed}", done, SEEDS[budget] * len(octaves))
-            accuracy = accuracy_of_an_epoch(config, dataset.train, 2.0**octave, engine)
-            curve.append((float(octave), accuracy))
-        accuracies = [accuracy for _, accuracy in curve]
+        accuracies = found[seed * len(octaves) : (seed + 1) * len(octaves)]
+        curve = list(zip(map(float, octaves), accuracies, strict=True))
         values = {"16 octaves": max(accuracies) - min(accuracies)}
         samples.append(Sample(values, {"training accuracy": curve}))
     yield Measured("R3", gathered(find_claim(CLAIMS, "R3"), samples), time.perf_counter() - start)

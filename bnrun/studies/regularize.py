@@ -4,10 +4,10 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from itertools import chain, product
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Evidence, Part, Points, Sample, Source, find_claim, gathered
 from bnrun.studies.rules import Direction, Law
 from bnrun.studies.sources import CAFFENET, D2L, IOFFE, NOTES
@@ -154,9 +154,11 @@ MANY_ARMS: Mapping[str, Sequence[str]] = {
 def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Train what the claims with these ids need, in trainings that leave nothing."""
     start = time.perf_counter()
-    few = yield from _courses(_needed(FEW_ARMS, ids), FEW, FEW_STEPS[budget], SEEDS[budget])
+    few = yield from _courses(
+        _needed(FEW_ARMS, ids), FEW, FEW_STEPS[budget], SEEDS[budget], laboratory
+    )
     many = yield from _courses(
-        _needed(MANY_ARMS, ids), None, MANY_STEPS[budget], MANY_SEEDS[budget]
+        _needed(MANY_ARMS, ids), None, MANY_STEPS[budget], MANY_SEEDS[budget], laboratory
     )
     for id_ in ids:
         evidence = EVIDENCE[id_](few, many)
@@ -169,24 +171,24 @@ def _needed(arms: Mapping[str, Sequence[str]], ids: Collection[str]) -> list[str
 
 
 def _courses(
-    arms: Sequence[str], images: int | None, steps: int, seeds: int
+    arms: Sequence[str], images: int | None, steps: int, seeds: int, laboratory: Laboratory
 ) -> "Generator[StudyEvent, None, Courses]":
     """Train each arm with each seed."""
-    from bnrun.data.load import load
     from bnrun.studies.overfitting import course
     from bnrun.training.engine import fast_on_cpu
 
-    found: dict[str, list[Course]] = {arm: [] for arm in arms}
     if not arms:
-        return found
-    engine = fast_on_cpu()
-    dataset = yield from load(_config(arms[0], images, 0).data)
-    for done, (seed, arm) in enumerate(product(range(seeds), arms)):
-        words = f"{arm}, {ON_FEW if images else ON_MANY}, seed {seed}"
-        yield Stage(words, done, seeds * len(arms))
-        config = _config(arm, images, seed)
-        found[arm].append(course(config, dataset, _looked_at(steps), engine))
-    return found
+        return {}
+    looks, engine = _looked_at(steps), fast_on_cpu()
+    parts = {
+        f"{arm}, {ON_FEW if images else ON_MANY}, seed {seed}": partial(
+            course, _config(arm, images, seed), looked_at=looks, engine=engine
+        )
+        for seed in range(seeds)
+        for arm in arms
+    }
+    found = yield from laboratory.compute(_config(arms[0], images, 0).data, parts)
+    return {arm: found[at :: len(arms)] for at, arm in enumerate(arms)}
 
 
 def _looked_at(steps: int) -> list[int]:

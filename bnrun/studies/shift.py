@@ -1,13 +1,12 @@
 """Study `shift`: batch norm in another domain, under attack, and in bad company."""
 
 import time
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import Stage
 from bnrun.studies.claim import Claim, Part, Sample, Source, find_claim, gathered
 from bnrun.studies.rules import Direction
 from bnrun.studies.sources import D2L, IOFFE, WU_JOHNSON
@@ -16,7 +15,9 @@ from bnrun.studies.trainings import Laboratory, last_epoch, trial
 
 if TYPE_CHECKING:
     from bnrun.config import Config
+    from bnrun.data.dataset import Dataset
     from bnrun.studies.changed_images import Change
+    from bnrun.studies.domains import Accuracies
 
 SEEDS: Mapping[Budget, int] = {"quick": 2, "standard": 5, "thorough": 20}
 EPOCHS: Mapping[Budget, int] = {"quick": 1, "standard": 2, "thorough": 5}
@@ -136,28 +137,23 @@ def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Wor
 
 def _domains(budget: Budget, laboratory: Laboratory) -> Generator[StudyEvent, None, list[Sample]]:
     """Train, and predict images of other domains."""
-    import torch
-
-    from bnrun.data.load import load
-    from bnrun.studies.domains import by_statistics
-    from bnrun.training.engine import fast_on_cpu, running
-
     trials = [
         {arm: _trial(budget, arm, seed) for arm in (ARMS if seed < REFERENCE_SEEDS else (BATCH,))}
         for seed in range(SEEDS[budget])
     ]
     summaries = yield from laboratory.train([one for of_seed in trials for one in of_seed.values()])
-    dataset = yield from load(trials[0][BATCH].config.data)
+    ended = [
+        {arm: one for arm, one in of_seed.items() if last_epoch(summaries[one.name]) is not None}
+        for of_seed in trials
+    ]
+    parts = {
+        f"H1, seed {seed}": _on_domains(
+            {arm: (one, laboratory.checkpoint(one, EPOCHS[budget])) for arm, one in of_seed.items()}
+        )
+        for seed, of_seed in enumerate(ended)
+    }
     samples = []
-    for seed, of_seed in enumerate(trials):
-        yield Stage(f"H1, seed {seed}", seed, len(trials))
-        found = {}
-        for arm, one in of_seed.items():
-            if last_epoch(summaries[one.name]) is None:
-                continue
-            state = laboratory.checkpoint(one, EPOCHS[budget])
-            with running(fast_on_cpu(), torch.device("cpu")):
-                found[arm] = by_statistics(one.config, state, dataset, _changes(arm))
+    for found in (yield from laboratory.compute(trials[0][BATCH].config.data, parts)):
         bn = found.get(BATCH, {})
         values = {
             domain: bn[domain]["target"] - bn[domain]["population"] for domain in DOMAINS if bn
@@ -170,6 +166,17 @@ def _domains(budget: Budget, laboratory: Laboratory) -> Generator[StudyEvent, No
                     curves.setdefault(name, []).append((amount, accuracy))
         samples.append(Sample(values, curves))
     return samples
+
+
+def _on_domains(
+    trained: "Mapping[str, tuple[Trial, Mapping[str, Any]]]",
+) -> "Callable[[Dataset], dict[str, dict[str, Accuracies]]]":
+    """Return what gives the accuracies of trained networks, by arm and by domain."""
+    from bnrun.studies.domains import by_statistics_of_all
+    from bnrun.studies.own_training import with_fast_engine
+
+    networks = {arm: (one.config, state, _changes(arm)) for arm, (one, state) in trained.items()}
+    return partial(with_fast_engine, partial(by_statistics_of_all, networks))
 
 
 def _trial(budget: Budget, arm: str, seed: int) -> Trial:
@@ -206,22 +213,25 @@ def _changes(arm: str) -> "dict[str, Change]":
 
 def _fragile(budget: Budget, laboratory: Laboratory) -> Generator[StudyEvent, None, list[Sample]]:
     """Train to one clean accuracy, and attack."""
-    from bnrun.data.load import load
-    from bnrun.studies.domains import robustness, trained_to
+    from bnrun.studies.domains import robustness_at_one_accuracy
     from bnrun.training.engine import fast_on_cpu
 
     configs = [
         {arm: _relu(budget, arm, seed) for arm in (NONE, BATCH)} for seed in range(SEEDS[budget])
     ]
-    dataset = yield from load(configs[0][NONE].data)
-    engine, samples = fast_on_cpu(), []
-    for seed, of_seed in enumerate(configs):
-        found: dict[str, Mapping[str, float]] = {}
-        for at, (arm, config) in enumerate(of_seed.items()):
-            yield Stage(f"H2, {arm}, seed {seed}", 2 * seed + at, 2 * len(configs))
-            goal = None if arm == NONE else found[NONE][CLEAN]
-            model = trained_to(goal, config, dataset, LOOK_EVERY, engine)
-            found[arm] = robustness(model, dataset.test, _disturbances(), STRENGTHS, engine)
+    parts = {
+        f"H2, seed {seed}": partial(
+            robustness_at_one_accuracy,
+            of_seed,
+            every=LOOK_EVERY,
+            changes=_disturbances(),
+            strengths=STRENGTHS,
+            engine=fast_on_cpu(),
+        )
+        for seed, of_seed in enumerate(configs)
+    }
+    samples = []
+    for found in (yield from laboratory.compute(configs[0][NONE].data, parts)):
         none, batch = found[NONE], found[BATCH]
         samples.append(
             Sample(
@@ -260,23 +270,28 @@ def _by_strength(accuracies: Mapping[str, float]) -> list[tuple[float, float]]:
 
 def _leakage(budget: Budget, laboratory: Laboratory) -> Generator[StudyEvent, None, list[Sample]]:
     """Train with mixed company and with that of few classes."""
-    from bnrun.data.load import load
     from bnrun.studies.domains import in_company
     from bnrun.training.engine import fast_on_cpu
 
-    configs = [
-        {arm: _in_pieces(budget, arm, seed) for arm in ARMS} for seed in range(SEEDS[budget])
+    settings = [
+        (seed, arm, classes)
+        for seed in range(SEEDS[budget])
+        for arm in ARMS
+        for classes in (FEW_CLASSES, None)
     ]
-    dataset = yield from load(configs[0][BATCH].data)
-    engine, samples = fast_on_cpu(), []
-    for seed, of_seed in enumerate(configs):
+    parts = {
+        f"H3, {arm}, {classes or 'all'} classes, seed {seed}": partial(
+            in_company, classes, _in_pieces(budget, arm, seed), engine=fast_on_cpu()
+        )
+        for seed, arm, classes in settings
+    }
+    accuracies = yield from laboratory.compute(_in_pieces(budget, BATCH, 0).data, parts)
+    found = dict(zip(settings, accuracies, strict=True))
+    samples = []
+    for seed in range(SEEDS[budget]):
         falls, curves = {}, {}
-        for at, (arm, config) in enumerate(of_seed.items()):
-            done = seed * len(ARMS) + at
-            yield Stage(f"H3, {arm}, seed {seed}", done, len(configs) * len(ARMS))
-            few, mixed = (
-                in_company(classes, config, dataset, engine) for classes in (FEW_CLASSES, None)
-            )
+        for arm in ARMS:
+            few, mixed = (found[seed, arm, classes] for classes in (FEW_CLASSES, None))
             falls[arm] = mixed["moving"] - few["moving"]
             for kind in few if arm == BATCH else ("moving",):
                 name = f"{arm}, {kind}" if arm == BATCH else arm

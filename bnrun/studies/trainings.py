@@ -1,15 +1,19 @@
 """The trainings of a study: planned as configs, done once, and shared by its claims."""
 
 import statistics
-from collections.abc import Generator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.config import Config
+from bnrun.config import Config, DataConfig
 from bnrun.events import Activity, EpochEnded, Fetching, Notice, Probed, Stage
 from bnrun.learning import GUESSING_ACCURACY
 from bnrun.training_summary import Summary
 
+if TYPE_CHECKING:
+    from bnrun.data.dataset import Dataset
+
+Result = TypeVar("Result")
 VALIDATION = 5_000
 """Training images that choose a learning rate: never the test images."""
 CHOICE_SEED = 1_000
@@ -27,6 +31,20 @@ class Laboratory(Protocol):
 
     def train(self, trials: Sequence[Trial]) -> Generator[TrainEvent, None, Summaries]:
         """Train the trials that were not trained before; return the summaries of all."""
+
+    def compute(
+        self, data: DataConfig, parts: Mapping[str, Callable[["Dataset"], Result]]
+    ) -> Generator[TrainEvent, None, list[Result]]:
+        """Return what functions return of the data, in their order; they may run side by side.
+
+        For trainings that no config describes, and what needs seconds of computing. Nothing is
+        kept.
+
+        Args:
+            data: the images.
+            parts: the functions by what to call them, such as `D1, batch norm, seed 0`. They, and
+                what they return, must be picklable.
+        """
 
     def checkpoint(self, trial: Trial, epoch: int) -> Mapping[str, Any]:
         """Return the state of a trained trial after an epoch.

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from bnrun.comparison.comparison_events import Trial
@@ -323,23 +324,26 @@ def _contrast(
     trials: Mapping[str, Sequence[Trial]], summaries: Summaries, laboratory: Laboratory
 ) -> Generator[StudyEvent, None, Evidence]:
     """Return how much more the accuracy falls under less contrast with batch norm, seed by seed."""
-    import torch
-
-    from bnrun.data.load import load
     from bnrun.studies.norm_measurements import by_contrast
-    from bnrun.training.engine import fast_on_cpu, running
+    from bnrun.studies.own_training import with_fast_engine
 
     arms = NEEDED["Z3"]
-    dataset = yield from load(trials[BATCH][0].config.data)
+    ended = [
+        (seed, arm, one)
+        for arm in arms
+        for seed, one in enumerate(trials[arm])
+        if last_epoch(summaries[one.name]) is not None
+    ]
+    parts = {}
+    for seed, arm, one in ended:
+        state = laboratory.checkpoint(one, one.config.training.epochs)
+        contrast = partial(by_contrast, one.config, state, factors=CONTRASTS)
+        parts[f"Z3, {arm}, seed {seed}"] = partial(with_fast_engine, contrast)
+    taken = yield from laboratory.compute(trials[BATCH][0].config.data, parts)
+    found = {(seed, arm): points for (seed, arm, _), points in zip(ended, taken, strict=True)}
     samples = []
-    for seed, pair in enumerate(zip(*(trials[arm] for arm in arms), strict=True)):
-        yield Stage(f"Z3, seed {seed}", seed, len(trials[BATCH]))
-        curves = {}
-        for arm, one in zip(arms, pair, strict=True):
-            if last_epoch(summaries[one.name]) is not None:
-                state = laboratory.checkpoint(one, one.config.training.epochs)
-                with running(fast_on_cpu(), torch.device("cpu")):
-                    curves[arm] = by_contrast(one.config, state, dataset, CONTRASTS)
+    for seed in range(len(trials[BATCH])):
+        curves = {arm: found[seed, arm] for arm in arms if (seed, arm) in found}
         falls = [points[-1][1] - points[0][1] for points in curves.values()]
         values = {"batch less instance": falls[0] - falls[1]} if len(falls) == len(arms) else {}
         samples.append(Sample(values, curves))

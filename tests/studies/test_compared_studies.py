@@ -13,7 +13,14 @@ from bnrun.studies.study import plan, run_study
 from bnrun.studies.trainings import as_shares, best_rate, differences, final_accuracy, trial
 
 
-def _run(study, laboratory=None, ids=None):
+def _untrained(one):
+    raise AssertionError(f"{one.name} is trained")
+
+
+UNTRAINED = MadeUpLaboratory(_untrained)
+
+
+def _run(study, laboratory=UNTRAINED, ids=None):
     """The evidence of a study's quick run, by claim."""
     return dict(drain(run_study(plan(study, "quick", "a machine"), laboratory, ids)).evidence)
 
@@ -159,7 +166,7 @@ TRAINING = {
 def found_places(monkeypatch):
     """What study `places` makes of the accuracies above, and its laboratory."""
 
-    def own(budget, id_):
+    def own(budget, id_, laboratory):
         yield from ()
         gammas = (0.001, -0.5, 0.009, 1.0)
         accuracies = {"gamma and beta alone": 0.6, "random weights": 0.35,

@@ -75,7 +75,7 @@ class _Laboratory:
 
 
 def test_every_part_gets_its_number(monkeypatch):
-    def instability(budget):
+    def instability(budget, laboratory):
         yield from ()
         return [0.3, 0.4]
 
