@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -23,10 +23,14 @@ ClusterOption = Annotated[
     ),
 ]
 
+Jobs = TypeVar("Jobs", int, int | None)
+
 
 @contextmanager
-def trial_jobs(cluster: str | None, jobs: int, quiet: bool) -> Iterator["int | Cluster"]:
+def trial_jobs(cluster: str | None, jobs: Jobs, quiet: bool) -> "Iterator[Jobs | Cluster]":
     """Yield how many trials are trained at a time; or the cluster that trains them, connected.
+
+    Without a number, a local cluster has as many workers as `usual_jobs` says.
 
     Raises:
         ConfigError: see `connect`; or the cluster is told how many to train.
@@ -35,10 +39,11 @@ def trial_jobs(cluster: str | None, jobs: int, quiet: bool) -> Iterator["int | C
         yield jobs
         return
     from bnrun.comparison.cluster import LOCAL, connect
+    from bnrun.comparison.trials import usual_jobs
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
 
-    if cluster != LOCAL and jobs > 1:
+    if cluster != LOCAL and jobs not in (None, 1):
         raise ConfigError(
             "with --cluster, as many trials are trained at a time as its workers have threads: "
             f"leave --jobs out. It is for --cluster {LOCAL}, which starts so many workers.",
@@ -46,7 +51,7 @@ def trial_jobs(cluster: str | None, jobs: int, quiet: bool) -> Iterator["int | C
         )
     with open_screen(stderr(), quiet=quiet) as screen:
         screen.show(Activity(f"connecting to {cluster}"))
-        connection = connect(cluster, jobs)
+        connection = connect(cluster, usual_jobs() if jobs is None else jobs)
         screen.show(Notice(f"cluster {connection.sentence}"))
     with connection:
         yield connection

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bnrun.runs.study_directory import StudyDirectory
     from bnrun.studies.study import Budget, StudyResult
 
+    TrialJobs = int | Cluster | None
+
 STANDARD: "Budget" = "standard"
 
 
@@ -54,8 +56,15 @@ def study(
         ),
     ] = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, metavar="N", help="Trials trained at a time.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Trials trained at a time.  [default: one for each core, 8 at most]",
+        ),
+    ] = None,
     cluster: ClusterOption = None,
     out: NewOutOption = RUNS,
     json: JsonOption = False,
@@ -89,7 +98,7 @@ def study(
 
 
 def _run_new(
-    name: str, budget: "Budget", jobs: "int | Cluster", out: Path, quiet: bool
+    name: str, budget: "Budget", jobs: "TrialJobs", out: Path, quiet: bool
 ) -> "StudyResult":
     """Run a new study; its directory is made when nothing else can be refused."""
     from bnrun.show.console import stderr
@@ -112,7 +121,7 @@ def _continue_or_judge(
     name: str | None,
     resume: str | None,
     judge: str | None,
-    jobs: "int | Cluster",
+    jobs: "TrialJobs",
     out: Path,
     quiet: bool,
 ) -> "StudyResult":
@@ -135,13 +144,13 @@ def _continue_or_judge(
     return directory.result if judge is not None else _finish(directory, jobs, quiet)
 
 
-def _finish(directory: "StudyDirectory", jobs: "int | Cluster", quiet: bool) -> "StudyResult":
+def _finish(directory: "StudyDirectory", jobs: "TrialJobs", quiet: bool) -> "StudyResult":
     """Measure what a study has no evidence for, and show the progress."""
     from bnrun.show.console import stderr
     from bnrun.show.progress import open_screen
     from bnrun.studies.study import run_study
 
-    option = written(None if isinstance(jobs, int) else jobs.address)
+    option = written(None if jobs is None or isinstance(jobs, int) else jobs.address)
     command = f"bnrun study --resume {shlex.quote(str(directory.path))}{option}"
     with (
         interruptible(lambda: f"what was measured is kept; continue with:\n{command}"),

@@ -18,6 +18,9 @@ from bnrun.training_summary import Summary
 FINISHED = ("completed", "diverged")
 """Statuses of a trial that is not trained again. A failed one may pass once its layer is fixed."""
 
+MOST_USUAL_JOBS = 8
+"""A process that trains has half a gigabyte."""
+
 TrainTrial = Callable[[Trial], Generator[Event, None, Summary]]
 
 
@@ -91,6 +94,13 @@ def run_trials(
         return
     for trial in trials:
         yield (yield from mapped(_train(trial, train_trial), partial(TrialEvent, trial)))
+
+
+def usual_jobs() -> int:
+    """Return how many trials train at a time where nobody says it: one for each thread of torch."""
+    import torch
+
+    return min(torch.get_num_threads(), MOST_USUAL_JOBS)
 
 
 def _processes(train_trial: TrainTrial, jobs: int) -> "TrialProcesses":

@@ -54,8 +54,8 @@ class StudyDirectory:
         self.result = read_study(self.path).result
         return self
 
-    def laboratory(self, jobs: int | Cluster = 1) -> StudyTrials:
-        """Return where the study's trials are trained: `jobs` at a time, or on a cluster."""
+    def laboratory(self, jobs: int | Cluster | None = 1) -> StudyTrials:
+        """Return where the study's trials are trained; see `StudyTrials`."""
         return StudyTrials(self.path / TRIALS, jobs)
 
     def record(self, event: StudyEvent) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from bnrun.comparison.cluster import Cluster
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
-from bnrun.comparison.trials import FINISHED, TrialFailed, TrialMessage
+from bnrun.comparison.trials import FINISHED, TrialFailed, TrialMessage, usual_jobs
 from bnrun.config import DataConfig, resolve
 from bnrun.config.difference import config_difference
 from bnrun.data.dataset import Dataset
@@ -34,12 +34,13 @@ class StudyTrials:
 
     Args:
         folder: where each trial has its directory.
-        jobs: how many are trained at a time, or the cluster that trains them.
+        jobs: how many are trained at a time, or the cluster that trains them; None is
+            `usual_jobs`.
     """
 
-    def __init__(self, folder: Path, jobs: int | Cluster = 1) -> None:
+    def __init__(self, folder: Path, jobs: int | Cluster | None = 1) -> None:
         self._folder = folder
-        self._jobs = jobs
+        self._jobs = usual_jobs() if jobs is None else jobs
 
     def train(self, trials: Sequence[Trial]) -> Generator[TrainEvent, None, Summaries]:
         """Train trials, and read those that were trained to their end before.
@@ -80,14 +81,14 @@ class StudyTrials:
     ) -> Generator[TrainEvent, None, list[Result]]:
         """Return what functions return of the data, in their order.
 
-        As many run at a time as trials do; with a cluster, one for each thread of this machine.
+        As many run at a time as trials do; with a cluster, so many as `usual_jobs` says.
 
         Raises:
             BnrunError: (while iterating) the data cannot be read, or one of them fails.
         """
         dataset = yield from load(data)
         threads = torch.get_num_threads()
-        jobs = self._jobs if isinstance(self._jobs, int) else threads
+        jobs = self._jobs if isinstance(self._jobs, int) else usual_jobs()
         if jobs == 1 or len(parts) < 2:
             results: list[Result] = []
             for name, part in parts.items():

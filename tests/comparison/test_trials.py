@@ -75,6 +75,18 @@ def test_a_process_that_dies_or_exits_is_one_failed_trial(acts: ModuleType) -> N
     assert str(os.getpid()) not in places
 
 
+@pytest.mark.process
+def test_a_process_trains_one_trial_after_another_and_a_lost_one_is_replaced(
+    acts: ModuleType,
+) -> None:
+    found = _messages(_trials("dies", "a", "b", "c", "d"), 2, acts.act)
+    places = {name: notices[0].split()[-1] for name, notices in found.items()}
+    lost = places.pop("dies")
+    assert all(found[name][1:] == ["done", "ended"] for name in places)
+    assert lost not in places.values()
+    assert len(set(places.values())) <= 2
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_would_end_every_trial_ends_them(acts: ModuleType, jobs: int) -> None:
     with pytest.raises(RunError, match="the disk is full"):

@@ -1,8 +1,11 @@
 """The trainings of a study: run directories that are made once and read again."""
 
+import os
+from functools import partial
+
 import pytest
 
-from bnrun.errors import RunError, TrainingFailed
+from bnrun.errors import DataError, RunError, TrainingFailed
 from bnrun.events import Stage, drain
 from bnrun.runs.study_directory import create_study
 from bnrun.studies import exact
@@ -66,3 +69,52 @@ def test_a_trial_of_another_config_is_refused(directory, trained):
 def test_a_trial_that_fails_ends_the_study(directory, trained):
     with pytest.raises(TrainingFailed, match="c-s0: .* more than 1 value per channel"):
         drain(directory.laboratory().train([trial("c", 0, **{**SMALL, "training__batch_size": 1})]))
+
+
+DATA = trial("a", 0, **SMALL).config.data
+
+
+def _whats_with(word, dataset):
+    """Return a word, the number of training images and the process; or end badly."""
+    match word:
+        case "exits":
+            os._exit(3)
+        case "raises":
+            raise DataError("too few images")
+    return word, len(dataset.train), os.getpid()
+
+
+def _computed(directory, jobs, *words):
+    events = []
+    parts = {f"part {word}": partial(_whats_with, word) for word in words}
+    return drain(directory.laboratory(jobs).compute(DATA, parts), events.append), [
+        (one.name, one.done, one.total) for one in events if isinstance(one, Stage)
+    ]
+
+
+def test_parts_are_computed_one_after_another_in_this_process(directory):
+    found, stages = _computed(directory, 1, "one", "two")
+    assert found == [("one", 4_000, os.getpid()), ("two", 4_000, os.getpid())]
+    assert stages == [("part one", 0, 2), ("part two", 1, 2)]
+
+
+def test_parts_are_computed_side_by_side_and_come_back_in_their_order(directory):
+    found, stages = _computed(directory, 2, "one", "two", "three")
+    assert [one[:2] for one in found] == [("one", 4_000), ("two", 4_000), ("three", 4_000)]
+    processes = {one[2] for one in found}
+    assert os.getpid() not in processes
+    assert len(processes) == 2
+    assert [(done, total) for _, done, total in stages] == [
+        (0, 3), (0, 3), (1, 3), (1, 3), (2, 3), (3, 3),
+    ]  # fmt: skip
+
+
+def test_a_part_whose_process_ends_ends_the_study(directory):
+    with pytest.raises(TrainingFailed, match="part exits: its process ended with exit code 3"):
+        _computed(directory, 2, "one", "exits")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_a_part_is_that_of_the_study(directory, jobs):
+    with pytest.raises(DataError, match="too few images"):
+        _computed(directory, jobs, "one", "raises")
