@@ -3,7 +3,6 @@
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from bnrun import kernels
 from bnrun.benchmark import kernel_cases
@@ -46,6 +45,8 @@ def test_both_sides_compute_the_same(case: KernelCase, compilable: None) -> None
 
 @pytest.mark.parametrize("case", ARITHMETIC, ids=_name)
 def test_the_work_is_counted_as_torch_counts_it(case: KernelCase) -> None:
+    from torch.utils.flop_counter import FlopCounterMode  # which imports Triton
+
     job = case.prepare("torch", IMAGES)
     with FlopCounterMode(display=False) as counter:
         output = job.run()

@@ -2,7 +2,7 @@
 
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,6 +12,14 @@ from bnrun.events import Activity
 from bnrun.show import console
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def usual_ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal: a script in the background has its children ignore it."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, handler)
 
 
 def _ctrl_c(*_: object, **__: object) -> None:
@@ -63,7 +71,6 @@ class _Screen:
 def test_ctrl_c_waits_until_torch_is_loaded_and_a_second_one_does_not(
     times: int,
 ) -> None:
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     screen, steps = _Screen(), []
     with pytest.raises(KeyboardInterrupt), loading(screen, "torch"):
         for number in range(times):
@@ -71,4 +78,4 @@ def test_ctrl_c_waits_until_torch_is_loaded_and_a_second_one_does_not(
             steps.append(number)
     assert steps == [0]
     assert screen.activities == ["loading torch", "interrupted; waiting until torch is loaded"]
-    assert signal.signal(signal.SIGINT, handler) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

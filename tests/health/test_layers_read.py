@@ -3,7 +3,6 @@
 import torch
 from ill_networks import Siamese, small
 from torch import Tensor, nn
-from torchvision.ops.misc import FrozenBatchNorm2d
 
 from bnrun.events import drain
 from bnrun.health.audit import audit_model
@@ -56,6 +55,8 @@ def test_a_transposed_output_is_of_no_layer() -> None:
 
 
 def test_a_frozen_batch_norm_is_no_fault() -> None:
+    from torchvision.ops.misc import FrozenBatchNorm2d  # to import it takes two seconds
+
     model = small()
     model.norm1 = FrozenBatchNorm2d(8)
     model.norm1.load_state_dict(model.norm2.state_dict())

@@ -59,16 +59,18 @@ class OfOneRank(InProcess):
         return super().observe(job)
 
 
+FEW = {"main_ranks": OfMainRanks, "few_steps": OfFewSteps, "one_rank": OfOneRank}
+
+
 @functools.cache
 def _verified(norm: Any, options: tuple[tuple[str, Any], ...]) -> Report:
-    kinds = {"main_ranks": OfMainRanks, "few_steps": OfFewSteps, "one_rank": OfOneRank}
-    kind = kinds.get(options[0][0])
+    others = dict(options)
+    kind = next((FEW[name] for name in FEW if others.pop(name, False)), None)
     if kind is not None:
-        report = drain(
-            verify_by(kind(norm, {}, "cpu"), getattr(norm, "__name__", norm), engine="eager")
-        )
+        observer = kind(norm, {}, "cpu")
+        report = drain(verify_by(observer, getattr(norm, "__name__", norm), **others))
     else:
-        report = drain(verify(norm, **dict(options)))
+        report = drain(verify(norm, **others))
     return dataclasses.replace(report, seconds=0.0)
 
 
@@ -86,10 +88,8 @@ def report_on() -> Callable[..., Report]:
         file, _, name = str(norm).partition(":")
         if file in ("faulty_norms.py", "right_norms.py"):
             norm = getattr(importlib.import_module(file.removesuffix(".py")), name)
-        for few in ("main_ranks", "few_steps", "one_rank"):
-            if few in options:
-                return _verified(norm, ((few, True),))
-        options = {"isolated": False, "engine": "eager"} | options
+        where = {} if FEW.keys() & options.keys() else {"isolated": False}
+        options = where | {"engine": "eager"} | options
         return _verified(norm, tuple(sorted(options.items())))
 
     return report

@@ -73,9 +73,9 @@ def test_texts_state_the_numbers_that_are_used(report_on: ReportOn) -> None:
     order = next(check for check in CHECKS if check.name == "updates in order, (N, C)")
     assert order.about == f"the moving statistics after each of {STEPS} batches"
     assert STEPS == 12
-    (grows,) = report_on("faulty_norms.py:KeepsBatches").findings
+    (grows,) = report_on("faulty_norms.py:KeepsBatches", main_ranks=True).findings
     assert grows.seen == "192 bytes more with each batch, whose input has 192 bytes"  # 6 x 4 x 8
-    (graph,) = report_on("faulty_norms.py:KeepsGraph").findings
+    (graph,) = report_on("faulty_norms.py:KeepsGraph", few_steps=True).findings
     assert graph.seen == "a grad_fn after a step, of running_mean"  # and of no dict of torch's own
     assert "two or three" not in UNEXPLAINED.sentence  # other ranks and noisy layers get fewer
 
@@ -101,7 +101,7 @@ def test_each_known_fault_says_two_whole_sentences() -> None:
     ],
 )
 def test_a_fault_says_where_alone_it_is_found(report_on: ReportOn, name: str, where: str) -> None:
-    (found,) = report_on(f"faulty_norms.py:{name}").findings
+    (found,) = report_on(f"faulty_norms.py:{name}", few_steps=True).findings
     assert found.where == where
     assert found.sentence.endswith(f" ({where})." if where else found.fault.sentence)
 
@@ -201,14 +201,14 @@ def test_what_no_known_mistake_explains_is_shown_with_numbers(
 
 
 def test_an_error_is_shown_with_the_users_own_line(report_on: ReportOn) -> None:
-    (found,) = report_on("faulty_norms.py:RaisesOnImages").findings
+    (found,) = report_on("faulty_norms.py:RaisesOnImages", few_steps=True).findings
     assert found.fault.sentence.startswith("It raises RuntimeError: The size of tensor a (4)")
     assert "faulty_norms.py:" in found.fault.sentence
     assert "return self.weight * x_hat + self.bias" in found.fault.sentence
 
 
 def test_a_state_dict_that_is_refused_is_shown_with_the_key(report_on: ReportOn) -> None:
-    (found,) = report_on("faulty_norms.py:ChangesShape").findings
+    (found,) = report_on("faulty_norms.py:ChangesShape", few_steps=True).findings
     assert found.seen.startswith("RuntimeError: Error(s) in loading state_dict for ChangesShape: ")
     assert "running_mean" in found.seen
 
@@ -353,12 +353,12 @@ def test_a_sum_that_overflows_in_float16_is_named(report_on: ReportOn) -> None:
 
 @pytest.mark.parametrize("name", ["EpsOutside", "OverBatchAlone", "Reversed", "MeanDetached"])
 def test_faults_are_named_in_float32_too(report_on: ReportOn, name: str) -> None:
-    report = report_on(f"faulty_norms.py:{name}", dtype=torch.float32)
+    report = report_on(f"faulty_norms.py:{name}", few_steps=True, dtype=torch.float32)
     assert _names(report) == [faulty.FAULTS[name]]
 
 
 def test_faults_are_named_by_the_textbooks_contract_too(report_on: ReportOn) -> None:
-    report = report_on("faulty_norms.py:KeyedAndOutside", contract="textbook")
+    report = report_on("faulty_norms.py:KeyedAndOutside", few_steps=True, contract="textbook")
     assert _names(report) == ["eps-outside-root", "unbiased-moving-variance"]
-    report = report_on("faulty_norms.py:KeyedAndWriting", contract="textbook")
+    report = report_on("faulty_norms.py:KeyedAndWriting", few_steps=True, contract="textbook")
     assert "writes-into-input" in _names(report)

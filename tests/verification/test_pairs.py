@@ -56,5 +56,5 @@ PAIRS = [
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_both_faults_are_named(report_on: Callable[..., Report], first: str, second: str) -> None:
     both = type(f"{first}And{second}", (getattr(faulty, first), getattr(faulty, second)), {})
-    found = {found.fault.name for found in report_on(both, main_ranks=True).findings}
+    found = {found.fault.name for found in report_on(both, few_steps=True).findings}
     assert found == {faulty.FAULTS[first], faulty.FAULTS[second]}
