@@ -2,21 +2,24 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bnrun.comparison.comparison_events import Trial
-from bnrun.events import Stage
+from bnrun.config import Config
 from bnrun.learning import GUESSING_ACCURACY
 from bnrun.studies.claim import Claim, Evidence, Part, Sample, Source, find_claim, gathered
 from bnrun.studies.rules import Direction, Equivalence, Law
 from bnrun.studies.sources import BJORCK, IOFFE, NOTES
-from bnrun.studies.study import Budget, Measured, Study, StudyEvent, Work
+from bnrun.studies.study import Budget, Measured, Study, Work
 from bnrun.studies.trainings import Laboratory, Summaries, last_epoch, trial
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from bnrun.data.dataset import Dataset
 
 SEEDS: Mapping[Budget, int] = {"quick": 3, "standard": 20, "thorough": 50}
 
@@ -139,19 +142,15 @@ CLAIMS = (
 
 def measure(budget: Budget, ids: Collection[str], laboratory: Laboratory) -> Work:
     """Measure the claims with these ids, over the seeds of the budget."""
-    seeds = range(SEEDS[budget])
-    images = None
-    if {"A1", "A2"} & set(ids):
-        images = yield from _images()
     for claim in CLAIMS:
         if claim.id not in ids or claim.id not in MEASUREMENTS:
             continue
         start = time.perf_counter()
-        samples = []
-        for seed in seeds:
-            yield Stage(f"{claim.id} {claim.name}, seed {seed}", seed, len(seeds))
-            samples.append(MEASUREMENTS[claim.id](seed, images))
-        yield Stage(f"{claim.id} {claim.name}", len(seeds), len(seeds))
+        parts = {
+            f"{claim.id} {claim.name}, seed {seed}": partial(MEASUREMENTS[claim.id], seed)
+            for seed in range(SEEDS[budget])
+        }
+        samples = yield from laboratory.compute(Config().data, parts)
         yield Measured(claim.id, gathered(claim, samples), time.perf_counter() - start)
     if "A4" in ids:
         start = time.perf_counter()
@@ -201,26 +200,20 @@ def _init_robust(budget: Budget, summaries: Summaries) -> Evidence:
     return replace(evidence, remark=remark)
 
 
-def _images() -> "Generator[StudyEvent, None, tuple[Tensor, Tensor]]":
-    """Return images of Fashion-MNIST with their labels."""
+def _images(dataset: "Dataset", count: int) -> "tuple[Tensor, Tensor]":
+    """Return the first training images, with their labels."""
     import torch
 
-    from bnrun.config import Config
-    from bnrun.data.load import load
-
-    yield Stage("reading Fashion-MNIST", 0, 1)
-    dataset = yield from load(Config().data)
-    return dataset.train.batch(torch.arange(INPUTS))
+    return dataset.train.batch(torch.arange(count))
 
 
-def _gradients_shrink(seed: int, images: "tuple[Tensor, Tensor] | None") -> Sample:
+def _gradients_shrink(seed: int, dataset: "Dataset") -> Sample:
     """Measure how the gradient's RMS falls towards the input, in LeNet."""
     from bnrun.networks.lenet import LeNet
     from bnrun.norms import NORMS
     from bnrun.studies.signals import gradients_by_layer, slope
 
-    assert images is not None
-    x, labels = images[0][:BATCH], images[1][:BATCH]
+    x, labels = _images(dataset, BATCH)
 
     def gradients(norm: str, activation: str) -> list[float]:
         model = LeNet(NORMS[norm], activation=activation, seed=seed)
@@ -245,7 +238,7 @@ def _by_place(values: Sequence[float]) -> list[tuple[float, float]]:
     return [(place, math.log10(value)) for place, value in enumerate(values, start=1)]
 
 
-def _depth_law(seed: int, images: "tuple[Tensor, Tensor] | None") -> Sample:
+def _depth_law(seed: int, dataset: "Dataset") -> Sample:
     """Measure by what factor the gradient's RMS grows in each layer, towards the input."""
     import torch
 
@@ -253,7 +246,7 @@ def _depth_law(seed: int, images: "tuple[Tensor, Tensor] | None") -> Sample:
     from bnrun.norms import NORMS
     from bnrun.studies.signals import gradients_by_layer, slope
 
-    assert images is not None
+    images, labels = _images(dataset, INPUTS)
     noise = torch.randn(INPUTS, WIDTH, generator=torch.Generator().manual_seed(seed))
 
     def gradients(activation: str, x: "Tensor") -> list[float]:
@@ -262,17 +255,17 @@ def _depth_law(seed: int, images: "tuple[Tensor, Tensor] | None") -> Sample:
             inputs=x.shape[1], seed=seed,
         )  # fmt: skip
         norms = [block.norm for block in model.blocks if isinstance(block, Block)]
-        return gradients_by_layer(model, norms, x, images[1][: len(x)])
+        return gradients_by_layer(model, norms, x, labels[: len(x)])
 
     found = {name: gradients(name, noise) for name in GROWTH}
-    found["relu, images"] = gradients("relu", images[0].flatten(1))
+    found["relu, images"] = gradients("relu", images.flatten(1))
     return Sample(
         {name: 10 ** -slope(one[ENDS : DEPTH - ENDS]) for name, one in found.items()},
         {name: _by_place([value / one[-1] for value in one]) for name, one in found.items()},
     )
 
 
-def _activations_explode(seed: int, images: object) -> Sample:
+def _activations_explode(seed: int, dataset: object) -> Sample:
     """Measure how fast the deviation of the activations grows with depth."""
     import torch
 
@@ -301,7 +294,7 @@ def _activations_explode(seed: int, images: object) -> Sample:
     )
 
 
-MEASUREMENTS: "Mapping[str, Callable[[int, tuple[Tensor, Tensor] | None], Sample]]" = {
+MEASUREMENTS: "Mapping[str, Callable[[int, Dataset], Sample]]" = {
     "A1": _gradients_shrink,
     "A2": _depth_law,
     "A3": _activations_explode,
