@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from bnrun.errors import DataError
 
+LABELS = ("labels", "label", "targets", "target")
+"""Names under which a dict holds targets beside the inputs."""
 TARGETS = "_targets"
 """`a.npy` holds inputs, and `a_targets.npy` beside it the classes of these."""
 MOST_BYTES = 1 << 30
@@ -139,13 +141,14 @@ def folder_batches(folder: Path) -> Iterator[Any]:
 def to_batch(item: Any, model: nn.Module) -> Batch:
     """Return what the data yields as a batch for a network.
 
-    A pair is (inputs, targets), unless it is two tensors and `forward` requires two arguments.
-    Targets count where they are a whole number for each example.
+    A pair is (inputs, targets), unless it is two tensors and `forward` requires two arguments. A
+    dict may hold targets under one of `LABELS`. Targets count where they are a whole number for
+    each example.
 
     Raises:
-        DataError: there is no tensor in it.
+        DataError: there is no tensor in it, or it is a tuple that fits no call.
     """
-    inputs, targets = _separate(item, _positional(model)[0])
+    inputs, targets = _separate(item, model)
     examples = _first_length(inputs)
     if examples is None:
         raise DataError(
@@ -154,15 +157,60 @@ def to_batch(item: Any, model: nn.Module) -> Batch:
             "--data",
         )
     classes = targets.reshape(-1).long() if is_classes(targets, examples) else None
+    _check_length(inputs, model)
     return Batch(*_call_of(inputs, model), classes, examples)
 
 
-def _separate(item: Any, required: int) -> tuple[Any, Any]:
+def _separate(item: Any, model: nn.Module) -> tuple[Any, Any]:
     """Return the inputs in what the data yields, and the targets or None."""
+    if isinstance(item, Mapping):
+        return _separate_by_name(item, model)
+    required = _positional(model)[0]
     is_pair = isinstance(item, tuple | list) and len(item) == 2
     if not is_pair or (required > 1 and all(isinstance(one, Tensor) for one in item)):
         return item, None
     return item[0], item[1]
+
+
+def _separate_by_name(item: Mapping[Any, Any], model: nn.Module) -> tuple[Any, Any]:
+    """Return the inputs in a dict, and the targets or None.
+
+    Targets that `forward` has a parameter for stay, as a loss in it may need them. One input beside
+    the targets is what `forward` is called with, whatever its name.
+    """
+    named = [name for name in LABELS if name in item]
+    if len(named) != 1:
+        return item, None
+    inputs = {name: value for name, value in item.items() if name != named[0]}
+    if not is_classes(item[named[0]], _first_length(inputs)) or _takes_names(model, item):
+        return item, item[named[0]]
+    if len(inputs) == 1 and not _takes_names(model, inputs):
+        return next(iter(inputs.values())), item[named[0]]
+    return inputs, item[named[0]]
+
+
+def _check_length(inputs: Any, model: nn.Module) -> None:
+    """Refuse a tuple, such as (a, b, targets), of more values than `forward` takes.
+
+    A list may be one input. A DataLoader makes a list of such a tuple, too: its last value is then
+    a class for each example.
+
+    Raises:
+        DataError: it says what is understood.
+    """
+    required, most = _positional(model)
+    if not isinstance(inputs, tuple | list) or _are_images(inputs):
+        return
+    if len(inputs) < 3 or required <= len(inputs) <= most:
+        return
+    if isinstance(inputs, tuple) or is_classes(inputs[-1], _first_length(inputs)):
+        takes = f"{required} to {most}" if required < most else f"{most}"
+        raise DataError(
+            f"received {_a(inputs)} of {len(inputs)} values, and the network's forward takes "
+            f"{takes} by position. Yield inputs, or (inputs, targets); several inputs are a tuple "
+            "of their own: yield (a, b), targets.",
+            "--data",
+        )
 
 
 def _call_of(inputs: Any, model: nn.Module) -> tuple[tuple[Any, ...], dict[str, Any]]:

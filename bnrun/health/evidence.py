@@ -107,8 +107,8 @@ class NormPlace(Record):
         calls: how often one forward pass calls it; 0 where it is not reached, or without data.
         input_shape: of its first call; () where it was not called.
         axes: over which dimensions of the input its statistics are taken in training, by its
-            output; None where that was not found, or was not looked for. With groups, those of the
-            group count too.
+            output; None where that was not found, or was not looked for: PyTorch's own classes say
+            it. With groups, those of the group count too.
         groups: into how many groups of channels it was seen to cut; 1 without groups.
         seen: by mode, what went into it. Norms without moving statistics are not followed.
         dropout_before: names of the layers that drop values (p > 0) and run before it.
@@ -188,6 +188,7 @@ class Layer(Record):
         reads: names of the layers whose output it was given as it is; what functions between
             layers make (a sum, `F.relu`) is of no layer, except views of an output.
         is_output: whether its output is, as it is, an output of the network.
+        read_by_function: whether a function between layers (a sum, `F.relu`) reads its output.
         learns: whether any parameter of its own has `requires_grad`.
         training_after_train, training_after_eval: its mode after the network's `train()`, `eval()`.
         calls: how often one forward pass calls it.
@@ -202,6 +203,7 @@ class Layer(Record):
     dropout: float = 0.0
     reads: tuple[str, ...] = ()
     is_output: bool = False
+    read_by_function: bool = False
     learns: bool = False
     training_after_train: bool = True
     training_after_eval: bool = False

@@ -27,6 +27,8 @@ class Finding:
         fix: a line of code, or a command.
         numbers: the numbers of the evidence by name, for `--json`.
         under: id of another finding of the same audit that explains this one.
+        explains: whether others may stand under it; False where its own evidence does not account
+            for them.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Finding:
     fix: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
     under: str | None = None
+    explains: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding for JSON."""

@@ -38,6 +38,11 @@ class Norm:
         """Return the first of its paths."""
         return self.names[0]
 
+    @property
+    def is_torch_class(self) -> bool:
+        """Return whether its class is one of PyTorch's own, and not derived from it."""
+        return type(self.module).__module__.startswith("torch.")
+
 
 def find_norms(model: nn.Module) -> list[Norm]:
     """Return the norms of a network, in the order of its modules, each once.

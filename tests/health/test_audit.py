@@ -108,7 +108,7 @@ def test_statistics_are_merged_over_batches_and_seen_in_each_mode() -> None:
         torch.testing.assert_close(first.seen[mode].input.mean, expected.mean(1), rtol=1e-5, atol=0)
         var = expected.var(1, correction=0)
         torch.testing.assert_close(first.seen[mode].input.var, var, rtol=1e-5, atol=0)
-    assert (first.axes, first.input_shape, first.calls) == ((0, 2, 3), (6, 4, 2, 2), 1)
+    assert (first.input_shape, first.calls) == ((6, 4, 2, 2), 1)
     assert evidence.norms[1].dropout_before == ("3",)
     assert [layer.name for layer in evidence.layers] == [str(at) for at in range(8)]
     assert evidence.layers[1].reads == ("0",)
@@ -165,6 +165,11 @@ class Named(nn.Module):
         return ids
 
 
+class Learner(nn.Module):
+    def forward(self, ids: Tensor, labels: Tensor | None = None) -> Tensor:
+        return ids
+
+
 class Detector(nn.Module):
     def forward(self, images: list[Tensor], targets: object = None) -> object:
         return images
@@ -185,6 +190,11 @@ X, CLASSES = torch.rand(4, 2), torch.tensor([0, 1, 2, 0])
         ({"ids": X}, Named(), (), {"ids": X}, False),
         (({"ids": X, "mask": X}, CLASSES), Named(), (), {"ids": X, "mask": X}, True),
         ({"pixels": X}, nn.Identity(), ({"pixels": X},), {}, False),
+        ({"image": X, "label": CLASSES}, nn.Identity(), (X,), {}, True),
+        ({"ids": X, "mask": X, "labels": CLASSES}, Named(), (), {"ids": X, "mask": X}, True),
+        ({"ids": X, "labels": CLASSES}, Learner(), (), {"ids": X, "labels": CLASSES}, True),
+        ({"image": X, "target": X}, nn.Identity(), ({"image": X, "target": X},), {}, False),
+        ([X, X, X], nn.Identity(), ([X, X, X],), {}, False),
     ],
 )
 def test_what_data_yields_becomes_a_call(
@@ -193,6 +203,16 @@ def test_what_data_yields_becomes_a_call(
     batch = to_batch(item, model)
     assert (len(batch.arguments), set(batch.keywords)) == (len(arguments), set(keywords))
     assert (batch.targets is not None, batch.examples) == (has_targets, 4)
+
+
+@pytest.mark.parametrize("item", [(X, X, CLASSES), [X, X, CLASSES], (X, X, X)])
+def test_more_values_than_the_network_takes_are_refused_with_what_is_understood(item: Any) -> None:
+    message = (
+        rf"received a {type(item).__name__} of 3 values, and the network's forward takes 2 by "
+        r"position\..* yield \(a, b\), targets"
+    )
+    with pytest.raises(BnrunError, match=message):
+        to_batch(item, Two())
 
 
 def test_images_for_a_detector_stay_a_list() -> None:

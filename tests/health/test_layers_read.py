@@ -1,5 +1,8 @@
 """Which layer made a norm's input: what is found of structure hangs on it."""
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from ill_networks import Siamese, small
 from torch import Tensor, nn
@@ -52,6 +55,50 @@ def test_a_transposed_output_is_of_no_layer() -> None:
     """Else a norm that is put right by a transposition would look as if over the wrong axis."""
     assert reads("", 6, 6) == ("fc",)
     assert reads("transposed", 6, 6) == ()
+
+
+class Residual(nn.Module):
+    """A norm that a function follows, which reads the layer before it in some way."""
+
+    def __init__(self, read: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.fc, self.norm, self.read = nn.Linear(6, 6), nn.BatchNorm1d(6), read
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        z = self.norm(y)
+        found = self.read(y)
+        return z.relu() + found if isinstance(found, Tensor) else z.relu()
+
+
+@pytest.mark.parametrize(
+    ("read", "is_useless"),
+    [
+        (lambda y: y.shape[0], True),
+        (lambda y: y.view(-1).shape, True),
+        (lambda y: y * 2, False),
+        (lambda y: y.t().sum(), False),
+    ],
+)
+def test_a_bias_that_a_function_reads_too_does_something(
+    read: Callable[[Tensor], object], is_useless: bool
+) -> None:
+    _, findings = audited(Residual(read), 6)
+    assert ("bias-before-norm" in {one.id for one in findings}) == is_useless
+
+
+@pytest.mark.parametrize("shape", [(6, 8), (8,), (1, 8)])
+def test_a_layer_norm_of_alike_sequences_is_over_no_examples(shape: tuple[int, ...]) -> None:
+    """Values that are normalized already fit more than one set of dimensions."""
+    alike = nn.functional.layer_norm(torch.rand(1, *shape).expand(16, *shape).clone(), (8,))
+    for norm in (nn.LayerNorm(8), OwnLayerNorm(8)):
+        model = nn.Sequential(nn.Identity(), norm, nn.Linear(8, 3))
+        audit, _ = drain(audit_model(model, [alike, alike.roll(1, 0)]))
+        assert audit.findings == ()
+
+
+class OwnLayerNorm(nn.LayerNorm):
+    """A class that is measured: it is not PyTorch's."""
 
 
 def test_a_frozen_batch_norm_is_no_fault() -> None:

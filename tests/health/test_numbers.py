@@ -26,6 +26,7 @@ from bnrun.health.finding import Finding, in_words
 from bnrun.health.findings import (
     batch_size,
     dropout,
+    find_all,
     freezing,
     inputs,
     moving_statistics,
@@ -56,6 +57,10 @@ NORM = NormPlace(
     calls=1,
     input_shape=(32, 4),
 )
+
+
+SUFFERS = Outputs({"moving": 0.5, "population": 0.9}, examples=1000, classes=4)
+"""Predictions with moving statistics are worse than with population ones."""
 
 
 def found(topic: Any, norm: NormPlace = NORM, **more: Any) -> list[Finding]:
@@ -218,6 +223,51 @@ def test_dropout_is_told_apart_from_frozen_norms(
     assert all(one.message.startswith("Something (F.dropout,") for one in findings)
     still = replace(last, training_after_train=False)
     assert not list(dropout.find(Evidence("net", (*before, still))))
+
+
+@pytest.mark.parametrize(
+    ("moving", "severity", "words"),
+    [
+        (4.0, "error", ", and the moving variance holds it."),
+        (1.9, "warning", "; the moving variance lies between."),
+        (1.0, "note", "; the moving variance is that of prediction."),
+    ],
+)
+def test_dropout_is_an_error_where_the_moving_variance_holds_it(
+    moving: float, severity: str, words: str
+) -> None:
+    """Predictions suffer here, of whatever cause."""
+    norm = replace(
+        NORM,
+        moving_mean=torch.zeros(4).double(),
+        moving_var=torch.full((4,), moving).double(),
+        seen=seen(training=4.0, batch=1.0),
+    )
+    (finding,) = found(dropout, norm, outputs=SUFFERS)
+    assert (finding.severity, finding.message.endswith(words)) == (severity, True)
+    assert ("accuracy" in finding.evidence) == (severity == "error")
+
+
+@pytest.mark.parametrize(("mean", "severity"), [(0.3, "error"), (3.0, "warning")])
+def test_reversed_momentum_is_an_error_where_noise_explains_the_distance(
+    mean: float, severity: str
+) -> None:
+    """Else something else is the cause, and stands beside it."""
+    calls = tuple(
+        CallStatistics(at, 0, Statistics(8, torch.full((4,), m).double(), torch.ones(4).double()))
+        for at, m in enumerate((0.3, -0.3))
+    )
+    everything = Statistics(16, torch.zeros(4).double(), torch.ones(4).double())
+    norm = replace(
+        NORM,
+        momentum=0.9,
+        moving_mean=torch.full((4,), mean).double(),
+        seen={"training": Seen(everything, calls)},
+    )
+    found_all = find_all(Evidence("net", (norm,), outputs=SUFFERS))
+    roots = {one.id: one.severity for one in found_all if one.under is None}
+    expected = {"momentum-reversed": severity} | ({"stale": "error"} if mean > 1 else {})
+    assert roots == expected
 
 
 def test_a_name_of_bare_numbers_is_named_as_a_norm() -> None:

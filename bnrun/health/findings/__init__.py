@@ -69,7 +69,7 @@ def _placed(finding: Finding, cause: str | None) -> Finding:
 
 def _cause(finding: Finding, found: Sequence[Finding]) -> str | None:
     """Return the id of the finding that explains another, if any was found."""
-    ids = {one.id for one in found}
+    ids = {one.id for one in found if one.explains}
     return next((cause for cause in KINDS[finding.id].follows if cause in ids), None)
 
 

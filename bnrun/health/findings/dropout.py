@@ -3,18 +3,22 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from bnrun.health.evidence import Evidence, Mode, NormPlace
-from bnrun.health.finding import RECALIBRATE, Finding, Kind, in_words
-from bnrun.health.harm import find_harm
+from bnrun.health.evidence import Evidence, Mode, NormPlace, distance
+from bnrun.health.finding import RECALIBRATE, Finding, Kind, Severity, in_words
+from bnrun.health.harm import Harm, find_harm
 
 RATIO = 1.25
 """Variance in training over variance in prediction from which on a norm is listed."""
+NEARER = 2.0
+"""How many times nearer to the input of training than to that of prediction moving statistics lie
+where they hold what is added in training."""
 
 DROPOUT_SHIFT = Kind(
     "dropout-shift",
     "A norm sees another variance in training than in prediction",
     f"the variance of its input is {RATIO} times as large in training as in prediction, or more, "
-    "with the norms before it alike in both",
+    "with the norms before it alike in both; an error where predictions suffer, and its moving "
+    f"statistics are at least {NEARER:g} times nearer to the input of training",
 )
 KINDS: tuple[Kind, ...] = (DROPOUT_SHIFT,)
 
@@ -33,24 +37,56 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     if not ratios:
         return
     found = [norm for norm in evidence.norms if norm.name in ratios]
-    drops = list(dict.fromkeys(name for norm in found for name in norm.dropout_before))
-    p = max((layer.dropout for layer in evidence.layers if layer.name in drops), default=0.0)
-    what = "Something (F.dropout, DropPath, noise)"
-    if drops:
-        named = ", ".join(in_words(name, "layer") for name in drops)
-        what = f"Dropout ({named}; p = {p:g})"
-    harm = find_harm(evidence)
+    nearness = [_nearness(norm, modes[norm.name] or "batch") for norm in found]
+    holds = max(nearness) >= NEARER
+    harm = find_harm(evidence) if holds else None
     shown = ", ".join(f"{in_words(name)} {ratio:.2f}" for name, ratio in list(ratios.items())[:4])
     yield DROPOUT_SHIFT.finding(
-        "error" if harm else "warning",
+        _severity(nearness, harm),
         list(ratios),
         evidence=f"variance in training over variance in prediction: {shown}"
         f"{f'; {harm.sentence}' if harm else ''}",
-        message=f"{what} adds variance in training alone, and the moving variance holds it.",
-        fix=f"move it behind the last norm; for these weights, {RECALIBRATE}",
+        message=f"{_source(evidence, found)} adds variance in training alone{_held(nearness)}.",
+        fix=f"move it behind the last norm{f'; for these weights, {RECALIBRATE}' if holds else ''}",
         ratios=ratios,
+        times_nearer_to_training=max(nearness),
         **(harm.numbers if harm else {}),
     )
+
+
+def _source(evidence: Evidence, found: Sequence[NormPlace]) -> str:
+    """Return what adds variance before norms: dropout layers, or what cannot be seen."""
+    drops = list(dict.fromkeys(name for norm in found for name in norm.dropout_before))
+    if not drops:
+        return "Something (F.dropout, DropPath, noise)"
+    p = max(layer.dropout for layer in evidence.layers if layer.name in drops)
+    named = ", ".join(in_words(name, "layer") for name in drops)
+    return f"Dropout ({named}; p = {p:g})"
+
+
+def _severity(nearness: Sequence[float], harm: Harm | None) -> Severity:
+    """Return how bad it is: predictions with the population's own statistics do not suffer."""
+    if harm is not None:
+        return "error"
+    return "warning" if max(nearness) > 1 / NEARER else "note"
+
+
+def _held(nearness: Sequence[float]) -> str:
+    """Say where the moving statistics lie."""
+    if max(nearness) >= NEARER:
+        return ", and the moving variance holds it"
+    if max(nearness) <= 1 / NEARER:
+        return "; the moving variance is that of prediction"
+    return "; the moving variance lies between"
+
+
+def _nearness(norm: NormPlace, mode: Mode) -> float:
+    """Return how many times nearer moving statistics lie to training's input than to a mode's."""
+    far = [
+        float(distance(norm, norm.seen[one].averaged, norm.eps or 1e-12).square().mean().sqrt())
+        for one in ("training", mode)
+    ]
+    return far[1] / far[0] if far[0] > 0 else math.inf
 
 
 def _is_frozen(norm: NormPlace) -> bool:

@@ -1,5 +1,6 @@
 """Findings: moving statistics that were never updated, lag behind, or remember too little."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 
@@ -45,7 +46,9 @@ NEVER_UPDATED = Kind(
 REVERSED_MOMENTUM = Kind(
     "momentum-reversed",
     "Momentum is meant the other way round",
-    f"momentum of {REVERSED} or more",
+    f"momentum of {REVERSED} or more; an error where predictions suffer, and the expected error of "
+    f"a moving mean is {NOISE} deviations or more, and the distance within a factor of "
+    f"{ALIKE:.0f} of it",
 )
 UNFINISHED = Kind(
     "average-unfinished",
@@ -176,13 +179,15 @@ def _reversed(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding
     found = [norm for norm in norms if (norm.momentum or 0) >= REVERSED]
     if not found:
         return
+    explains = any(_is_noise(norm) for norm in found)
+    told = harm if explains else None
     momenta = sorted({norm.momentum or 0.0 for norm in found}, reverse=True)
     momentum = momenta[0]
-    yield REVERSED_MOMENTUM.finding(
-        "error" if harm else "warning",
+    finding = REVERSED_MOMENTUM.finding(
+        "error" if told else "warning",
         [norm.name for norm in found],
         evidence=f"momentum {momentum:g}: the last batch alone weighs {momentum:.0%} of the moving "
-        f"average{_also(harm)}",
+        f"average{_also(told)}",
         message="PyTorch's momentum is the weight of the new batch; elsewhere it is that of the "
         "old average.",
         fix=", ".join(
@@ -190,8 +195,15 @@ def _reversed(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding
             for one in momenta
         ),
         momentum=momentum,
-        **_numbers(harm),
+        **_numbers(told),
     )
+    yield dataclasses.replace(finding, explains=explains or harm is None)
+
+
+def _is_noise(norm: NormPlace) -> bool:
+    """Return whether the noise of single batches explains how far moving statistics lie off."""
+    noise = expected_noise(norm)
+    return noise >= NOISE and (distance_of(norm) or 0.0) <= ALIKE * noise
 
 
 def _turned(momentum: float) -> float:
@@ -250,11 +262,7 @@ def _lagging(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding]
     if worst is None or (harm is None and largest < FAR):
         return
     noise = {norm.name: expected_noise(norm) for norm in far}
-    noisy = [
-        norm
-        for norm in far
-        if noise[norm.name] >= NOISE and (distances[norm.name] or 0.0) <= ALIKE * noise[norm.name]
-    ]
+    noisy = [norm for norm in far if _is_noise(norm)]
     if harm is not None and len(noisy) > len(far) / 2:
         yield _short_memory(noisy, noise, distances, harm)
         return

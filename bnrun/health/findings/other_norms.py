@@ -2,7 +2,7 @@
 
 Which dimension holds the features is known where a layer made the input: a convolution's are
 dimension 1, a linear layer's the last one. Over which dimensions a norm takes its statistics is
-measured by its output, or known of PyTorch's own classes.
+known of PyTorch's own classes, and measured of others by their output.
 """
 
 from collections.abc import Iterator

@@ -9,7 +9,8 @@ from bnrun.norms.introspection import BETA, GAMMA
 USELESS_BIAS = Kind(
     "bias-before-norm",
     "A bias before a norm does nothing",
-    "a norm that subtracts each channel's mean reads a layer with a bias, and alone reads it",
+    "a norm that subtracts each channel's mean reads a layer with a bias, and no other layer or "
+    "function reads it",
 )
 TWO_NORMS = Kind(
     "two-norms", "Two norms stand in a row", "a norm reads the output of a norm, as it is"
@@ -85,7 +86,7 @@ def _useless_bias(evidence: Evidence, sources: dict[str, Layer | None]) -> Itera
             continue
         if source is None or not source.has_bias or not _is_by_channel(norm, source):
             continue
-        if source.is_output or source.calls != 1:
+        if source.is_output or source.read_by_function or source.calls != 1:
             continue
         if [norm.name] == [one.name for one in evidence.layers if source.name in one.reads]:
             hit[source.name] = norm.name
