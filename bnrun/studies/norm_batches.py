@@ -1,6 +1,5 @@
 """The experiments of study `batches` on networks in memory."""
 
-import copy
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ import torch
 from bnrun.config import Config
 from bnrun.data.dataset import Dataset, Split, image_order
 from bnrun.studies.own_training import take_steps
+from bnrun.studies.predictions import CPU, accuracy_by_batch
 from bnrun.training.engine import Engine, fast_on_cpu, running
 from bnrun.training.evaluation import accuracy, take_population, trained_model
 from bnrun.training.stepper import Stepper
 
-CPU = torch.device("cpu")
 POPULATION_IMAGES = 10_000
 """Training images that population statistics are over."""
 SMOOTHED = 10
@@ -100,10 +99,6 @@ def accuracy_in_pieces(config: Config, state: Mapping[str, Any], test: Split) ->
         state: a checkpoint of it.
         test: the test images.
     """
-    model = copy.deepcopy(trained_model(config, state, CPU)).train()
-    with running(fast_on_cpu(), CPU), torch.no_grad():
-        right = [
-            (model(images).argmax(1) == labels).sum()
-            for images, labels in test.batches(config.training.batch_size)
-        ]
-    return int(torch.stack(right).sum()) / len(test)
+    model = trained_model(config, state, CPU)
+    with running(fast_on_cpu(), CPU):
+        return accuracy_by_batch(model, test, config.training.batch_size)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bnrun.config import Config
-from bnrun.data.dataset import Dataset
+from bnrun.data.dataset import Dataset, Split
 from bnrun.norms.batch_norm import BatchNorm
 from bnrun.norms.introspection import MovingStatistics
-from bnrun.norms.population import batch_statistics, predicting
+from bnrun.norms.population import predicting
 from bnrun.training.evaluation import accuracy, take_population, trained_model
 from bnrun.training.probes.shadow import TRACKERS, by_norm
 
@@ -62,8 +62,7 @@ class Trained:
 
     def batch(self, size: int) -> float:
         """Return the test accuracy with the statistics of each batch of so many test images."""
-        with batch_statistics(self._model):
-            return accuracy(self._model, self.dataset.test, size)
+        return accuracy_by_batch(self._model, self.dataset.test, size)
 
     def own_gain(self, weight: float) -> float:
         """Return what mixing the own example into population statistics adds to the accuracy.
@@ -149,24 +148,46 @@ class Predictions(Trained):
         """
         images, _ = next(self.dataset.test.batches(EXAMPLES))
         generator = torch.Generator().manual_seed(0)
+        by_batch = copy.deepcopy(self._model).train()
         deviations = []
-        with predicting(self._model), batch_statistics(self._model):
+        with torch.no_grad():
             for size in SIZES:
-                variances = [self._variance(image, size, generator) for image in images]
-                deviations.append(math.sqrt(statistics.fmean(variances)))
+                found = [self._variance(by_batch, image, size, generator) for image in images]
+                deviations.append(math.sqrt(statistics.fmean(found)))
         slope, _ = statistics.linear_regression(
             [math.log(size) for size in SIZES], [math.log(value) for value in deviations]
         )
         return slope, list(zip(map(float, SIZES), deviations, strict=True))
 
-    def _variance(self, image: Tensor, size: int, generator: torch.Generator) -> float:
+    def _variance(
+        self, model: nn.Module, image: Tensor, size: int, generator: torch.Generator
+    ) -> float:
         """Return the variance of an image's logits over random companies, its mean over logits."""
         logits = []
         for _ in range(COMPANIES):
             index = torch.randint(len(self.dataset.train), (size - 1,), generator=generator)
             others, _ = self.dataset.train.batch(index)
-            logits.append(self._model(torch.cat([image[None], others]))[0])
+            logits.append(model(torch.cat([image[None], others]))[0])
         return float(torch.stack(logits).var(0).mean())
+
+
+def accuracy_by_batch(model: nn.Module, split: Split, size: int) -> float:
+    """Return the accuracy of a model whose norms take the statistics of each batch, as in training.
+
+    That is what `population.batch_statistics` gives. Here a copy of the model is in training mode:
+    kernels then compute a batch in one call, since no hook replaces statistics.
+
+    Args:
+        model: with norm `scratch`, or one that normalizes a batch in pieces; it stays as it is.
+        split: the images.
+        size: images of a batch.
+    """
+    model = copy.deepcopy(model).train()
+    with torch.no_grad():
+        right = [
+            (model(images).argmax(1) == labels).sum() for images, labels in split.batches(size)
+        ]
+    return int(torch.stack(right).sum()) / len(split)
 
 
 @contextlib.contextmanager
