@@ -168,7 +168,7 @@ class _Training:
         self.processes = processes
         self.stepper = Stepper(config, dataset.train, engine=engine, processes=processes)
         steps = config.training.epochs * self.stepper.steps_per_epoch
-        self.probes = Probes(config, self.stepper.model, dataset.train, steps)
+        self.probes = Probes(config, self.stepper.model, dataset.train, steps, engine)
         self.clock = Clock(device)
         self.finished: list[EpochEnded] = []
         self.timed = Reading()

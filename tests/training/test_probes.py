@@ -15,10 +15,12 @@ from bnrun.networks.lenet import LeNet
 from bnrun.norms import NORMS
 from bnrun.norms.population import MergedStatistics
 from bnrun.training import train
+from bnrun.training.engine import EAGER, fast_on_cpu
+from bnrun.training.model import build_model
 from bnrun.training.probes.activations import Activations
 from bnrun.training.probes.gradients import Gradients
 from bnrun.training.probes.landscape import Landscape
-from bnrun.training.probes.probes import INSTRUMENTS
+from bnrun.training.probes.probes import INSTRUMENTS, Probes
 from bnrun.training.probes.shadow import TRACKERS, Shadow, by_norm
 from bnrun.training.probes.shift import Shift
 from bnrun.training.probes.sight import Sight
@@ -70,6 +72,17 @@ def test_a_training_ends_at_the_same_bits_with_every_probe(engine, small):
     steps = [event.step for event in events if isinstance(event, Probed)]
     assert sorted(set(steps)) == [0, 2, 3]
     assert len(steps) == 3 * len(PROBES)
+
+
+def test_probes_see_by_kernels_what_they_see_eagerly(small):
+    config = Config(training={"probe": ["landscape", "shift"], "probe_every": 1})
+    looks = []
+    for engine in (EAGER, fast_on_cpu()):
+        probes = Probes(config, build_model(config), small.train, 1, engine)
+        looks.append({one.probe: one.values for one in probes.look(0, 0.5)})
+    for probe in ("landscape", "shift"):
+        for layer, values in looks[0][probe].items():
+            assert looks[1][probe][layer] == pytest.approx(values, rel=1e-3, abs=1e-5)
 
 
 def test_a_training_that_continues_sees_what_it_would_have_seen(small):

@@ -10,7 +10,7 @@ from bnrun.data.dataset import Split
 from bnrun.events import Probed
 from bnrun.networks.lenet import LeNet
 from bnrun.norms.population import preserving
-from bnrun.training.engine import EAGER, running
+from bnrun.training.engine import EAGER, Engine, running
 from bnrun.training.model import wrap_model_errors
 from bnrun.training.probes.activations import Activations
 from bnrun.training.probes.gradients import Gradients
@@ -45,13 +45,17 @@ class Probes:
         model: the network at its initial weights.
         train: the training images.
         steps: how many steps the training takes in all.
+        engine: computes what the instruments look at, where no hook of theirs has layers called.
 
     Raises:
         ConfigError: an instrument cannot look at this network.
     """
 
-    def __init__(self, config: Config, model: LeNet, train: Split, steps: int) -> None:
+    def __init__(
+        self, config: Config, model: LeNet, train: Split, steps: int, engine: Engine = EAGER
+    ) -> None:
         self._config, self._model, self._steps = config, model, steps
+        self._engine = engine
         self._instruments = {name: INSTRUMENTS[name](model) for name in config.training.probe}
         self._device = train.labels.device
         first = torch.arange(min(IMAGES, len(train)), device=self._device)
@@ -76,8 +80,8 @@ class Probes:
     def look(self, step: int, lr: float) -> Iterator[Probed]:
         """Return what each instrument sees after so many steps.
 
-        It computes eagerly, and draws the same random numbers at each look. The network, its
-        moving statistics and the random numbers of the training stay as they are.
+        It draws the same random numbers at each look. The network, its moving statistics and the
+        random numbers of the training stay as they are.
 
         Raises:
             TrainingFailed: the model raised.
@@ -85,7 +89,7 @@ class Probes:
         for name, instrument in self._instruments.items():
             assert self._batch is not None
             with (
-                running(EAGER, self._device),
+                running(self._engine, self._device),
                 RandomNumbers(self._config.training.seed, self._device).in_use(),
                 preserving(self._model),
                 wrap_model_errors(f"probe {name} after step {step}"),
