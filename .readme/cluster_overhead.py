@@ -1,6 +1,6 @@
 """What a Dask cluster adds to trials: the figures on `bnrun guide cluster`.
 
-    python .readme/cluster_overhead.py [TRIALS]     # let nothing else run; some minutes
+    python .readme/cluster_overhead.py [TRIALS] [--json]     # let nothing else run; two minutes
 
 A scheduler and two workers are started as processes of this machine, on its loopback device. The
 same small trials (one epoch of 200 generated images, one thread) are trained with --jobs 2 and on
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,18 @@ from bnrun.comparison.trials import run_trials
 from bnrun.config import parse_override
 from bnrun.runs.cluster_trials import run_on_cluster
 from bnrun.runs.comparison_directory import ComparisonDirectory, create_comparison
+from bnrun.runs.run_records import read_run
 from bnrun.runs.trial_directory import train_trial
-from bnrun.runs.trial_parcel import pack
+from bnrun.runs.trial_parcel import pack, unpack
 
 FOLDERS = (Path(__file__).parent, Path(__file__).parents[1])
 """Where a worker finds this file, and bnrun."""
 
 MANY = 10_000
+TRIAL_SECONDS = 12
+"""Of a trial in the plan of the guide: ten epochs of the default recipe, and the start."""
+TRIAL_EVENTS = 25
+"""Of that trial, beside a report of progress each second."""
 SETTINGS = (
     "data.name=synthetic", "data.images=200", "training.epochs=1", "training.device=cpu",
     "training.engine=eager", "training.population_images=100",
@@ -113,15 +119,28 @@ def trial_facts(trial: Trial) -> tuple[int, int]:
     return sent, there
 
 
-def many(result: Comparison, ended: TrialEnded, folder: Path) -> tuple[float, float]:
-    """Return the seconds that a result with `MANY` trials takes to write, and its megabytes."""
+def result_seconds(trial: Trial, repetitions: int = 20) -> float:
+    """Return how long a trial's files, as they come back, take to be written and read here."""
+    path = Path(str(trial.run))
+    files = {f.relative_to(path).as_posix(): f.read_bytes() for f in path.rglob("*") if f.is_file()}
+
+    def take() -> None:
+        for _ in range(repetitions):
+            unpack(trial, files, "tcp://127.0.0.1:1")
+            read_run(path)
+
+    return seconds(take) / repetitions
+
+
+def many(result: Comparison, ended: TrialEnded, folder: Path) -> tuple[float, int]:
+    """Return the seconds that a result with `MANY` trials takes to write, and its bytes."""
     seeds = tuple(range(MANY // 2))
     trials = tuple(dataclasses.replace(ended.summary, seed=seed) for seed in seeds)
     arms = tuple(dataclasses.replace(arm, trials=trials) for arm in result.arms)
     large = dataclasses.replace(result, arms=arms, seeds=seeds)
     with directory(folder, 2) as place:
         taken = seconds(lambda: place.record(ResultSoFar(large)))
-        return taken, (place.path / "summary.json").stat().st_size / 1e6
+        return taken, (place.path / "summary.json").stat().st_size
 
 
 def train(trials: list[Trial], connection: Cluster | None) -> tuple[float, list[TrialEnded]]:
@@ -137,46 +156,108 @@ def train(trials: list[Trial], connection: Cluster | None) -> tuple[float, list[
     return seconds(work), ended
 
 
-def main() -> None:
-    """Measure, and print the figures as a Markdown table."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 40
-    rows = []
-    with tempfile.TemporaryDirectory() as text:
-        folder = Path(text)
-        local = seconds(lambda: connect("local", 2).__exit__())
-        rows.append(("`--cluster local --jobs 2` starts and ends", f"{local:.1f} s"))
-        with (
-            cluster(folder) as (connection, started),
-            directory(folder / "there", count) as there,
-            directory(folder / "here", count) as here,
-        ):
-            rows.append(("a scheduler and two workers start", f"{started:.1f} s"))
-            for way, place, where in (
-                ("with `--jobs 2`", here, None),
-                ("on two workers", there, connection),
-            ):
-                first, *others = here_or_there = place.unfinished_trials()
-                _, ended = train(here_or_there[:4], where)  # what processes are forked from starts
-                taken, _ = train(others[3:], where)
-                each = 1000 * taken / len(others[3:])
-                rows.append((f"a small trial {way}, of {len(others[3:])}", f"{each:.0f} ms"))
-            rate = tasks_per_second(connection, 500, b"")
-            events = 100 * tasks_per_second(connection, 50, b"x" * 100)
-            sent, back = trial_facts(first)
-            result = there.comparison.with_trial(ended[0].trial.arm, ended[0].summary)
-        rows += [
-            ("tasks through the scheduler", f"{rate:,.0f} a second"),
-            ("events through the scheduler", f"{events:,.0f} a second"),
-            ("a trial on its way to a worker", f"{sent / 1000:.1f} kB"),
-            ("a trial on its way back", f"{back / 1000:.0f} kB"),
+@dataclass(frozen=True)
+class Overhead:
+    """What was measured. A small trial is one epoch of 200 images; `_ms` are of wall time.
+
+    Attributes:
+        local_start_s, start_s: `--cluster local --jobs 2`, and a scheduler with two workers.
+        trial_jobs_ms, trial_cluster_ms: of a small trial, two at a time.
+        tasks_per_second, events_per_second: through the scheduler, which do nothing else.
+        result_ms: of the command, to write and read the files of one trial that came back.
+        sent_bytes, back_bytes: of a trial on its way to a worker, and of its result.
+        summary_s, summary_bytes: of `summary.json` with 10,000 trials, written.
+    """
+
+    trials: int
+    local_start_s: float
+    start_s: float
+    trial_jobs_ms: float
+    trial_cluster_ms: float
+    tasks_per_second: float
+    events_per_second: float
+    result_ms: float
+    sent_bytes: int
+    back_bytes: int
+    summary_s: float
+    summary_bytes: int
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Return how many workers keep each part busy, with the trials of the plan."""
+        one_by_one = 1 / (1 / self.tasks_per_second + self.result_ms / 1000)
+        return {
+            "the command, which takes one result after another": one_by_one * TRIAL_SECONDS,
+            "events": self.events_per_second / (TRIAL_EVENTS / TRIAL_SECONDS + 1),
+            "a network of 1 Gbit/s": 125e6 / (self.back_bytes / TRIAL_SECONDS),
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the figures as the guide shows them."""
+        added = self.trial_cluster_ms - self.trial_jobs_ms
+        return [
+            ("`--cluster local --jobs 2` starts and ends", f"{self.local_start_s:.1f} s"),
+            ("a scheduler and two workers start", f"{self.start_s:.1f} s"),
+            (f"a small trial with `--jobs 2`, of {self.trials}", f"{self.trial_jobs_ms:.0f} ms"),
+            (f"a small trial on two workers, of {self.trials}", f"{self.trial_cluster_ms:.0f} ms"),
+            ("so the cluster adds to a trial", f"{added:.0f} ms"),
+            ("tasks through the scheduler", f"{self.tasks_per_second:,.0f} a second"),
+            ("events through the scheduler", f"{self.events_per_second:,.0f} a second"),
+            ("so an event takes", f"{1000 / self.events_per_second:.2f} ms"),
+            ("a result that came back, written and read", f"{self.result_ms:.0f} ms"),
+            ("a trial on its way to a worker", f"{self.sent_bytes / 1000:.1f} kB"),
+            ("a trial on its way back", f"{self.back_bytes / 1000:.0f} kB"),
+            (
+                f"`summary.json` of {MANY:,} trials, written",
+                f"{self.summary_bytes / 1e6:.0f} MB, {self.summary_s:.1f} s",
+            ),
         ]
-        writing, megabytes = many(result, ended[0], folder / "many")
-        size = f"{megabytes:.0f} MB, {writing:.1f} s"
-        rows.append((f"`summary.json` of {MANY:,} trials, written", size))
+
+
+def measure(count: int, folder: Path) -> Overhead:
+    """Start what is needed, and measure."""
+    local = seconds(lambda: connect("local", 2).__exit__())
+    with (
+        cluster(folder) as (connection, started),
+        directory(folder / "there", count) as there,
+        directory(folder / "here", count) as here,
+    ):
+        each = {}
+        for place, where in ((here, None), (there, connection)):
+            first, *others = trials = place.unfinished_trials()
+            _, ended = train(trials[:4], where)  # what processes are forked from starts
+            taken, _ = train(others[3:], where)
+            each[where] = 1000 * taken / len(others[3:])
+        rate = tasks_per_second(connection, 500, b"")
+        events = 100 * tasks_per_second(connection, 50, b"x" * 100)
+        sent, back = trial_facts(first)
+        result = there.comparison.with_trial(ended[0].trial.arm, ended[0].summary)
+        taking = result_seconds(first)
+    writing, size = many(result, ended[0], folder / "many")
+    return Overhead(
+        len(others[3:]), local, started, each[None], each[connection], rate, events,
+        1000 * taking, sent, back, writing, size,
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Measure, and print the figures as a Markdown table, or as JSON."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure(int(arguments[0]) if arguments else 40, Path(folder))
+    first, workers = min(found.limits.items(), key=lambda limit: limit[1])
+    if "--json" in sys.argv:
+        extra = {"limits_workers": found.limits, "first_bottleneck": first, "cpus": os.cpu_count()}
+        print(json.dumps(dataclasses.asdict(found) | extra, indent=2))
+        return
     print("| what | measured |\n|---|---:|")
-    for what, figure in rows:
+    for what, figure in found.rows():
         print(f"| {what} | {figure} |")
-    print(f"\n{os.cpu_count()} CPUs, loopback, one thread a trial")
+    print(f"\nWorkers that keep each part busy, with trials of {TRIAL_SECONDS} s:")
+    for what, limit in found.limits.items():
+        print(f"- {what}: {limit:,.0f}")
+    print(f"First bottleneck: {first}, from {workers:,.0f} workers on.")
+    print(f"{os.cpu_count()} CPUs, loopback, one thread a trial")
 
 
 if __name__ == "__main__":
