@@ -5,10 +5,12 @@
 A scheduler and two workers are started as processes of this machine, on its loopback device. The
 same small trials (one epoch of 200 generated images, one thread) are trained with --jobs 2 and on
 the cluster; the difference is what the cluster adds, without a network's latency.
+`python .readme/renew.py --measure cluster` runs this, and puts the figures on the page.
 """
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import os
 import subprocess
@@ -18,11 +20,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-os.environ["OMP_NUM_THREADS"] = "1"
-sys.path.insert(0, str(Path(__file__).parents[1]))
+import torch
 
 from bnrun.comparison.arm_syntax import build_arms
 from bnrun.comparison.cluster import Cluster, TaskContext, connect
@@ -36,11 +38,20 @@ from bnrun.runs.comparison_directory import ComparisonDirectory, create_comparis
 from bnrun.runs.run_records import read_run
 from bnrun.runs.trial_directory import train_trial
 from bnrun.runs.trial_parcel import pack, unpack
+from bnrun.training.device import device_name
 
 FOLDERS = (Path(__file__).parent, Path(__file__).parents[1])
 """Where a worker finds this file, and bnrun."""
 
 MANY = 10_000
+LOCAL_CLUSTER = """
+import time
+from distributed import LocalCluster
+start = time.perf_counter()
+LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0").close()
+print(time.perf_counter() - start)
+"""
+"""Starts and ends workers in processes, as Dask does by itself; prints how long it takes."""
 TRIAL_SECONDS = 12
 """Of a trial in the plan of the guide: ten epochs of the default recipe, and the start."""
 TRIAL_EVENTS = 25
@@ -161,16 +172,20 @@ class Overhead:
     """What was measured. A small trial is one epoch of 200 images; `_ms` are of wall time.
 
     Attributes:
-        local_start_s, start_s: `--cluster local --jobs 2`, and a scheduler with two workers.
+        local_start_s, local_cluster_s: `--cluster local --jobs 2` starts and ends; and so does
+            Dask's `LocalCluster`, with two processes.
+        start_s: a scheduler and two workers start.
         trial_jobs_ms, trial_cluster_ms: of a small trial, two at a time.
         tasks_per_second, events_per_second: through the scheduler, which do nothing else.
         result_ms: of the command, to write and read the files of one trial that came back.
         sent_bytes, back_bytes: of a trial on its way to a worker, and of its result.
         summary_s, summary_bytes: of `summary.json` with 10,000 trials, written.
+        conditions: when, on what and with which versions.
     """
 
     trials: int
     local_start_s: float
+    local_cluster_s: float
     start_s: float
     trial_jobs_ms: float
     trial_cluster_ms: float
@@ -181,15 +196,16 @@ class Overhead:
     back_bytes: int
     summary_s: float
     summary_bytes: int
+    conditions: str
 
     @property
     def limits(self) -> dict[str, float]:
         """Return how many workers keep each part busy, with the trials of the plan."""
         one_by_one = 1 / (1 / self.tasks_per_second + self.result_ms / 1000)
         return {
-            "the command, which takes one result after another": one_by_one * TRIAL_SECONDS,
-            "events": self.events_per_second / (TRIAL_EVENTS / TRIAL_SECONDS + 1),
-            "a network of 1 Gbit/s": 125e6 / (self.back_bytes / TRIAL_SECONDS),
+            "The command, which takes one result after another": one_by_one * TRIAL_SECONDS,
+            "Events": self.events_per_second / (TRIAL_EVENTS / TRIAL_SECONDS + 1),
+            "A network of 1 Gbit/s": 125e6 / (self.back_bytes / TRIAL_SECONDS),
         }
 
     def rows(self) -> list[tuple[str, str]]:
@@ -197,6 +213,10 @@ class Overhead:
         added = self.trial_cluster_ms - self.trial_jobs_ms
         return [
             ("`--cluster local --jobs 2` starts and ends", f"{self.local_start_s:.1f} s"),
+            (
+                "Dask's `LocalCluster` with two processes starts and ends",
+                f"{self.local_cluster_s:.1f} s",
+            ),
             ("a scheduler and two workers start", f"{self.start_s:.1f} s"),
             (f"a small trial with `--jobs 2`, of {self.trials}", f"{self.trial_jobs_ms:.0f} ms"),
             (f"a small trial on two workers, of {self.trials}", f"{self.trial_cluster_ms:.0f} ms"),
@@ -213,10 +233,32 @@ class Overhead:
             ),
         ]
 
+    def to_markdown(self) -> str:
+        """Return the table of the guide, and how many workers keep each part busy."""
+        rows = "".join(f"| {what} | {figure} |\n" for what, figure in self.rows())
+        limits = "".join(f"- {what}: {limit:,.0f}\n" for what, limit in self.limits.items())
+        return (
+            f"| what | measured |\n|---|---:|\n{rows}\n{self.conditions}\n\n"
+            f"With trials of {TRIAL_SECONDS} s, so many workers keep each part busy:\n\n{limits}"
+        )
+
+
+def conditions() -> str:
+    """Return when, on what and with which versions this is measured."""
+    device = torch.device("cpu")
+    versions = f"torch {torch.__version__}, Dask {version('dask')}"
+    today = datetime.datetime.now(datetime.UTC)
+    return (
+        f"One run, {today:%Y-%m-%d}: {os.cpu_count()} CPUs of {device_name(device)}, loopback, "
+        f"one thread\na trial; {versions}."
+    )
+
 
 def measure(count: int, folder: Path) -> Overhead:
     """Start what is needed, and measure."""
     local = seconds(lambda: connect("local", 2).__exit__())
+    command = [sys.executable, "-c", LOCAL_CLUSTER]
+    local_cluster = float(subprocess.check_output(command, stderr=subprocess.DEVNULL))
     with (
         cluster(folder) as (connection, started),
         directory(folder / "there", count) as there,
@@ -235,29 +277,24 @@ def measure(count: int, folder: Path) -> Overhead:
         taking = result_seconds(first)
     writing, size = many(result, ended[0], folder / "many")
     return Overhead(
-        len(others[3:]), local, started, each[None], each[connection], rate, events,
-        1000 * taking, sent, back, writing, size,
+        len(others[3:]), local, local_cluster, started, each[None], each[connection], rate, events,
+        1000 * taking, sent, back, writing, size, conditions(),
     )  # fmt: skip
 
 
 def main() -> None:
-    """Measure, and print the figures as a Markdown table, or as JSON."""
+    """Measure, and print the figures as Markdown, or as JSON."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the workers
+    torch.set_num_threads(1)
     arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
     with tempfile.TemporaryDirectory() as folder:
         found = measure(int(arguments[0]) if arguments else 40, Path(folder))
-    first, workers = min(found.limits.items(), key=lambda limit: limit[1])
-    if "--json" in sys.argv:
-        extra = {"limits_workers": found.limits, "first_bottleneck": first, "cpus": os.cpu_count()}
-        print(json.dumps(dataclasses.asdict(found) | extra, indent=2))
+    if "--json" not in sys.argv:
+        print(found.to_markdown())
         return
-    print("| what | measured |\n|---|---:|")
-    for what, figure in found.rows():
-        print(f"| {what} | {figure} |")
-    print(f"\nWorkers that keep each part busy, with trials of {TRIAL_SECONDS} s:")
-    for what, limit in found.limits.items():
-        print(f"- {what}: {limit:,.0f}")
-    print(f"First bottleneck: {first}, from {workers:,.0f} workers on.")
-    print(f"{os.cpu_count()} CPUs, loopback, one thread a trial")
+    bottleneck = min(found.limits, key=lambda name: found.limits[name])
+    extra = {"limits_workers": found.limits, "first_bottleneck": bottleneck}
+    print(json.dumps(dataclasses.asdict(found) | extra, indent=2))
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cluster_overhead import Overhead
 from pydantic import TypeAdapter
 
 import bnrun
 from bnrun.api.configs import recorded_config
 from bnrun.benchmark.auto_starts import AutoBenchmark
 from bnrun.benchmark.kernel_result import KernelBenchmark
+from bnrun.benchmark.process_scaling import Scaling
 from bnrun.benchmark.result import Benchmark
 from bnrun.benchmark.speedrun import Speedrun
 from bnrun.data.load import load
@@ -36,6 +38,7 @@ from bnrun.show.bench_tables import benchmark_view, speedrun_view
 from bnrun.show.console import as_text
 from bnrun.show.kernel_tables import kernels_view
 from bnrun.show.plot_style import render
+from bnrun.show.scaling_tables import scaling_view
 from bnrun.show.study_tables import study_view
 from bnrun.studies.study import StudyResult
 
@@ -90,6 +93,16 @@ def _measure_auto(folder: Path) -> None:
     (FOLDER / "auto.json").write_text(_run("bench", "--auto", "10", *one_epoch, "--json"))
 
 
+def _measure_processes(folder: Path) -> None:
+    (FOLDER / "processes.json").write_text(_run("bench", "--processes", "1,2", "--json"))
+
+
+def _measure_cluster(folder: Path) -> None:
+    command = [sys.executable, str(HERE / "cluster_overhead.py"), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    (FOLDER / "cluster.json").write_text(done.stdout)
+
+
 def _measure_doctor(folder: Path) -> None:
     _keep_json("examination", bnrun.doctor(engine="eager"))
 
@@ -110,6 +123,8 @@ MEASUREMENTS: dict[str, Callable[[Path], None]] = {
     "speedrun": _measure_speedrun,
     "kernels": _measure_kernels,
     "auto": _measure_auto,
+    "processes": _measure_processes,
+    "cluster": _measure_cluster,
     "doctor": _measure_doctor,
     "study": _measure_study,
 }
@@ -158,6 +173,18 @@ def kernels() -> KernelBenchmark:
 def auto() -> AutoBenchmark:
     """Return the recorded starts with auto and with each engine."""
     result: AutoBenchmark = _read_json("auto", AutoBenchmark)
+    return result
+
+
+def scaling() -> Scaling:
+    """Return the recorded benchmark of one training on one and on two processes."""
+    result: Scaling = _read_json("processes", Scaling)
+    return result
+
+
+def cluster() -> Overhead:
+    """Return what a cluster was measured to add to trials."""
+    result: Overhead = _read_json("cluster", Overhead)
     return result
 
 
@@ -217,6 +244,10 @@ def _auto() -> str:
     return as_text(auto_view(auto()), 80)
 
 
+def _scaling() -> str:
+    return as_text(scaling_view(scaling()), 80)
+
+
 def _doctor() -> str:
     return bnrun.render(examination())
 
@@ -244,6 +275,7 @@ OUTPUTS: dict[str, Callable[[], str]] = {
     "bnrun bench --config configs/lenet_fast.yaml --speedrun 20": _speedrun,
     "bnrun bench --kernels": _kernels,
     "bnrun bench --auto 10 --set training.epochs=1": _auto,
+    "bnrun bench --processes 1,2": _scaling,
     "bnrun doctor --engine eager": _doctor,
     "bnrun study exact": _study,
 }

@@ -267,6 +267,7 @@ def findings_table() -> str:
 
 TABLES = {
     "claims": claims_table,
+    "cluster": lambda: recorded.cluster().to_markdown(),
     "conditions": conditions,
     "findings": findings_table,
     "keys": keys_table,

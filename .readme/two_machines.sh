@@ -3,7 +3,8 @@
 #
 # The machines are network namespaces with names of their own (Linux, iproute2, root), joined by a
 # pair of virtual interfaces. Both must end with an error in about a minute, and the run continues on
-# the one that wrote it. By hand and no test: the silence that must be noticed lasts 60 s.
+# the one that wrote it. By hand, for the silence that must be noticed lasts 60 s; a test of
+# tests/cli/test_train_together.py does without the launchers, and with 3 s.
 set -u
 here=$(mktemp -d) python=${PYTHON:-python}
 trap 'ip netns del bn-alpha; ip netns del bn-beta; rm -r "$here"' EXIT

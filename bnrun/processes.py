@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from bnrun.errors import ProcessError, ProcessLost
 
@@ -95,7 +95,7 @@ class Processes:
         group: torch's process group; None for that of all processes.
         store: torch's store of what processes know of one another; None for one process.
         traffic: what passed so far.
-        has_lost_one: whether another process has ended, or has not answered in time.
+        lost: whether another process has ended, or has not answered in time; empty before.
     """
 
     rank: int = 0
@@ -106,7 +106,7 @@ class Processes:
     group: Any = None
     store: Any = None
     traffic: Traffic = field(default_factory=Traffic)
-    has_lost_one: bool = False
+    lost: Literal["", "ended", "silent"] = ""
 
     @property
     def is_distributed(self) -> bool:
@@ -233,17 +233,18 @@ class Processes:
         try:
             yield
         except RuntimeError as error:
-            self.has_lost_one = True
-            raise ProcessLost(self._lost(str(error), seconds or ANSWER_SECONDS)) from error
+            is_silence = any(word in str(error).lower() for word in ("timed out", "timeout"))
+            self.lost = "silent" if is_silence else "ended"
+            raise ProcessLost(self._sentence(seconds or ANSWER_SECONDS)) from error
         self.traffic.calls += 1
         self.traffic.bytes += 0 if sent is None else sent.numel() * sent.element_size()
         self.traffic.seconds += time.perf_counter() - start
 
-    def _lost(self, reason: str, seconds: float) -> str:
+    def _sentence(self, seconds: float) -> str:
         """Return what happened to another process, as far as it is known here."""
         others = sorted({host for rank, host in enumerate(self.hosts) if rank != self.rank})
         where = f"on {', '.join(others)}, " if others else ""
-        if "imed out" in reason or "imeout" in reason:
+        if self.lost == "silent":
             return (
                 f"another of the {self.size} processes, {where}has not answered for {seconds:.0f} "
                 "s: it hangs, or its machine is off or cut off."

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,10 @@ from bnrun.processes import ALONE, Processes, joined, launched
 
 if TYPE_CHECKING:
     from bnrun.config import Config
+
+
+FIRST_WORD_SECONDS = 1.0
+"""Time for the first process of a machine to say that one is lost, unless it is the lost one."""
 
 
 class Launched:
@@ -53,7 +58,7 @@ class Launched:
             yield self.processes
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        ends_already = self.first_signal is not None or self.processes.has_lost_one
+        ends_already = self.first_signal is not None or bool(self.processes.lost)
         if ends_already and number == signal.SIGTERM:
             return  # what it says must not be cut
         self.first_signal = self.first_signal or number
@@ -63,10 +68,14 @@ class Launched:
         """Return whether this process shows an error, of those that meet it on its machine."""
         if self._launch is None:
             return True
-        if isinstance(error, ProcessLost) or not self.processes.is_distributed:
-            return self._launch.local_rank == 0
-        host = socket.gethostname()
-        if not self.processes.is_first_with(f"{host}: {error}"):
+        if self.processes.lost == "silent" or not self.processes.is_distributed:
+            return self._launch.local_rank == 0  # to ask the others may be to wait forever
+        host, said = socket.gethostname(), str(error)
+        if isinstance(error, ProcessLost):
+            said = "a process is lost"
+            if self._launch.local_rank:
+                time.sleep(FIRST_WORD_SECONDS)
+        if not self.processes.is_first_with(f"{host}: {said}"):
             return False
         if self._launch.rank:
             error.source = f"process {self._launch.rank} of {self._launch.size} on {host}"

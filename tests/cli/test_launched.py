@@ -1,17 +1,19 @@
 """What one of several processes checks and shows, without a launcher."""
 
 import signal
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from bnrun.cli import launched
 from bnrun.cli.launched import Launched, report_once, require_same
 from bnrun.cli.train import _what_is_kept
 from bnrun.config import Config, parse_override, resolve
 from bnrun.errors import ConfigError, ProcessLost
-from bnrun.processes import ALONE, Processes
+from bnrun.processes import ALONE, Launch, Processes
 from bnrun.runs import create
 
 
@@ -73,6 +75,38 @@ def test_a_launchers_sigterm_does_not_cut_the_words_about_a_lost_process() -> No
     here._interrupt(signal.SIGTERM, None)
     with pytest.raises(KeyboardInterrupt):
         here._interrupt(signal.SIGINT, None)
+
+
+class Store:
+    """Counts, as torch's store does, for all processes."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, key: str, amount: int) -> int:
+        self._counts[key] += amount
+        return self._counts[key]
+
+
+def test_a_lost_process_is_told_by_the_first_of_a_machine_or_else_by_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launched, "FIRST_WORD_SECONDS", 0)
+
+    def speakers(ranks: tuple[int, ...], lost: Literal["ended", "silent"]) -> list[int]:
+        store, found = Store(), []
+        for rank in ranks:
+            here = Launched()
+            here._launch = Launch(rank, 4, rank, 4)
+            here.processes = Processes(rank, 4, store=store, lost=lost)
+            kept = " 1 epoch is kept." if rank == 0 else ""
+            if here.reports(ProcessLost(f"another process has ended.{kept}")):
+                found.append(rank)
+        return found
+
+    assert speakers((0, 1, 2), "ended") == [0]
+    assert speakers((1, 2, 3), "ended") == [1]
+    assert speakers((0, 1, 2), "silent") == [0]
 
 
 def test_a_run_of_several_processes_continues_by_the_launcher(tmp_path: Path) -> None:
