@@ -249,8 +249,8 @@ def conditions() -> str:
     versions = f"torch {torch.__version__}, Dask {version('dask')}"
     today = datetime.datetime.now(datetime.UTC)
     return (
-        f"One run, {today:%Y-%m-%d}: {os.cpu_count()} CPUs of {device_name(device)}, loopback, "
-        f"one thread\na trial; {versions}."
+        f"One run, {today:%Y-%m-%d}: {os.cpu_count()} CPUs, {device_name(device)} a trial, "
+        f"loopback;\n{versions}."
     )
 
 
