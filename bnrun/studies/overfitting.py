@@ -105,21 +105,19 @@ def _look(stepper: Stepper, seen: Dataset) -> Look:
     with stepper.computing(), preserving(model) as norms:
         if norms:
             take_population(model, seen.train, MEASURED)
-        return Look(
-            stepper.steps_taken,
-            _loss(model, seen.train),
-            *(accuracy(model, split) for split in (seen.train, seen.test)),
-        )
+        loss, train_acc = _loss_and_accuracy(model, seen.train)
+        return Look(stepper.steps_taken, loss, train_acc, accuracy(model, seen.test))
 
 
-def _loss(model: nn.Module, split: Split) -> float:
-    """Return a model's mean loss over images."""
+def _loss_and_accuracy(model: nn.Module, split: Split) -> tuple[float, float]:
+    """Return a model's mean loss over images, and the fraction that it classifies correctly."""
+    loss, right = 0.0, 0
     with predicting(model):
-        losses = [
-            float(cross_entropy(model(images), labels)) * len(labels)
-            for images, labels in split.batches(BATCH_SIZE)
-        ]
-    return sum(losses) / len(split)
+        for images, labels in split.batches(BATCH_SIZE):
+            logits = model(images)
+            loss += float(cross_entropy(logits, labels)) * len(labels)
+            right += int((logits.argmax(1) == labels).sum())
+    return loss / len(split), right / len(split)
 
 
 def variance_ratios(model: nn.Module, train: Split, batch_size: int) -> list[list[float]]:
