@@ -14,13 +14,19 @@ from bnrun import kernels
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Return whether a call of a module may do more than its class does."""
+    """Return whether a call of a module may do more than its class does.
+
+    A `forward` of its own is as much, unless it says that it is the class's in evaluation, which is
+    the mode of the module: see `norms.pieces`.
+    """
+    forward = vars(module).get("forward")
+    is_plain = not module.training and getattr(forward, "is_plain_in_evaluation", False)
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
-        or "forward" in vars(module)
+        or (forward is not None and not is_plain)
     )
 
 

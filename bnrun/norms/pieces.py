@@ -42,12 +42,16 @@ class _InPieces:
     Args:
         layer: its own `forward` is called for each piece.
         examples: how many make a piece.
+
+    Attributes:
+        is_plain_in_evaluation: whether, in evaluation, it is the `forward` of the layer's class.
     """
 
     def __init__(self, layer: nn.Module, examples: int) -> None:
         self._layer = layer
         self._forward: Callable[[Tensor], Tensor] = layer.forward
         self._examples = examples
+        self.is_plain_in_evaluation = "forward" not in vars(layer)
 
     def __call__(self, x: Tensor) -> Tensor:
         step, layer = self._examples, self._layer

@@ -6,10 +6,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from bnrun.config import Config
+from bnrun.networks.whole import can_be_one_call
 from bnrun.norms import norm_factory
 from bnrun.norms.grouped import grouped_norm
 from bnrun.norms.pieces import in_pieces
 from bnrun.training.engine import fast_on_cpu, running
+from bnrun.training.model import build_model
 
 EPS = 1e-3
 SHAPES = [(8, 3), (8, 3, 2, 5)]  # pieces of 3 examples, of 3 and of 2
@@ -123,3 +126,13 @@ def test_pieces_of_one_value_are_refused(norm):
         pytest.raises(ValueError, match="more than 1"),
     ):
         layer(torch.randn(4, 3))
+
+
+def test_a_network_in_pieces_predicts_in_one_call_what_it_predicts_without():
+    config = Config(training={"norm_batch": 16})
+    images = torch.rand(20, 1, 28, 28)
+    model, plain = (build_model(one).eval() for one in (config, Config()))
+    with running(fast_on_cpu(), torch.device("cpu")), torch.no_grad():
+        assert can_be_one_call(model)
+        assert torch.equal(model(images), plain(images))
+        assert not can_be_one_call(model.train())
