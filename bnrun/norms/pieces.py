@@ -12,7 +12,11 @@ from torch import Tensor, nn
 
 from bnrun.norms.batch_norm import BatchNorm
 from bnrun.norms.batch_variants import BatchRenorm
+from bnrun.norms.grouped import GroupNorm, RMSNorm
 from bnrun.norms.registry import NormFactory
+
+BY_EXAMPLE = (nn.Identity, GroupNorm, RMSNorm)
+"""Classes whose output for an example does not depend on the others: pieces change nothing."""
 
 
 def in_pieces(factory: NormFactory, examples: int) -> NormFactory:
@@ -25,12 +29,14 @@ def in_pieces(factory: NormFactory, examples: int) -> NormFactory:
 
     The layer's `forward` is replaced, and no module is put around it. So its class, its place, the
     keys of its state_dict and its values by name stay what they are without pieces, and its hooks
-    run once for a batch. Norms `scratch` and `renorm` normalize all whole pieces in one call.
+    run once for a batch. Norms `scratch` and `renorm` normalize all whole pieces in one call. A
+    layer that computes each example by itself stays as it is.
     """
 
     def build(num_features: int, num_dims: int, **options: Any) -> nn.Module:
         layer = factory(num_features, num_dims, **options)
-        layer.forward = _InPieces(layer, examples)
+        if type(layer) not in BY_EXAMPLE:
+            layer.forward = _InPieces(layer, examples)
         return layer
 
     return build

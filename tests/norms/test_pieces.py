@@ -136,3 +136,13 @@ def test_a_network_in_pieces_predicts_in_one_call_what_it_predicts_without():
         assert can_be_one_call(model)
         assert torch.equal(model(images), plain(images))
         assert not can_be_one_call(model.train())
+
+
+@pytest.mark.parametrize("norm", ["none", "group", "rms"])
+def test_what_normalizes_each_example_by_itself_has_no_pieces(norm):
+    layer, plain = (
+        make(6, 4) for make in (in_pieces(norm_factory(norm, {}), 3), norm_factory(norm, {}))
+    )
+    x = torch.randn(8, 6, 2, 5)
+    assert "forward" not in vars(layer)
+    assert_close(layer(x), torch.cat([plain(piece) for piece in x.split(3)]))
