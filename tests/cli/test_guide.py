@@ -1,5 +1,6 @@
 """`bnrun guide`: the manual in the terminal."""
 
+import functools
 import os
 import pty
 import subprocess
@@ -15,6 +16,7 @@ from bnrun.guide import TOPICS, page, subject
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@functools.cache  # several tests read each page
 def _shown(*arguments: str, columns: int = 80) -> str:
     done = CliRunner().invoke(app, ["guide", *arguments], env={"COLUMNS": str(columns)})
     assert done.exit_code == 0

@@ -67,7 +67,7 @@ def _verified(norm: Any, options: tuple[tuple[str, Any], ...]) -> Report:
     others = dict(options)
     kind = next((FEW[name] for name in FEW if others.pop(name, False)), None)
     if kind is not None:
-        observer = kind(norm, {}, "cpu")
+        observer = kind(norm, {}, "cpu", others.get("family"))
         report = drain(verify_by(observer, getattr(norm, "__name__", norm), **others))
     else:
         report = drain(verify(norm, **others))

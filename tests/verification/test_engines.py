@@ -136,11 +136,11 @@ def test_a_kernel_that_refuses_what_the_layer_accepts_is_a_fault(
 def test_a_norm_without_kernels_has_eager_rows_alone_and_says_why_when_asked(
     report_on: ReportOn, norm: str
 ) -> None:
-    report = report_on(norm, engine=None)
+    report = report_on(norm, few_steps=True, engine=None)
     assert [one.engine for one in report.measurements] == ["eager"]
     assert report.not_measured == ""
     with pytest.raises(EngineError, match=r"kernels do not compute .*: its own code") as error:
-        report_on(norm, engine="compiled")
+        report_on(norm, few_steps=True, engine="compiled")
     assert error.value.key == "engine"
 
 

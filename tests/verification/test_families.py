@@ -238,10 +238,10 @@ def test_without_a_telling_name_a_family_is_measured(
 
 
 def test_a_family_that_is_named_decides(report_on: ReportOn) -> None:
-    report = report_on(nn.LayerNorm, family="rms")
+    report = report_on(nn.LayerNorm, one_rank=True, family="rms")
     assert (report.family, report.recognized) == ("rms", "")
     assert "mean-subtracted" in _names(report)
-    by_batch = report_on(Unnamed, family="batch")
+    by_batch = report_on(Unnamed, few_steps=True, family="batch")
     assert "statistics-per-example" in _names(by_batch)
 
 

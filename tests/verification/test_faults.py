@@ -124,7 +124,7 @@ def test_a_number_that_is_found_is_said(report_on: ReportOn, name: str, sentence
 
 
 def test_a_norm_of_single_examples_is_not_said_to_depend_on_the_batch(report_on: ReportOn) -> None:
-    report = report_on("layer", family="batch")
+    report = report_on("layer", few_steps=True, family="batch")
     said = {found.fault.name: found.sentence for found in report.faults}
     assert said["predicts-with-batch"] == (
         "When predicting, too, it normalizes each example with its own statistics, not with the "
@@ -188,7 +188,7 @@ def test_what_no_known_mistake_explains_is_shown_with_numbers(
         "    def forward(self, x):\n"
         "        return super().forward(x).tanh()\n"
     )
-    report = report_on(spec)
+    report = report_on(spec, few_steps=True)
     assert [found.fault.name for found in report.findings] == ["unexplained"]
     seen = report.findings[0].seen
     assert re.match(r"y\[\d, \d\] is ", seen)
@@ -224,7 +224,7 @@ def test_an_output_that_is_no_tensor_is_named_without_the_error_of_bnrun(
         "    def forward(self, x):\n"
         "        return x, None\n"
     )
-    (found,) = report_on(spec).findings
+    (found,) = report_on(spec, few_steps=True).findings
     assert found.sentence == (
         "Norm.forward returned a tuple for an input of shape (6, 4); it must return one tensor of "
         "that shape."
@@ -233,7 +233,7 @@ def test_an_output_that_is_no_tensor_is_named_without_the_error_of_bnrun(
 
 def test_a_negative_eps_is_no_dialect(report_on: ReportOn, write: Callable[[str], str]) -> None:
     spec = write("from right_norms import Right\nclass Norm(Right):\n    eps = -1e-8\n")
-    report = report_on(spec)
+    report = report_on(spec, few_steps=True)
     assert [found.fault.name for found in report.faults] == ["not-finite-at-zero-variance"]
     assert report.faults[0].checks == ("channels of one value",)
 
@@ -252,7 +252,7 @@ def test_a_scale_beside_a_whole_layer_is_not_taken_for_its_gamma(
         "    def forward(self, x):\n"
         "        return self.scale * self.norm(x)\n"
     )
-    report = report_on(spec)
+    report = report_on(spec, few_steps=True)
     assert {"gamma-shared"} <= set(_names(report)) <= {"gamma-shared", "unexplained"}
     (images,) = [c for c in report.checks if c.name == "forward in training, (N, C, H, W)"]
     assert images.status == "pass"
@@ -267,7 +267,7 @@ def test_a_layer_of_another_width_fails_from_its_own_error(
         "    def __init__(self, num_features):\n"
         "        super().__init__(num_features + 1)\n"
     )
-    said = [found.sentence for found in report_on(spec).findings]
+    said = [found.sentence for found in report_on(spec, few_steps=True).findings]
     assert any("running_mean should contain 4 elements not 5" in sentence for sentence in said)
     assert not any("is invalid for input of size" in sentence for sentence in said)
 

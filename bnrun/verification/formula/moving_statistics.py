@@ -11,7 +11,7 @@ each list is PyTorch's.
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from torch import Tensor
 
@@ -19,6 +19,9 @@ from bnrun.verification.fault import OF_BATCH, Choice, Fault, choices, wrong
 from bnrun.verification.formula.axes import Axes
 from bnrun.verification.formula.spread import Spread
 from bnrun.verification.situations import per_channel
+
+CACHED_BATCHES = 256
+"""Batches whose statistics are cached."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,25 +43,25 @@ class BatchSummary:
     spread: Spread
     eps: float
 
-    @cached_property
+    @property
     def mean(self) -> Tensor:
         """Return the mean."""
-        return self._by_channel(self._whole_mean)
+        return _mean(self.x, self.axes)
 
-    @cached_property
+    @property
     def var(self) -> Tensor:
         """Return the biased variance."""
-        return self._by_channel(self.spread(self.x, self._whole_mean, self.axes))
+        return _variance(self.x, self.axes, self.spread)
 
     @cached_property
     def squares(self) -> Tensor:
         """Return the mean of x²."""
-        return self._by_channel(self.x.square())
+        return _by_channel(self.x.square(), self.x)
 
     @cached_property
     def about_moving(self) -> Tensor:
         """Return the mean of (x - moving mean)²."""
-        return self._by_channel((self.x - per_channel(self.moving_mean, self.x)).square())
+        return _by_channel((self.x - per_channel(self.moving_mean, self.x)).square(), self.x)
 
     @property
     def n(self) -> int:
@@ -80,16 +83,23 @@ class BatchSummary:
         """Return the unbiased variance."""
         return self.var * self.n / (self.n - 1)
 
-    @cached_property
-    def _whole_mean(self) -> Tensor:
-        return self.axes.mean(self.x)
 
-    def _by_channel(self, values: Tensor) -> Tensor:
-        """Average over all dimensions but the channels', as far as the values have them."""
-        channels = self.x.shape[1]
-        if values.dim() != self.x.dim():
-            return values.expand(channels)
-        return values.mean([dim for dim in range(values.dim()) if dim != 1]).expand(channels)
+# The same few batches are summarized for each recipe that a search tries, and for each norm.
+@lru_cache(maxsize=CACHED_BATCHES)
+def _mean(x: Tensor, axes: Axes) -> Tensor:
+    return _by_channel(axes.mean(x), x)
+
+
+@lru_cache(maxsize=CACHED_BATCHES)
+def _variance(x: Tensor, axes: Axes, spread: Spread) -> Tensor:
+    return _by_channel(spread(x, axes.mean(x), axes), x)
+
+
+def _by_channel(values: Tensor, x: Tensor) -> Tensor:
+    """Average over all dimensions but the channels' of x, as far as the values have them."""
+    if values.dim() != x.dim():
+        return values.expand(x.shape[1])
+    return values.mean([dim for dim in range(values.dim()) if dim != 1]).expand(x.shape[1])
 
 
 Target = Callable[[BatchSummary], Tensor]
