@@ -199,6 +199,16 @@ class Processes:
         except RuntimeError:
             return True
 
+    def wait_for_askers(self, text: str, seconds: float) -> None:
+        """Wait until all processes of this machine have asked whether they are first with a text.
+
+        The store ends with the first process, which therefore waits for them before it ends.
+        """
+        end = time.monotonic() + seconds
+        with contextlib.suppress(RuntimeError):  # of a launcher's store that has ended
+            while self.store.add(text, 0) < self.local_size and time.monotonic() < end:
+                time.sleep(0.01)
+
     def device(self, chosen: "torch.device") -> "torch.device":
         """Return the device of this process, where `chosen` is what the config names.
 

@@ -75,7 +75,11 @@ class Launched:
             said = "a process is lost"
             if self._launch.local_rank:
                 time.sleep(FIRST_WORD_SECONDS)
-        if not self.processes.is_first_with(f"{host}: {said}"):
+        question = f"{host}: {said}"
+        is_first = self.processes.is_first_with(question)
+        if self._launch.rank == 0 and not isinstance(error, ProcessLost):
+            self.processes.wait_for_askers(question, FIRST_WORD_SECONDS)
+        if not is_first:
             return False
         if self._launch.rank:
             error.source = f"process {self._launch.rank} of {self._launch.size} on {host}"

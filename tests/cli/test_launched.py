@@ -1,6 +1,7 @@
 """What one of several processes checks and shows, without a launcher."""
 
 import signal
+import socket
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,24 @@ def test_a_lost_process_is_told_by_the_first_of_a_machine_or_else_by_another(
     assert speakers((0, 1, 2), "ended") == [0]
     assert speakers((1, 2, 3), "ended") == [1]
     assert speakers((0, 1, 2), "silent") == [0]
+
+
+def test_the_first_process_lets_the_others_ask_before_its_store_ends_with_it() -> None:
+    """Else a slower one gets no answer, and says the same once more."""
+
+    class Asked(Store):
+        times = 0
+
+        def add(self, key: str, amount: int) -> int:
+            self.times += 1
+            return super().add(key, int(self.times == 4))  # the other process asks at last
+
+    store, here = Asked(), Launched()
+    store._counts.update({f"{socket.gethostname()}: training.epochs: no": 1})
+    here._launch = Launch(0, 2, 0, 2)
+    here.processes = Processes(0, 2, local_size=2, store=store)
+    here.reports(ConfigError("no", key="training.epochs"))
+    assert store.times == 4
 
 
 def test_a_run_of_several_processes_continues_by_the_launcher(tmp_path: Path) -> None:
