@@ -1,5 +1,6 @@
 """An audit on the screen: the verdict, then the findings, then norms and predictions."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
@@ -204,8 +205,12 @@ def _predictions(audit: Audit, title: str, modes: Mapping[Mode, str]) -> Table:
             known = accuracy is not None and moving is not None and mode != "moving"
             points = f"{100 * (accuracy - moving):+.2f} points" if known else ""  # type: ignore[operator]
             cells += ["-" if accuracy is None else f"{accuracy:.4f}", points]
-        shown.add_row(*cells, "" if apart is None else f"{apart:.2g}")
+        shown.add_row(*cells, "" if apart is None else _apart(apart))
     return shown
+
+
+def _apart(value: float) -> str:
+    return f"{value:.2g}" if math.isfinite(value) else "not finite"
 
 
 def _parting(audit: Audit) -> str:
@@ -215,7 +220,8 @@ def _parting(audit: Audit) -> str:
             f"No norm's output is {PARTS} deviations apart with moving and population statistics."
         )
     apart = audit.evidence.outputs.drift[audit.parts_at]
+    far = f"{apart:.2g} deviations" if math.isfinite(apart) else "values that are not finite"
     return (
         f"With moving and population statistics, outputs part at {in_words(audit.parts_at)} first: "
-        f"{apart:.2g} deviations."
+        f"{far}."
     )

@@ -181,6 +181,14 @@ def test_a_network_without_data_has_no_rows_of_predictions() -> None:
     assert "outputs" not in shown
 
 
+def test_outputs_that_are_not_finite_are_said_to_be_so() -> None:
+    nan = float("nan")
+    outputs = Outputs(distances={"population": nan}, drift={"stem.norm": nan}, examples=64)
+    shown = bnrun.render(Audit(dataclasses.replace(AUDIT.evidence, outputs=outputs), ()), 80)
+    assert "\npopulation      not finite\n" in shown
+    assert "part at stem.norm first: values that are not finite." in " ".join(shown.split())
+
+
 def test_a_network_without_moving_statistics_is_shown_by_mode_alone() -> None:
     outputs = Outputs(
         accuracies=dict.fromkeys(("moving", "training", "batch", "population"), 0.5),
