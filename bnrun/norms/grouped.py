@@ -166,7 +166,9 @@ def _vector(num_features: int, value: float) -> nn.Parameter:
 def _normalize(x: Tensor, examples: int, channels: int, center: bool, eps: float) -> Tensor:
     """Normalize the groups of x, whose length is a multiple of `examples`."""
     n, c, *positions = x.shape
-    is_batch = examples == 1 or channels == 1  # then a group's values are neighbors in each example
+    # A group's values are then neighbors in each example. Layer norm is left to PyTorch's
+    # operations, as RMS norm is, which has no kernel: study `zoo` compares their times.
+    is_batch = (examples == 1 and channels < c) or channels == 1
     if center and is_batch and x.numel() and kernels.supports_batch_norm(x):
         batches = x.reshape(n, c // channels, channels * math.prod(positions))
         pieces = n // examples

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bnrun import kernels
 from bnrun.norms.grouped import GroupNorm, RMSNorm, grouped_norm
 from bnrun.norms.reference import batch_norm
 from bnrun.training.engine import EAGER, fast_on_cpu, running
@@ -93,6 +94,16 @@ def test_kernels_compute_the_formula_and_its_gradients(examples, channels):
             y = grouped_norm(*inputs, examples=examples, channels=channels, eps=EPS)
             found.append([y, *torch.autograd.grad(y, inputs, g)])
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=2e-6)
+
+
+def test_layer_norm_is_no_kernels_so_that_rms_norm_can_be_timed_against_it():
+    x = _input((6, 12))[0].float()
+    before = kernels.calls()
+    with running(fast_on_cpu(), torch.device("cpu")):
+        grouped_norm(x, None, None, examples=1, channels=12, eps=EPS)
+        assert kernels.calls() == before
+        grouped_norm(x, None, None, examples=1, channels=6, eps=EPS)
+        assert kernels.calls() == before + 1
 
 
 def test_half_precision_is_summed_in_float32():
