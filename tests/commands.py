@@ -126,12 +126,19 @@ class CommandServer:
     def __init__(self, address: str) -> None:
         self._address = address
         self._socket = socket.socket(socket.AF_UNIX)
+        self._is_connected = False
         self._workers: tuple[str, int] | None = None
+
+    def connect(self) -> None:
+        """Have the server import everything, without waiting for it."""
+        if not self._is_connected:
+            self._socket.connect(self._address)
+            self._is_connected = True
 
     def workers(self) -> tuple[str, int]:
         """Return the server of worker processes: its address, and a file that keeps it running."""
         if self._workers is None:
-            self._socket.connect(self._address)
+            self.connect()
             address, files, _, _ = socket.recv_fds(self._socket, 1 << 10, 1)
             assert files, "the command server did not start"
             self._workers = address.decode(), files[0]

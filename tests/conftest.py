@@ -99,15 +99,18 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def command_server() -> Iterator[CommandServer | None]:
+def command_server(request: pytest.FixtureRequest) -> Iterator[CommandServer | None]:
     """What commands and worker processes are forked from, when first needed.
 
-    There is none where forking is not safe.
+    It imports everything while other tests run, if some test needs it. There is none where forking
+    is not safe.
     """
     if sys.platform != "linux":
         yield None
         return
     server = CommandServer(os.environ[SERVER_ADDRESS])
+    if any("start_bnrun" in item.fixturenames for item in request.session.items):
+        server.connect()
     if CAN_SHARE_WORKERS:
         forkserver._forkserver.ensure_running = lambda: share_workers(*server.workers())
     yield server
