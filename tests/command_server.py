@@ -65,7 +65,8 @@ def _serve(server: socket.socket) -> None:
     """Serve requests until the other end of the socket is closed."""
     workers = _fork_worker_server(server)
     share_workers(*workers)
-    socket.send_fds(server, [workers[0].encode()], [workers[1]])
+    with contextlib.suppress(BrokenPipeError):  # the tests have ended meanwhile
+        socket.send_fds(server, [workers[0].encode()], [workers[1]])
     while request := _receive(server):
         pid = os.fork()
         if pid == 0:
