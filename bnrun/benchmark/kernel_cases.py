@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
         run: computes the output.
-        leaves: what the backward pass computes gradients of; empty where there is none.
+        leaves: what the backward pass computes gradients of; empty where there is no backward pass.
     """
 
     run: Callable[[], Tensor]

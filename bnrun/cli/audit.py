@@ -148,7 +148,7 @@ def _run_path(name: str, out: Path) -> Path:
     """Return the directory of a run.
 
     Raises:
-        RunError: there is none; the message says how a network is named, too.
+        RunError: no run has this name; the message also says how a network is named.
     """
     from bnrun import runs
     from bnrun.runs.obstacles import no_epoch

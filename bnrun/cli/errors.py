@@ -65,7 +65,7 @@ class Commands(Group):
 
 
 def _describe_usage(error: Any, context: Any) -> BnrunError:
-    """Return an error of usage in the words of bnrun's other errors."""
+    """Convert a usage error of typer into an error of bnrun."""
     from bnrun.cli.usage_errors import usage_error  # loads the schema, which help does not need
 
     return usage_error(error, context.meta[_WORDS])

@@ -117,8 +117,8 @@ def require_alone(command: str) -> None:
         launch = launched()
         if launch is not None:
             raise ProcessError(
-                f"`bnrun {command}` was started {launch.size} times; of bnrun's commands, train "
-                f"alone shares its work. Start it without the launcher: bnrun {command}"
+                f"`bnrun {command}` was started {launch.size} times, but only `bnrun train` "
+                f"can share its work. Start it without the launcher: bnrun {command}"
             )
 
 

@@ -94,7 +94,7 @@ def _write(file: Path, page: bytes) -> None:
 
 
 def _open(file: Path) -> None:
-    """Open the page in the user's browser; where there is none, say so."""
+    """Open the page in the user's browser; say so where no browser is found."""
     import webbrowser
 
     from bnrun.show.console import show_notice

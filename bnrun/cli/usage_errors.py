@@ -1,4 +1,4 @@
-"""Errors of usage, which typer finds, in the words of bnrun's other errors.
+"""Usage errors that typer finds, as errors of bnrun.
 
 error: --epochs: received 'two'; it must be a whole number, 1 or more.
 error: --lr: bnrun train has no such option. To set this key: --set optimizer.lr=0.5

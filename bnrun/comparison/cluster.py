@@ -335,7 +335,7 @@ def connect(address: str, jobs: int = 1) -> Cluster:
         jobs: how many workers `local` has. They share the threads of this process.
 
     Raises:
-        ConfigError: Dask is not installed; the address is none; or no scheduler answers within
+        ConfigError: Dask is not installed; this is not an address; or no scheduler answers within
             `CONNECT_SECONDS`.
     """
     _require_dask()

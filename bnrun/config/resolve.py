@@ -186,7 +186,7 @@ def _read_text(path: Path) -> str:
 
 
 def _similar_file(path: Path) -> str:
-    """Return ' Did you mean …?' for a missing file: one beside it, or a config of bnrun's."""
+    """Return ' Did you mean …?' for a missing file: one beside it, or one of bnrun's configs."""
     folder = path.parent
     names = sorted(p.name for p in folder.glob("*.y*ml")) if folder.is_dir() else []
     near = difflib.get_close_matches(path.name, names, n=1)

@@ -222,6 +222,6 @@ def test_a_command_that_does_not_share_its_work_is_refused_once(bnrun: Run) -> N
     done = bnrun("norms", before=launch())
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: `bnrun norms` was started 2 times; of bnrun's commands, train alone shares its "
-        "work. Start it without the launcher: bnrun norms\n"
+        "error: `bnrun norms` was started 2 times, but only `bnrun train` can share its work. "
+        "Start it without the launcher: bnrun norms\n"
     )

@@ -87,7 +87,7 @@ def _cause(wrong: Mapping[str, list[str]], first: str) -> str:
     norm, what = next(iter(wrong.items()))
     name = in_words(norm)
     if all("negative" in one for one in what):
-        return f"A variance below 0 is none: {name}'s was not computed as a mean of squares."
+        return f"A variance cannot be below 0: {name}'s was not computed as a mean of squares."
     if first and first != norm:
         return (
             f"They arise in {in_words(first, 'layer')}, before or behind {name}: a batch that was "
