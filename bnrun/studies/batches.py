@@ -494,6 +494,6 @@ STUDY = Study(
     question="How many examples should be normalized together?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=377,
+    seconds=217,
     measure=measure,
 )

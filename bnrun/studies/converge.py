@@ -344,6 +344,6 @@ STUDY = Study(
     question="How fast does training get how far, with and without batch norm?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=460,
+    seconds=327,
     measure=measure,
 )

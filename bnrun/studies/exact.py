@@ -236,6 +236,6 @@ STUDY = Study(
     question="Which sentences about normalization are identities?",
     claims=CLAIMS,
     seeds={"quick": 0, "standard": 0, "thorough": 0},
-    seconds=10,
+    seconds=17,
     measure=measure,
 )

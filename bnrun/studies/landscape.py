@@ -435,6 +435,6 @@ STUDY = Study(
     question="Is the loss smoother with batch norm, along the gradient?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=308,
+    seconds=164,
     measure=measure,
 )

@@ -143,6 +143,6 @@ STUDY = Study(
     question="Does batch norm help by reducing covariate shift?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=265,
+    seconds=199,
     measure=measure,
 )

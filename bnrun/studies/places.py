@@ -389,6 +389,6 @@ STUDY = Study(
     question="Where does batch norm belong, and which parts of it do the work?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=436,
+    seconds=171,
     measure=measure,
 )

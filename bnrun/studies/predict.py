@@ -399,6 +399,6 @@ STUDY = Study(
     question="Which statistics should predictions use?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=243,
+    seconds=168,
     measure=measure,
 )

@@ -311,6 +311,6 @@ STUDY = Study(
     question="Which learning rates can be used with and without batch norm?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=166,
+    seconds=178,
     measure=measure,
 )

@@ -295,6 +295,6 @@ STUDY = Study(
     question="Does batch norm regularize, and does it make dropout needless?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=279,
+    seconds=131,
     measure=measure,
 )

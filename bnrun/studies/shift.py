@@ -318,6 +318,6 @@ STUDY = Study(
     question="How does batch norm fare in another domain, under attack, and in bad company?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=378,
+    seconds=87,
     measure=measure,
 )

@@ -306,6 +306,6 @@ STUDY = Study(
     question="What do signals and gradients look like before training, and at its start?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=49,
+    seconds=55,
     measure=measure,
 )

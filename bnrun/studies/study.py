@@ -32,8 +32,7 @@ class Study:
         name, question: how it is asked for, and what it asks.
         claims: what is decided.
         seeds: how many seeds each budget takes; 0 where nothing is random.
-        seconds: what the budget standard took on two cores. All but `exact` shared them with other
-            work then, so most take less on an idle machine.
+        seconds: what the budget standard took on two idle cores, trainings side by side.
         measure: the experiment: a generator of events, with one `Measured` for each claim whose id
             it is given, in any order. It trains what it needs in the laboratory that it is given.
     """

@@ -392,6 +392,6 @@ STUDY = Study(
     question="Which normalization is best, and what replaces it?",
     claims=CLAIMS,
     seeds=SEEDS,
-    seconds=250,
+    seconds=151,
     measure=measure,
 )
