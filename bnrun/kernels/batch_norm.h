@@ -225,11 +225,11 @@ void normalize_gradient(
 // Calls `body(piece, work, threads)` for batches that lie one after the other, each normalized by
 // itself. One batch is shared by all threads; of several, each thread has some.
 //
-// work: PARTS times that of `Sums`.
+// work: that of `Sums` for each thread; there are no more than pieces, and no more than PARTS.
 template <typename Body>
 INLINE void in_pieces(long pieces, long channels, double *work, int threads, Body body) {
     if (pieces == 1) return body(0, work, threads);
-    in_team(threads, [=](int thread, int team) {
+    in_team(pieces < threads ? (int)pieces : threads, [=](int thread, int team) {
         double *own_work = work + thread * (PARTS + 1) * 2 * channels;
         for (long piece = pieces * thread / team; piece < pieces * (thread + 1) / team; piece++)
             body(piece, own_work, 1);

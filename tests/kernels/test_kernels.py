@@ -1,5 +1,6 @@
 """Each kernel computes its specification: values and gradients against float64 formulas."""
 
+import importlib
 from collections.abc import Callable
 
 import pytest
@@ -251,3 +252,33 @@ def test_a_second_derivative_is_refused_not_wrong() -> None:
     (g,) = torch.autograd.grad(kernels.max_pool(x).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         g.sum().backward()
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 40])
+def test_pieces_use_no_more_memory_than_they_are_given(
+    pieces: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+
+    def work(x: Tensor, pieces: int = 1) -> Tensor:
+        given = _work(x, pieces)
+        guarded = torch.full((20 * given.numel(),), 7.0, dtype=torch.float64)
+        kept.append(guarded[given.numel() :])
+        return guarded[: given.numel()]
+
+    module = importlib.import_module("bnrun.kernels.batch_norm")  # beside the function of its name
+    _work = module._work
+    monkeypatch.setattr(module, "_work", work)
+    x = torch.randn(2 * pieces, 5, 3, requires_grad=True)
+    vector = torch.ones(5 * pieces, requires_grad=True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        y, _, _ = kernels.batch_norm(
+            x, vector, vector, None, None, momentum=0.0, eps=1e-5, pieces=pieces
+        )
+        y.square().sum().backward()
+    finally:
+        torch.set_num_threads(before)
+    assert len(kept) == 2
+    assert all(bool((beyond == 7.0).all()) for beyond in kept)
