@@ -1,9 +1,9 @@
 """Work side by side: as many items at a time as a workplace has room for.
 
-`Processes` are the workplace on this machine: each runs one task after another. A task is a
-generator function without arguments that can be pickled. What it yields and returns comes back
-pickled, so this is for bnrun's own code; see `workers` for that of others. A task that ends its
-process takes no other task with it.
+`TaskProcesses` are the workplace on this machine: each runs one task after another. The work of a
+task is a generator function without arguments that can be pickled. What it yields and returns comes
+back pickled, and is trusted; see `workers` for code that is not. A task that ends its process takes
+no other task with it.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import signal
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -19,12 +19,11 @@ from typing import Any, Protocol, TypeVar
 
 from bnrun.errors import INTERRUPTED, BnrunError
 from bnrun.events import Notice
-from bnrun.workers import describe_exit, process_context, start_ignoring_sigint
+from bnrun.workers import describe_exit, exit_with_parent, process_context, start_ignoring_sigint
 
 INTERRUPT_SECONDS = 10.0
 """Time that an interrupted task has to write down how far it came."""
 
-Task = Callable[[], Generator[Any, None, Any]]
 Item = TypeVar("Item")
 ItemToStart = TypeVar("ItemToStart", contravariant=True)
 MessageToYield = TypeVar("MessageToYield", covariant=True)
@@ -72,6 +71,22 @@ def run_side_by_side(
 
 
 @dataclass(frozen=True)
+class Task:
+    """A piece of work for a process.
+
+    Attributes:
+        key: what messages call it.
+        work: yields events, and returns a result.
+        alone: whether its process is used for nothing else after it: a user's code may leave traces
+            in one, such as another default dtype.
+    """
+
+    key: Any
+    work: Callable[[], Generator[Any, None, Any]]
+    alone: bool = False
+
+
+@dataclass(frozen=True)
 class Started:
     """The task of a key has been given to a process, which may have been started for it."""
 
@@ -106,8 +121,8 @@ class Lost:
 Message = Started | Yielded | Returned | Lost
 
 
-class Processes:
-    """A workplace for tasks, each with a key, in processes that are started when they are needed.
+class TaskProcesses:
+    """A workplace for tasks, in processes that are started when they are needed.
 
     Args:
         most: how many processes there may be.
@@ -117,7 +132,7 @@ class Processes:
 
     def __init__(self, most: int, threads: int, seconds: float | None = None) -> None:
         self._most, self._threads, self._seconds = most, threads, seconds
-        self._working: dict[Connection, tuple[Any, BaseProcess]] = {}  # a key, by the pipe
+        self._working: dict[Connection, tuple[Task, BaseProcess]] = {}  # by the pipe
         self._idle: list[tuple[Connection, BaseProcess]] = []
 
     @property
@@ -130,16 +145,15 @@ class Processes:
         """Return whether another task may start."""
         return self.count < self._most
 
-    def start(self, item: tuple[Any, Task]) -> Iterator[Message]:
-        """Start the task of a key: in a process that has none, or in a new one."""
-        key, task = item
-        idle = [one for one in self._idle if one[1].is_alive()]
-        yield Started(key, in_new_process=not idle)
-        pipe, process = idle.pop() if idle else self._new()
-        self._idle = idle
-        self._working[pipe] = (key, process)
+    def start(self, task: Task) -> Iterator[Message]:
+        """Start a task: in a process that has none, or in a new one."""
+        idle = [] if task.alone else [one for one in self._idle if one[1].is_alive()]
+        yield Started(task.key, in_new_process=not idle)
+        pipe, process = idle[-1] if idle else self._new()
+        self._idle = [one for one in self._idle if one[0] is not pipe]
+        self._working[pipe] = (task, process)
         with contextlib.suppress(OSError):  # the process has just been killed; `receive` says so
-            pipe.send(task)
+            pipe.send(task.work)
 
     def receive(self) -> Iterator[Message]:
         """Wait for messages, and yield one from every process that has any.
@@ -149,31 +163,38 @@ class Processes:
         """
         ready: list[Any] = wait(list(self._working), self._seconds)
         for pipe in ready:
-            key, process = self._working[pipe]
+            task, process = self._working[pipe]
             try:
                 has_ended, value = pipe.recv()
             except (EOFError, OSError):  # OSError: it was killed while it sent a message
                 del self._working[pipe]
                 process.join()
-                yield Lost(key, f"its process {describe_exit(process.exitcode)}")
+                yield Lost(task.key, f"its process {describe_exit(process.exitcode)}")
                 continue
             if not has_ended:
-                yield Yielded(key, value)
+                yield Yielded(task.key, value)
                 continue
             del self._working[pipe]
             self._idle.append((pipe, process))
+            if task.alone:
+                self._end([self._idle.pop()])
             if isinstance(value, BnrunError):
                 raise value
-            yield Returned(key, value)
+            yield Returned(task.key, value)
 
     def close(self) -> None:
         """Ask all processes to end, and kill those that do not."""
-        processes = [process for _, process in (*self._working.values(), *self._idle)]
-        for process in processes:
+        working = [(pipe, process) for pipe, (_, process) in self._working.items()]
+        self._end([*working, *self._idle])
+
+    @staticmethod
+    def _end(ones: Sequence[tuple[Connection, BaseProcess]]) -> None:
+        for _, process in ones:
             process.terminate()
-        for process in processes:
+        for pipe, process in ones:
             process.join(INTERRUPT_SECONDS)
             process.kill()
+            pipe.close()
 
     def _new(self) -> tuple[Connection, BaseProcess]:
         pipe, other_end = process_context().Pipe()
@@ -193,6 +214,7 @@ def _serve(pipe: Connection, threads: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    exit_with_parent()
     torch.set_num_threads(threads)
     warnings.showwarning = lambda message, *_, **__: pipe.send(
         (False, Notice(f"warning: {message}"))
@@ -201,13 +223,16 @@ def _serve(pipe: Connection, threads: int) -> None:
     try:
         while True:
             pipe.send((True, _run(pipe.recv(), pipe)))
-    except (KeyboardInterrupt, EOFError, BrokenPipeError):  # asked to end, or nobody reads any more
+    except (KeyboardInterrupt, EOFError, ConnectionError):  # asked to end, or nobody reads any more
         sys.exit(INTERRUPTED)
 
 
-def _run(task: Task, pipe: Connection) -> Any:
-    """Send what a task yields; return its result, or the error of bnrun that it has raised."""
-    with contextlib.closing(task()) as events:
+def _run(work: Callable[[], Generator[Any, None, Any]], pipe: Connection) -> Any:
+    """Send what work yields; return its result, or the error of bnrun that it has raised.
+
+    Each task warns anew of what an earlier one has warned of: leaving `catch_warnings` resets that.
+    """
+    with warnings.catch_warnings(), contextlib.closing(work()) as events:
         try:
             while True:
                 pipe.send((False, next(events)))

@@ -260,7 +260,7 @@ def describe_exit(exitcode: int | None) -> str:
 def _serve(pipe: Connection, prepare: Callable[..., Job], arguments: tuple[Any, ...]) -> None:
     """Run jobs until the parent closes the pipe. Printed lines are counted and not shown."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    exit_with_parent()
     counter = _LineCounter()
     for stream in (1, 2):
         os.dup2(counter.fileno(), stream)
@@ -298,8 +298,12 @@ def _serve(pipe: Connection, prepare: Callable[..., Job], arguments: tuple[Any, 
             send(answer)
 
 
-def _exit_with_parent() -> None:
-    """End this process as soon as its parent ends, whatever it is doing."""
+def exit_with_parent() -> None:
+    """End this process as soon as its parent ends, whatever it is doing then."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -31,10 +31,11 @@ def study(
     """Put claims about normalization to the test, and return a verdict on each.
 
     Args:
-        name: of the study: `exact`, `start`, `predict`, `converge`, `rates` or `noisy`.
+        name: of the study, such as `exact`; `bnrun study` lists them.
         budget: `quick`, `standard` or `thorough`.
         claims: ids of the claims to decide, such as `["X2", "X5"]`; None decides all.
-        jobs: how many trainings run at a time.
+        jobs: how many trainings run at a time. Several run in processes of their own; the command's
+            default is one for each thread.
         cluster: the address of a Dask scheduler, whose workers train, or `local`.
         out: a folder to keep the study in, as `bnrun study --out` does. None keeps nothing.
         on_event: called with each event as it happens (bnrun/studies/study.py).

@@ -62,7 +62,7 @@ def study(
             "-j",
             min=1,
             metavar="N",
-            help="Trials trained at a time.  [default: one for each core, 8 at most]",
+            help="Trials trained at a time.  [default: one for each thread of torch, 8 at most]",
         ),
     ] = None,
     cluster: ClusterOption = None,

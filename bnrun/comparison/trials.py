@@ -12,14 +12,23 @@ from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
 from bnrun.comparison.result import Comparison
 from bnrun.errors import NormError, TrainingFailed
 from bnrun.events import Activity, Event, mapped
-from bnrun.side_by_side import Lost, Processes, Returned, Started, Yielded, run_side_by_side
+from bnrun.norms.user_module import is_user_norm
+from bnrun.side_by_side import (
+    Lost,
+    Returned,
+    Started,
+    Task,
+    TaskProcesses,
+    Yielded,
+    run_side_by_side,
+)
 from bnrun.training_summary import Summary
 
 FINISHED = ("completed", "diverged")
 """Statuses of a trial that is not trained again. A failed one may pass once its layer is fixed."""
 
 MOST_USUAL_JOBS = 8
-"""A process that trains has half a gigabyte."""
+"""The most trials at a time where nobody says a number: each takes half a gigabyte of memory."""
 
 TrainTrial = Callable[[Trial], Generator[Event, None, Summary]]
 
@@ -124,7 +133,7 @@ class TrialProcesses:
         self, train_trial: TrainTrial, jobs: int, threads: int, seconds: float | None = None
     ) -> None:
         self._train_trial = train_trial
-        self._processes = Processes(jobs, threads, seconds)
+        self._processes = TaskProcesses(jobs, threads, seconds)
 
     @property
     def count(self) -> int:
@@ -138,8 +147,9 @@ class TrialProcesses:
 
     def start(self, trial: Trial) -> Iterator[TrialMessage]:
         """Start to train a trial; say so before, where that starts a process."""
-        task = (trial, partial(_train, trial, self._train_trial))
-        for message in self._processes.start(task):
+        work = partial(_train, trial, self._train_trial)
+        is_users = is_user_norm(trial.config.model.norm)
+        for message in self._processes.start(Task(trial, work, alone=is_users)):
             if isinstance(message, Started) and message.in_new_process:
                 yield TrialEvent(trial, Activity("starting a process"))
 

@@ -21,7 +21,15 @@ from bnrun.runs.checkpoint_files import read_checkpoint
 from bnrun.runs.probe_records import read_probes
 from bnrun.runs.run_records import read_run
 from bnrun.runs.trial_directory import loaded, trial_runner
-from bnrun.side_by_side import Lost, Processes, Returned, Yielded, run_side_by_side
+from bnrun.side_by_side import (
+    Lost,
+    Returned,
+    Started,
+    Task,
+    TaskProcesses,
+    Yielded,
+    run_side_by_side,
+)
 from bnrun.studies.trainings import Summaries, TrainEvent
 from bnrun.training.engine import fast_on_cpu
 from bnrun.training_summary import Summary
@@ -96,15 +104,19 @@ class StudyTrials:
                 results.append(part(dataset))
             return results
         found: dict[str, Result] = {}
-        tasks = [(name, partial(_computed, part, data)) for name, part in parts.items()]
-        with closing(run_side_by_side(tasks, Processes(jobs, max(1, threads // jobs)))) as messages:
+        tasks = [Task(name, partial(_computed, part, data)) for name, part in parts.items()]
+        with closing(
+            run_side_by_side(tasks, TaskProcesses(jobs, max(1, threads // jobs)))
+        ) as messages:
             for message in messages:
                 match message:
                     case Lost(key=name, reason=reason):
-                        raise TrainingFailed(f"{name}: {reason}")
+                        raise _failure(name, reason)
+                    case Yielded(value=notice):
+                        yield notice
                     case Returned(key=name, result=result):
                         found[name] = result
-                if not isinstance(message, Yielded):
+                if isinstance(message, Started | Returned):
                     yield Stage(message.key, len(found), len(parts))
         return [found[name] for name in parts]
 
@@ -148,12 +160,20 @@ def _result(message: TrialMessage) -> Summary | None:
     """
     match message:
         case TrialFailed():
-            raise TrainingFailed(f"{message.trial.name}: {message.reason}")
+            raise _failure(message.trial.name, message.reason)
         case TrialEnded(summary=Summary(status="failed") as summary):
             raise TrainingFailed(f"{message.trial.name}: {summary.reason}")
         case TrialEnded():
             return message.summary
     return None
+
+
+def _failure(name: str, reason: str) -> TrainingFailed:
+    """Return the failure of a trial or part, with what may help where its process was killed."""
+    advice = ""
+    if "SIGKILL" in reason:
+        advice = ". Where memory is short, fewer --jobs may help"
+    return TrainingFailed(f"{name}: {reason}{advice}")
 
 
 def _engine(folder: Path) -> str:

@@ -87,6 +87,20 @@ def test_a_process_trains_one_trial_after_another_and_a_lost_one_is_replaced(
     assert len(set(places.values())) <= 2
 
 
+@pytest.mark.process
+def test_a_process_that_ran_a_users_code_trains_nothing_else(acts: ModuleType) -> None:
+    users = Config().model_copy(
+        update={"model": Config().model.model_copy(update={"norm": "mine.py:Norm"})}
+    )
+    trials = [Trial("mine", users), *_trials("a"), Trial("mine too", users), *_trials("b", "c")]
+    found = _messages(trials, 2, acts.act)
+    places = {name: notices[0].split()[-1] for name, notices in found.items()}
+    own = [places.pop("mine"), places.pop("mine too")]
+    assert len(set(own)) == 2
+    assert not set(own) & set(places.values())
+    assert all(found[name][1:] == ["done", "ended"] for name in found)
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_what_would_end_every_trial_ends_them(acts: ModuleType, jobs: int) -> None:
     with pytest.raises(RunError, match="the disk is full"):

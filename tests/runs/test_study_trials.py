@@ -1,12 +1,13 @@
 """The trainings of a study: run directories that are made once and read again."""
 
 import os
+import warnings
 from functools import partial
 
 import pytest
 
 from bnrun.errors import DataError, RunError, TrainingFailed
-from bnrun.events import Stage, drain
+from bnrun.events import Notice, Stage, drain
 from bnrun.runs.study_directory import create_study
 from bnrun.studies import exact
 from bnrun.studies.study import plan
@@ -81,17 +82,21 @@ def _whats_with(word, dataset):
             os._exit(3)
         case "raises":
             raise DataError("too few images")
+        case _:
+            warnings.warn("mind this", stacklevel=1)
     return word, len(dataset.train), os.getpid()
 
 
 def _computed(directory, jobs, *words):
     events = []
     parts = {f"part {word}": partial(_whats_with, word) for word in words}
-    return drain(directory.laboratory(jobs).compute(DATA, parts), events.append), [
-        (one.name, one.done, one.total) for one in events if isinstance(one, Stage)
-    ]
+    found = drain(directory.laboratory(jobs).compute(DATA, parts), events.append)
+    if jobs > 1:  # each part warns, also where its process has warned before
+        assert events.count(Notice("warning: mind this")) == len(words)
+    return found, [(one.name, one.done, one.total) for one in events if isinstance(one, Stage)]
 
 
+@pytest.mark.filterwarnings("ignore:mind this")
 def test_parts_are_computed_one_after_another_in_this_process(directory):
     found, stages = _computed(directory, 1, "one", "two")
     assert found == [("one", 4_000, os.getpid()), ("two", 4_000, os.getpid())]
@@ -114,6 +119,7 @@ def test_a_part_whose_process_ends_ends_the_study(directory):
         _computed(directory, 2, "one", "exits")
 
 
+@pytest.mark.filterwarnings("ignore:mind this")
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_error_of_a_part_is_that_of_the_study(directory, jobs):
     with pytest.raises(DataError, match="too few images"):
