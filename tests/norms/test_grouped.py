@@ -82,17 +82,16 @@ def test_its_gradients_are_those_of_its_differences(center):
     assert torch.autograd.gradcheck(normalize, (x, gamma, beta))
 
 
-@pytest.mark.parametrize(
-    ("examples", "channels"), [(1, 12), (1, 3), (1, 1), (2, 1), (3, 1), (2, 2)]
-)
+@pytest.mark.parametrize(("examples", "channels"), [(1, 3), (1, 1), (2, 1), (3, 1)])
 def test_kernels_compute_the_formula_and_its_gradients(examples, channels):
     inputs = [one.float().requires_grad_() for one in _input((6, 12, 5, 2))]
     g = _input((6, 12, 5, 2), seed=1)[0].float()
-    found = []
+    found, before = [], kernels.calls()
     for engine in (EAGER, fast_on_cpu()):
         with running(engine, torch.device("cpu")):
             y = grouped_norm(*inputs, examples=examples, channels=channels, eps=EPS)
             found.append([y, *torch.autograd.grad(y, inputs, g)])
+    assert kernels.calls() > before
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=2e-6)
 
 
