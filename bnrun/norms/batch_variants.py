@@ -2,7 +2,8 @@
 
 Every layer here is `BatchNorm` but for the part that its class names. The moving statistics are
 `running_mean` and `running_var`, whatever stands for the variance; so whatever reads statistics
-(population statistics, `inspect-gamma`) works for all of them. Computed by autograd: no kernels.
+(population statistics, `inspect-gamma`) works for all of them. Computed by autograd; only
+`BatchRenorm` in pieces uses a kernel.
 """
 
 import math
@@ -190,7 +191,7 @@ class BatchRenorm(BatchVariant):
             bounds = []
             for own in torch.stack([mean, var * (count / (count - 1))], 1):
                 bounds.append(self.bounds())
-                moving.append(torch.lerp(moving[-1], own, self._count_batch()))
+                moving.append(torch.lerp(moving[-1], own.to(moving[-1]), self._count_batch()))
             moving_mean, moving_var = torch.stack(moving[:-1]).unbind(1)
             limits = mean.new_tensor(bounds).T[..., None]
             r, d = self._corrections(mean, var, moving_mean, moving_var, limits)

@@ -63,6 +63,36 @@ def test_renorm_normalizes_all_pieces_as_it_normalizes_each(shape):
     assert_close(dict(layer.named_buffers()), dict(plain.named_buffers()), rtol=1e-14, atol=0)
 
 
+@pytest.mark.parametrize("norm", ["scratch", "renorm"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("of_input", "of_layer"),
+    [
+        (torch.float64, torch.float32),
+        (torch.float32, torch.float64),
+        (torch.bfloat16, torch.float32),
+        (torch.float32, torch.bfloat16),
+    ],
+)
+def test_pieces_of_another_dtype_than_the_layers_are_normalized_as_each(
+    norm, shape, of_input, of_layer
+):
+    layer, plain = (one.to(of_layer) for one in _layers(norm, shape))
+    if norm == "renorm":
+        layer.warmup = plain.warmup = 1
+    x = _input(shape).detach().to(of_input)
+    near = {"rtol": 1e-5, "atol": 1e-5}
+    if torch.bfloat16 in (of_input, of_layer):
+        near = {"rtol": 0.02, "atol": 0.05}
+    y, expected = layer(x), torch.cat([plain(x[at : at + 3]) for at in (0, 3, 6)])
+    assert y.dtype == expected.dtype == of_input
+    assert_close(y, expected, **near)
+    y.square().sum().backward()
+    expected.square().sum().backward()
+    assert_close(layer.weight.grad, plain.weight.grad, **near)
+    assert_close(dict(layer.named_buffers()), dict(plain.named_buffers()), **near)
+
+
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_moving_statistics_are_updated_after_each_piece(momentum):
     layer, plain = _layers("scratch", SHAPES[0])
