@@ -188,7 +188,8 @@ class Layer(Record):
         reads: names of the layers whose output it was given as it is; what functions between
             layers make (a sum, `F.relu`) is of no layer, except views of an output.
         is_output: whether its output is, as it is, an output of the network.
-        read_by_function: whether a function between layers (a sum, `F.relu`) reads its output.
+        is_read_otherwise: whether a function between layers (a sum, `F.relu`) reads its output, or
+            a layer or the caller gets a part of it, or all of it in another order.
         learns: whether any parameter of its own has `requires_grad`.
         training_after_train, training_after_eval: its mode after the network's `train()`, `eval()`.
         calls: how often one forward pass calls it.
@@ -203,7 +204,7 @@ class Layer(Record):
     dropout: float = 0.0
     reads: tuple[str, ...] = ()
     is_output: bool = False
-    read_by_function: bool = False
+    is_read_otherwise: bool = False
     learns: bool = False
     training_after_train: bool = True
     training_after_eval: bool = False

@@ -6,10 +6,11 @@ batch is one call, so that work stops between two of them.
 """
 
 import contextlib
+import functools
 import random
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -271,7 +272,7 @@ class Structure:
         }
         self._norms = {norm.name for norm in norms}
         self._made: dict[int, tuple[weakref.ref[Tensor], int, str]] = {}
-        self._depth = 0  # of calls of layers that are under way
+        self._under_way: list[_Call] = []
         self.layers: dict[str, dict[str, Any]] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
 
@@ -280,52 +281,76 @@ class Structure:
         """Follow the layers inside the block."""
         with contextlib.ExitStack() as hooks:
             for name, module in self._watched.items():
-                handle = module.register_forward_hook(self._hook(name), with_kwargs=True)
-                hooks.callback(handle.remove)
-                handle = module.register_forward_pre_hook(self._enter)
-                hooks.callback(handle.remove)
+                # Also where a layer raises, which a network may catch.
+                leave = module.register_forward_hook(
+                    self._leave(name), with_kwargs=True, always_call=True
+                )
+                hooks.callback(leave.remove)
+                enter = module.register_forward_pre_hook(self._enter(name), with_kwargs=True)
+                hooks.callback(enter.remove)
             hooks.enter_context(_FunctionReads(self))
             yield
 
-    def _enter(self, *_: Any) -> None:
-        self._depth += 1
+    def call_function(self, func: Callable[[], Any], given: Iterable[Tensor]) -> Any:
+        """Call a function, and note what it reads: outside of layers, and not to make a view of it.
 
-    def note_function(self, given: Iterable[Tensor], made: Iterable[Tensor]) -> None:
-        """Note that a function has read tensors: outside of layers, and not to make a view of them.
-
-        Reading a number of one, such as its shape, makes no tensor.
+        Reading a number of a tensor, such as its shape, makes no tensor.
         """
-        results = list(made)
-        if self._depth or not results:
-            return
-        bases = {id(one if one._base is None else one._base) for one in results}
-        for one in given:
-            whole = one if one._base is None else one._base
-            alive, version, name = self._made.get(id(whole), (None, 0, ""))
-            is_made = alive is not None and alive() is whole and _version(whole) == version
-            if is_made and id(whole) not in bases:
-                self.layers[name]["read_by_function"] = True
+        if self._under_way:
+            return func()
+        # Looked up before: a function that writes into a tensor (`y += z`) reads it, too.
+        read = [(whole, name) for one in given if (name := self._maker(whole := _whole(one)))]
+        versions = [_version(whole) for whole, _ in read]
+        made = func()
+        results = list(tensors_in(made))
+        bases = {id(_whole(one)) for one in results}
+        for (whole, name), version in zip(read, versions, strict=True):
+            if results and (id(whole) not in bases or _version(whole) != version):
+                self.layers[name]["is_read_otherwise"] = True
+        return made
 
-    def _hook(self, name: str) -> Any:
-        def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+    def _enter(self, name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
             given = list(tensors_in((inputs, named)))
+            reads: list[str] = []
+            parts: list[str] = []
+            for one in given:
+                maker = self._maker(one)
+                (reads if maker else parts).append(maker or self._maker(_whole(one)))
+            shape = tuple(given[0].shape) if given else ()
+            self._under_way.append(_Call(name, reads, parts, shape, sys.exception()))
+
+        return hook
+
+    def _leave(self, name: str) -> Any:
+        def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+            if not self._under_way or self._under_way[-1].name != name:
+                return  # an earlier hook of the layer has raised
+            call = self._under_way.pop()
+            if sys.exception() is not call.handled:
+                return  # it has raised: nothing comes of what it read
             made = list(tensors_in(output))
             facts = self.layers.setdefault(
                 name,
                 {"calls": 0, "reads": [], "finite": True, "shape": ()}
-                | {"is_output": False, "read_by_function": False},
+                | {"is_output": False, "is_read_otherwise": False},
             )
             if not facts["calls"]:
                 facts["shape"] = tuple(made[0].shape) if made else ()
-                self.shapes[name] = tuple(given[0].shape) if given else ()
+                self.shapes[name] = call.shape
             facts["calls"] += 1
-            facts["reads"] += [maker for one in given if (maker := self._maker(one))]
+            facts["reads"] += call.reads
+            self._note_parts(call.parts)
             facts["finite"] &= all(bool(torch.isfinite(one).all()) for one in made)
             for one in made:
                 self._made[id(one)] = (weakref.ref(one), _version(one), name)
-            self._depth -= 1
 
         return hook
+
+    def _note_parts(self, makers: Iterable[str]) -> None:
+        """Note that a part of these layers' outputs is read, or all of it in another order."""
+        for maker in filter(None, makers):
+            self.layers[maker]["is_read_otherwise"] = True
 
     def _maker(self, tensor: Tensor) -> str:
         """Return the layer whose output a tensor, or what it is a view of, is; "" for no layer.
@@ -348,6 +373,8 @@ class Structure:
             maker = self._maker(one)
             if maker:
                 self.layers[maker]["is_output"] = True
+            else:
+                self._note_parts([self._maker(_whole(one))])
 
     def calls(self, name: str) -> int:
         """Return how often a layer was called."""
@@ -376,7 +403,7 @@ class Structure:
                 dropout=_dropout(module),
                 reads=tuple(dict.fromkeys(facts["reads"])),
                 is_output=facts["is_output"],
-                read_by_function=facts["read_by_function"],
+                is_read_otherwise=facts["is_read_otherwise"],
                 learns=any(one.requires_grad for one in module.parameters(recurse=False)),
                 training_after_train=after_train.get(name, True),
                 training_after_eval=after_eval.get(name, False),
@@ -389,19 +416,42 @@ class Structure:
         )
 
 
+@dataclass(frozen=True)
+class _Call:
+    """A call of a layer that is under way, as it began: a layer may write into its input.
+
+    Attributes:
+        name: of the layer.
+        reads: the layers whose outputs it is given.
+        parts: the layers of whose outputs it is given something else, such as a part.
+        shape: of its first input; () without one.
+        handled: the exception that was being handled.
+    """
+
+    name: str
+    reads: Sequence[str]
+    parts: Sequence[str]
+    shape: tuple[int, ...]
+    handled: BaseException | None
+
+
 class _FunctionReads(TorchFunctionMode):
-    """Tells a structure of each function of torch that is called."""
+    """Calls each function of torch through a structure."""
 
     def __init__(self, structure: Structure) -> None:
         super().__init__()
         self._structure = structure
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function, and tell what it was given and has made."""
+        """Call the function."""
         kwargs = kwargs or {}
-        made = func(*args, **kwargs)
-        self._structure.note_function(tensors_in((args, kwargs)), tensors_in(made))
-        return made
+        called = functools.partial(func, *args, **kwargs)
+        return self._structure.call_function(called, tensors_in((args, kwargs)))
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """Return the tensor that a view is of, and any other tensor itself."""
+    return tensor if tensor._base is None else tensor._base
 
 
 def _version(tensor: Tensor) -> int:

@@ -1,5 +1,7 @@
 """Which layer made a norm's input: what is found of structure hangs on it."""
 
+import contextlib
+import operator
 from collections.abc import Callable
 
 import pytest
@@ -85,6 +87,63 @@ def test_a_bias_that_a_function_reads_too_does_something(
 ) -> None:
     _, findings = audited(Residual(read), 6)
     assert ("bias-before-norm" in {one.id for one in findings}) == is_useless
+
+
+class Branched(nn.Module):
+    """A norm, and something else that reads the layer before it."""
+
+    def __init__(self, rest: Callable[["Branched", Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.fc, self.norm, self.rest = nn.Linear(6, 6), nn.BatchNorm1d(6), rest
+        self.relu, self.soft = nn.ReLU(inplace=True), nn.Softmax(1)
+        self.narrow, self.last = nn.Linear(3, 6), nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        return self.rest(self, y, self.norm(y))
+
+
+def written_into_by_a_layer(net: Branched, y: Tensor, z: Tensor) -> Tensor:
+    return net.relu(y).mul(z)
+
+
+def read_after_a_layer_has_raised(net: Branched, y: Tensor, z: Tensor) -> Tensor:
+    with contextlib.suppress(RuntimeError):
+        net.narrow(y)
+    return z + y
+
+
+def not_read_but_by_a_layer_that_raises(net: Branched, y: Tensor, z: Tensor) -> Tensor:
+    with contextlib.suppress(RuntimeError):
+        net.narrow(y)
+    return net.last(z)
+
+
+@pytest.mark.parametrize(
+    ("rest", "is_useless"),
+    [
+        (lambda net, y, z: operator.iadd(y, z), False),
+        (lambda net, y, z: operator.iadd(y[:, :3], z[:, :3]), False),
+        (lambda net, y, z: torch.add(y, z, out=y), False),
+        (written_into_by_a_layer, False),
+        (lambda net, y, z: z.relu() + net.narrow(y.chunk(2, 1)[0]), False),
+        (lambda net, y, z: z.relu() + net.soft(y.t()).t(), False),
+        (lambda net, y, z: (z.relu(), y[:, :1]), False),
+        (read_after_a_layer_has_raised, False),
+        (not_read_but_by_a_layer_that_raises, True),
+    ],
+)
+def test_a_bias_that_anything_else_reads_does_something(
+    rest: Callable[[Branched, Tensor, Tensor], Tensor], is_useless: bool
+) -> None:
+    _, findings = audited(Branched(rest), 6)
+    assert ("bias-before-norm" in {one.id for one in findings}) == is_useless
+
+
+def test_a_layer_that_writes_into_its_input_reads_it() -> None:
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(inplace=True), nn.BatchNorm1d(6))
+    evidence, _ = audited(model, 6)
+    assert [layer.reads for layer in evidence.layers] == [(), ("0",), ("1",)]
 
 
 @pytest.mark.parametrize("shape", [(6, 8), (8,), (1, 8)])

@@ -86,7 +86,7 @@ def _useless_bias(evidence: Evidence, sources: dict[str, Layer | None]) -> Itera
             continue
         if source is None or not source.has_bias or not _is_by_channel(norm, source):
             continue
-        if source.is_output or source.read_by_function or source.calls != 1:
+        if source.is_output or source.is_read_otherwise or source.calls != 1:
             continue
         if [norm.name] == [one.name for one in evidence.layers if source.name in one.reads]:
             hit[source.name] = norm.name
