@@ -52,7 +52,7 @@ def one_call_remark(in_one_call: Mapping[str, bool]) -> str | None:
         return None
     return (
         f"In {listed(whole)}, a training step is one call of a kernel, from the batch to SGD. In "
-        f"{listed(layered)}, it calls layer by layer: kernels for the layers that have one, and "
-        "norms as their authors wrote them. So part of the difference is not the norms' own; "
-        "--set training.engine=eager compares the layers alone."
+        f"{listed(layered)}, it calls layer by layer: kernels for the layers and norms that have "
+        "one, and the others as their authors wrote them. So part of the difference is not the "
+        "norms' own; --set training.engine=eager compares the layers alone."
     )

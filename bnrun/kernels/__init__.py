@@ -1,11 +1,12 @@
-"""C++ kernels for the CPU: the layers of LeNet and the norm `scratch`, and all of LeNet at once.
+"""C++ kernels for the CPU: the layers of LeNet and some norms, and all of LeNet at once.
 
 They are the fast path of the engine `compiled`. Inside a block of `enabled()`, the code that has a
 kernel uses it: LeNet as a whole (`networks/whole.py`), its convolutions, poolings and loss
-(`networks/layers.py`), the norm `scratch` (`norms/fused.py`), statistics of a population
+(`networks/layers.py`), the norm `scratch` (`norms/fused.py`), norms `group` and `instance`
+(`norms/grouped.py`), pieces of a batch (`norms/batch_norm.py`), statistics of a population
 (`norms/population.py`), and the batch of a step (`data/dataset.py`). Each asks a `supports_...`
 function first. The specification of a kernel is PyTorch's own function, or `norms/reference.py` for
-the norm; tests hold the kernels to it. Other norms run as their authors wrote them.
+a norm; tests hold the kernels to it. Other norms run as their authors wrote them.
 
 Read `lanes.h` first, which says how images lie in vectors; then `convolution.h`, where most of the
 time goes; then `lenet.h`, which puts the layers together. `bnrun bench --kernels` times each.

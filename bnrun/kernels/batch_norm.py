@@ -14,7 +14,8 @@ def supports_batch_norm(x: Tensor, *vectors: Tensor | None) -> bool:
 
     Args:
         x: the input.
-        vectors: gamma, beta, moving mean and moving variance, shape (C,) or None.
+        vectors: gamma, beta, moving mean and moving variance, None or of shape (C,); for a batch in
+            pieces, (pieces * C,).
     """
     return supports(x, *vectors)
 

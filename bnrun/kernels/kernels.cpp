@@ -45,11 +45,16 @@ EXPORT void batch_norm(
     double *work, long pieces, long images, long channels, long size, double eps, int threads) {
     in_pieces(pieces, channels, work, threads, [=](long piece, double *own_work, int team) {
         long at = piece * channels, start = at * images * size;
-        auto normalized = size == 1 ? normalize<1> : normalize<0>;
-        normalized(
-            x + start, offset(gamma, at), offset(beta, at), y + start, mean + at, var + at,
-            offset(moving_mean, at), offset(moving_var, at), moved + 2 * at, momentum,
-            own_work, images, channels, size, eps, team);
+        if (size == 1)
+            normalize<1>(
+                x + start, offset(gamma, at), offset(beta, at), y + start, mean + at, var + at,
+                offset(moving_mean, at), offset(moving_var, at), moved + 2 * at, momentum,
+                own_work, images, channels, size, eps, team);
+        else
+            normalize<0>(
+                x + start, offset(gamma, at), offset(beta, at), y + start, mean + at, var + at,
+                offset(moving_mean, at), offset(moving_var, at), moved + 2 * at, momentum,
+                own_work, images, channels, size, eps, team);
     });
 }
 
@@ -59,11 +64,16 @@ EXPORT void batch_norm_gradient(
     long pieces, long images, long channels, long size, double eps, int threads) {
     in_pieces(pieces, channels, work, threads, [=](long piece, double *own_work, int team) {
         long at = piece * channels, start = at * images * size;
-        auto gradient = size == 1 ? normalize_gradient<1> : normalize_gradient<0>;
-        gradient(
-            x + start, offset(gamma, at), mean + at, var + at, g + start,
-            dx + start, d_gamma + at, d_beta + at, own_work,
-            images, channels, size, eps, team);
+        if (size == 1)
+            normalize_gradient<1>(
+                x + start, offset(gamma, at), mean + at, var + at, g + start,
+                dx + start, d_gamma + at, d_beta + at, own_work,
+                images, channels, size, eps, team);
+        else
+            normalize_gradient<0>(
+                x + start, offset(gamma, at), mean + at, var + at, g + start,
+                dx + start, d_gamma + at, d_beta + at, own_work,
+                images, channels, size, eps, team);
     });
 }
 

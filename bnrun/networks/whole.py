@@ -2,7 +2,7 @@
 
 The formulas are the same. What is element-wise is then computed on the way from one layer to the
 next, and never stored: see `bnrun/kernels/lenet.h`. A norm takes part in that where it has a method
-`as_kernel_norm`; other norms run as their authors wrote them, layer by layer.
+`as_kernel_norm`; with another norm, the network is computed layer by layer.
 """
 
 from collections.abc import Iterable, Sequence

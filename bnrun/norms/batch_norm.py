@@ -130,8 +130,8 @@ class BatchNorm(nn.Module):
         """Normalize x as if each `examples` of it were a batch; N must be a multiple of them.
 
         Outputs and moving statistics are, up to rounding, those of calling the layer for one piece
-        after the other. It is one call, whose channels are those of all pieces: a call for each of
-        64 pieces took most of a training step.
+        after the other. It is one call for all of them: a call for each of 64 pieces took most of a
+        training step.
         """
         vectors = (self.weight, self.bias, self.running_mean, self.running_var)
         check(x[:examples], *vectors, training=True)

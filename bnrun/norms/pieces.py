@@ -64,7 +64,7 @@ class _InPieces:
         if not layer.training or len(x) <= step:
             return self._forward(x)
         rest = len(x) % step
-        parts = torch.split(x, [len(x) - rest, rest]) if rest else (x,)  # each is copied
+        parts = torch.split(x, [len(x) - rest, rest]) if rest else (x,)
         if isinstance(layer, BatchNorm) and type(layer) in (BatchNorm, BatchRenorm):
             pieces = [layer.forward_in_pieces(parts[0], step)]
         else:

@@ -45,7 +45,7 @@ def train_trial(trial: Trial, dataset: Dataset | None = None) -> Generator[Event
 
     Args:
         trial: what to train.
-        dataset: the data of its config; None loads it, for a trial in a process of its own.
+        dataset: the data of its config; None loads it, for a trial that another process sent.
 
     Raises:
         ConfigError, RunError: (while iterating) the directory cannot be made, or not continued.

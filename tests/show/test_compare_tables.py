@@ -532,9 +532,9 @@ def test_an_arm_that_is_one_call_of_a_kernel_is_told_from_one_that_is_layers(
     speeds = replace(whole.speeds, arms=(replace(first, in_one_call=True), other))
     assert (
         "In scratch, a training step is one call of a kernel, from the batch to SGD. In builtin, "
-        "it calls layer by layer: kernels for the layers that have one, and norms as their authors "
-        "wrote them. So part of the difference is not the norms' own; --set training.engine=eager "
-        "compares the layers alone."
+        "it calls layer by layer: kernels for the layers and norms that have one, and the others "
+        "as their authors wrote them. So part of the difference is not the norms' own; --set "
+        "training.engine=eager compares the layers alone."
     ) in _words(replace(whole, speeds=speeds))
     eager = replace(speeds, arms=(speeds.arms[0], replace(other, engine="eager")))
     assert eager.remark is None  # the table then has the engines

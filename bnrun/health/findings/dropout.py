@@ -46,7 +46,8 @@ def find(evidence: Evidence) -> Iterator[Finding]:
         list(ratios),
         evidence=f"variance in training over variance in prediction: {shown}"
         f"{f'; {harm.sentence}' if harm else ''}",
-        message=f"{_source(evidence, found)} adds variance in training alone{_held(nearness)}.",
+        message=f"{_source(evidence, found)} adds variance in training alone"
+        f"{_place_of_statistics(nearness)}.",
         fix=f"move it behind the last norm{f'; for these weights, {RECALIBRATE}' if holds else ''}",
         ratios=ratios,
         times_nearer_to_training=max(nearness),
@@ -65,14 +66,14 @@ def _source(evidence: Evidence, found: Sequence[NormPlace]) -> str:
 
 
 def _severity(nearness: Sequence[float], harm: Harm | None) -> Severity:
-    """Return how bad it is: predictions with the population's own statistics do not suffer."""
+    """Return the severity; `harm` is that of moving statistics that hold the added variance."""
     if harm is not None:
         return "error"
     return "warning" if max(nearness) > 1 / NEARER else "note"
 
 
-def _held(nearness: Sequence[float]) -> str:
-    """Say where the moving statistics lie."""
+def _place_of_statistics(nearness: Sequence[float]) -> str:
+    """Return where the moving statistics lie, as the end of a sentence."""
     if max(nearness) >= NEARER:
         return ", and the moving variance holds it"
     if max(nearness) <= 1 / NEARER:

@@ -180,14 +180,14 @@ def _reversed(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding
     if not found:
         return
     explains = any(_is_noise(norm) for norm in found)
-    told = harm if explains else None
+    shown_harm = harm if explains else None
     momenta = sorted({norm.momentum or 0.0 for norm in found}, reverse=True)
     momentum = momenta[0]
     finding = REVERSED_MOMENTUM.finding(
-        "error" if told else "warning",
+        "error" if shown_harm else "warning",
         [norm.name for norm in found],
         evidence=f"momentum {momentum:g}: the last batch alone weighs {momentum:.0%} of the moving "
-        f"average{_also(told)}",
+        f"average{_also(shown_harm)}",
         message="PyTorch's momentum is the weight of the new batch; elsewhere it is that of the "
         "old average.",
         fix=", ".join(
@@ -195,7 +195,7 @@ def _reversed(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding
             for one in momenta
         ),
         momentum=momentum,
-        **_numbers(told),
+        **_numbers(shown_harm),
     )
     yield dataclasses.replace(finding, explains=explains or harm is None)
 

@@ -45,7 +45,8 @@ class Probes:
         model: the network at its initial weights.
         train: the training images.
         steps: how many steps the training takes in all.
-        engine: computes what the instruments look at, where no hook of theirs has layers called.
+        engine: computes the network at a look; layer by layer where an instrument has hooks on its
+            layers.
 
     Raises:
         ConfigError: an instrument cannot look at this network.
