@@ -187,26 +187,36 @@ class Processes:
         with self._waiting(seconds=seconds):
             distributed.monitored_barrier(self.group, timeout=timedelta(seconds=seconds))
 
-    def is_first_with(self, text: str) -> bool:
-        """Return whether no other process has asked this of the same text; True where none answers.
+    def is_first_with(self, text: str, *, all_ask: bool) -> bool:
+        """Return whether no other process has asked this of the same text.
 
         It works also where a process has failed, and does not wait for anybody.
+
+        Without a launcher's store, it is the first process that holds it, and it may have ended.
+        Which others are left is then not known. Where all that are ask, the lowest other rank of
+        each machine is the first; if that one has ended, too, none of its machine is. Where one may
+        be alone with what it asks, each is: said twice is better than not said.
+
+        Args:
+            text: what they may want to say.
+            all_ask: whether all processes that are left ask this.
         """
         if self.store is None:
             return True
         try:
             return bool(self.store.add(text, 1) == 1)
         except RuntimeError:
-            return True
+            is_with_first = self.hosts[self.rank] == self.hosts[0]
+            return not all_ask or self.local_rank == 0 or (is_with_first and self.local_rank == 1)
 
-    def wait_for_askers(self, text: str, seconds: float) -> None:
-        """Wait until all processes of this machine have asked whether they are first with a text.
+    def wait_for_askers(self, text: str, count: int, seconds: float) -> None:
+        """Wait until so many processes have asked whether they are first with a text.
 
         The store ends with the first process, which therefore waits for them before it ends.
         """
         end = time.monotonic() + seconds
         with contextlib.suppress(RuntimeError):  # of a launcher's store that has ended
-            while self.store.add(text, 0) < self.local_size and time.monotonic() < end:
+            while self.store.add(text, 0) < count and time.monotonic() < end:
                 time.sleep(0.01)
 
     def device(self, chosen: "torch.device") -> "torch.device":

@@ -71,14 +71,16 @@ class Launched:
         if self.processes.lost == "silent" or not self.processes.is_distributed:
             return self._launch.local_rank == 0  # to ask the others may be to wait forever
         host, said = socket.gethostname(), str(error)
-        if isinstance(error, ProcessLost):
+        is_lost = isinstance(error, ProcessLost)
+        if is_lost:
             said = "a process is lost"
             if self._launch.local_rank:
                 time.sleep(FIRST_WORD_SECONDS)
         question = f"{host}: {said}"
-        is_first = self.processes.is_first_with(question)
-        if self._launch.rank == 0 and not isinstance(error, ProcessLost):
-            self.processes.wait_for_askers(question, FIRST_WORD_SECONDS)
+        is_first = self.processes.is_first_with(question, all_ask=is_lost)
+        if self._launch.rank == 0:  # the others ask of a lost one after they have slept
+            left, times = self.processes.local_size - is_lost, 1 + is_lost
+            self.processes.wait_for_askers(question, left, times * FIRST_WORD_SECONDS)
         if not is_first:
             return False
         if self._launch.rank:

@@ -13,7 +13,7 @@ from bnrun.cli import launched
 from bnrun.cli.launched import Launched, report_once, require_same
 from bnrun.cli.train import _what_is_kept
 from bnrun.config import Config, parse_override, resolve
-from bnrun.errors import ConfigError, ProcessLost
+from bnrun.errors import BnrunError, ConfigError, ProcessLost
 from bnrun.processes import ALONE, Launch, Processes
 from bnrun.runs import create
 
@@ -110,7 +110,44 @@ def test_a_lost_process_is_told_by_the_first_of_a_machine_or_else_by_another(
     assert speakers((0, 1, 2), "silent") == [0]
 
 
-def test_the_first_process_lets_the_others_ask_before_its_store_ends_with_it() -> None:
+class EndedStore(Store):
+    """Of the first process, which is killed."""
+
+    def add(self, key: str, amount: int) -> int:
+        raise RuntimeError("Connection reset by peer")
+
+
+@pytest.mark.parametrize(
+    ("error", "speakers"),
+    [
+        (ProcessLost("another process has ended."), [1, 4]),  # one of each machine
+        (ConfigError("no", key="training.epochs"), [1, 2, 3, 4, 5]),  # one may be alone with it
+    ],
+)
+def test_where_the_store_has_ended_one_process_of_each_machine_tells_of_a_lost_one(
+    error: BnrunError, speakers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launched, "FIRST_WORD_SECONDS", 0)
+    hosts, found = ("alpha",) * 4 + ("beta",) * 2, []
+    for rank, local_rank, local_size in ((1, 1, 4), (2, 2, 4), (3, 3, 4), (4, 0, 2), (5, 1, 2)):
+        here = Launched()
+        here._launch = Launch(rank, 6, local_rank, local_size)
+        here.processes = Processes(rank, 6, hosts, local_rank, local_size, store=EndedStore())
+        if here.reports(error):
+            found.append(rank)
+    assert found == speakers
+
+
+@pytest.mark.parametrize(
+    ("error", "question", "size"),
+    [
+        (ConfigError("no", key="training.epochs"), "training.epochs: no", 2),
+        (ProcessLost("another process has ended."), "a process is lost", 3),  # one is lost
+    ],
+)
+def test_the_first_process_lets_the_others_ask_before_its_store_ends_with_it(
+    error: BnrunError, question: str, size: int
+) -> None:
     """Else a slower one gets no answer, and says the same once more."""
 
     class Asked(Store):
@@ -121,10 +158,10 @@ def test_the_first_process_lets_the_others_ask_before_its_store_ends_with_it() -
             return super().add(key, int(self.times == 4))  # the other process asks at last
 
     store, here = Asked(), Launched()
-    store._counts.update({f"{socket.gethostname()}: training.epochs: no": 1})
-    here._launch = Launch(0, 2, 0, 2)
-    here.processes = Processes(0, 2, local_size=2, store=store)
-    here.reports(ConfigError("no", key="training.epochs"))
+    store._counts.update({f"{socket.gethostname()}: {question}": 1})
+    here._launch = Launch(0, size, 0, size)
+    here.processes = Processes(0, size, local_size=size, store=store)
+    here.reports(error)
     assert store.times == 4
 
 
