@@ -73,6 +73,12 @@ def in_words(name: str, what: str = "norm") -> str:
     return f"{what} {name}" if is_number else name or "the network"
 
 
+def in_deviations(distance: float) -> str:
+    """Return a distance as a sentence has it: `0.3 deviations`, and `1 deviation`."""
+    number = f"{distance:.2g}"
+    return f"{number} deviation{'' if number == '1' else 's'}"
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of finding.

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from bnrun.health.evidence import Evidence
+from bnrun.health.finding import in_deviations
 
 LEAST_POINTS = 0.01
 """Least gap of two accuracies that counts."""
@@ -38,11 +39,10 @@ def find_outputs_apart(evidence: Evidence) -> Harm | None:
     far = evidence.outputs.distances.get("population")
     if far is None or far < FAR_OUTPUTS:  # nan is far
         return None
-    return Harm(
-        f"outputs with moving and with population statistics lie {far:.2g} of their deviation "
-        "apart",
-        {"distance_of_outputs": far},
-    )
+    outputs = "outputs with moving and with population statistics"
+    if not math.isfinite(far):
+        return Harm(f"{outputs} are not both finite", {"distance_of_outputs": far})
+    return Harm(f"{outputs} lie {in_deviations(far)} apart", {"distance_of_outputs": far})
 
 
 def find_harm(evidence: Evidence) -> Harm | None:

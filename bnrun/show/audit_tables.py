@@ -1,13 +1,13 @@
 """An audit on the screen: the verdict, then the findings, then norms and predictions."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bnrun.health.evidence import Mode, NormPlace
-from bnrun.health.finding import SEVERITIES, Finding, Severity, in_words
+from bnrun.health.finding import SEVERITIES, Finding, Severity, in_deviations, in_words
 from bnrun.health.findings import KINDS
 from bnrun.health.report import PARTS, Audit, distance_of, nearly_off
 from bnrun.show.folding import Indented, Paragraph
@@ -41,9 +41,11 @@ def audit_view(audit: Audit) -> RenderableType:
     """Show an audit. Findings are numbered; what follows from one stands under it."""
     parts: list[RenderableType] = [_title(audit), *map(Paragraph, _facts(audit))]
     roots = [one for one in audit.findings if one.under is None]
+    norms = {norm.name for norm in audit.evidence.norms}
     for place, finding in enumerate(roots, start=1):
-        parts += [Text(), _finding(finding, str(place))]
-        parts += [Indented(_consequence(one), UNDER) for one in _under(finding, audit.findings)]
+        parts += [Text(), _finding(finding, str(place), norms)]
+        under = _under(finding, audit.findings)
+        parts += [Indented(_consequence(one, norms), UNDER) for one in under]
     if audit.evidence.norms:
         parts += [Text(), _norms(audit)]
     if _has_moving(audit) and audit.evidence.outputs.distances:
@@ -79,7 +81,7 @@ def _facts(audit: Audit) -> Iterator[str]:
         yield f"Weights: {loading.file}{wrapped}{others}."
     if evidence.batches:
         yield (
-            f"Statistics over {sum(evidence.batches):,} examples in "
+            f"Statistics over {_count(sum(evidence.batches), 'example')} in "
             f"{_count(len(evidence.batches), 'batch')}, predictions over "
             f"{evidence.outputs.examples:,}; {evidence.passes} passes."
         )
@@ -99,12 +101,12 @@ def _count(many: int, what: str) -> str:
 # ---- findings
 
 
-def _finding(finding: Finding, place: str) -> Table:
+def _finding(finding: Finding, place: str, norms: Collection[str]) -> Table:
     title = Text(f"{finding.severity}: ", style=MARKS[finding.severity])
     title.append(KINDS[finding.id].about, style="bold default")
     lines = [title, Text(finding.message), Text(f"Evidence: {finding.evidence}")]
     lines.append(Text(f"Fix: {finding.fix}"))
-    where = f", in {_layers(finding.layers)}" if finding.layers else ""
+    where = f", in {_layers(finding.layers, norms)}" if finding.layers else ""
     lines.append(Text(f"{finding.id}{where}", style="dim"))
     return pairs([(place, lines[0]), *(("", line) for line in lines[1:])])
 
@@ -113,8 +115,10 @@ def _has_moving(audit: Audit) -> bool:
     return any(audit.evidence.moving_norms())
 
 
-def _layers(names: Sequence[str]) -> str:
-    shown = ", ".join(in_words(name, "layer") for name in names[:FEW_LAYERS])
+def _layers(names: Sequence[str], norms: Collection[str]) -> str:
+    shown = ", ".join(
+        in_words(name, "norm" if name in norms else "layer") for name in names[:FEW_LAYERS]
+    )
     more = len(names) - FEW_LAYERS
     return shown + (f" and {more} more" if more > 0 else "")
 
@@ -128,12 +132,12 @@ def _under(cause: Finding, findings: Sequence[Finding]) -> Iterator[Finding]:
         yield one
 
 
-def _consequence(finding: Finding) -> Paragraph:
+def _consequence(finding: Finding, norms: Collection[str]) -> Paragraph:
     """Return what follows from a finding, in a line."""
     text = Text("from this follows: ", style="dim")
     kind = KINDS[finding.id]
     text.append(f"{kind.about_under or kind.about}: {finding.evidence}", style="default not dim")
-    text.append(f" ({finding.id}, in {_layers(finding.layers)})")
+    text.append(f" ({finding.id}, in {_layers(finding.layers, norms)})")
     return Paragraph(text)
 
 
@@ -220,7 +224,7 @@ def _parting(audit: Audit) -> str:
             f"No norm's output is {PARTS} deviations apart with moving and population statistics."
         )
     apart = audit.evidence.outputs.drift[audit.parts_at]
-    far = f"{apart:.2g} deviations" if math.isfinite(apart) else "values that are not finite"
+    far = in_deviations(apart) if math.isfinite(apart) else "values that are not finite"
     return (
         f"With moving and population statistics, outputs part at {in_words(audit.parts_at)} first: "
         f"{far}."

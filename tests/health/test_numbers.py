@@ -25,6 +25,7 @@ from bnrun.health.evidence import (
 from bnrun.health.finding import Finding, in_words
 from bnrun.health.findings import (
     batch_size,
+    channels,
     dropout,
     find_all,
     freezing,
@@ -35,6 +36,7 @@ from bnrun.health.findings import (
     replicas,
     structure,
 )
+from bnrun.health.harm import find_harm
 from bnrun.health.session import MOST_REFINED
 from bnrun.health.trials import _changes
 
@@ -276,6 +278,37 @@ def test_a_name_of_bare_numbers_is_named_as_a_norm() -> None:
         "norm 0.1",
         "the network",
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "evidence", "cause"),
+    [
+        ("1", "outputs are not finite from there on", "norm 1 holds them"),
+        ("0", "outputs are not finite from layer 0 on", "They arise in layer 0, before or behind"),
+    ],
+)
+def test_where_values_are_not_finite_a_norm_is_named_in_one_way(
+    first: str, evidence: str, cause: str
+) -> None:
+    norm = replace(NORM, name="1", moving_var=torch.tensor([1.0, math.nan, 1.0, 1.0]))
+    layers = (Layer(first, "Linear", "linear", finite=False),)
+    (finding,) = (one for one in found(channels, norm, layers=layers) if one.id == "not-finite")
+    assert finding.evidence == f"norm 1: moving variance not finite in 1 of 4 channels; {evidence}"
+    assert finding.message.startswith(cause)
+
+
+@pytest.mark.parametrize(
+    ("apart", "words"),
+    [
+        (1.0, "outputs with moving and with population statistics lie 1 deviation apart"),
+        (0.42, "outputs with moving and with population statistics lie 0.42 deviations apart"),
+        (math.nan, "outputs with moving and with population statistics are not both finite"),
+    ],
+)
+def test_how_far_outputs_lie_apart_is_said_in_deviations(apart: float, words: str) -> None:
+    harm = find_harm(Evidence("net", (), outputs=Outputs(distances={"population": apart})))
+    assert harm is not None
+    assert harm.sentence == words
 
 
 def test_without_moving_statistics_no_output_drifts() -> None:

@@ -189,6 +189,14 @@ def test_outputs_that_are_not_finite_are_said_to_be_so() -> None:
     assert "part at stem.norm first: values that are not finite." in " ".join(shown.split())
 
 
+def test_a_norm_of_bare_numbers_is_a_norm_wherever_it_is_named() -> None:
+    stale = dataclasses.replace(FINDINGS[1], under=None, layers=("1", "0"))
+    evidence = Evidence("net", (norm("1", 0.0),), batches=(1,))
+    shown = bnrun.render(Audit(evidence, (stale,)), 80)
+    assert "stale, in norm 1, layer 0\n" in shown
+    assert "Statistics over 1 example in 1 batch" in shown
+
+
 def test_a_network_without_moving_statistics_is_shown_by_mode_alone() -> None:
     outputs = Outputs(
         accuracies=dict.fromkeys(("moving", "training", "batch", "population"), 0.5),

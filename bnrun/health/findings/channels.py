@@ -49,19 +49,25 @@ def _not_finite(evidence: Evidence) -> Iterator[Finding]:
     if not wrong and first is None:
         return
     shown = [f"{in_words(name)}: {', '.join(what)}" for name, what in list(wrong.items())[:3]]
-    arises = (
-        "" if first is None else f"outputs are not finite from {in_words(first.name, 'layer')} on"
-    )
+    origin = "" if first is None else _named(first.name, evidence)
+    if first is not None:
+        place = "there" if [first.name] == list(wrong) else origin
+        shown.append(f"outputs are not finite from {place} on")
     yield NOT_FINITE.finding(
         "error",
         list(wrong) or ([first.name] if first else []),
-        evidence="; ".join([*shown, *([arises] if arises else [])]),
-        message=_cause(wrong, first.name if first else ""),
+        evidence="; ".join(shown),
+        message=_cause(wrong, origin),
         fix="train on from the last finite checkpoint, at a lower learning rate; where only "
         "moving statistics are not, module.reset_running_stats()",
         first_layer=first.name if first else next(iter(wrong)),
         values=wrong,
     )
+
+
+def _named(layer: str, evidence: Evidence) -> str:
+    is_norm = any(norm.name == layer for norm in evidence.norms)
+    return in_words(layer, "norm" if is_norm else "layer")
 
 
 def _wrong_values(norm: NormPlace) -> Iterator[str]:
@@ -81,17 +87,17 @@ def _wrong_values(norm: NormPlace) -> Iterator[str]:
         yield f"moving variance negative in {count} of {norm.channels} channels"
 
 
-def _cause(wrong: Mapping[str, list[str]], first: str) -> str:
+def _cause(wrong: Mapping[str, list[str]], origin: str) -> str:
+    """Return the cause; `origin` names the first layer with outputs that are not finite, or ""."""
     if not wrong:
-        return f"{in_words(first, 'layer')} makes them: its weights, or an overflow."
+        return f"{origin} makes them: its weights, or an overflow."
     norm, what = next(iter(wrong.items()))
     name = in_words(norm)
     if all("negative" in one for one in what):
         return f"A variance cannot be below 0: {name}'s was not computed as a mean of squares."
-    if first and first != norm:
+    if origin and origin != name:
         return (
-            f"They arise in {in_words(first, 'layer')}, before or behind {name}: a batch that was "
-            "not finite stays."
+            f"They arise in {origin}, before or behind {name}: a batch that was not finite stays."
         )
     return f"{name} holds them: one batch that was not finite stays in a moving average for good."
 

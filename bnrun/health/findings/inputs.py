@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bnrun.health.evidence import Evidence, NormPlace, Trial
-from bnrun.health.finding import Finding, Kind, in_words
+from bnrun.health.finding import Finding, Kind, in_deviations, in_words
 from bnrun.health.findings.moving_statistics import START_WEIGHT, start_weight
 from bnrun.health.harm import find_harm, find_outputs_apart
 from bnrun.health.trials import AS_GIVEN, FITTED, WORTH_TRYING
@@ -74,8 +74,9 @@ def _finding(evidence: Evidence, given: Trial, best: Trial, cause: str, change: 
     return INPUTS_CHANGED.finding(
         "error" if harm else "warning",
         [given.norm],
-        evidence=f"{in_words(given.norm)}'s moving statistics lie {given.distance:.2g} deviations "
-        f"from those of its input, and {best.distance:.2g} with {change}{also}",
+        evidence=f"{in_words(given.norm)}'s moving statistics lie "
+        f"{in_deviations(given.distance)} from those of its input, and {best.distance:.2g} "
+        f"with {change}{also}",
         message=cause,
         fix=f"x = {change}",
         distance=given.distance,

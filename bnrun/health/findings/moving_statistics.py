@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import ones_like, stack
 
 from bnrun.health.evidence import Evidence, NormPlace
-from bnrun.health.finding import RECALIBRATE, Finding, Kind, Severity, in_words
+from bnrun.health.finding import RECALIBRATE, Finding, Kind, Severity, in_deviations, in_words
 from bnrun.health.harm import Harm, find_harm
 from bnrun.health.report import distance_of
 
@@ -267,7 +267,7 @@ def _lagging(norms: Sequence[NormPlace], harm: Harm | None) -> Iterator[Finding]
         yield _short_memory(noisy, noise, distances, harm)
         return
     where = (
-        f"{in_words(worst.name)}'s moving statistics lie {largest:.2g} deviations from those of "
+        f"{in_words(worst.name)}'s moving statistics lie {in_deviations(largest)} from those of "
         "its input"
     )
     yield STALE.finding(
