@@ -62,8 +62,10 @@ def _refuse_foreign(file: Path) -> None:
         RunError: it is so.
     """
     if file.is_dir() or not file.parent.is_dir():
-        what = "is a folder" if file.is_dir() else "is in a folder that does not exist"
-        raise RunError(f"received {file}, which {what}; name a file.", key="--file")
+        what = "is a folder; name a file"
+        if not file.is_dir():
+            what = f"is in a folder that does not exist; make it first: mkdir -p {file.parent}"
+        raise RunError(f"received {file}, which {what}.", key="--file")
     marker = b'<meta name="generator" content="bnrun '
     if file.exists() and marker not in file.read_bytes()[:4096]:
         raise RunError(

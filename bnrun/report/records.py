@@ -1,11 +1,14 @@
 """Comparisons and runs as sections: what the terminal says of them, and their pictures."""
 
+import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bnrun.comparison.result import Comparison
 from bnrun.comparison.trial_metrics import METRIC_NAMES
+from bnrun.config import Config
+from bnrun.config.difference import RECORDING_KEYS, config_difference
 from bnrun.report.claims import provenance
 from bnrun.report.sections import Fold, Overview, Picture, Row, Section, outcome
 from bnrun.runs.kept_results import KeptComparison, KeptRun
@@ -17,6 +20,15 @@ from bnrun.show.probe_words import probes_of
 from bnrun.show.runs_tables import run_view
 from bnrun.show.wording import fraction, moment, norm_name, training_title
 
+OF_ARMS = (
+    "model.norm",
+    "model.norm_options",
+    "training.seed",
+    "training.device",
+    "training.engine",
+    *RECORDING_KEYS,
+)
+"""Config keys that an arm's name says, or that a comparison sets by itself."""
 IN_TABLES = "The values are in the folded tables."
 
 
@@ -37,9 +49,7 @@ def comparison_section(kept: KeptComparison, id_: str) -> Section:
         pictures=list(_drawn(drawings(figure, id_), id_, f"Arms {_arms(comparison)}")),
         caption=caption,
         folds=[Fold("The numbers", shown)],
-        command=shlex.join(["bnrun", "compare", *(arm.arm.name for arm in comparison.arms)])
-        if _is_plain(comparison)
-        else f"bnrun compare --resume {shlex.quote(Path(str(comparison.run)).name)}",
+        command=_command(comparison),
     )
 
 
@@ -116,10 +126,31 @@ def _arms(comparison: Comparison) -> str:
 
 
 def _is_plain(comparison: Comparison) -> bool:
-    """Return whether the names of the arms say all that they are."""
-    return not comparison.differences and all(
+    """Return whether a command line can say what the arms and seeds are."""
+    seeds = list(comparison.seeds)
+    names_say_all = not comparison.differences and all(
         result.arm.name == result.arm.config.model.norm_call for result in comparison.arms
     )
+    return names_say_all and seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+
+
+def _command(comparison: Comparison) -> str:
+    """Return the command that trains a comparison again; what its settings are, where it has none.
+
+    A command line has no words for some arms; `--resume` shows what such a comparison kept.
+    """
+    if not _is_plain(comparison):
+        return f"bnrun compare --resume {shlex.quote(Path(str(comparison.run)).name)}"
+    arms = [result.arm for result in comparison.arms]
+    first, *_ = seeds = list(comparison.seeds)
+    words = ["bnrun", "compare", *(arm.name for arm in arms), "--seeds", str(len(seeds))]
+    if first:
+        words += ["--set", f"training.seed={first}"]
+    for one in config_difference(Config().to_dict(), arms[0].config.to_dict()):
+        if one.key not in OF_ARMS:
+            value = one.b if isinstance(one.b, str) else json.dumps(one.b)
+            words += ["--set", f"{one.key}={value}"]
+    return shlex.join(words)
 
 
 def _verdicts(comparison: Comparison) -> Iterator[str]:

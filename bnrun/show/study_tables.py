@@ -1,5 +1,6 @@
 """Studies as tables: the list of them, and the claims of one with their verdicts."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
@@ -22,11 +23,16 @@ STYLES: dict[Verdict, str] = {
 def studies_table(studies: Iterable[Study]) -> RenderableType:
     """Show the studies: what each asks, how many claims it decides, and how long it takes."""
     shown = table(label("study"), text("question"), number("claims"), number("seconds"))
+    studies = list(studies)
     for study in studies:
         seconds = f"{study.seconds:.0f}"
         shown.add_row(study.name, study.question, str(len(study.claims)), seconds)
-    note = "Seconds: of budget standard, on two cores with other work; idle ones take less."
-    return Group(shown, Text(), Paragraph(note))
+    minutes = math.ceil(sum(study.seconds for study in studies) / 60)
+    note = (
+        f"Seconds: of budget standard, on two cores without other work; together {minutes} minutes."
+    )
+    example = f"Run one: bnrun study {studies[0].name}"
+    return Group(shown, Text(), Paragraph(note), Paragraph(example))
 
 
 def study_view(

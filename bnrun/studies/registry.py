@@ -44,6 +44,9 @@ def find_study(name: str) -> Study:
     """
     if name not in STUDIES:
         hint = did_you_mean(name, STUDIES)
+        for study in STUDIES.values():
+            if any(claim.id == name.upper() for claim in study.claims):
+                hint = f" {name.upper()} is a claim of study {study.name}."
         raise ConfigError(
             f"there is no study '{name}'.{hint} The studies: {', '.join(STUDIES)}.", "STUDY"
         )
@@ -65,5 +68,8 @@ def find_claim(id_: str) -> tuple[Claim, Study]:
     known = next((name for name in claims if name.lower() == id_.lower()), None)
     if known is None:
         hint = did_you_mean(id_, claims) or " `bnrun claims` lists them."
+        if id_ in STUDIES:
+            ids = ", ".join(claim.id for claim in STUDIES[id_].claims)
+            hint = f" Study {id_} has {ids}."
         raise ConfigError(f"there is no claim '{id_}'.{hint}", "ID")
     return claims[known]

@@ -10,8 +10,11 @@ from typer.testing import CliRunner
 
 from bnrun import runs
 from bnrun.cli import app
-from bnrun.config import resolve
+from bnrun.comparison.arm_syntax import build_arms
+from bnrun.comparison.plan import make_plan
+from bnrun.config import parse_override, resolve
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted, drain
+from bnrun.report import records
 from bnrun.report.page import build_page
 from bnrun.runs.kept_results import KeptResults, find_results, newest_results
 
@@ -52,6 +55,29 @@ class Outline(HTMLParser):
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.mark.parametrize(
+    ("arms", "seeds", "settings", "command"),
+    [
+        (["scratch", "builtin"], 3, [], "bnrun compare scratch builtin --seeds 3"),
+        (
+            ["none", "scratch"],
+            [4, 5],
+            ["data.name=synthetic", "data.images=200", "model.norm_places=[1, 2]"],
+            "bnrun compare none scratch --seeds 2 --set training.seed=4 "
+            "--set 'model.norm_places=[1, 2]' --set data.name=synthetic --set data.images=200",
+        ),
+        (["scratch", "builtin"], [0, 2], [], "bnrun compare --resume None"),
+        (["a=scratch,model.pool=max", "b=scratch"], 1, [], "bnrun compare --resume None"),
+    ],
+)
+def test_a_comparison_has_the_command_that_repeats_it(
+    arms: list[str], seeds: int | list[int], settings: list[str], command: str
+) -> None:
+    overrides = [one for text in settings for one in parse_override(text)]
+    plan = make_plan(build_arms(arms, None, overrides), seeds)
+    assert records._command(plan) == command
 
 
 def test_the_page_has_its_sections_in_order(page: str) -> None:

@@ -16,7 +16,7 @@ from bnrun.runs.study_directory import create_study, reopen_study
 from bnrun.show.console import as_text
 from bnrun.show.study_tables import study_view
 from bnrun.studies.claim import Evidence, Part, judge_claim
-from bnrun.studies.registry import STUDIES, find_study
+from bnrun.studies.registry import STUDIES, find_claim, find_study
 from bnrun.studies.rules import Exact
 from bnrun.studies.study import Measured, StudyResult, plan, run_study
 
@@ -219,6 +219,19 @@ def test_a_study_that_this_version_does_not_have_is_named(made_up, tmp_path):
     del STUDIES["made-up"]
     with pytest.raises(ConfigError, match="there is no study 'made-up'"):
         reopen_study(path)
+
+
+@pytest.mark.parametrize(
+    ("find", "name", "words"),
+    [
+        (find_study, "x8", "there is no study 'x8'. X8 is a claim of study exact."),
+        (find_claim, "start", "there is no claim 'start'. Study start has A1, A2, A3, A4."),
+    ],
+)
+def test_a_claim_is_no_study_and_the_other_way_round(find, name, words):
+    with pytest.raises(ConfigError) as error:
+        find(name)
+    assert words in str(error.value)
 
 
 def test_it_is_found_by_its_name_or_as_the_latest(made_up, tmp_path):
