@@ -9,15 +9,15 @@ from bnrun.runs.study_file import StudyFile, study_document
 from bnrun.show import pictures
 from bnrun.show.inline_svg import drawings
 from bnrun.show.page_blocks import Block, blocks
-from bnrun.show.study_pictures import PANELS, marks_words, shown_panels
+from bnrun.show.study_pictures import MEANS, PANELS, marks_words, shown_panels
 from bnrun.show.study_tables import measured, need_words, rules_words, source_words
 from bnrun.show.tables import label, number, table, text
 from bnrun.show.wording import moment
 from bnrun.studies.claim import Claim, ClaimResult, Evidence, Part, Points, is_surprise
 from bnrun.studies.rules import Definition, Exact, Judgment
 
-CURVE_ROWS = 16
-"""Longest table of curves; of longer ones, every so manyth point is listed."""
+CURVE_ROWS = 13
+"""Most rows of a table of curves; of more, every so manyth is listed, and the end of each curve."""
 
 READINGS = {"read": "", "summary": "known from a summary", "memory": "from memory"}
 """How a source is known, where it was not read."""
@@ -111,15 +111,19 @@ def _section(result: ClaimResult, kept: StudyFile, mark: str) -> Section:
 def _source(source: Any) -> str:
     note = READINGS[source.reading]
     words = source_words(source)
-    return f"{words} ({note})" if note and "summar" not in words else words
+    is_said = note in words or "summar" in words
+    return words if is_said else f"{words} ({note})"
 
 
 def _done(result: ClaimResult, kept: StudyFile) -> Iterator[str]:
     """Yield what was measured, how often, and what decides: a line each."""
     counts = sorted({judgment.n for judgment in result.judgments.values()})
     n = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
-    single = all(isinstance(part.rule, Exact | Definition) for part in result.claim.parts)
-    seeds = "once: one value decides" if single else f"once for each seed, n = {n}"
+    seeds = f"once for each seed, n = {n}"
+    if all(isinstance(part.rule, Exact | Definition) for part in result.claim.parts):
+        seeds += ": all must agree"
+        if counts[-1] <= 1:
+            seeds = "once: one value decides"
     yield f"Measured: {result.claim.statistic}."
     yield f"How often: {seeds}; budget {kept.result.budget}, on {kept.result.machine}."
     yield f"Supported where {rules_words(result.claim)}."
@@ -171,18 +175,19 @@ def _numbers(result: ClaimResult, evidence: Evidence) -> Iterator[Block]:
     several = any(len(values) > 1 for values in evidence.values.values())
     values_of_seeds = [text("values, one a seed")] if several else []
     parts = table(
-        label("part"), text("measured"), number("n"), *values_of_seeds, label("verdict"),
-        label("expected"),
+        label("part"), label("verdict"), text("measured"), number("n"), label("expected"),
+        *values_of_seeds,
     )  # fmt: skip
     for part in result.claim.parts:
         judgment = result.judgments[part.name]
         values = ", ".join(f"{value:.4g}" for value in evidence.values.get(part.name, ()))
         expected = part.expected + (" (a surprise)" if is_surprise(part, judgment) else "")
         parts.add_row(
-            part.name, _value(part, judgment), _n(part, judgment),
-            *([values] if several else []), judgment.verdict, expected,
+            part.name, judgment.verdict, _value(part, judgment), _n(part, judgment), expected,
+            *([values] if several else []),
         )  # fmt: skip
-    yield from blocks(parts, "Parts, with 95 % intervals" if several else "Parts")
+    has_intervals = any(one.ci95 is not None for one in result.judgments.values())
+    yield from blocks(parts, "Parts, with 95 % intervals" if has_intervals else "Parts")
     yield from _curves_table(result.claim, evidence.curves)
 
 
@@ -192,7 +197,7 @@ def _n(part: Part, judgment: Judgment) -> str:
 
 
 def _curves_table(claim: Claim, curves: Mapping[str, Points]) -> Iterator[Block]:
-    """Yield a table of the curves: a row for each x, or for every so manyth."""
+    """Yield a table of the curves: a row for each x, or for every so manyth and for each end."""
     values = {name: dict(points) for name, points in curves.items() if points}
     xs = sorted({x for points in values.values() for x in points})
     if not xs:
@@ -200,11 +205,12 @@ def _curves_table(claim: Claim, curves: Mapping[str, Points]) -> Iterator[Block]
     step = -(-len(xs) // CURVE_ROWS)
     panel = PANELS.get(claim.id)
     shown = table(number(panel.x if panel else "x"), *map(number, values))
-    for x in [*xs[:-1:step], xs[-1]]:
+    ends = {max(points) for points in values.values()}
+    for x in sorted({*xs[::step], *ends}):
         cells = (points.get(x) for points in values.values())
         shown.add_row(f"{x:.6g}", *("" if one is None else f"{one:.4g}" for one in cells))
     every = "" if step == 1 else f", one of {step} points"
-    yield from blocks(shown, f"Curves, means over the seeds{every}")
+    yield from blocks(shown, f"Curves, {panel.seeds if panel else MEANS}{every}")
 
 
 def _conditions(kept: StudyFile) -> Iterator[tuple[str, list[str]]]:

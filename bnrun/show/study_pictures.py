@@ -50,6 +50,10 @@ LEAST_ERROR = 1e-18
 EDGE_SHARE = 0.6
 """Width of the lines at both ends of a band, as a share of that of a curve."""
 LINE_POINTS, SEED_POINTS, MEAN_POINTS = 3.0, 7.0, 8.0
+ROW_TICKS = 4
+"""Most intervals between the ticks below rows, where numbers such as -0.04 stand side by side."""
+MEANS, SEED_0, ONE_SEED, EACH_SEED = "means over the seeds", "seed 0", "one seed", "each seed"
+"""What the curves of a panel are taken from."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Panel:
         is_scatter: whether points are not joined.
         is_band: whether curves are pairs, "<name>, lowest" and "<name>, highest", which are drawn
             as the band between them.
+        seeds: what the curves are taken from: means over the seeds, or fewer.
         prefix: of the names of the curves that are drawn here; labels leave it out.
         below: what is drawn below this panel.
     """
@@ -76,6 +81,7 @@ class Panel:
     thin: tuple[str, ...] = ()
     is_scatter: bool = False
     is_band: bool = False
+    seeds: str = MEANS
     prefix: str = ""
     below: "Panel | None" = None
 
@@ -104,13 +110,19 @@ def _by_pieces(title: str) -> Panel:
     return Panel(title, "images normalized together", FRACTION, is_log_x=True, x_ticks=ticks)
 
 
-def _band(title: str, prefix: str, below: Panel | None = None) -> Panel:
-    return Panel(title, STEP, NATS, is_band=True, prefix=prefix, below=below)
+def _band(title: str, prefix: str, below: Panel | None = None, seeds: str = MEANS) -> Panel:
+    return Panel(title, STEP, NATS, is_band=True, seeds=seeds, prefix=prefix, below=below)
 
 
 STEP = "step"
 LAYER = "layer, from the input"
-RATES = Panel("accuracy on held-out images", "learning rate", FRACTION, is_log_x=True)
+RATES = Panel(
+    "accuracy on held-out images, one seed",
+    "learning rate",
+    FRACTION,
+    is_log_x=True,
+    seeds=ONE_SEED,
+)
 PANELS: Mapping[str, Panel] = {
     "A1": Panel("gradient before each nonlinearity", LAYER, "log10 of its RMS"),
     "A2": Panel("gradient, relative to that of the last layer", LAYER, "log10 of its RMS"),
@@ -118,20 +130,26 @@ PANELS: Mapping[str, Panel] = {
     "A4": Panel(
         "training accuracy after an epoch", "factor of the weights", FRACTION, is_log_x=True
     ),
-    "S1": Panel("test accuracy by kind of statistics, seed 0", "epoch", FRACTION),
+    "S1": Panel("test accuracy by kind of statistics, seed 0", "epoch", FRACTION, seeds=SEED_0),
     "S3": Panel(
         "each seed's averages, by their gain",
         "error of the means",
         "test accuracy",
         is_log_x=True,
         is_scatter=True,
+        seeds=EACH_SEED,
     ),
     "S9": Panel("deviation of an image's logits", "images in its batch", is_log_x=True),
     "C1": Panel("training accuracy", "epoch", FRACTION),
     "C2": Panel("test accuracy", "epoch", FRACTION),
     "C3": Panel("first epoch with a CKA of .95 to the last", LAYER, "epoch"),
     "C4": Panel("median cosine of the gradients", STEP),
-    "C5": Panel("a sigmoid's input: 15, 50, 85 %, seed 0", STEP, thin=(", 15 %", ", 85 %")),
+    "C5": Panel(
+        "a sigmoid's input: 15, 50, 85 %, seed 0",
+        STEP,
+        thin=(", 15 %", ", 85 %"),
+        seeds=SEED_0,
+    ),
     "C6": Panel("share of sigmoid inputs beyond ±4", STEP),
     "R1": Panel("loss of the first epoch", "log2 of the learning rate", NATS),
     "R2": Panel("training accuracy at the smallest rate", "epoch", FRACTION),
@@ -147,20 +165,31 @@ PANELS: Mapping[str, Panel] = {
     "L4": _band(
         "often taught: 4 trainings, 4 learning rates",
         "taught: ",
-        below=_band("the paper's: losses along the gradient", "paper: "),
+        below=_band("the paper's: losses along the gradient", "paper: ", seeds=SEED_0),
+        seeds=SEED_0,
     ),
-    "L5": Panel("|g' - g| along the gradient, seed 0", STEP, "log10"),
+    "L5": Panel("|g' - g| along the gradient, seed 0", STEP, "log10", seeds=SEED_0),
     "B1": _by_pieces("accuracy"),
     "B2": _by_pieces("test accuracy"),
     "B3": _by_pieces("test accuracy"),
     "B4": _by_pieces("test accuracy"),
     "B5": Panel("test accuracy", STEP, FRACTION),
     "B6": Panel("training loss", STEP, NATS),
-    "D1": Panel("training less test accuracy, seed 0", "-log10 of the training loss", FRACTION),
+    "D1": Panel(
+        "training less test accuracy, seed 0",
+        "-log10 of the training loss",
+        FRACTION,
+        seeds=SEED_0,
+    ),
     "D2": Panel("test accuracy with batch norm", "probability of dropout", FRACTION),
     "D3": Panel("ratio of variances, median over units", LAYER),
     "P2": Panel("test accuracy by the place of a norm", LAYER, FRACTION),
-    "P6": Panel("|gamma| of the channels, in order", "share of channels", "|gamma|"),
+    "P6": Panel(
+        "|gamma| of the channels, in order, seed 0",
+        "share of channels",
+        "|gamma|",
+        seeds=SEED_0,
+    ),
     **{f"Z{number}": RATES for number in (1, 4, 5, 6, 7, 8)},
     "Z3": Panel("test accuracy by contrast", "factor of the contrast", FRACTION),
     "H1": Panel("test accuracy, brighter images", "added to each pixel", FRACTION),
@@ -260,6 +289,8 @@ def marks_words(claim: Claim) -> str:
         return ""
     if any(isinstance(part.rule, Exact) for part in claim.parts):
         return "Grey: rounding. Dashed: above this, the claim is contradicted."
+    if all(isinstance(part.rule, Definition) for part in claim.parts):
+        return "Circles: seeds, at 1 where the check of the definition holds, else at 0."
     return (
         "Grey: supported, where the whole interval lies in it. Circles: seeds; bar: the 95 % "
         "interval of their mean."
@@ -288,7 +319,7 @@ def _draw_rows(
     }
     low, high = (LEAST_ERROR / 3, 10.0) if is_log else _limits(parts, shown)
     axes.set_xlim(low, high)
-    settle(axes, "x", is_log=is_log)
+    settle(axes, "x", is_log=is_log, intervals=ROW_TICKS)
     for (part, judgment), place, height in zip(parts, places, heights, strict=True):
         start, end = (min(max(edge, low), high) for edge in part.rule.zone())
         axes.barh(place, end - start, height - 0.1, left=start, color=ZONE, zorder=0)

@@ -78,8 +78,16 @@ def draw_scale(axes: Axes, name: Literal["x", "y"], scale: Scale) -> None:
         axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=3))
 
 
-def settle(axes: Axes, name: Literal["x", "y"], *, is_log: bool = False) -> None:
-    """Fix the limits of an axis as what is drawn needs them, and give it few, short ticks."""
+def settle(
+    axes: Axes, name: Literal["x", "y"], *, is_log: bool = False, intervals: int = 5
+) -> None:
+    """Fix the limits of an axis as what is drawn needs them, and give it few, short ticks.
+
+    Args:
+        axes, name: the axis.
+        is_log: whether it is logarithmic.
+        intervals: most intervals between the ticks of a linear axis; two ticks fewer are the least.
+    """
     axes.set(**{f"{name}scale": "log" if is_log else "linear"})
     low, high = axes.get_xlim() if name == "x" else axes.get_ylim()  # scaled to what is drawn
     axes.set(**{f"{name}lim": (low, high)})
@@ -90,7 +98,9 @@ def settle(axes: Axes, name: Literal["x", "y"], *, is_log: bool = False) -> None
         subs = (1.0,) if high / low > MANY_TICKS else (1.0, 2.0, 5.0)
         axis.set_major_locator(LogLocator(numticks=6, subs=subs))
     else:
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=3))
+        axis.set_major_locator(
+            MaxNLocator(intervals, steps=[1, 2, 5, 10], min_n_ticks=intervals - 2)
+        )
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
 
 

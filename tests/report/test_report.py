@@ -17,6 +17,10 @@ from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted, drain
 from bnrun.report import records
 from bnrun.report.page import build_page
 from bnrun.runs.kept_results import KeptResults, find_results, newest_results
+from bnrun.runs.study_file import StudyFile
+from bnrun.studies.claim import Evidence
+from bnrun.studies.registry import find_study
+from bnrun.studies.study import StudyResult
 
 DATA = DataUsed("synthetic", "generated", None, 600, 0, 200)
 
@@ -113,11 +117,40 @@ def test_a_claim_says_its_verdict_its_source_and_what_was_done(page: str) -> Non
         "How often: once for each seed, n = 3; budget quick, on a machine.",
         "Supported where the whole interval is above 0.1.",
         "Curves over: step. no norm: from 0 at 0 to 0.78 at 780; batch norm: from 0 at 0",
-        "a tenth or more 0.21 (0.185 to 0.235) 3 0.2, 0.21, 0.22 ● supported contradicted",
-        "Curves, means over the seeds, one of 3 points step no norm batch norm 0 0 0 60 0.06",
+        "a tenth or more ● supported 0.21 (0.185 to 0.235) 3 contradicted (a surprise) 0.2, 0.21,",
+        "Curves, means over the seeds, one of 4 points step no norm batch norm 0 0 0 80 0.08",
         "Run it again: bnrun study converge --budget quick",
     ):
         assert sentence in words
+
+
+def _numbers_of(study: str, evidence: dict[str, Evidence]) -> str:
+    """Return the words of a page on claims of a study, whose evidence is given."""
+    result = StudyResult(find_study(study), "quick", "a machine", evidence, 1.0)
+    page = drain(build_page(KeptResults(studies=[StudyFile(result, {}, None)])))
+    shown = page[page.index('<section class="chapter"') : page.index("<footer>")]
+    return " ".join(re.sub("<[^>]*>", " ", shown).split())
+
+
+def test_a_check_of_a_definition_over_seeds_has_no_interval_and_no_zone() -> None:
+    words = _numbers_of("predict", {"S4": Evidence({"definition": [0.0, 0.0, 0.0]})})
+    assert "How often: once for each seed, n = 3: all must agree; budget quick" in words
+    assert "Circles: seeds, at 1 where the check of the definition holds, else at 0." in words
+    assert "Parts part verdict measured" in words
+    assert "95 %" not in words
+
+
+def test_a_table_of_curves_says_of_which_seeds_and_has_the_end_of_each_curve() -> None:
+    loss = [(step / 10, step / 100) for step in range(30)]
+    evidence = Evidence({}, curves={"no norm": loss, "batch norm": loss[:6]})
+    words = _numbers_of("regularize", {"D1": evidence})
+    assert "Curves, seed 0, one of 3 points -log10 of the training loss no norm batch norm" in words
+    assert "0.3 0.03 0.03 0.5 0.05 0.05 0.6 0.06" in words
+
+
+def test_how_a_source_is_known_is_said_once() -> None:
+    words = _numbers_of("predict", {"S9": Evidence({"slope": [-0.5, -0.5]})})
+    assert "Batch Normalized Nets, from memory What was done" in words
 
 
 def test_it_needs_nothing_from_outside_and_runs_nothing(page: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bnrun.show.study_pictures import PANELS, claim_picture, shown_panels
+from bnrun.show.study_pictures import MEANS, PANELS, claim_picture, shown_panels
 from bnrun.studies.claim import Evidence
 from bnrun.studies.registry import STUDIES
 from bnrun.studies.study import StudyResult
@@ -104,6 +104,21 @@ def test_an_axis_of_powers_of_two_has_ticks_at_them():
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["8", "32", "128"]
     assert axes.get_xlim()[0] > 2
+
+
+def test_long_numbers_below_rows_do_not_touch():
+    parts = {part.name: [-0.04, -0.01, 0.005] for part in CLAIMS["B4"][0].parts}
+    (axes,) = _picture("B4", parts).axes
+    low, high = axes.get_xlim()
+    ticks = axes.get_xticks()
+    assert len([tick for tick in ticks if low <= tick <= high]) <= 4
+
+
+def test_panels_of_fewer_seeds_say_so():
+    for claim, panel in PANELS.items():
+        for one in panel.column:
+            is_said = any(words in one.title for words in ("seed 0", "one seed", "each seed"))
+            assert is_said == (one.seeds != MEANS) or claim == "L4", claim  # whose limits say it
 
 
 def test_a_part_without_values_has_an_empty_row():
