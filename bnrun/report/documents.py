@@ -10,7 +10,7 @@ from typing import Any
 from bnrun.report.sections import Fold, Overview, Row, Section, outcome
 from bnrun.runs.kept_results import Document
 from bnrun.show.page_blocks import Block, blocks
-from bnrun.show.tables import label, number, table, text
+from bnrun.show.tables import Column, label, number, table, text
 from bnrun.show.wording import norm_name
 
 Facts = Mapping[str, Any]
@@ -67,7 +67,7 @@ def audit_section(document: Document, id_: str) -> Section:
         ]
         or [("Findings", ["none"])],
         folds=[Fold("The norms", list(_norms(facts))), *_outputs(facts)],
-        command=shlex.join(["bnrun", "audit", name, *_weights(facts)]) + " --data DATA",
+        command=shlex.join(["bnrun", "audit", name, *_weights(facts)]) + _data(facts),
     )
 
 
@@ -108,7 +108,7 @@ def _checks(facts: Facts) -> Iterator[Block]:
     for check in facts["checks"]:
         error = check.get("max_error")
         cells = (str(check.get(key, "")) for key in ("name", "group", "engine", "status"))
-        shown.add_row(*cells, "" if error is None else f"{error:.0e}")
+        shown.add_row(*cells, "" if error is None else f"{error:.0e}" if error else "0")
     yield from blocks(shown, "Checks")
 
 
@@ -126,8 +126,14 @@ def _lines(finding: Facts) -> Iterator[str]:
         yield f"It follows from: {finding['under']}"
 
 
+def _data(facts: Facts) -> str:
+    """Return the option for data, where there was any; the document does not say which."""
+    outputs = facts.get("outputs")
+    return " --data DATA" if isinstance(outputs, Mapping) and _is_measured(outputs) else ""
+
+
 def _weights(facts: Facts) -> list[str]:
-    """Return the option that names the weights; the document does not say which data there was."""
+    """Return the option that names the weights."""
     weights = facts.get("weights")
     file = weights.get("file") if isinstance(weights, Mapping) else None
     return ["--weights", str(file)] if file else []
@@ -135,20 +141,32 @@ def _weights(facts: Facts) -> list[str]:
 
 def _norms(facts: Facts) -> Iterator[Block]:
     keys = list(dict.fromkeys(key for norm in facts["norms"] for key in norm))
-    shown = table(*(text(key.replace("_", " ")) for key in keys))
+    shown = table(*(_column(key, facts["norms"]) for key in keys))
     for norm in facts["norms"]:
         shown.add_row(*(_written(norm.get(key)) for key in keys))
     yield from blocks(shown, "Norms")
 
 
+def _column(key: str, norms: Sequence[Facts]) -> Column:
+    """Return the column of a key: of numbers, where every norm has one or nothing."""
+    kind = number if all(isinstance(norm.get(key), float | int | None) for norm in norms) else text
+    return kind(key.replace("_", " "))
+
+
 def _outputs(facts: Facts) -> Iterator[Fold]:
     """Yield how far predictions lie apart, where the audit measured it."""
     outputs = facts.get("outputs")
-    if isinstance(outputs, Mapping) and outputs:
+    if isinstance(outputs, Mapping) and _is_measured(outputs):
         shown = table(label("predictions"), text("how far apart"))
         for key, value in outputs.items():
-            shown.add_row(str(key).replace("_", " "), _written(value))
+            if value not in (None, {}, []):
+                shown.add_row(str(key).replace("_", " "), _written(value))
         yield Fold("The outputs", list(blocks(shown, "Outputs by kind of statistics")))
+
+
+def _is_measured(outputs: Mapping[str, Any]) -> bool:
+    """Return whether the network predicted anything: it needs data."""
+    return bool(outputs) and outputs.get("examples") != 0
 
 
 def _written(value: Any) -> str:

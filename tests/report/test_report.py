@@ -15,9 +15,11 @@ from bnrun.comparison.plan import make_plan
 from bnrun.config import parse_override, resolve
 from bnrun.events import DataUsed, EpochEnded, RunEnded, RunStarted, drain
 from bnrun.report import records
+from bnrun.report.documents import audit_section
 from bnrun.report.page import build_page
-from bnrun.runs.kept_results import KeptResults, find_results, newest_results
+from bnrun.runs.kept_results import Document, KeptResults, find_results, newest_results
 from bnrun.runs.study_file import StudyFile
+from bnrun.show.page_blocks import PlainTable
 from bnrun.studies.claim import Evidence
 from bnrun.studies.registry import find_study
 from bnrun.studies.study import StudyResult
@@ -151,6 +153,26 @@ def test_a_table_of_curves_says_of_which_seeds_and_has_the_end_of_each_curve() -
 def test_how_a_source_is_known_is_said_once() -> None:
     words = _numbers_of("predict", {"S9": Evidence({"slope": [-0.5, -0.5]})})
     assert "Batch Normalized Nets, from memory What was done" in words
+
+
+def test_an_audit_without_data_has_no_outputs_and_is_repeated_without_data() -> None:
+    norm = {"name": "bn1", "eps": 1e-5, "distance": None}
+    facts = {"network": "net.py:build", "verdict": "healthy", "norms": [norm], "findings": []}
+    nothing = {"accuracies": {}, "parts_at": None, "examples": 0}
+    plain = audit_section(
+        Document("audit", Path("a.json"), facts | {"outputs": nothing}), "audit-1"
+    )
+    assert [fold.summary for fold in plain.folds] == ["The norms"]
+    assert plain.command == "bnrun audit net.py:build"
+    seen = audit_section(
+        Document("audit", Path("a.json"), facts | {"outputs": nothing | {"examples": 8}}), "a"
+    )
+    (norms,), (outputs,) = (fold.blocks for fold in seen.folds)
+    assert isinstance(norms, PlainTable)
+    assert isinstance(outputs, PlainTable)
+    assert norms.are_numbers == (False, True, True)
+    assert outputs.rows == (("examples", "8"),)
+    assert seen.command == "bnrun audit net.py:build --data DATA"
 
 
 def test_it_needs_nothing_from_outside_and_runs_nothing(page: str) -> None:
