@@ -104,7 +104,13 @@ class NormPlace(Record):
         gamma_learns, beta_learns: `requires_grad`; None where it has none.
         training: its mode, as the network was given.
         training_after_train, training_after_eval: its mode after the network's `train()`, `eval()`.
+        training_after_pass: its mode after the network's `eval()` and a forward pass.
+        takes_batch_after_eval: whether a forward pass after the network's `eval()` calls a batch
+            norm function with training=True on its γ, β or moving statistics.
         calls: how often one forward pass calls it; 0 where it is not reached, or without data.
+        is_called: whether any pass, in evaluation or in training, calls it; True where that is not
+            known.
+        is_read: whether a function of a forward pass is given its γ, β or moving statistics.
         input_shape: of its first call; () where it was not called.
         axes: over which dimensions of the input its statistics are taken in training, by its
             output; None where that was not found, or was not looked for: PyTorch's own classes say
@@ -137,7 +143,11 @@ class NormPlace(Record):
     training: bool = True
     training_after_train: bool = True
     training_after_eval: bool = False
+    training_after_pass: bool = False
+    takes_batch_after_eval: bool = False
     calls: int = 0
+    is_called: bool = True
+    is_read: bool = False
     input_shape: tuple[int, ...] = ()
     axes: tuple[int, ...] | None = None
     groups: int = 1

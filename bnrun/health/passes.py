@@ -36,6 +36,7 @@ took 1.6 GB, where a plain pass takes 0.92; now it takes 1.0."""
 _DROPOUTS = (nn.modules.dropout._DropoutNd,)
 _CONVOLUTIONS = (nn.modules.conv._ConvNd,)
 _LINEAR = (nn.Linear, nn.Bilinear)
+_BATCH_NORMS = (nn.functional.batch_norm, torch.batch_norm, torch.native_batch_norm)
 
 
 class Stopped(BaseException):
@@ -100,6 +101,7 @@ class Watched:
     samples: list[Tensor] = field(default_factory=list)
     axes: Axes | None = None
     non_finite: list[int] = field(default_factory=lambda: [0, 0])
+    is_called: bool = False
 
     def record(self) -> Seen | None:
         """Return what was seen, if anything was."""
@@ -150,6 +152,7 @@ class Watch:
 
         def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
             self.inside = norm.name
+            seen.is_called = True
             x = next(tensors_in((inputs, named)), None)
             call_number = self._counts.get(norm.name, 0)
             self._counts[norm.name] = call_number + 1
@@ -260,10 +263,18 @@ class Structure:
     Attributes:
         layers: facts of each, by name, in the order of the first calls.
         shapes: of the first input of each.
+        norms_read: the norms whose γ, β or moving statistics a function is given.
+        norms_of_batch: those of them that a batch norm function is given with training=True.
+        norms_in_training: the norms that are in training mode at the end of the pass.
     """
 
     def __init__(self, model: nn.Module, norms: Sequence[Norm]) -> None:
         self._model = model
+        self._all_norms = norms
+        self._norm_of = {id(one): norm.name for norm in norms for one in _own_tensors(norm)}
+        self.norms_read: set[str] = set()
+        self.norms_of_batch: set[str] = set()
+        self.norms_in_training: set[str] = set()
         of_norms = {id(norm.module): norm.name for norm in norms}
         self._watched = {
             name: module
@@ -308,6 +319,13 @@ class Structure:
             if results and (id(whole) not in bases or _version(whole) != version):
                 self.layers[name]["is_read_otherwise"] = True
         return made
+
+    def note_norms(self, given: Iterable[Tensor], *, takes_batch: bool) -> None:
+        """Note which norms' tensors a function was given, by whatever module it was called."""
+        names = {self._norm_of[id(one)] for one in given if id(one) in self._norm_of}
+        self.norms_read |= names
+        if takes_batch:
+            self.norms_of_batch |= names
 
     def _enter(self, name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -368,7 +386,8 @@ class Structure:
         return ""
 
     def end(self, output: Any) -> None:
-        """Note which layers made the network's output."""
+        """Note which layers made the network's output, and the modes that the pass leaves."""
+        self.norms_in_training = {norm.name for norm in self._all_norms if norm.module.training}
         for one in tensors_in(output):
             maker = self._maker(one)
             if maker:
@@ -446,7 +465,24 @@ class _FunctionReads(TorchFunctionMode):
         """Call the function."""
         kwargs = kwargs or {}
         called = functools.partial(func, *args, **kwargs)
-        return self._structure.call_function(called, tensors_in((args, kwargs)))
+        given = list(tensors_in((args, kwargs)))
+        made = self._structure.call_function(called, given)
+        if next(tensors_in(made), None) is not None:  # reading a shape or a device uses no values
+            takes_batch = func in _BATCH_NORMS and _is_in_training(args, kwargs)
+            self._structure.note_norms(given, takes_batch=takes_batch)
+        return made
+
+
+def _is_in_training(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Return whether a batch norm function is called with training=True, its sixth argument."""
+    return bool(args[5] if len(args) > 5 else kwargs.get("training", False))
+
+
+def _own_tensors(norm: Norm) -> Iterator[Tensor]:
+    """Yield a norm's parameters and moving statistics."""
+    yield from norm.module.parameters(recurse=False)
+    if norm.moving is not None:
+        yield from norm.moving.tensors()
 
 
 def _whole(tensor: Tensor) -> Tensor:

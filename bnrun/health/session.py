@@ -239,6 +239,10 @@ class Session:
         moving = self._watches.get("moving")
         return {
             "calls": self._structure.calls(name),
+            "is_called": self._is_called(name),
+            "is_read": name in self._structure.norms_read,
+            "training_after_pass": name in self._structure.norms_in_training,
+            "takes_batch_after_eval": name in self._structure.norms_of_batch,
             "input_shape": self._structure.shapes.get(name, ()),
             "dropout_before": self._structure.dropouts_before(name),
             "seen": seen,
@@ -246,6 +250,11 @@ class Session:
             "groups": 1 if axes is None else axes.groups,
             "non_finite": (0, 0) if moving is None else tuple(moving.by_norm[name].non_finite),
         }
+
+    def _is_called(self, name: str) -> bool:
+        """Return whether any pass calls a norm; True without a whole pass in training mode."""
+        trains = "training" in self._watches and all(one.mode != "training" for one in self._raised)
+        return not trains or any(one.by_norm[name].is_called for one in self._watches.values())
 
     def _compared_outputs(self) -> Outputs:
         drift: dict[str, float] = {}

@@ -497,6 +497,33 @@ def of_domains(batches: Callable[[], Batches]) -> nn.Module:
     return model
 
 
+class HasOther(nn.Sequential):
+    """It has one more norm, which is called in training, or never."""
+
+    def __init__(self, layers: "OrderedDict[str, nn.Module]", *, called: bool) -> None:
+        super().__init__(layers)
+        self.called = called
+        self.auxiliary = nn.ModuleDict({"norm": nn.BatchNorm2d(1)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.called and self.training:
+            self.auxiliary["norm"](x)
+        for name, layer in self.named_children():
+            x = x if name == "auxiliary" else layer(x)
+        return x
+
+
+def with_other(*, called: bool) -> nn.Module:
+    """Return a trained network that has a norm for training alone, or one that is never called."""
+    model = HasOther(conv_layers(), called=called)
+    randomize(model)
+    settle(model, images())
+    if not called:
+        model.auxiliary["norm"].reset_running_stats()
+    fit_head(model, images())
+    return model
+
+
 # Ill ones: freezing
 
 
@@ -517,6 +544,30 @@ class TrainsHeadOnly(nn.Sequential):
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
         return self
+
+
+class TrainsInForward(nn.Sequential):
+    """Its `forward` puts one norm into training mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.norm2.train()
+        return super().forward(x)
+
+
+class ByFunction(nn.Module):
+    """A batch norm that a function applies with its values, in training mode or as it is."""
+
+    def __init__(self, channels: int, *, always: bool) -> None:
+        super().__init__()
+        self.norm, self.always = nn.BatchNorm2d(channels), always
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        if not self.always:
+            return norm(x)
+        return nn.functional.batch_norm(
+            x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=True
+        )
 
 
 class TrainsAlways(nn.Sequential):
@@ -730,6 +781,7 @@ PAIRS: list[Pair] = [
     Pair("too-few-values", Network(dense, by_fours), HEALTHY_DENSE),
     # uses
     Pair("reused", of(siamese, mirrored), of(siamese, mirrored, shared=False)),
+    Pair("never-called", of(with_other, called=False), of(with_other, called=True)),
     Pair("two-domains", of(siamese, far_away), of(siamese, far_away, shared=False)),
     Pair(
         "two-domains",
@@ -757,6 +809,12 @@ PAIRS: list[Pair] = [
         of(frozen, evaluation=True),
     ),
     Pair("training-after-eval", of(lambda: _keeping(TrainsAlways, conv_layers())), HEALTHY),
+    Pair("training-after-eval", of(lambda: _keeping(TrainsInForward, conv_layers())), HEALTHY),
+    Pair(
+        "training-after-eval",
+        of(small_with, functools.partial(ByFunction, always=True)),
+        of(small_with, functools.partial(ByFunction, always=False)),
+    ),
     # channels
     Pair("gamma-off", of(with_values, "norm2", weight=(ALL, 0.0), bias=(ALL, 0.0)), HEALTHY),
     Pair("variance-off", of(dead_filters), HEALTHY),

@@ -4,10 +4,10 @@ Freezing a batch norm takes two steps: `requires_grad_(False)` stops γ and β, 
 moving statistics. `model.train()` undoes the second one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bnrun.health.evidence import Evidence, NormPlace
-from bnrun.health.finding import Finding, Kind
+from bnrun.health.finding import Finding, Kind, in_words
 
 STILL_MOVE = Kind(
     "frozen-but-moving",
@@ -27,7 +27,8 @@ STILL_LEARN = Kind(
 IN_TRAINING = Kind(
     "training-after-eval",
     "A part stays in training mode after model.eval()",
-    "training is True after model.eval()",
+    "training is True after model.eval(), or after a forward pass that follows it; or such a pass "
+    "calls F.batch_norm with training=True",
 )
 KINDS: tuple[Kind, ...] = (IN_TRAINING, STILL_MOVE, UNDONE, STILL_LEARN)
 
@@ -85,18 +86,30 @@ def find(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _in_training(evidence: Evidence) -> Iterator[Finding]:
-    norms = [one for one in evidence.moving_norms() if one.training_after_eval]
-    if norms:
-        yield IN_TRAINING.finding(
-            "error",
-            (one.name for one in norms),
-            evidence=f"in {_of(norms, list(evidence.moving_norms()))} training is True after "
-            "model.eval()",
-            message="A prediction depends on what else is in its batch, and each one moves the "
-            "statistics.",
-            fix="In your train(self, mode=True), call super().train(mode) and return self; change "
+    moving = list(evidence.moving_norms())
+    left = [one for one in moving if one.training_after_eval]
+    if left:
+        yield _of_norms(
+            left,
+            f"in {_of(left, moving)} training is True after model.eval()",
+            "In your train(self, mode=True), call super().train(mode) and return self; change "
             "parts only if mode is True.",
-            norms=len(norms),
+        )
+    put_back = [one for one in moving if one.training_after_pass and one not in left]
+    if put_back:
+        yield _of_norms(
+            put_back,
+            f"in {_of(put_back, moving)} training is False after model.eval(), and True after the "
+            "forward pass that follows",
+            f"delete the call of .train() on {in_words(put_back[0].name)} in your forward",
+        )
+    others = [one for one in moving if one.takes_batch_after_eval and one not in left + put_back]
+    if others:
+        yield _of_norms(
+            others,
+            "a forward pass after model.eval() calls F.batch_norm with training=True on the values "
+            f"of {_of(others, moving)}",
+            "F.batch_norm(..., training=self.training), or call the norm itself",
         )
     dropouts = [one for one in evidence.layers if one.kind == "dropout" and one.training_after_eval]
     if dropouts:
@@ -108,6 +121,18 @@ def _in_training(evidence: Evidence) -> Iterator[Finding]:
             fix="In your train(self, mode=True), call super().train(mode) and return self.",
             dropouts=len(dropouts),
         )
+
+
+def _of_norms(norms: Sequence[NormPlace], evidence: str, fix: str) -> Finding:
+    return IN_TRAINING.finding(
+        "error",
+        (one.name for one in norms),
+        evidence=evidence,
+        message="A prediction depends on what else is in its batch, and may move the moving "
+        "statistics.",
+        fix=fix,
+        norms=len(norms),
+    )
 
 
 def _is_frozen(norm: NormPlace) -> bool:

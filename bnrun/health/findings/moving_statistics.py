@@ -147,7 +147,7 @@ def _is_start(norm: NormPlace) -> bool:
 
 def _never_updated(norms: Sequence[NormPlace], evidence: Evidence) -> Iterator[Finding]:
     """Find norms whose moving statistics are those of a new norm: 0 and 1."""
-    found = [norm for norm in norms if _is_start(norm)]
+    found = [norm for norm in norms if _is_start(norm) and norm.is_called]
     if not found:
         return
     tracked = max(norm.batches_tracked or 0 for norm in found)

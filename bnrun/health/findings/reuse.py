@@ -1,4 +1,4 @@
-"""Findings: one module used several times, and two domains.
+"""Findings: one module used several times, or never, and two domains.
 
 A norm that is called several times in a forward pass normalizes each call's input with its own
 statistics in training, and all of them with one average in evaluation. Where the inputs of the
@@ -8,7 +8,7 @@ calls are alike, nothing is lost. The same holds of batches that come from diffe
 from collections.abc import Iterator, Sequence
 
 from bnrun.health.evidence import CallStatistics, Evidence, NormPlace, Statistics, distance
-from bnrun.health.finding import Finding, Kind, in_words
+from bnrun.health.finding import Finding, Kind, Severity, in_words
 
 DOMAINS_APART = 0.3
 """Distance between statistics of one call and of all, in deviations, from which they are two."""
@@ -29,7 +29,13 @@ TWO_DOMAINS = Kind(
     f"all, and {BEYOND_NOISE:g} times farther than one call's batches from one another; for "
     f"batches, their own statistics predict better by {GAIN:g} too",
 )
-KINDS: tuple[Kind, ...] = (TWO_DOMAINS, REUSED)
+NEVER_CALLED = Kind(
+    "never-called",
+    "A norm is never called",
+    "no call of a norm with moving statistics in any pass; a note where a function reads its "
+    "values, or it has counted batches",
+)
+KINDS: tuple[Kind, ...] = (TWO_DOMAINS, REUSED, NEVER_CALLED)
 
 
 def find(evidence: Evidence) -> Iterator[Finding]:
@@ -52,6 +58,58 @@ def find(evidence: Evidence) -> Iterator[Finding]:
             "number of calls.",
             calls=most,
         )
+    yield from _never_called(evidence)
+
+
+def _never_called(evidence: Evidence) -> Iterator[Finding]:
+    """Find norms that no pass calls, by what may explain it."""
+    norms = [
+        norm
+        for norm in evidence.moving_norms()
+        if not norm.is_called and not norm.takes_batch_after_eval
+    ]
+    read = [norm for norm in norms if norm.is_read]
+    counted = [norm for norm in norms if norm.batches_tracked and norm not in read]
+    unused = [norm for norm in norms if norm not in read + counted]
+    if read:
+        yield _uncalled(
+            read,
+            "note",
+            "a function is given their values, and their own forward is never called",
+            "The audit does not see the inputs of a norm that a function applies.",
+            "call the norm itself, in place of F.batch_norm with its values",
+        )
+    if counted:
+        most = max(norm.batches_tracked or 0 for norm in counted)
+        yield _uncalled(
+            counted,
+            "note",
+            f"no call in any pass, in evaluation or in training; batches tracked: {most}",
+            "They took part when they were trained: inputs of these batches do not reach them.",
+            "data that reaches them; or, where they are left over, delete them",
+        )
+    if unused:
+        yield _uncalled(
+            unused,
+            "warning",
+            "no call in any pass, in evaluation or in training; no function reads their values",
+            "Their parameters and statistics do nothing here: another norm may be called in their "
+            "place.",
+            f"call {in_words(unused[0].name)} in forward, or delete it",
+        )
+
+
+def _uncalled(
+    norms: Sequence[NormPlace], severity: Severity, evidence: str, message: str, fix: str
+) -> Finding:
+    return NEVER_CALLED.finding(
+        severity,
+        (norm.name for norm in norms),
+        evidence=f"{len(norms)} norm{'s' if len(norms) > 1 else ''}: {evidence}",
+        message=message,
+        fix=fix,
+        norms=len(norms),
+    )
 
 
 def _between_calls(
