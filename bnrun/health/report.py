@@ -37,6 +37,13 @@ class Audit:
         return "ill" if any(one.severity == "error" for one in self.findings) else "healthy"
 
     @property
+    def headline(self) -> str:
+        """Return the verdict as a person reads it: without a norm, healthy would say too much."""
+        if self.verdict == "healthy" and not self.evidence.norms:
+            return "no norm to audit"
+        return self.verdict
+
+    @property
     def parts_at(self) -> str | None:
         """Return the first norm whose output differs with population statistics, if any does."""
         drift = self.evidence.outputs.drift

@@ -33,6 +33,9 @@ _PREFIX = "bnrun_user_"
 _LIBRARIES = ("torch", "bnrun", "builtins")
 """Packages whose lines are not a user's own."""
 
+MOST_NAMES = 8
+"""Names of a module that an error lists; more are counted."""
+
 _user_files: set[str] = set()
 """Files that users' norms were loaded from: errors quote their lines."""
 
@@ -320,14 +323,30 @@ def _find(spec: str, copy: str | None, what: str = "class") -> Any:
     is_file = source.endswith(".py")
     module = _import_file(user_path(source), copy) if is_file else _import_module(source)
     if not hasattr(module, name):
-        own = [
-            n for n, c in vars(module).items() if getattr(c, "__module__", "") == module.__name__
-        ]
+        names = _names_in(module)
+        shown = ", ".join(names[:MOST_NAMES]) or "nothing"
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        verb = "has" if _is_package(module) else "defines"
         raise _error(
             f"{user_path(source) if is_file else source} has no {what} '{name}'."
-            f"{did_you_mean(name, own)} It defines: {', '.join(own) or 'nothing'}."
+            f"{did_you_mean(name, names)} It {verb}: {shown}{more}."
         )
     return getattr(module, name)
+
+
+def _names_in(module: ModuleType) -> list[str]:
+    """Return the names that a module defines; a package offers functions and classes it imports."""
+    is_package = _is_package(module)
+    return [
+        name
+        for name, value in vars(module).items()
+        if getattr(value, "__module__", "") == module.__name__
+        or (is_package and (inspect.isfunction(value) or inspect.isclass(value)))
+    ]
+
+
+def _is_package(module: ModuleType) -> bool:
+    return hasattr(module, "__path__")
 
 
 def _import_module(name: str) -> ModuleType:

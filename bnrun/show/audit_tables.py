@@ -66,7 +66,7 @@ def _title(audit: Audit) -> Paragraph:
         what = "thing that follows" if following == 1 else "things that follow"
         found += f" and {following} {what} from {'it' if len(roots) == 1 else 'them'}"
     title = Text(f"{norm_name(audit.evidence.network)}: ", style="bold")
-    title.append(audit.verdict, style=STYLES[audit.verdict])
+    title.append(audit.headline, style=STYLES.get(audit.headline, "yellow"))
     return Paragraph(title.append(found, style="not bold default"))
 
 

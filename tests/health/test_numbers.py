@@ -34,6 +34,7 @@ from bnrun.health.findings import (
     options,
     other_norms,
     replicas,
+    reuse,
     structure,
 )
 from bnrun.health.harm import find_harm
@@ -92,6 +93,31 @@ def test_micro_batches_name_the_momentum_that_forgets_as_fast() -> None:
     (finding,) = found(replicas, steps=250)
     assert finding.fix.startswith("momentum=0.026,")
     assert pytest.approx(1 - 0.1, abs=2e-3) == (1 - 0.026) ** 4
+
+
+@pytest.mark.parametrize(
+    ("norm", "severity"),
+    [
+        (replace(NORM, is_called=False, is_read=True), "note"),
+        (replace(NORM, is_called=False), "note"),  # it has counted batches
+        (replace(NORM, is_called=False, batches_tracked=0), "warning"),
+    ],
+)
+def test_a_norm_that_is_never_called_is_a_note_where_it_may_be_right(
+    norm: NormPlace, severity: str
+) -> None:
+    (finding,) = found(reuse, norm)
+    assert (finding.id, finding.severity) == ("never-called", severity)
+    assert found(reuse, replace(norm, takes_batch_after_eval=True)) == []
+
+
+def test_each_norm_is_set_apart_from_its_numbers() -> None:
+    norms = [
+        replace(NORM, name=str(at), gamma=torch.tensor([0.0, 1, 1, 1]).double()) for at in range(6)
+    ]
+    (finding,) = found(channels, *norms)
+    shown = "; ".join(f"norm {at}: 1 of 4 channels" for at in range(4))
+    assert finding.evidence == f"|γ| ≤ 0.001 in {shown}; 2 more norms"
 
 
 def test_a_norm_that_is_called_twice_counts_twice() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -240,6 +241,12 @@ def test_a_missing_class_gets_a_suggestion(write):
     assert "no class 'Nrom'" in message
     assert "Did you mean 'Norm'?" in message
     assert "It defines: Norm." in message
+
+
+def test_a_package_offers_what_it_imports() -> None:
+    message = refusal(norm_factory, "torch.nn:BatchNorm4d")
+    assert "Did you mean 'BatchNorm" in message
+    assert re.search(r" It has: (\w+, ){7}\w+ and \d+ more\.", message)
 
 
 def test_an_empty_file_defines_nothing(write):

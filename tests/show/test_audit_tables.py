@@ -181,6 +181,12 @@ def test_a_network_without_data_has_no_rows_of_predictions() -> None:
     assert "outputs" not in shown
 
 
+def test_a_network_without_a_norm_is_not_called_healthy() -> None:
+    audit = Audit(Evidence("net", ()), ())
+    assert bnrun.render(audit, 80).startswith("net: no norm to audit\n0 norms, 0 parameters.\n")
+    assert audit.to_dict()["verdict"] == "healthy"
+
+
 def test_outputs_that_are_not_finite_are_said_to_be_so() -> None:
     nan = float("nan")
     outputs = Outputs(distances={"population": nan}, drift={"stem.norm": nan}, examples=64)

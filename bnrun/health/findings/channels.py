@@ -12,6 +12,8 @@ OFF = 1e-3
 """|γ| at or below which a channel is off."""
 LEAST_SHARE = 0.1
 """Share of a norm's channels that must be off for a warning."""
+MOST_SHOWN = 4
+"""Norms whose numbers are shown; more are counted."""
 EPS_DECIDES = 0.1
 """Variance, in units of eps, below which eps decides the output: its deviation is under 0.3."""
 
@@ -149,6 +151,10 @@ def _variance_off(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _shares(found: Mapping[str, tuple[int, int]], what: str) -> str:
-    shown = [f"{in_words(name)} {count} of {channels}" for name, (count, channels) in found.items()]
-    more = f" and {len(shown) - 4} more norms" if len(shown) > 4 else ""
-    return f"{what} in {', '.join(shown[:4])}{more} channels"
+    shown = [
+        f"{in_words(name)}: {count} of {channels} channels"
+        for name, (count, channels) in found.items()
+    ]
+    if len(shown) > MOST_SHOWN:
+        shown[MOST_SHOWN:] = [f"{len(shown) - MOST_SHOWN} more norms"]
+    return f"{what} in {'; '.join(shown)}"

@@ -40,7 +40,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
     nearness = [_nearness(norm, modes[norm.name] or "batch") for norm in found]
     holds = max(nearness) >= NEARER
     harm = find_harm(evidence) if holds else None
-    shown = ", ".join(f"{in_words(name)} {ratio:.2f}" for name, ratio in list(ratios.items())[:4])
+    shown = ", ".join(f"{in_words(name)}: {ratio:.2f}" for name, ratio in list(ratios.items())[:4])
     yield DROPOUT_SHIFT.finding(
         _severity(nearness, harm),
         list(ratios),
