@@ -112,10 +112,9 @@ def test_a_norm_that_is_never_called_is_a_note_where_it_may_be_right(
 
 
 def test_each_norm_is_set_apart_from_its_numbers() -> None:
-    norms = [
-        replace(NORM, name=str(at), gamma=torch.tensor([0.0, 1, 1, 1]).double()) for at in range(6)
-    ]
-    (finding,) = found(channels, *norms)
+    gamma = torch.tensor([0.0, 1, 1, 1]).double()
+    norms = tuple(replace(NORM, name=str(at), gamma=gamma) for at in range(6))
+    (finding,) = channels.find(Evidence("net", norms))
     shown = "; ".join(f"norm {at}: 1 of 4 channels" for at in range(4))
     assert finding.evidence == f"|γ| ≤ 0.001 in {shown}; 2 more norms"
 
