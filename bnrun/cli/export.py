@@ -42,7 +42,7 @@ def export(
     from bnrun.show.console import show_notice
 
     if csv == tensorboard:
-        raise ConfigError("name one of --csv and --tensorboard.", key="FORMAT")
+        raise ConfigError("name one of the two.", key="--csv, --tensorboard")
     path = find_either(run, out, nothing_to_draw, show_notice)
     values = exported_values(path)
     if tensorboard:

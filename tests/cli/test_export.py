@@ -125,7 +125,7 @@ def test_without_the_package_the_line_that_installs_it_is_said(
 def test_a_format_must_be_named_and_something_must_be_there(tmp_path: Path, run: Path) -> None:
     for words in ((), ("--csv", "--tensorboard")):
         code, shown = _export(run, *words)
-        assert (code, shown) == (2, "error: FORMAT: name one of --csv and --tensorboard.\n")
+        assert (code, shown) == (2, "error: --csv, --tensorboard: name one of the two.\n")
     empty = runs.create(tmp_path, resolve(None, []))
     code, shown = _export(empty.path, "--csv")
     assert code == 2
