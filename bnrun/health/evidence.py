@@ -107,10 +107,13 @@ class NormPlace(Record):
         training_after_pass: its mode after the network's `eval()` and a forward pass.
         takes_batch_after_eval: whether a forward pass after the network's `eval()` calls a batch
             norm function with training=True on its γ, β or moving statistics.
+        alone_apart: how far its output for one example alone, after the network's `eval()`, lies
+            from that within a batch, in the output's deviations; 0 where that was not looked for:
+            what PyTorch's own classes do is seen by the functions that they call.
         calls: how often one forward pass calls it; 0 where it is not reached, or without data.
         is_called: whether any pass, in evaluation or in training, calls it; True where that is not
             known.
-        is_read: whether a function of a forward pass is given its γ, β or moving statistics.
+        is_read: whether a function of a forward pass is given its moving statistics.
         input_shape: of its first call; () where it was not called.
         axes: over which dimensions of the input its statistics are taken in training, by its
             output; None where that was not found, or was not looked for: PyTorch's own classes say
@@ -145,6 +148,7 @@ class NormPlace(Record):
     training_after_eval: bool = False
     training_after_pass: bool = False
     takes_batch_after_eval: bool = False
+    alone_apart: float = 0.0
     calls: int = 0
     is_called: bool = True
     is_read: bool = False

@@ -102,6 +102,7 @@ class Watched:
     axes: Axes | None = None
     non_finite: list[int] = field(default_factory=lambda: [0, 0])
     is_called: bool = False
+    alone_apart: float = 0.0
 
     def record(self) -> Seen | None:
         """Return what was seen, if anything was."""
@@ -186,6 +187,8 @@ class Watch:
                     seen.non_finite[at] += int((~torch.isfinite(values)).sum())
             if self._mode == "training" and self._batch == 0 and not norm.is_torch_class:
                 seen.axes = seen.axes or _axes_of(module, norm.kind, x, y)
+            if self._mode == "moving" and self._batch == 0 and _may_take_batch(norm):
+                seen.alone_apart = max(seen.alone_apart, _alone_apart(module, inputs, named, y))
 
         return hook
 
@@ -195,6 +198,35 @@ class Watch:
         if self._bytes >= RETURN_AFTER:
             self._bytes = 0
             self._returned = return_freed_memory()
+
+
+def _may_take_batch(norm: Norm) -> bool:
+    """Return whether a batch norm may predict with batch statistics by a formula of its own."""
+    return norm.kind == "batch" and norm.moving is not None and not norm.is_torch_class
+
+
+def _alone_apart(
+    module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], y: Tensor
+) -> float:
+    """Return how far a module's output for the first example alone lies from that in its batch.
+
+    It is in units of the output's deviation; 0 where a second call gives another output, since the
+    module is random or counts its calls, and where one example alone raises.
+    """
+    examples = len(y) if y.dim() else 0
+    if examples < 2:
+        return 0.0
+    batch = Batch(inputs, named).mapped(Tensor.clone)  # the module may write into its input
+    one = batch.mapped(lambda x: x[:1].clone() if x.dim() and len(x) == examples else x)
+    try:
+        again = module.forward(*batch.arguments, **dict(batch.keywords))
+        alone = module.forward(*one.arguments, **dict(one.keywords))
+    except Exception:
+        return 0.0
+    if not torch.equal(again, y) or alone.shape != y[:1].shape:
+        return 0.0
+    spread = y.double().std(correction=0).clamp_min(torch.finfo(torch.float32).tiny)
+    return float((alone.double() - y[:1].double()).square().mean().sqrt() / spread)
 
 
 def _axes_of(module: nn.Module, kind: NormKind, x: Tensor, y: Tensor) -> Axes | None:
@@ -263,8 +295,9 @@ class Structure:
     Attributes:
         layers: facts of each, by name, in the order of the first calls.
         shapes: of the first input of each.
-        norms_read: the norms whose γ, β or moving statistics a function is given.
-        norms_of_batch: those of them that a batch norm function is given with training=True.
+        norms_read: the norms whose moving statistics a function is given.
+        norms_of_batch: the norms whose γ, β or moving statistics a batch norm function is given,
+            with training=True.
         norms_in_training: the norms that are in training mode at the end of the pass.
     """
 
@@ -272,6 +305,9 @@ class Structure:
         self._model = model
         self._all_norms = norms
         self._norm_of = {id(one): norm.name for norm in norms for one in _own_tensors(norm)}
+        self._moving = {
+            id(one) for norm in norms if norm.moving is not None for one in norm.moving.tensors()
+        }
         self.norms_read: set[str] = set()
         self.norms_of_batch: set[str] = set()
         self.norms_in_training: set[str] = set()
@@ -322,10 +358,10 @@ class Structure:
 
     def note_norms(self, given: Iterable[Tensor], *, takes_batch: bool) -> None:
         """Note which norms' tensors a function was given, by whatever module it was called."""
-        names = {self._norm_of[id(one)] for one in given if id(one) in self._norm_of}
-        self.norms_read |= names
+        own = [id(one) for one in given if id(one) in self._norm_of]
+        self.norms_read |= {self._norm_of[one] for one in own if one in self._moving}
         if takes_batch:
-            self.norms_of_batch |= names
+            self.norms_of_batch |= {self._norm_of[one] for one in own}
 
     def _enter(self, name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:

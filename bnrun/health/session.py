@@ -248,6 +248,7 @@ class Session:
             "seen": seen,
             "axes": None if axes is None else axes.over,
             "groups": 1 if axes is None else axes.groups,
+            "alone_apart": 0.0 if moving is None else moving.by_norm[name].alone_apart,
             "non_finite": (0, 0) if moving is None else tuple(moving.by_norm[name].non_finite),
         }
 

@@ -1,5 +1,6 @@
 """An audit leaves the network as it was, and observes what is there."""
 
+import functools
 import math
 import random
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from ill_networks import OwnNorm, conv_layers, images, trained
 from torch import Tensor, nn
 
 import bnrun
@@ -73,6 +75,34 @@ def test_what_train_freezes_and_data_draws_comes_back_too() -> None:
     assert all(one.requires_grad for one in model.parameters())
     assert torch.equal(torch.get_rng_state(), before[0])
     assert random.getstate() == before[1]
+
+
+class ByFormula(OwnNorm):
+    """A batch norm whose formula has the batch's statistics in evaluation, too, if `always`."""
+
+    def __init__(self, num_features: int, *, always: bool) -> None:
+        super().__init__(num_features)
+        self.always = always
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.always:
+            return super().forward(x)
+        mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var, self.momentum)
+        return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_a_formula_that_predicts_with_batch_statistics_is_found_by_its_outputs(
+    *, always: bool
+) -> None:
+    model = trained(conv_layers(functools.partial(ByFormula, always=always)))
+    found = [one for one in bnrun.audit(model, images()).findings if one.severity == "error"]
+    assert [(one.id, one.layers) for one in found] == (
+        [("training-after-eval", ("norm1", "norm2"))] if always else []
+    )
 
 
 def test_batches_of_one_example_say_nothing_ill_of_norms_behind_one() -> None:

@@ -7,7 +7,10 @@ moving statistics. `model.train()` undoes the second one.
 from collections.abc import Iterator, Sequence
 
 from bnrun.health.evidence import Evidence, NormPlace
-from bnrun.health.finding import Finding, Kind, in_words
+from bnrun.health.finding import Finding, Kind, in_deviations, in_words
+
+ALONE_APART = 0.01
+"""Distance of a norm's output for one example alone and in a batch that rounding cannot make."""
 
 STILL_MOVE = Kind(
     "frozen-but-moving",
@@ -28,7 +31,8 @@ IN_TRAINING = Kind(
     "training-after-eval",
     "A part stays in training mode after model.eval()",
     "training is True after model.eval(), or after a forward pass that follows it; or such a pass "
-    "calls F.batch_norm with training=True",
+    "calls F.batch_norm with training=True, or a batch norm's output for one example alone lies "
+    f"{ALONE_APART:g} deviations or more from that within a batch",
 )
 KINDS: tuple[Kind, ...] = (IN_TRAINING, STILL_MOVE, UNDONE, STILL_LEARN)
 
@@ -111,6 +115,10 @@ def _in_training(evidence: Evidence) -> Iterator[Finding]:
             f"of {_of(others, moving)}",
             "F.batch_norm(..., training=self.training), or call the norm itself",
         )
+    named = left + put_back + others
+    own = [one for one in moving if one.alone_apart >= ALONE_APART and one not in named]
+    if own:
+        yield _by_outputs(own, moving)
     dropouts = [one for one in evidence.layers if one.kind == "dropout" and one.training_after_eval]
     if dropouts:
         yield IN_TRAINING.finding(
@@ -121,6 +129,18 @@ def _in_training(evidence: Evidence) -> Iterator[Finding]:
             fix="In your train(self, mode=True), call super().train(mode) and return self.",
             dropouts=len(dropouts),
         )
+
+
+def _by_outputs(norms: Sequence[NormPlace], moving: Sequence[NormPlace]) -> Finding:
+    """Return the finding of norms whose output for one example depends on its batch."""
+    worst = max(norms, key=lambda one: one.alone_apart)
+    return _of_norms(
+        norms,
+        f"after model.eval() the output of {in_words(worst.name)} for one example alone lies "
+        f"{in_deviations(worst.alone_apart)} from that within its batch; likewise in "
+        f"{_of(norms, moving)}",
+        "use the batch's statistics where self.training is True, and the moving ones elsewhere",
+    )
 
 
 def _of_norms(norms: Sequence[NormPlace], evidence: str, fix: str) -> Finding:
@@ -145,5 +165,5 @@ def _is_frozen(norm: NormPlace) -> bool:
     return can_move and bool(learns) and not any(learns)
 
 
-def _of(some: list[NormPlace], norms: list[NormPlace]) -> str:
+def _of(some: Sequence[NormPlace], norms: Sequence[NormPlace]) -> str:
     return f"{len(some)} of {len(norms)} norms"

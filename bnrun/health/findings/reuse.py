@@ -33,7 +33,7 @@ NEVER_CALLED = Kind(
     "never-called",
     "A norm is never called",
     "no call of a norm with moving statistics in any pass; a note where a function reads its "
-    "values, or it has counted batches",
+    "moving statistics, or it has counted batches",
 )
 KINDS: tuple[Kind, ...] = (TWO_DOMAINS, REUSED, NEVER_CALLED)
 
@@ -75,7 +75,7 @@ def _never_called(evidence: Evidence) -> Iterator[Finding]:
         yield _uncalled(
             read,
             "note",
-            "a function is given their values, and their own forward is never called",
+            "a function is given their moving statistics, and their own forward is never called",
             "The audit does not see the inputs of a norm that a function applies.",
             "call the norm itself, in place of F.batch_norm with its values",
         )
@@ -92,9 +92,9 @@ def _never_called(evidence: Evidence) -> Iterator[Finding]:
         yield _uncalled(
             unused,
             "warning",
-            "no call in any pass, in evaluation or in training; no function reads their values",
-            "Their parameters and statistics do nothing here: another norm may be called in their "
-            "place.",
+            "no call in any pass, in evaluation or in training; no function reads their moving "
+            "statistics",
+            "Their moving statistics do nothing here: another norm may be called in their place.",
             f"call {in_words(unused[0].name)} in forward, or delete it",
         )
 
