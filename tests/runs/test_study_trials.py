@@ -1,8 +1,9 @@
 """The trainings of a study: run directories that are made once and read again."""
 
+import importlib
 import os
-import warnings
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -75,21 +76,16 @@ def test_a_trial_that_fails_ends_the_study(directory, trained):
 DATA = trial("a", 0, **SMALL).config.data
 
 
-def _whats_with(word, dataset):
-    """Return a word, the number of training images and the process; or end badly."""
-    match word:
-        case "exits":
-            os._exit(3)
-        case "raises":
-            raise DataError("too few images")
-        case _:
-            warnings.warn("mind this", stacklevel=1)
-    return word, len(dataset.train), os.getpid()
+@pytest.fixture
+def whats_with(monkeypatch):
+    """What parts compute, in a module that the processes find: they inherit `sys.path`."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    return importlib.import_module("study_parts").whats_with
 
 
-def _computed(directory, jobs, *words):
+def _computed(directory, whats_with, jobs, *words):
     events = []
-    parts = {f"part {word}": partial(_whats_with, word) for word in words}
+    parts = {f"part {word}": partial(whats_with, word) for word in words}
     found = drain(directory.laboratory(jobs).compute(DATA, parts), events.append)
     if jobs > 1:  # each part warns, also where its process has warned before
         assert events.count(Notice("warning: mind this")) == len(words)
@@ -97,14 +93,14 @@ def _computed(directory, jobs, *words):
 
 
 @pytest.mark.filterwarnings("ignore:mind this")
-def test_parts_are_computed_one_after_another_in_this_process(directory):
-    found, stages = _computed(directory, 1, "one", "two")
+def test_parts_are_computed_one_after_another_in_this_process(directory, whats_with):
+    found, stages = _computed(directory, whats_with, 1, "one", "two")
     assert found == [("one", 4_000, os.getpid()), ("two", 4_000, os.getpid())]
     assert stages == [("part one", 0, 2), ("part two", 1, 2)]
 
 
-def test_parts_are_computed_side_by_side_and_come_back_in_their_order(directory):
-    found, stages = _computed(directory, 2, "one", "two", "three")
+def test_parts_are_computed_side_by_side_and_come_back_in_their_order(directory, whats_with):
+    found, stages = _computed(directory, whats_with, 2, "one", "two", "three")
     assert [one[:2] for one in found] == [("one", 4_000), ("two", 4_000), ("three", 4_000)]
     processes = {one[2] for one in found}
     assert os.getpid() not in processes
@@ -115,13 +111,13 @@ def test_parts_are_computed_side_by_side_and_come_back_in_their_order(directory)
     assert {total for *_, total in stages} == {3}
 
 
-def test_a_part_whose_process_ends_ends_the_study(directory):
+def test_a_part_whose_process_ends_ends_the_study(directory, whats_with):
     with pytest.raises(TrainingFailed, match="part exits: its process ended with exit code 3"):
-        _computed(directory, 2, "one", "exits")
+        _computed(directory, whats_with, 2, "one", "exits")
 
 
 @pytest.mark.filterwarnings("ignore:mind this")
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_an_error_of_a_part_is_that_of_the_study(directory, jobs):
+def test_an_error_of_a_part_is_that_of_the_study(directory, whats_with, jobs):
     with pytest.raises(DataError, match="too few images"):
-        _computed(directory, jobs, "one", "raises")
+        _computed(directory, whats_with, jobs, "one", "raises")
