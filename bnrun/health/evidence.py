@@ -109,7 +109,8 @@ class NormPlace(Record):
             norm function with training=True on its γ, β or moving statistics.
         alone_apart: how far its output for one example alone, after the network's `eval()`, lies
             from that within a batch, in the output's deviations; 0 where that was not looked for:
-            what PyTorch's own classes do is seen by the functions that they call.
+            what PyTorch's own classes do is seen by the functions that they call. Of a norm that
+            is not called, and whose γ or β a function reads, it is the network's output.
         calls: how often one forward pass calls it; 0 where it is not reached, or without data.
         is_called: whether any pass, in evaluation or in training, calls it; True where that is not
             known.

@@ -188,7 +188,8 @@ class Watch:
             if self._mode == "training" and self._batch == 0 and not norm.is_torch_class:
                 seen.axes = seen.axes or _axes_of(module, norm.kind, x, y)
             if self._mode == "moving" and self._batch == 0 and _may_take_batch(norm):
-                seen.alone_apart = max(seen.alone_apart, _alone_apart(module, inputs, named, y))
+                apart = alone_apart(_forward_of(module), Batch(inputs, named), y)
+                seen.alone_apart = max(seen.alone_apart, apart)
 
         return hook
 
@@ -205,28 +206,46 @@ def _may_take_batch(norm: Norm) -> bool:
     return norm.kind == "batch" and norm.moving is not None and not norm.is_torch_class
 
 
-def _alone_apart(
-    module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], y: Tensor
-) -> float:
-    """Return how far a module's output for the first example alone lies from that in its batch.
+def _forward_of(module: nn.Module) -> Callable[[Batch], Any]:
+    """Return a module's forward, without its hooks, as a function of a batch."""
+    return lambda given: module.forward(*given.arguments, **dict(given.keywords))
 
-    It is in units of the output's deviation; 0 where a second call gives another output, since the
-    module is random or counts its calls, and where one example alone raises.
+
+def alone_apart(forward: Callable[[Batch], Any], batch: Batch, output: Any) -> float:
+    """Return how far the output for the first example alone lies from that in its batch.
+
+    It is in units of the output's deviation; 0 where a second pass gives another output, since
+    something is random or counts its calls, and where one example alone raises.
+
+    Args:
+        forward: gives the output for a batch; it may write into its input.
+        batch: of `output`.
+        output: what it gave.
     """
-    examples = len(y) if y.dim() else 0
+    whole = [one for one in tensors_in(output) if one.is_floating_point() and one.dim()]
+    examples = len(whole[0]) if whole else 0
     if examples < 2:
         return 0.0
-    batch = Batch(inputs, named).mapped(Tensor.clone)  # the module may write into its input
-    one = batch.mapped(lambda x: x[:1].clone() if x.dim() and len(x) == examples else x)
+    first = batch.mapped(lambda x: x[:1].clone() if x.dim() and len(x) == examples else x)
     try:
-        again = module.forward(*batch.arguments, **dict(batch.keywords))
-        alone = module.forward(*one.arguments, **dict(one.keywords))
+        again, alone = (
+            [one for one in tensors_in(forward(given)) if one.is_floating_point() and one.dim()]
+            for given in (batch.mapped(Tensor.clone), first)
+        )
     except Exception:
         return 0.0
-    if not torch.equal(again, y) or alone.shape != y[:1].shape:
+    if len(again) != len(whole) or not all(map(torch.equal, again, whole)):
         return 0.0
-    spread = y.double().std(correction=0).clamp_min(torch.finfo(torch.float32).tiny)
-    return float((alone.double() - y[:1].double()).square().mean().sqrt() / spread)
+    apart = [
+        float((one - y[:1]).double().square().mean().sqrt() / _spread(y))
+        for one, y in zip(alone, whole, strict=False)
+        if one.shape == y[:1].shape and len(y) == examples
+    ]
+    return max(apart, default=0.0)
+
+
+def _spread(values: Tensor) -> Tensor:
+    return values.double().std(correction=0).clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def _axes_of(module: nn.Module, kind: NormKind, x: Tensor, y: Tensor) -> Axes | None:
@@ -286,6 +305,8 @@ def observe_layers(model: nn.Module, norms: Sequence[Norm], batch: Batch) -> "St
     with structure.watching():
         output = call(model, batch)
     structure.end(output)
+    if structure.norms_by_hand:
+        structure.alone_apart = alone_apart(lambda given: call(model, given), batch, output)
     return structure
 
 
@@ -296,10 +317,14 @@ class Structure:
         layers: facts of each, by name, in the order of the first calls.
         shapes: of the first input of each.
         norms_read: the norms whose moving statistics a function is given.
+        norms_by_hand: the norms whose γ or β alone a function is given, and that are not called.
         norms_of_batch: the norms whose γ, β or moving statistics a batch norm function is given,
             with training=True.
         norms_in_training: the norms that are in training mode at the end of the pass.
+        alone_apart: see there, of the network's output; 0 where no norm is applied by hand.
     """
+
+    alone_apart = 0.0
 
     def __init__(self, model: nn.Module, norms: Sequence[Norm]) -> None:
         self._model = model
@@ -309,6 +334,7 @@ class Structure:
             id(one) for norm in norms if norm.moving is not None for one in norm.moving.tensors()
         }
         self.norms_read: set[str] = set()
+        self.norms_by_hand: set[str] = set()
         self.norms_of_batch: set[str] = set()
         self.norms_in_training: set[str] = set()
         of_norms = {id(norm.module): norm.name for norm in norms}
@@ -360,6 +386,7 @@ class Structure:
         """Note which norms' tensors a function was given, by whatever module it was called."""
         own = [id(one) for one in given if id(one) in self._norm_of]
         self.norms_read |= {self._norm_of[one] for one in own if one in self._moving}
+        self.norms_by_hand |= {self._norm_of[one] for one in own}
         if takes_batch:
             self.norms_of_batch |= {self._norm_of[one] for one in own}
 
@@ -424,6 +451,8 @@ class Structure:
     def end(self, output: Any) -> None:
         """Note which layers made the network's output, and the modes that the pass leaves."""
         self.norms_in_training = {norm.name for norm in self._all_norms if norm.module.training}
+        self.norms_by_hand -= self.norms_read | set(self.layers)
+        self.norms_by_hand &= {norm.name for norm in self._all_norms if norm.moving is not None}
         for one in tensors_in(output):
             maker = self._maker(one)
             if maker:

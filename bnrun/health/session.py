@@ -248,9 +248,17 @@ class Session:
             "seen": seen,
             "axes": None if axes is None else axes.over,
             "groups": 1 if axes is None else axes.groups,
-            "alone_apart": 0.0 if moving is None else moving.by_norm[name].alone_apart,
+            "alone_apart": self._alone_apart(name),
             "non_finite": (0, 0) if moving is None else tuple(moving.by_norm[name].non_finite),
         }
+
+    def _alone_apart(self, name: str) -> float:
+        """Return how far one example comes out otherwise alone: of a norm, or behind it."""
+        assert self._structure is not None
+        if name in self._structure.norms_by_hand:
+            return self._structure.alone_apart
+        moving = self._watches.get("moving")
+        return 0.0 if moving is None else moving.by_norm[name].alone_apart
 
     def _is_called(self, name: str) -> bool:
         """Return whether any pass calls a norm; True without a whole pass in training mode."""

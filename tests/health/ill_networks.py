@@ -555,16 +555,20 @@ class TrainsInForward(nn.Sequential):
 
 
 class ByFunction(nn.Module):
-    """A batch norm that a function applies with its values, in training mode or as it is."""
+    """A batch norm; or one that a function, or a formula, applies to each batch by its values."""
 
-    def __init__(self, channels: int, *, always: bool) -> None:
+    def __init__(self, channels: int, *, by: str) -> None:
         super().__init__()
-        self.norm, self.always = nn.BatchNorm2d(channels), always
+        self.norm, self.by = nn.BatchNorm2d(channels), by
 
     def forward(self, x: Tensor) -> Tensor:
         norm = self.norm
-        if not self.always:
+        if self.by == "module":
             return norm(x)
+        if self.by == "formula":
+            var, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+            gamma, beta = (one.view(1, -1, 1, 1) for one in (norm.weight, norm.bias))
+            return (x - mean) / (var + norm.eps).sqrt() * gamma + beta
         return nn.functional.batch_norm(
             x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training=True
         )
@@ -810,10 +814,13 @@ PAIRS: list[Pair] = [
     ),
     Pair("training-after-eval", of(lambda: _keeping(TrainsAlways, conv_layers())), HEALTHY),
     Pair("training-after-eval", of(lambda: _keeping(TrainsInForward, conv_layers())), HEALTHY),
-    Pair(
-        "training-after-eval",
-        of(small_with, functools.partial(ByFunction, always=True)),
-        of(small_with, functools.partial(ByFunction, always=False)),
+    *(
+        Pair(
+            "training-after-eval",
+            of(small_with, functools.partial(ByFunction, by=by)),
+            of(small_with, functools.partial(ByFunction, by="module")),
+        )
+        for by in ("function", "formula")
     ),
     # channels
     Pair("gamma-off", of(with_values, "norm2", weight=(ALL, 0.0), bias=(ALL, 0.0)), HEALTHY),

@@ -31,7 +31,8 @@ IN_TRAINING = Kind(
     "training-after-eval",
     "A part stays in training mode after model.eval()",
     "training is True after model.eval(), or after a forward pass that follows it; or such a pass "
-    "calls F.batch_norm with training=True, or a batch norm's output for one example alone lies "
+    "calls F.batch_norm with training=True, or a batch norm's output (or the network's, where a "
+    "function applies the norm's γ or β alone) for one example alone lies "
     f"{ALONE_APART:g} deviations or more from that within a batch",
 )
 KINDS: tuple[Kind, ...] = (IN_TRAINING, STILL_MOVE, UNDONE, STILL_LEARN)
@@ -107,7 +108,8 @@ def _in_training(evidence: Evidence) -> Iterator[Finding]:
             "forward pass that follows",
             f"delete the call of .train() on {in_words(put_back[0].name)} in your forward",
         )
-    others = [one for one in moving if one.takes_batch_after_eval and one not in left + put_back]
+    rest = [one for one in moving if takes_batch(one) and one not in left + put_back]
+    others = [one for one in rest if one.takes_batch_after_eval]
     if others:
         yield _of_norms(
             others,
@@ -115,8 +117,7 @@ def _in_training(evidence: Evidence) -> Iterator[Finding]:
             f"of {_of(others, moving)}",
             "F.batch_norm(..., training=self.training), or call the norm itself",
         )
-    named = left + put_back + others
-    own = [one for one in moving if one.alone_apart >= ALONE_APART and one not in named]
+    own = [one for one in rest if one not in others]
     if own:
         yield _by_outputs(own, moving)
     dropouts = [one for one in evidence.layers if one.kind == "dropout" and one.training_after_eval]
@@ -136,9 +137,9 @@ def _by_outputs(norms: Sequence[NormPlace], moving: Sequence[NormPlace]) -> Find
     worst = max(norms, key=lambda one: one.alone_apart)
     return _of_norms(
         norms,
-        f"after model.eval() the output of {in_words(worst.name)} for one example alone lies "
-        f"{in_deviations(worst.alone_apart)} from that within its batch; likewise in "
-        f"{_of(norms, moving)}",
+        f"in {_of(norms, moving)}: after model.eval() the output of "
+        f"{in_words(worst.name if worst.calls else '')} for one example alone lies "
+        f"{in_deviations(worst.alone_apart)} from that within its batch",
         "use the batch's statistics where self.training is True, and the moving ones elsewhere",
     )
 
@@ -153,6 +154,11 @@ def _of_norms(norms: Sequence[NormPlace], evidence: str, fix: str) -> Finding:
         fix=fix,
         norms=len(norms),
     )
+
+
+def takes_batch(norm: NormPlace) -> bool:
+    """Return whether a norm predicts with batch statistics, by what it or a function does."""
+    return norm.takes_batch_after_eval or norm.alone_apart >= ALONE_APART
 
 
 def _is_frozen(norm: NormPlace) -> bool:

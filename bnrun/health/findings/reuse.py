@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from bnrun.health.evidence import CallStatistics, Evidence, NormPlace, Statistics, distance
 from bnrun.health.finding import Finding, Kind, Severity, in_words
+from bnrun.health.findings.freezing import takes_batch
 
 DOMAINS_APART = 0.3
 """Distance between statistics of one call and of all, in deviations, from which they are two."""
@@ -64,9 +65,7 @@ def find(evidence: Evidence) -> Iterator[Finding]:
 def _never_called(evidence: Evidence) -> Iterator[Finding]:
     """Find norms that no pass calls, by what may explain it."""
     norms = [
-        norm
-        for norm in evidence.moving_norms()
-        if not norm.is_called and not norm.takes_batch_after_eval
+        norm for norm in evidence.moving_norms() if not norm.is_called and not takes_batch(norm)
     ]
     read = [norm for norm in norms if norm.is_read]
     counted = [norm for norm in norms if norm.batches_tracked and norm not in read]
@@ -75,7 +74,7 @@ def _never_called(evidence: Evidence) -> Iterator[Finding]:
         yield _uncalled(
             read,
             "note",
-            "a function is given their moving statistics, and their own forward is never called",
+            "a function is given the moving statistics, and the norm's own forward is never called",
             "The audit does not see the inputs of a norm that a function applies.",
             "call the norm itself, in place of F.batch_norm with its values",
         )
@@ -92,9 +91,9 @@ def _never_called(evidence: Evidence) -> Iterator[Finding]:
         yield _uncalled(
             unused,
             "warning",
-            "no call in any pass, in evaluation or in training; no function reads their moving "
+            "no call in any pass, in evaluation or in training; no function reads the moving "
             "statistics",
-            "Their moving statistics do nothing here: another norm may be called in their place.",
+            "The moving statistics do nothing here: another norm may be called instead.",
             f"call {in_words(unused[0].name)} in forward, or delete it",
         )
 
