@@ -25,9 +25,8 @@ def main() -> None:
     """Run the command line; Ctrl-C exits with 130, even while modules are still loading."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # it may be ignored
         signal.signal(signal.SIGINT, _interrupt)
-    atexit.register(
-        gc.freeze
-    )  # or Python looks for garbage in all of torch: .5 s of CPU at the end
+    # Otherwise Python looks for garbage in all of torch at the end: half a second of CPU.
+    atexit.register(gc.freeze)
     try:
         from bnrun.show.plain_text import spell_out
 

@@ -112,11 +112,16 @@ def usual_jobs() -> int:
     return min(torch.get_num_threads(), MOST_USUAL_JOBS)
 
 
-def _processes(train_trial: TrainTrial, jobs: int) -> "TrialProcesses":
-    """Return room for so many processes, which share the threads of this one."""
+def threads_of_each(jobs: int) -> int:
+    """Return with how many threads each of so many trials computes, which share those of torch."""
     import torch
 
-    return TrialProcesses(train_trial, jobs, threads=max(1, torch.get_num_threads() // jobs))
+    return max(1, torch.get_num_threads() // jobs)
+
+
+def _processes(train_trial: TrainTrial, jobs: int) -> "TrialProcesses":
+    """Return room for so many processes, which share the threads of this one."""
+    return TrialProcesses(train_trial, jobs, threads_of_each(jobs))
 
 
 class TrialProcesses:

@@ -286,7 +286,7 @@ class Loading(Record):
         mismatched: keys with another shape there, as "key: (64,) for (128,)".
         others: further copies of the weights in the file that were not taken, such as `model`.
         weight_decay: by parameter's name, from an optimizer's state in the file, or one that was
-            given; empty where there is none.
+            given; empty without an optimizer.
     """
 
     file: str = ""

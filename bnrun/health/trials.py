@@ -26,7 +26,7 @@ MOST_BATCHES = 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 AS_GIVEN = "x"
-"""The change that is none."""
+"""Name of the inputs as they are, without a change."""
 FITTED = "fitted: "
 """How the name of a change begins that was fitted to the statistics."""
 

@@ -152,7 +152,7 @@ def _level() -> str:
     """Return the level that BNRUN_KERNELS names, `native` unless it is set.
 
     Raises:
-        EngineError: there is none of that name, or this machine cannot run it.
+        EngineError: no level has that name, or this machine cannot run it.
     """
     name = os.environ.get(LEVEL_VARIABLE) or NATIVE
     if name not in runnable_levels():

@@ -79,7 +79,7 @@ class LeNetParts:
         is_relu: whether its activation is ReLU; else a sigmoid.
         is_max: whether it pools the maximum; else the mean.
         layers: weight and bias of conv1, conv2, fc1, fc2 and fc3.
-        norms: at each place; None where there is none.
+        norms: at each place; None where the network has no norm.
     """
 
     is_relu: bool

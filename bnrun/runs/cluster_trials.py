@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bnrun.comparison.cluster import Cluster, TaskLost, TaskOutput, TaskReturned, TaskStarted
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
-from bnrun.comparison.trials import TrialFailed, TrialMessage
+from bnrun.comparison.trials import TrialFailed, TrialMessage, threads_of_each
 from bnrun.errors import TrainingFailed
 from bnrun.events import Notice
 from bnrun.runs.lookup import STUDY
@@ -46,9 +46,7 @@ class ClusterTrials:
     """
 
     def __init__(self, cluster: Cluster) -> None:
-        import torch
-
-        self._threads = max(1, torch.get_num_threads() // cluster.share)
+        self._threads = threads_of_each(cluster.share)
         self._cluster, self._tasks = cluster, cluster.tasks(train_parcel)
         self._has_workers = cluster.worker_threads > 0
         self._trials: dict[str, Trial] = {}

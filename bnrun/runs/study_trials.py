@@ -6,11 +6,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 from bnrun.comparison.cluster import Cluster
 from bnrun.comparison.comparison_events import Trial, TrialEnded, TrialEvent
-from bnrun.comparison.trials import FINISHED, TrialFailed, TrialMessage, usual_jobs
+from bnrun.comparison.trials import (
+    FINISHED,
+    TrialFailed,
+    TrialMessage,
+    threads_of_each,
+    usual_jobs,
+)
 from bnrun.config import DataConfig, resolve
 from bnrun.config.difference import config_difference
 from bnrun.data.dataset import Dataset
@@ -94,8 +98,7 @@ class StudyTrials:
         Raises:
             BnrunError: (while iterating) the data cannot be read, or one of them fails.
         """
-        dataset = yield from load(data)
-        threads = torch.get_num_threads()
+        dataset = yield from load(data)  # fetches, so that the processes need only read
         jobs = self._jobs if isinstance(self._jobs, int) else usual_jobs()
         if jobs == 1 or len(parts) < 2:
             results: list[Result] = []
@@ -105,9 +108,8 @@ class StudyTrials:
             return results
         found: dict[str, Result] = {}
         tasks = [Task(name, partial(_computed, part, data)) for name, part in parts.items()]
-        with closing(
-            run_side_by_side(tasks, TaskProcesses(jobs, max(1, threads // jobs)))
-        ) as messages:
+        place = TaskProcesses(jobs, threads_of_each(jobs))
+        with closing(run_side_by_side(tasks, place)) as messages:
             for message in messages:
                 match message:
                     case Lost(key=name, reason=reason):

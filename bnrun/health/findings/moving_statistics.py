@@ -207,7 +207,7 @@ def _is_noise(norm: NormPlace) -> bool:
 
 
 def _turned(momentum: float) -> float:
-    """Return a momentum the other way round, or the usual one where that is none."""
+    """Return a momentum the other way round, or the usual one where neither is usable."""
     return 1 - momentum if REVERSED < momentum < 1 else USUAL_MOMENTUM
 
 
